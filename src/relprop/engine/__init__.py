@@ -1,0 +1,1 @@
+"""The engine: trace once, propagate many, account for everything."""

@@ -1,0 +1,110 @@
+"""Composite: which rule where, as an ordered list of (match, rule)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal
+
+from relprop.errors import InputError
+from relprop.graph import Node
+from relprop.graph.kinds import KINDS
+
+if TYPE_CHECKING:
+    from relprop.rules.rule import Rule
+
+__all__ = ["Composite", "Depth", "Match", "Place"]
+
+_KIND_NAMES = frozenset(KINDS.values()) | {"gate", "scale", "other"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an operator stands among the linear operators of the graph.
+
+    Attributes:
+        node: the operator.
+        kind: its kind, with products resolved ("gate", "scale").
+        first: linear, and no linear operator lies between it and the model's input.
+        last: linear, and no linear operator lies between it and the model's output.
+        depth: 0 at the input, 1 at the output, counted in linear operators on the longest path.
+    """
+
+    node: Node
+    kind: str
+    first: bool
+    last: bool
+    depth: float
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Match linear operators by relative depth: low <= depth < high (high = 1 includes the last)."""
+
+    low: float
+    high: float
+
+    def __call__(self, place: Place) -> bool:
+        """Whether the place lies in the range."""
+        inside = self.low <= place.depth < self.high or (self.high >= 1 and place.depth >= 1)
+        return place.kind == "linear" and inside
+
+
+Match = str | Callable[[Place], bool]
+"""A kind ("linear", "add", ...), "first" or "last", "op:NAME", a module path pattern
+("features.*"; its linear operators), or any function of a `Place`."""
+
+
+class Composite:
+    """An ordered list of (match, rule); the first match wins, the base has the rest.
+
+    Args:
+        rules: pairs of match and rule.
+        base: what happens where nothing matches. "value": everything in proportion to value (LRP-0,
+            epsilon; batch norm is an affine map). "positive": for rules that look at positive parts
+            only (adds by |x|, a lone batch norm passes relevance on). "gradient": derivatives.
+        name: how the composite is called in plans and errors.
+
+    Raises:
+        InputError: unknown match word, or no such base.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[tuple[Match, Rule]] = (),
+        base: Literal["value", "positive", "gradient"] = "value",
+        name: str = "composite",
+    ) -> None:
+        if base not in ("value", "positive", "gradient"):
+            raise InputError(f"Expected base to be 'value', 'positive' or 'gradient' but got {base!r}.")
+        self.rules = tuple(rules)
+        self.base = base
+        self.name = name
+
+    def rule_for(self, place: Place) -> Rule | None:
+        """The rule of the first match, else the base's, else None."""
+        from relprop.rules.base import base_rule
+
+        for match, rule in self.rules:
+            if _matches(match, place) and rule.accepts(place):
+                return rule
+        return base_rule(self.base, place)
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"({m!r}, {r!r})" for m, r in self.rules)
+        return f"Composite([{inner}], base={self.base!r})"
+
+
+def _matches(match: Match, place: Place) -> bool:
+    if callable(match):
+        return match(place)
+    if match == "first":
+        return place.first
+    if match == "last":
+        return place.last
+    if match in _KIND_NAMES:
+        return place.kind == match
+    if match.startswith("op:"):
+        return place.node.op == match[3:]
+    return place.kind == "linear" and any(fnmatchcase(path, match) for path in place.node.modules if path)

@@ -1,0 +1,64 @@
+"""Flow: relevance at one value, on its way back, in parts along the target axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Flow", "safe_divide", "sum_to_shape"]
+
+
+@dataclass(slots=True)
+class Flow:
+    """Relevance at a value x, as itself or as multiplier.
+
+    A multiplier c stands for R = c * x. Most rules spread relevance in proportion to x; in that form
+    adds, pools and gates need no division, and nothing can blow up there.
+
+    Attributes:
+        parts: (k, N, *shape) each; the k add up to K.
+        multiplier: whether the parts hold c (True) or R (False).
+        owned: whether the parts may be overwritten (nobody else holds them).
+    """
+
+    parts: list[Tensor]
+    multiplier: bool
+    owned: bool = True
+
+    def add(self, other: Flow, value: Tensor) -> Flow:
+        """The sum of two flows at the same value."""
+        if self.multiplier != other.multiplier:
+            return self.relevance(value).add(other.relevance(value), value)
+        if self.owned:
+            return Flow([a.add_(b) for a, b in zip(self.parts, other.parts, strict=True)], self.multiplier)
+        return Flow([a + b for a, b in zip(self.parts, other.parts, strict=True)], self.multiplier)
+
+    def relevance(self, value: Tensor) -> Flow:
+        """The same flow as relevance."""
+        if not self.multiplier:
+            return self
+        if self.owned:
+            return Flow([p.mul_(value) for p in self.parts], False)
+        return Flow([p * value for p in self.parts], False)
+
+
+def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """numerator / denominator with x/0 := 0.
+
+    >>> safe_divide(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 4.0])).tolist()
+    [0.0, 0.5]
+    """
+    return numerator / denominator.masked_fill(denominator == 0, torch.inf)
+
+
+def sum_to_shape(part: Tensor, shape: torch.Size) -> Tensor:
+    """Undo broadcasting: sum (k, *broadcast) down to (k, *shape)."""
+    if part.shape[1:] == shape:
+        return part
+    extra = part.ndim - 1 - len(shape)
+    if extra:
+        part = part.sum(dim=tuple(range(1, 1 + extra)))
+    dims = tuple(i + 1 for i, n in enumerate(shape) if n == 1 and part.shape[i + 1] != 1)
+    return part.sum(dim=dims, keepdim=True) if dims else part

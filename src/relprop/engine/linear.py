@@ -1,0 +1,285 @@
+"""LinearMap: convolution (1-3 D, grouped, dilated, strided, transposed) or matrix product, BN included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relprop.errors import UnsupportedOperatorError
+from relprop.graph import Node
+
+if TYPE_CHECKING:
+    from relprop.engine.trace import Trace
+
+__all__ = ["LinearMap", "Sign", "batch_norm_affine"]
+
+Sign = Literal["all", "+", "-"]
+
+CACHE_BYTES = 256 << 20
+"""Derived convolution weights kept per graph; beyond it they are computed anew at each use."""
+
+_SPLIT = 1 << 22  # matrix products with more weights than this are walked in blocks of rows
+_ROWS = 1 << 21  # weights in a block: small enough that the block's parts stay in cache
+_TARGETS = 5  # targets convolved at once: more is slower on a CPU (cache, page faults)
+
+
+@dataclass(frozen=True)
+class _Conv:
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+    extra: tuple[int, ...] = ()  # explicit zero padding before the convolution (F.pad order)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearMap:
+    """y = W x + b as rules see it: W scaled and b shifted by the batch norm that follows, if any.
+
+    Attributes:
+        weight: the layer's own weight; (out, in) for matrix products, the convolution's otherwise.
+        scale: per-output-channel factor of a batch norm that follows, or None.
+        bias: effective bias, (out,), or None.
+        channel_last: whether the output channel is the last dimension (matrix products) or dimension 1.
+    """
+
+    weight: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
+    conv: _Conv | None
+    cache: dict[Any, Any]
+    key: Any
+    versions: tuple[Any, ...] = ()
+    sources: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def of(cls, trace: Trace, node: Node, unit: Node) -> LinearMap:
+        """The map of a linear node; `unit` is the batch norm behind it, or the node itself."""
+        conv: _Conv | None = None
+        transpose = False
+        args = dict(enumerate(node.args))
+
+        def get(position: int, name: str, default: Any = None) -> Any:
+            value = args.get(position, node.kwargs.get(name, default))
+            return trace.value(value) if isinstance(value, Node) else value
+
+        if node.op == "linear":
+            weight, bias = get(1, "weight"), get(2, "bias")
+        elif node.op in ("matmul", "mm"):
+            weight, bias, transpose = get(1, "other", node.kwargs.get("mat2")), None, True
+        elif node.op == "addmm":
+            weight, bias, transpose = get(2, "mat2"), get(0, "self"), True
+        else:
+            weight, bias = get(1, "weight"), get(2, "bias")
+            conv = _conv_arguments(node, weight, get)
+        if transpose:
+            if weight.ndim != 2:
+                raise UnsupportedOperatorError(f"No rule for {node.where()}: only products with a 2-D weight have one.")
+            weight = weight.t()
+        tensors = [weight] + ([bias] if bias is not None else [])
+        scale = None
+        if unit is not node:
+            scale, shift = batch_norm_affine(trace, unit)
+            tensors += [trace.value(a) for a in unit.operands() if not a.dependent]
+            bias = shift if bias is None else bias * scale + shift
+        versions = tuple((t.data_ptr(), t._version, t.device) for t in tensors)
+        return cls(weight, scale, bias, conv, trace.graph.weights, (node.name, unit.name), versions, tuple(tensors))
+
+    # Weights ----------------------------------------------------------------------------------------
+
+    def part(self, sign: Sign) -> Tensor:
+        """The effective weight, its positive or its negative part. Cached under a byte cap."""
+        if sign == "all" and self.scale is None:
+            return self.weight
+        key = (self.key, sign)
+        found = self.cache.get(key)
+        if found is not None and found[0] == self.versions and found[1].dtype == self.weight.dtype:
+            cached: Tensor = found[1]
+            return cached
+        self.cache.pop(key, None)
+        weight = self.weight if self.scale is None else self.weight * self._per_output(self.scale)
+        fresh = self.scale is not None
+        if sign == "+":
+            weight = weight.clamp_(min=0) if fresh else weight.clamp(min=0)
+        elif sign == "-":
+            weight = weight.clamp_(max=0) if fresh else weight.clamp(max=0)
+        held = sum(v[1].numel() * v[1].element_size() for v in self.cache.values())
+        if not self.is_split and held + weight.numel() * weight.element_size() <= CACHE_BYTES:
+            # The sources are held too: while they live, no other weight can get their address.
+            self.cache[key] = (self.versions, weight, self.sources)
+        return weight
+
+    def _per_output(self, vector: Tensor) -> Tensor:
+        if self.conv is None or not self.conv.transposed:
+            return vector.reshape(-1, *[1] * (self.weight.ndim - 1))
+        # Transposed convolutions store (in, out / groups, *kernel).
+        groups = self.conv.groups
+        rows = vector.reshape(groups, 1, -1).expand(groups, self.weight.shape[0] // groups, -1)
+        return rows.reshape(self.weight.shape[0], -1, *[1] * (self.weight.ndim - 2))
+
+    @property
+    def fan_in(self) -> int:
+        """Number of products in one output element (away from the border)."""
+        if self.conv is None or not self.conv.transposed:
+            return prod(self.weight.shape[1:])
+        return prod(self.weight.shape[2:]) * self.weight.shape[0] // self.conv.groups
+
+    # Arithmetic -------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """W x for inputs (N, ...), without bias."""
+        if self.conv is None:
+            return F.linear(x, weight)
+        c = self.conv
+        if c.extra:
+            x = F.pad(x, c.extra)
+        return torch.convolution(
+            x, weight, None, c.stride, c.padding, c.dilation, c.transposed, c.output_padding, c.groups
+        )
+
+    def backward(self, part: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Transposed map of each target: (k, N, *out) -> (k, N, *in). `x` lends its shape and memory."""
+        if self.conv is None:
+            return torch.matmul(part, weight)
+        if part.shape[0] == 1:
+            return self._conv_backward(part[0], weight, x)[None]
+        out = [
+            self._conv_backward(p.flatten(0, 1), weight, x).unflatten(0, (p.shape[0], x.shape[0]))
+            for p in part.split(_TARGETS)
+        ]
+        return out[0] if len(out) == 1 else torch.cat(out)
+
+    def backward_plain(self, part: Tensor, x: Tensor, *, owned: bool) -> Tensor:
+        """`backward` with the whole weight; a batch norm scales the message, not the weights."""
+        if self.scale is not None:
+            factor = self.channels(self.scale, part.ndim)
+            part = part.mul_(factor) if owned else part * factor
+        return self.backward(part, self.weight, x)
+
+    def channels(self, vector: Tensor, ndim: int) -> Tensor:
+        """A per-output-channel vector, shaped to broadcast over parts with `ndim` dimensions."""
+        if self.conv is None:
+            return vector
+        return vector.reshape(-1, *[1] * (ndim - 3))
+
+    def _conv_backward(self, grad: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        c = self.conv
+        assert c is not None
+        shape = x.shape[1:]
+        if c.extra:
+            shape = F.pad(x[:1], c.extra).shape[1:]
+        if grad.shape[0] == x.shape[0] and not c.extra:
+            like = x
+        elif not c.transposed:
+            return _unpad(self._by_transpose(grad, weight, shape), c.extra)
+        else:
+            like = grad.new_empty(()).expand(grad.shape[0], *shape)
+        result: Tensor = torch.ops.aten.convolution_backward(
+            grad, like, weight, None, c.stride, c.padding, c.dilation, c.transposed, c.output_padding, c.groups,
+            [True, False, False],
+        )[0]  # fmt: skip
+        return _unpad(result, c.extra)
+
+    def _by_transpose(self, grad: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        # The transposed convolution needs no dummy input, whose layout would cost a copy.
+        c = self.conv
+        assert c is not None
+        spatial = shape[1:]
+        kernel = weight.shape[2:]
+        left_over = tuple(
+            n - ((g - 1) * s - 2 * p + d * (k - 1) + 1)
+            for n, g, s, p, d, k in zip(spatial, grad.shape[2:], c.stride, c.padding, c.dilation, kernel, strict=True)
+        )
+        return torch.convolution(grad, weight, None, c.stride, c.padding, c.dilation, True, left_over, c.groups)
+
+    # Blocks of rows ---------------------------------------------------------------------------------
+
+    @property
+    def is_split(self) -> bool:
+        """Whether this is a matrix product so large that it is better walked in blocks of rows."""
+        return self.conv is None and self.scale is None and self.weight.numel() > _SPLIT
+
+    def blocks(self) -> Iterator[tuple[slice, LinearMap]]:
+        """The map as several maps, each with some of the outputs. Their parts are not cached."""
+        rows = max(1, _ROWS // self.weight.shape[1])
+        for begin in range(0, self.weight.shape[0], rows):
+            cut = slice(begin, begin + rows)
+            bias = None if self.bias is None else self.bias[cut]
+            yield cut, replace(self, weight=self.weight[cut], bias=bias, cache=_NoCache())
+
+
+class _NoCache(dict[Any, Any]):
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+
+def batch_norm_affine(trace: Trace, node: Node) -> tuple[Tensor, Tensor]:
+    """A batch norm in evaluation mode as y = scale * x + shift, (C,) each."""
+    if node.op == "batch_norm":
+        names = ("weight", "bias", "running_mean", "running_var")
+        weight, bias, mean, var = (trace_value(trace, node, i + 1, n) for i, n in enumerate(names))
+        eps = node.args[7] if len(node.args) > 7 else node.kwargs.get("eps", 1e-5)
+    else:
+        weight, bias, mean, var = (trace_value(trace, node, i + 1, "") for i in range(4))
+        eps = node.args[-1]
+    scale = torch.rsqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
+
+
+def trace_value(trace: Trace, node: Node, position: int, name: str) -> Tensor | None:
+    """The tensor at an argument's place, or None."""
+    value = node.args[position] if len(node.args) > position else node.kwargs.get(name)
+    return trace.value(value) if isinstance(value, Node) else value
+
+
+def _conv_arguments(node: Node, weight: Tensor, get: Callable[..., Any]) -> _Conv:
+    dims = weight.ndim - 2
+    stride = _tuple(get(3, "stride", 1), dims)
+    extra: tuple[int, ...] = ()
+    if node.op == "convolution":
+        return _Conv(
+            stride, _tuple(get(4, "padding", 0), dims), _tuple(get(5, "dilation", 1), dims), bool(get(6, "transposed")),
+            _tuple(get(7, "output_padding", 0), dims), int(get(8, "groups", 1)),
+        )  # fmt: skip
+    if node.op.startswith("conv_transpose"):
+        return _Conv(
+            stride, _tuple(get(4, "padding", 0), dims), _tuple(get(7, "dilation", 1), dims), True,
+            _tuple(get(5, "output_padding", 0), dims), int(get(6, "groups", 1)),
+        )  # fmt: skip
+    padding, dilation = get(4, "padding", 0), _tuple(get(5, "dilation", 1), dims)
+    if padding == "valid":
+        padding = 0
+    elif padding == "same":
+        totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        if all(t % 2 == 0 for t in totals):
+            padding = [t // 2 for t in totals]
+        else:  # even kernels: one more row or column on the right
+            padding = 0
+            extra = tuple(p for t in reversed(totals) for p in (t // 2, t - t // 2))
+    return _Conv(stride, _tuple(padding, dims), dilation, False, (0,) * dims, int(get(6, "groups", 1)), extra)
+
+
+def _tuple(value: Any, dims: int) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,) * dims
+    return tuple(value) if len(value) == dims else tuple(value) * dims
+
+
+def _unpad(grad: Tensor, extra: tuple[int, ...]) -> Tensor:
+    if not extra:
+        return grad
+    for i in range(len(extra) // 2):
+        dim, left, right = -1 - i, extra[2 * i], extra[2 * i + 1]
+        grad = grad.narrow(dim, left, grad.shape[dim] - left - right)
+    return grad

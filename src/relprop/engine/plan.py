@@ -1,0 +1,222 @@
+"""Plan: which rule applies where, found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relprop.engine.composite import Composite, Place
+from relprop.errors import InputError, UnsupportedOperatorError
+from relprop.graph import Graph, Node
+from relprop.graph.kinds import BOUNDED_GATES, PASSING
+
+if TYPE_CHECKING:
+    from relprop.rules.rule import Rule
+
+__all__ = ["Plan", "PlanRow", "Step", "make_plan"]
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One line of a plan."""
+
+    node: str
+    module: str
+    operator: str
+    rule: str
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One operator that relevance crosses.
+
+    Attributes:
+        node: the operator (the batch norm of a conv + BN unit).
+        linear: for linear units the node of the convolution or product itself.
+        rule: what happens there.
+        signals: operands that relevance goes to.
+    """
+
+    node: Node
+    linear: Node | None
+    rule: Rule
+    signals: tuple[Node, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The steps of a propagation, from the start backward. Prints as a table."""
+
+    composite: str
+    start: Node
+    stops: tuple[Node, ...]
+    steps: dict[Node, Step]
+
+    @property
+    def rows(self) -> tuple[PlanRow, ...]:
+        """The plan as plain strings."""
+        found = []
+        for step in self.steps.values():
+            node = step.node
+            fused = step.linear is not None and step.linear is not node
+            operator = f"{step.linear.op} + {node.op}" if fused and step.linear is not None else node.op
+            module = step.linear.module if step.linear is not None else node.module
+            found.append(PlanRow(node.name, module, operator, repr(step.rule)))
+        return tuple(found)
+
+    def __str__(self) -> str:
+        lines = [f"{'node':<26}{'module':<30}{'operator':<22}rule"]
+        lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<22.21}{r.rule}" for r in self.rows]
+        return "\n".join(lines)
+
+
+def make_plan(
+    graph: Graph,
+    composite: Composite,
+    start: str | Node | None,
+    stops: Sequence[str | Node],
+) -> Plan:
+    """Find the rule of every operator that relevance will cross.
+
+    Raises:
+        UnknownNameError: no such node or module.
+        UnsupportedOperatorError: relevance would reach an operator that has no rule.
+        InputError: a stop can't be reached from the start.
+    """
+    begin = graph.output if start is None else graph.find(start)
+    ends = tuple(graph.find(s) for s in stops)
+    upstream = graph.ancestors([begin])
+    for end in ends:
+        if end not in upstream:
+            raise InputError(
+                f"Expected a place before {begin.name!r} but {end.name!r} is not computed on the way to it."
+            )
+    steps = {}
+    for place, node, rule in places_of(graph, composite, [begin], ends):
+        if rule is None:
+            raise UnsupportedOperatorError(_refusal(node, composite))
+        linear = place.node if place.kind == "linear" else None
+        steps[node] = Step(node, linear, rule, tuple(rule.routes(place, place.node)))
+    return Plan(composite.name, begin, ends, steps)
+
+
+def places_of(
+    graph: Graph, composite: Composite, starts: Sequence[Node], ends: tuple[Node, ...] = ()
+) -> Iterator[tuple[Place, Node, Rule | None]]:
+    """Every operator that relevance reaches, from the starts backward, with its rule or None.
+
+    The node is the unit's last (the batch norm of conv + BN), the place's node the linear operator.
+    Only operators behind which one of the ends lies are visited.
+    """
+    ends = ends or (graph.input,)
+    between = graph.ancestors(list(starts)) & graph.descendants(list(ends))
+    # Nothing needs to cross an end behind which no other end lies.
+    final = {e for e in ends if not (graph.ancestors([e]) - {e}) & set(ends)}
+    places = _Places(graph)
+    reached = set(starts)
+    swallowed: set[Node] = set()
+    for node in sorted(between - final, key=lambda n: -n.index):
+        if node not in reached or node in swallowed or node.target is None:
+            continue
+        linear = _linear_of(node, composite, ends)
+        place = places(node, linear)
+        rule = composite.rule_for(place)
+        if linear is not None and linear is not node:
+            swallowed.add(linear)
+        reached.update(place.node.signals() if rule is None else rule.routes(place, place.node))
+        yield place, node, rule
+
+
+def _linear_of(node: Node, composite: Composite, ends: tuple[Node, ...]) -> Node | None:
+    """The convolution or product that `node` is, or that the batch norm `node` completes."""
+    if node.kind == "linear":
+        return node
+    if node.kind == "batch_norm" and composite.base != "gradient":
+        (before, *_) = [n for n in node.operands() if n.dependent]
+        if before.kind == "linear" and before.users == [node] and before not in ends and before.op not in _PRODUCTS:
+            return before
+    return None
+
+
+_PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm"})
+
+
+def _refusal(node: Node, composite: Composite) -> str:
+    hint = "Stop before it (stop=...), give it a rule in the composite, or use a gradient method"
+    if node.op in ("softmax", "_softmax", "log_softmax", "_log_softmax"):
+        hint = "Explain the scores before it: pass the model without its softmax, or start at that layer (start=...)"
+    elif node.kind == "multiply":
+        hint = "Neither or both operands look like a gate (sigmoid, softmax), so the signal is unknown. " + hint
+    elif node.kind == "linear":
+        hint = "Its weight depends on the input. " + hint
+    return f"No rule for {node.where()} under {composite.name}. {hint}."
+
+
+class _Places:
+    """Finds the place of a node; computes depths once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.before: dict[Node, int] = {}
+        self.after: dict[Node, int] = {}
+        for node in graph.nodes:
+            ahead = max((self.before[n] + _is_linear(n) for n in node.signals()), default=0)
+            self.before[node] = ahead
+        for node in reversed(graph.nodes):
+            self.after[node] = max((self.after[u] + _is_linear(u) for u in node.users), default=0)
+
+    def __call__(self, node: Node, linear: Node | None) -> Place:
+        it = linear or node
+        before, after = self.before[it], self.after[it]
+        total = before + after
+        kind = "linear" if linear is not None else node.kind
+        if kind == "linear" and sum(n.dependent for n in it.operands()) != 1:
+            kind = "other"
+        if kind == "multiply":
+            kind = product_kind(node)
+        return Place(
+            node=it,
+            kind=kind,
+            first=kind == "linear" and before == 0,
+            last=kind == "linear" and after == 0,
+            depth=before / total if total else 1.0,
+        )
+
+
+def _is_linear(node: Node) -> int:
+    return int(node.kind == "linear" and node.dependent)
+
+
+def product_kind(node: Node) -> str:
+    """"scale" (one operand depends on the input), "gate" (one of two is a gate) or "other"."""
+    dependent = [isinstance(a, Node) and a.dependent for a in node.args[:2]]
+    if sum(dependent) == 1:
+        return "scale" if dependent[0] or node.op == "mul" else "other"
+    if node.op == "div":
+        return "gate"  # by a norm computed from the signal: the divisor is the gate
+    return "gate" if sum(_is_gate(a) for a in node.args[:2]) == 1 else "other"
+
+
+def gate_signal(node: Node) -> Node:
+    """The operand of a product that carries the signal."""
+    a, b = node.args[0], node.args[1]
+    if node.op == "div" or not (isinstance(b, Node) and b.dependent):
+        return _as_node(a)
+    if not (isinstance(a, Node) and a.dependent):
+        return _as_node(b)
+    return b if _is_gate(a) else a
+
+
+def _as_node(value: object) -> Node:
+    assert isinstance(value, Node)
+    return value
+
+
+def _is_gate(node: object) -> bool:
+    while isinstance(node, Node):
+        if node.op in BOUNDED_GATES:
+            return True
+        if node.op not in PASSING:
+            return False
+        node = next((n for n in node.operands() if n.dependent), None)
+    return False

@@ -1,0 +1,232 @@
+"""Site: what a rule sees of one operator in one trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from relprop.engine.ledger import plain_sums
+from relprop.engine.linear import LinearMap
+from relprop.graph import Node
+
+if TYPE_CHECKING:
+    from relprop.engine.trace import Trace
+
+__all__ = ["Account", "Site"]
+
+
+@dataclass(slots=True)
+class Account:
+    """The running sums of one operator: lists over parts of (k, N) float64 tensors."""
+
+    enabled: bool
+    arrived: list[Tensor] = field(default_factory=list)
+    absolute: list[Tensor] = field(default_factory=list)
+    columns: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def book(self, column: str, sums: Tensor) -> None:
+        """Add (k, N) sums of one part to a column: "bias", "stabiliser", "lost" or "passed"."""
+        if self.enabled:
+            self.columns.setdefault(column, []).append(sums)
+
+    def merge(self, blocks: Sequence[Account]) -> None:
+        """Take over the sums of an operator that was walked in blocks of outputs."""
+        if not self.enabled:
+            return
+        self.arrived = [_total(ts) for ts in zip(*(b.arrived for b in blocks), strict=True)]
+        self.absolute = [_total(ts) for ts in zip(*(b.absolute for b in blocks), strict=True)]
+        parts = len(self.arrived)
+        for column in {c for b in blocks for c in b.columns}:
+            booked = [b.columns[column] for b in blocks if column in b.columns]
+            # A rule may book a column several times for one part: fold those first.
+            folded = [
+                [_total(c[i * (len(c) // parts) : (i + 1) * (len(c) // parts)]) for i in range(parts)] for c in booked
+            ]
+            self.columns[column] = [_total(ts) for ts in zip(*folded, strict=True)]
+
+    def column(self, name: str, parts: int) -> Tensor | None:
+        """The (K, N) sums of a column, or None if nothing was booked."""
+        booked = self.columns.get(name)
+        if not booked:
+            return None
+        times = len(booked) // parts
+        return torch.cat([_total(booked[i * times : (i + 1) * times]) for i in range(parts)])
+
+
+def _total(sums: Sequence[Tensor]) -> Tensor:
+    total = sums[0]
+    for more in sums[1:]:
+        total = total + more
+    return total
+
+
+class Site:
+    """One operator, its values, and the arithmetic that rules share.
+
+    Attributes:
+        node: the operator (for conv + BN the batch norm, whose output is the unit's).
+        trace: the forward run.
+        signals: operands that relevance goes to, in the order in which a rule returns parts.
+        account: where a rule books what it absorbed.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        node: Node,
+        signals: Sequence[Node],
+        account: Account,
+        linear: Node | None,
+        *,
+        exact: bool = False,
+    ) -> None:
+        self.trace = trace
+        self.node = node
+        self.signals = tuple(signals)
+        self.account = account
+        self.exact = exact
+        self._linear_node = linear
+        self._linear: LinearMap | None = None
+        self._y: Tensor | None = None
+        self._rms: Tensor | None = None
+
+    def block(self, cut: slice, linear: LinearMap) -> Site:
+        """The same site with some of its outputs only (matrix products: the last dimension)."""
+        self.rms()
+        account = Account(self.account.enabled)
+        part = Site(self.trace, self.node, self.signals, account, self._linear_node, exact=self.exact)
+        part._linear, part._y, part._rms = linear, self.y[..., cut], self._rms
+        return part
+
+    def rms(self) -> Tensor:
+        """Root mean square of the output per sample, (N, 1, ...)."""
+        if self._rms is None:
+            y = self.y
+            flat = y.reshape(y.shape[0], -1)
+            norm = torch.linalg.vector_norm(flat, dim=1) / flat.shape[1] ** 0.5
+            self._rms = norm.reshape(-1, *[1] * (y.ndim - 1))
+        return self._rms
+
+    @property
+    def x(self) -> Tensor:
+        """Value of the first operand that relevance goes to: (N, C, *spatial)."""
+        return self.input(0)
+
+    def input(self, i: int) -> Tensor:
+        """Value of operand i."""
+        return self.trace.stored(self.signals[i])
+
+    @property
+    def y(self) -> Tensor:
+        """The operator's output; where `rectified`, the output of the ReLU behind it in its place."""
+        if self._y is None:
+            self._y = self.trace.value(self.node) if self.exact else self.trace.stored(self.node)
+        return self._y
+
+    @property
+    def rectified(self) -> bool:
+        """Whether `y` is the output of the ReLU that is the only reader.
+
+        So it is for multipliers, which vanish where the two differ. Relevance itself may sit on a unit
+        that its ReLU switched off (behind a batch norm under the identity rule): then `y` is exact.
+        """
+        return not self.exact and self.node in self.trace.rectified
+
+    @property
+    def nonneg(self) -> bool:
+        """Whether the graph proves every operand that relevance goes to to be >= 0."""
+        return all(n.nonneg for n in self.signals)
+
+    @property
+    def linear(self) -> LinearMap:
+        """The convolution or linear map, batch norm included where one follows."""
+        if self._linear is None:
+            assert self._linear_node is not None
+            self._linear = LinearMap.of(self.trace, self._linear_node, self.node)
+        return self._linear
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """A plain argument of the operator, by position or by name."""
+        if len(self.node.args) > position:
+            return self.node.args[position]
+        return self.node.kwargs.get(name, default)
+
+    def constant(self, value: Any) -> Any:
+        """The value of an argument that doesn't depend on the input (a node, or a plain number)."""
+        return self.trace.value(value) if isinstance(value, Node) else value
+
+    # The vector-Jacobian product ------------------------------------------------------------------
+
+    def vjp(self, part: Tensor, function: Callable[..., Any] | None = None) -> list[Tensor]:
+        """Vector-Jacobian product of the operator at its inputs, for each target of `part` (k, N, ...).
+
+        Args:
+            part: what to carry back; for operators with several outputs a list with None for holes.
+            function: a replacement of the operator, called with the operands that relevance goes to.
+        """
+        xs = [self.input(i).detach() for i in range(len(self.signals))]
+        with torch.enable_grad():
+            leaves = [x.requires_grad_() if not x.requires_grad else x for x in (x.detach() for x in xs)]
+            if function is not None:
+                y = function(*leaves)
+            else:
+                iterator = iter(leaves)
+                replaced: dict[int, Tensor] = {}
+                y = self._call(leaves, iterator, replaced)
+        return _pull(y, leaves, part)
+
+    def _call(self, leaves: list[Tensor], iterator: Any, replaced: dict[int, Tensor]) -> Any:
+        signals = set(self.signals)
+
+        def swap(tree: Any) -> Any:
+            if isinstance(tree, Node):
+                return next(iterator) if tree in signals else self.trace.value(tree)
+            if isinstance(tree, (list, tuple)):
+                return [swap(t) for t in tree]
+            return tree
+
+        assert self.node.target is not None
+        args = swap(self.node.args)
+        kwargs = {k: swap(v) for k, v in self.node.kwargs.items()}
+        return self.node.target(*args, **kwargs)
+
+    # Accounts ---------------------------------------------------------------------------------------
+
+    def book(self, column: str, part: Tensor, factor: float = 1.0) -> None:
+        """Book the sum of `factor * part` (k, N, ...) in a column of the ledger."""
+        if self.account.enabled:
+            self.account.book(column, plain_sums(part)[0] * factor)
+
+    def book_bias(self, message: Tensor, bias: Tensor | None, factor: float = 1.0) -> None:
+        """Book what the bias absorbs: factor * sum_j s_j b_j, with s (k, N, ...) and b (out,)."""
+        if bias is None or not self.account.enabled:
+            return
+        k, n = message.shape[:2]
+        if self.linear.conv is None:
+            per_channel = message.reshape(k, n, -1, message.shape[-1]).sum(2)
+        else:
+            per_channel = message.flatten(3).sum(-1) if message.ndim > 3 else message
+        self.account.book("bias", (per_channel.double() @ bias.double()) * factor)
+
+
+def _pull(y: Any, leaves: list[Tensor], part: Any) -> list[Tensor]:
+    if isinstance(y, (list, tuple)):
+        pairs = [(out, p) for out, p in zip(y, part, strict=True) if p is not None]
+        outs = [out for out, _ in pairs]
+        count = pairs[0][1].shape[0]
+        rows = [[p[k] for _, p in pairs] for k in range(count)]
+    else:
+        outs = [y]
+        count = part.shape[0]
+        rows = [[part[k]] for k in range(count)]
+    pulled = []
+    for k, row in enumerate(rows):
+        grads = torch.autograd.grad(outs, leaves, row, retain_graph=k + 1 < count, allow_unused=True)
+        pulled.append([torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)])
+    if count == 1:
+        return [g[None] for g in pulled[0]]
+    return [torch.stack(gs) for gs in zip(*pulled, strict=True)]

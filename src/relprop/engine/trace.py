@@ -1,0 +1,258 @@
+"""Trace: one forward run of a graph, with the values that the rules will need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from relprop.errors import CaptureError, InputError
+from relprop.graph import Graph, Node, capture
+
+if TYPE_CHECKING:
+    from relprop.engine.composite import Composite
+    from relprop.engine.plan import Plan
+    from relprop.engine.walk import Propagation
+
+__all__ = ["Trace", "trace"]
+
+
+def trace(model: nn.Module, x: Tensor) -> Trace:
+    """Run `model` on `x` once and keep what relevance propagation will need.
+
+    Args:
+        model: any module that maps one tensor to its output, in evaluation mode.
+        x: (N, C, *spatial), floating point, finite. Half precision is computed in float32.
+
+    Raises:
+        InputError: bad input tensor, or a model in training mode.
+        CaptureError: the model can't be captured as a graph of tensor operators.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU())
+    >>> net[0].weight.data = torch.tensor([[1.0, -1.0], [2.0, 0.0]])
+    >>> run = relprop.trace(net, torch.tensor([[3.0, 1.0]]))
+    >>> run.output.tolist()
+    [[2.0, 6.0]]
+    """
+    return Trace(model, x)
+
+
+class Trace:
+    """The values of one forward run, and the way back through them.
+
+    Attributes:
+        graph: the captured graph.
+        output: what `model(x)` returned (in float32 for models of half precision).
+    """
+
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
+        x = _checked(model, x)
+        self.graph: Graph = capture(model, x)
+        with torch.no_grad(), torch.inference_mode(False):
+            if x.is_inference():
+                x = x.clone()
+            wide = x.detach() if x.dtype.itemsize >= 4 else x.detach().float()
+            self.params = self.graph.bind(model, wide)
+            self._check_dtypes(model, wide)
+            self.values: dict[Node, Any] = {self.graph.input: wide}
+            self.rectified = _rectified(self.graph)
+            flat = self._forward()
+        self.output: Any = self.graph.rebuild(flat)
+
+    @property
+    def input(self) -> Tensor:
+        """The input the forward run saw: (N, C, *spatial), float32 or float64."""
+        value: Tensor = self.values[self.graph.input]
+        return value
+
+    @property
+    def batch(self) -> int:
+        """N, the number of samples."""
+        return self.input.shape[0]
+
+    def value(self, place: str | Node) -> Tensor:
+        """The value of a node or of a module's output, as computed in the forward run."""
+        node = self.graph.find(place) if isinstance(place, str) else place
+        if node in self.values:
+            result: Tensor = self.values[node]
+            return result
+        if node in self.params:
+            return self.params[node]
+        # Dropped to save memory (a pre-activation that only a ReLU reads): compute it again.
+        with torch.no_grad(), torch.inference_mode(False):
+            result = self.evaluate(node)
+        return result
+
+    def evaluate(self, node: Node, lookup: Callable[[Node], Any] | None = None) -> Any:
+        """Run one operator on the values of its operands (or on what `lookup` gives for them)."""
+        get = lookup or self.value
+        assert node.target is not None
+        return node.target(*_fill(node.args, get), **{k: _fill(v, get) for k, v in node.kwargs.items()})
+
+    def stored(self, node: Node) -> Tensor:
+        """The node's value, or, where only a ReLU reads it, the ReLU's output in its place.
+
+        Relevance is zero wherever the two differ, so products of relevance multiplier and value agree.
+        """
+        relu = self.rectified.get(node)
+        value: Tensor = self.value(node) if relu is None or relu not in self.values else self.values[relu]
+        return value
+
+    def propagate(
+        self,
+        seed: Tensor,
+        composite: Composite,
+        start: str | Node | None = None,
+        stop: str | Node | None = None,
+    ) -> Tensor:
+        """Carry relevance from `start` (default: the output) back to `stop` (default: the input).
+
+        Args:
+            seed: relevance at `start`, shaped like its value, or with a leading target axis K.
+            composite: which rule where.
+            start, stop: node names or module paths (meaning the module's output).
+
+        Returns:
+            Relevance at `stop`, shaped like its value, with K in front if the seed had it.
+
+        Raises:
+            UnsupportedOperatorError: relevance reaches an operator that has no rule.
+        """
+        return self.run(seed, composite, start=start, stop=stop).relevance
+
+    def run(
+        self,
+        seed: Tensor,
+        composite: Composite,
+        *,
+        start: str | Node | None = None,
+        stop: str | Node | None = None,
+        record: Sequence[str | Node] = (),
+        multiplier: bool = False,
+        ledger: bool = True,
+        release: bool = False,
+    ) -> Propagation:
+        """Like `propagate`, with everything that was learned on the way.
+
+        Args:
+            seed, composite, start, stop: see `propagate`.
+            record: further places whose relevance is wanted.
+            multiplier: seed and results are multipliers c (relevance divided by value; with gradient
+                rules: derivatives) instead of relevance.
+            ledger: keep the accounts.
+            release: free the trace's values on the way (the trace can't be used again).
+        """
+        from relprop.engine.walk import walk
+
+        return walk(
+            self, seed, composite, start=start, stop=stop, record=record, multiplier=multiplier,
+            ledger=ledger, release=release,
+        )  # fmt: skip
+
+    def plan(
+        self, composite: Composite, start: str | Node | None = None, stop: str | Node | None = None
+    ) -> Plan:
+        """Which rule applies where, before anything runs.
+
+        Raises:
+            UnsupportedOperatorError: relevance would reach an operator that has no rule.
+        """
+        from relprop.engine.plan import make_plan
+
+        return make_plan(self.graph, composite, start, [stop] if stop is not None else [self.graph.input])
+
+    def _forward(self) -> list[Any]:
+        graph, values = self.graph, self.values
+        wanted = {n for n in graph.outputs if isinstance(n, Node)}
+        readers = {n: sum(1 for u in n.users) + (n in wanted) for n in graph.nodes}
+        needed = graph.ancestors([n for n in graph.outputs if isinstance(n, Node)])
+        relus = {relu: z for z, relu in self.rectified.items()}
+
+        def get(node: Node) -> Any:
+            return values[node] if node in values else self.params[node]
+
+        for node in graph.nodes:
+            if node.target is None or node not in needed:
+                continue
+            if node in relus and relus[node] in values:
+                # The pre-activation has no other reader: write the ReLU over it.
+                z = values.pop(relus[node])
+                values[node] = z.relu_() if _owns_memory(z, relus[node]) else torch.relu(z)
+            else:
+                values[node] = self.evaluate(node, get)
+            for operand in dict.fromkeys(node.operands()):
+                readers[operand] -= 1
+                if readers[operand] == 0 and operand.kind == "linear" and node.kind == "batch_norm":
+                    del values[operand]  # conv + BN is one affine map; its middle is never looked at
+        flat = [get(out) if isinstance(out, Node) else out for out in graph.outputs]
+        return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]
+
+    def _check_dtypes(self, model: nn.Module, x: Tensor) -> None:
+        widest = {p.dtype for n, p in self.params.items() if n.kind == "parameter" and p.is_floating_point()}
+        wrong = [d for d in widest if d != x.dtype]
+        if wrong:
+            raise InputError(
+                f"Expected model and input of one dtype but {type(model).__name__} has {wrong[0]} and x is "
+                f"{x.dtype}. Convert one of them (x.to({wrong[0]}) or model.to({x.dtype}))."
+            )
+
+
+def _rectified(graph: Graph) -> dict[Node, Node]:
+    """Values that only a ReLU reads, with that ReLU: stored once, as the ReLU's output."""
+    outputs = [n for n in graph.outputs if isinstance(n, Node)]
+    found = {}
+    for node in graph.nodes:
+        if node.op == "relu" and node.kind == "activation":
+            (z,) = node.operands()
+            if z.users == [node] and z not in outputs and z.kind in ("linear", "batch_norm", "add"):
+                found[z] = node
+    return found
+
+
+def _owns_memory(value: Tensor, node: Node) -> bool:
+    # The results of these operators are always fresh tensors.
+    return node.kind in ("linear", "batch_norm", "add") and not value.is_inference()
+
+
+def _fill(tree: Any, get: Callable[[Node], Any]) -> Any:
+    if isinstance(tree, Node):
+        return get(tree)
+    if isinstance(tree, (list, tuple)):
+        return [_fill(part, get) for part in tree]
+    return tree
+
+
+def _checked(model: nn.Module, x: Tensor) -> Tensor:
+    if not isinstance(model, nn.Module):
+        raise InputError(f"Expected the model to be a torch.nn.Module but got {type(model).__name__}.")
+    if not isinstance(x, Tensor):
+        raise InputError(f"Expected x to be a tensor (N, C, *spatial) but got {type(x).__name__}.")
+    if not x.is_floating_point():
+        raise InputError(f"Expected x to be floating point but got {x.dtype}. Convert and normalise the image first.")
+    if x.ndim < 2 or x.shape[0] == 0:
+        raise InputError(f"Expected x to be (N, C, *spatial) with N >= 1 but got shape {tuple(x.shape)}.")
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x)).sum())
+        raise InputError(f"Expected a finite input but {bad} of {x.numel()} values of x are NaN or infinite.")
+    return x
+
+
+def checked_output(model: nn.Module, output: Any) -> None:
+    """Refuse an output that nothing can be said about.
+
+    Raises:
+        InputError: NaN or Inf among the outputs.
+    """
+    leaves: Iterable[Any] = output if isinstance(output, (list, tuple)) else [output]
+    for leaf in leaves:
+        if torch.is_tensor(leaf) and leaf.is_floating_point() and not bool(torch.isfinite(leaf).all()):
+            raise InputError(
+                f"Expected finite outputs but {type(model).__name__} returned NaN or infinity for this input. "
+                "Check the weights and the input's scale."
+            )
+
+
+_ = CaptureError  # raised by capture; part of this module's contract

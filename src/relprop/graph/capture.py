@@ -1,0 +1,276 @@
+"""Capture: from a live model to a graph, by `torch.export`, cached weakly per model and input shape."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram, export
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from relprop.errors import CaptureError, InputError
+from relprop.graph.alias import in_place, unsafe_writes
+from relprop.graph.kinds import kind_of
+from relprop.graph.node import Graph, Node
+from relprop.graph.signs import is_nonnegative
+
+__all__ = ["capture", "clear_cache"]
+
+_CACHE: WeakKeyDictionary[nn.Module, dict[Any, Graph]] = WeakKeyDictionary()
+
+
+def clear_cache(model: nn.Module | None = None) -> None:
+    """Forget captured graphs and derived weights, of one model or of all.
+
+    Needed only after weights were changed in a way that leaves no trace: through `parameter.data`
+    (`p.data.mul_(2)`), which neither moves the storage nor raises its version counter.
+    """
+    if model is None:
+        _CACHE.clear()
+    else:
+        _CACHE.pop(model, None)
+
+
+def capture(model: nn.Module, x: Tensor) -> Graph:
+    """Capture `model` for inputs like `x`: (N, C, *spatial).
+
+    The graph is cached per model and per (shape without N, dtype, device, structure of the model),
+    and forgotten with the model. Nothing in the model is changed.
+
+    Raises:
+        InputError: when the model is in training mode and that matters.
+        CaptureError: when the model can't be exported, or changes its own buffers.
+    """
+    key = (tuple(x.shape[1:]), x.dtype, x.device, hash(repr(model)))
+    graphs = _CACHE.get(model)
+    if graphs is None:
+        graphs = _CACHE[model] = {}
+    for candidate in (key, (*key, x.shape[0])):
+        if candidate in graphs:
+            if model.training:
+                _refuse_training(graphs[candidate])
+            return graphs[candidate]
+    graph = _capture(model, x)
+    graphs[key if graph.static_batch is None else (*key, x.shape[0])] = graph
+    return graph
+
+
+def _refuse_training(graph: Graph) -> None:
+    for node in graph.nodes:
+        if node.op in ("batch_norm", "dropout", "alpha_dropout", "feature_dropout", "rrelu"):
+            raise _training_error(node.where())
+
+
+def _training_error(where: str) -> InputError:
+    return InputError(
+        f"Expected a model in evaluation mode but {where} runs in training mode. Call model.eval() first."
+    )
+
+
+def _capture(model: nn.Module, x: Tensor) -> Graph:
+    program, static = _export(model, x)
+    _check_effects(program)
+    graph = _build(program, static)
+    if any(in_place(n) for n in program.graph.nodes) and unsafe_writes(program.graph):
+        with _quiet():
+            program = program.run_decompositions({})
+        graph = _build(program, static)
+        graph.decomposed = True
+    return graph
+
+
+def _export(model: nn.Module, x: Tensor) -> tuple[ExportedProgram, int | None]:
+    # A batch of 1 would be specialised to 1, so the example has two samples.
+    pair = x.detach()[:1].expand(2, *x.shape[1:]).contiguous()
+    try:
+        with torch.no_grad(), _quiet():
+            try:
+                return export(model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},)), None
+            except Exception as first:
+                try:
+                    # Some models fix their batch size, or compute with it. One size is better than none.
+                    return export(model, (x.detach(),)), x.shape[0]
+                except Exception:
+                    raise first from None
+    except Exception as error:
+        raise CaptureError(_export_failure(model, error)) from error
+
+
+def _export_failure(model: nn.Module, error: Exception) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    name = type(model).__name__
+    data_dependent = "data-dependent" in text.lower() or "DataDependent" in type(error).__name__
+    if data_dependent or "GuardOnDataDependentSymNode" in text:
+        why = "its control flow depends on the values of the input (an `if` or a loop over a tensor's values)"
+    else:
+        why = "torch.export refused it"
+    where = ""
+    for match in re.finditer(r'File "([^"]+)", line (\d+)', text):
+        if "/torch/" not in match[1]:
+            where = f" at {match[1].rsplit('/', 1)[-1]}:{match[2]}"
+    return (
+        f"Can't capture {name}: {why}{where} ({type(error).__name__}: {first[:300]}). Pass the part of the model "
+        "without it: for example the module that maps the image to raw scores, before thresholds, "
+        "non-maximum suppression or other choices made on values."
+    )
+
+
+def _check_effects(program: ExportedProgram) -> None:
+    for spec in program.graph_signature.output_specs:
+        if spec.kind == OutputKind.BUFFER_MUTATION:
+            raise CaptureError(
+                f"Can't capture the model: its forward pass writes to its own buffer {spec.target!r}. "
+                "Explaining it would change it. Remove the write or pass the part of the model without it."
+            )
+    by_name = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    for node in program.graph.nodes:
+        where = f"operator '{_op_name(node)}' ({_module(node)[0] or 'the model itself'!r})"
+        if node.op == "call_function" and in_place(node):
+            target = node.args[0]
+            spec = by_name.get(target.name) if isinstance(target, fx.Node) and target.op == "placeholder" else None
+            if spec is not None and spec.kind in (InputKind.BUFFER, InputKind.PARAMETER, InputKind.CONSTANT_TENSOR):
+                if _op_name(node) == "add" and str(spec.target).endswith("num_batches_tracked"):
+                    raise _training_error(f"the batch norm {str(spec.target).rpartition('.')[0]!r}")
+                raise CaptureError(
+                    f"Can't capture the model: {where} writes to {spec.target!r}, a tensor that the model owns. "
+                    "Explaining it would change it. Remove the write or pass the part of the model without it."
+                )
+        name = _op_name(node)
+        training = (
+            (name == "batch_norm" and len(node.args) > 5 and node.args[5] is True)
+            or (name in ("dropout", "alpha_dropout", "feature_dropout") and node.args[2] is True and node.args[1])
+            or (name == "rrelu" and len(node.args) > 3 and node.args[3] is True)
+        )
+        if training:
+            raise _training_error(where)
+
+
+def _build(program: ExportedProgram, static: int | None) -> Graph:
+    nodes: list[Node] = []
+    of: dict[fx.Node, Node] = {}
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    constants: dict[str, Tensor] = {}
+    entry: Node | None = None
+    outputs: list[Any] = []
+    for fx_node in program.graph.nodes:
+        if fx_node.op == "output":
+            outputs = [_swap(a, of) for a in fx_node.args[0]]
+            continue
+        index = len(nodes)
+        if fx_node.op == "placeholder":
+            spec = specs[fx_node.name]
+            if spec.kind == InputKind.USER_INPUT:
+                node = Node(index, "input", "input", "input", dependent=True)
+                entry = node
+            elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
+                node = Node(index, fx_node.name, "parameter", "parameter", fqn=str(spec.target))
+            else:
+                node = Node(index, fx_node.name, "constant", "constant", fqn=str(spec.target))
+                constants[node.fqn] = program.constants[node.fqn]
+        elif fx_node.op == "call_function":
+            node = _operator(index, fx_node, of)
+        else:
+            raise CaptureError(
+                f"Can't capture the model: it holds {fx_node.op!r} ({fx_node.name!r}), which is not a tensor operator."
+            )
+        of[fx_node] = node
+        nodes.append(node)
+    if entry is None:
+        raise CaptureError("Can't capture the model: it doesn't take a tensor.")
+    for node in nodes:
+        for operand in dict.fromkeys(node.operands()):
+            operand.users.append(node)
+    spec = program.call_spec.out_spec
+    user_outputs = [
+        out
+        for out, s in zip(outputs, program.graph_signature.output_specs, strict=True)
+        if s.kind == OutputKind.USER_OUTPUT
+    ]
+    return Graph(nodes, entry, user_outputs, lambda flat: pytree.tree_unflatten(flat, spec), constants, static)
+
+
+def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
+    op = _op_name(fx_node)
+    module, modules, call = _module(fx_node)
+    args = _swap(fx_node.args, of)
+    kwargs = {k: _swap(v, of) for k, v in fx_node.kwargs.items()}
+    node = Node(
+        index, fx_node.name, op, kind_of(op), _functional(fx_node), args, kwargs, module, modules, call,
+        _source(fx_node),
+    )  # fmt: skip
+    if op in ("sym_size", "sym_numel") or not isinstance(fx_node.target, torch._ops.OpOverload) and op != "getitem":
+        node.kind = "symbol"  # arithmetic on sizes: no tensor, no relevance
+    else:
+        node.dependent = any(n.dependent for n in node.operands())
+        node.nonneg = node.dependent and is_nonnegative(node)
+    return node
+
+
+def _functional(fx_node: fx.Node) -> Any:
+    target = fx_node.target
+    if not in_place(fx_node):
+        return target
+    assert isinstance(target, torch._ops.OpOverload)
+    packet = getattr(torch.ops.aten, target._opname.removesuffix("_"), None)
+    overload = getattr(packet, target._overloadname, None) if packet is not None else None
+    if overload is None:
+        raise CaptureError(f"Can't capture the model: no functional form of in-place operator '{target}' is known.")
+    return overload
+
+
+def _op_name(fx_node: fx.Node) -> str:
+    target = fx_node.target
+    if isinstance(target, torch._ops.OpOverload):
+        name = target._opname
+        return name.removesuffix("_") if target._schema.is_mutable else name
+    return str(getattr(target, "__name__", target))
+
+
+def _module(fx_node: fx.Node) -> tuple[str, tuple[str, ...], int]:
+    stack = fx_node.meta.get("nn_module_stack") or {}
+    paths = tuple(path for path, _ in stack.values())
+    key = next(reversed(stack)) if stack else ""
+    call = int(key.rpartition("@")[2]) if "@" in key else 0
+    return (paths[-1] if paths else ""), paths, call
+
+
+def _source(fx_node: fx.Node) -> str:
+    trace = fx_node.meta.get("stack_trace") or ""
+    frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', trace)
+    for path, line, text in reversed(frames):
+        if "/torch/nn/" not in path and "/torch/_" not in path:
+            return f"{path.rsplit('/', 1)[-1]}:{line}: {text.strip()}"
+    return ""
+
+
+def _swap(tree: Any, of: dict[fx.Node, Node]) -> Any:
+    if isinstance(tree, fx.Node):
+        return of[tree]
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_swap(part, of) for part in tree) if type(tree) in (list, tuple) else [
+            _swap(part, of) for part in tree
+        ]
+    return tree
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch.export's notices to itself: they speak of its own internals."""
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,61 @@
+"""Kinds: which operators relprop knows, and what each is to a rule.
+
+A kind is what relevance needs to know of an operator: a convolution and a matrix product are both
+"linear", a view and a concatenation are both "shape". Operators that are missing here still run in
+the forward pass; relevance that reaches one is refused by name.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ACTIVATIONS", "BOUNDED_GATES", "KINDS", "OFFSET_ACTIVATIONS", "PASSING", "kind_of"]
+
+_BY_KIND: dict[str, str] = {
+    "linear": "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d linear "
+    "addmm matmul mm",
+    "batch_norm": "batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm",
+    "activation": "relu relu6 hardtanh leaky_relu prelu elu celu selu silu gelu hardswish mish tanh softplus "
+    "sigmoid hardsigmoid clamp clamp_min clamp_max threshold rrelu log_sigmoid softsign hardshrink softshrink",
+    "max_pool": "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
+    "max_pool2d_with_indices max_pool3d_with_indices amax",
+    "avg_pool": "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
+    "adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d mean sum",
+    "upsample": "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
+    "_upsample_nearest_exact2d upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d "
+    "_upsample_nearest_exact3d grid_sampler",
+    "add": "add sub rsub",
+    "multiply": "mul div",
+    "norm": "layer_norm group_norm instance_norm native_layer_norm native_group_norm rms_norm",
+    "shape": "view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t numpy_T swapaxes "
+    "movedim expand expand_as repeat cat concat stack split split_with_sizes chunk unbind getitem select "
+    "slice narrow index_select pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
+    "replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle "
+    "roll flip view_as reshape_as unfold im2col tile hsplit vsplit index diagonal",
+    "pass": "dropout alpha_dropout feature_dropout clone contiguous alias detach to _to_copy lift_fresh_copy "
+    "detach_ identity type_as float",
+    "negate": "neg",
+}
+
+KINDS: dict[str, str] = {op: kind for kind, ops in _BY_KIND.items() for op in ops.split()}
+"""Operator name -> kind."""
+
+ACTIVATIONS = frozenset(_BY_KIND["activation"].split())
+
+OFFSET_ACTIVATIONS = frozenset({"sigmoid", "hardsigmoid", "softplus", "log_sigmoid", "clamp", "clamp_min", "clamp_max",
+                                "hardtanh", "threshold"})
+"""Activations that may have f(0) != 0, so that relevance may sit where the input is 0."""
+
+BOUNDED_GATES = frozenset({"sigmoid", "hardsigmoid", "softmax", "_softmax", "tanh"})
+"""Operators whose result, multiplied to a signal, is a gate."""
+
+PASSING = frozenset("view reshape flatten unflatten squeeze unsqueeze expand expand_as dropout clone contiguous "
+                    "permute transpose alias to _to_copy repeat upsample_nearest2d select slice getitem".split())
+"""Operators that a gate may pass through on its way to the product."""
+
+
+def kind_of(op: str) -> str:
+    """The kind of an operator, "other" for one that no rule covers.
+
+    >>> kind_of("conv3d"), kind_of("relu"), kind_of("scaled_dot_product_attention")
+    ('linear', 'activation', 'other')
+    """
+    return KINDS.get(op, "other")

@@ -1,0 +1,194 @@
+"""Node and Graph: one tensor operator, and the list of them that a model is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relprop.errors import InputError, unknown_name
+
+__all__ = ["Graph", "Node"]
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One value of the graph and the operator that makes it.
+
+    Attributes:
+        index: position in the order of execution.
+        name: unique name, as `torch.export` gave it ("conv2d_3"); the model's input is "input".
+        op: plain operator name without overload and without the in-place underscore ("relu", "add").
+        kind: what relevance sees: "linear", "activation", "add", "shape", ... (`relprop.graph.kinds`).
+        target: the callable that computes the value (always the functional form).
+        args: positional arguments; other nodes stand for their values.
+        kwargs: keyword arguments, likewise.
+        module: path of the innermost module that ran the operator ("" for the model itself).
+        modules: paths of all modules around it, outermost first.
+        call: which call of the innermost module this is (0 for the first).
+        source: file, line and text of the statement in the user's code.
+        fqn: for parameters, buffers and constants their name in the model.
+        dependent: whether the value depends on the model's input.
+        nonneg: whether the graph proves every element to be >= 0.
+        users: the nodes that read this one.
+    """
+
+    index: int
+    name: str
+    op: str
+    kind: str
+    target: Callable[..., Any] | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    module: str = ""
+    modules: tuple[str, ...] = ()
+    call: int = 0
+    source: str = ""
+    fqn: str = ""
+    dependent: bool = False
+    nonneg: bool = False
+    users: list[Node] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.op}{f' in {self.module}' if self.module else ''}>"
+
+    def operands(self) -> list[Node]:
+        """All nodes among the arguments, in order, each occurrence once."""
+        return list(_nodes((self.args, tuple(self.kwargs.values()))))
+
+    def signals(self) -> list[Node]:
+        """The operands that depend on the model's input."""
+        return [n for n in self.operands() if n.dependent]
+
+    def where(self) -> str:
+        """Where a person finds this operator: operator, module path and source line."""
+        place = f"in module {self.module!r}" if self.module else "in the model itself"
+        return f"operator '{self.op}' (node {self.name!r}, {place}{f', {self.source}' if self.source else ''})"
+
+
+def _nodes(tree: Any) -> Iterator[Node]:
+    if isinstance(tree, Node):
+        yield tree
+    elif isinstance(tree, (list, tuple)):
+        for part in tree:
+            yield from _nodes(part)
+
+
+@dataclass(eq=False)
+class Graph:
+    """A model as operators in order of execution.
+
+    It holds names of parameters, not the parameters: `bind` looks them up in the live model, so
+    that changed, moved or replaced weights are always the ones used.
+
+    Attributes:
+        nodes: every node, parameters and constants included, in order of execution.
+        input: the node of the model's input.
+        output: the model's output structure with nodes as leaves.
+        rebuild: turns the flat list of output values into the structure that the model returns.
+        outputs: the flat list of output nodes (or plain values).
+        constants: tensors that the model made while it was captured.
+        static_batch: the only batch size the graph runs at, or None for any.
+        weights: cache of derived weights (see `relprop.rules.weights`); goes with the graph.
+    """
+
+    nodes: list[Node]
+    input: Node
+    outputs: list[Any]
+    rebuild: Callable[[list[Any]], Any]
+    constants: dict[str, Tensor]
+    static_batch: int | None = None
+    decomposed: bool = False
+    weights: dict[Any, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_name = {n.name: n for n in self.nodes}
+        self._modules: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for path in dict.fromkeys(node.modules):
+                self._modules.setdefault(path, []).append(node)
+
+    @property
+    def output(self) -> Node:
+        """The node of the model's single output tensor.
+
+        Raises:
+            InputError: when the model returns several tensors or none.
+        """
+        found = [n for n in self.outputs if isinstance(n, Node) and n.dependent]
+        if len(found) != 1:
+            raise InputError(
+                f"Expected a model with one output tensor but it returns {len(found)}. Wrap it in a module "
+                "that returns the tensor to be explained, or start from a named layer (start=...)."
+            )
+        return found[0]
+
+    def find(self, place: str | Node) -> Node:
+        """The node called `place`: a node name, or a module path (its last call's last value).
+
+        `path@i` names the value of call i (from 0) of a module that is called several times.
+
+        Raises:
+            UnknownNameError: with the closest and all valid names.
+        """
+        if isinstance(place, Node):
+            if self.by_name.get(place.name) is not place:
+                raise InputError(f"Expected a node of this model's graph but {place!r} belongs to another one.")
+            return place
+        if place in self.by_name:
+            return self.by_name[place]
+        path, _, call = place.partition("@")
+        members = self._modules.get(path)
+        if members and call:
+            members = [n for n in members if n.module == path and n.call == int(call)] if call.isdigit() else None
+        if members:
+            return members[-1]
+        valid = [n.name for n in self.nodes if n.dependent] + [p for p in self._modules if p]
+        raise unknown_name("layer or node", place, valid)
+
+    def bind(self, model: nn.Module, like: Tensor) -> dict[Node, Tensor]:
+        """Look up every parameter, buffer and constant in the live model, as `like`'s dtype.
+
+        Floating-point tensors narrower than float32 come back as float32 (relevance never runs in
+        half precision).
+        """
+        bound: dict[Node, Tensor] = {}
+        for node in self.nodes:
+            if node.kind not in ("parameter", "constant"):
+                continue
+            value: Any = None
+            if node.kind == "parameter":
+                owner, _, leaf = node.fqn.rpartition(".")
+                value = getattr(model.get_submodule(owner), leaf)
+            else:
+                value = self.constants[node.fqn]
+            value = value.detach()
+            if value.is_floating_point() and value.dtype != like.dtype and value.dtype.itemsize < 4:
+                value = value.to(torch.float32)
+            bound[node] = value
+        return bound
+
+    def ancestors(self, nodes: list[Node]) -> set[Node]:
+        """All nodes that the given ones are computed from, themselves included."""
+        seen: set[Node] = set()
+        stack = list(nodes)
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                stack.extend(node.operands())
+        return seen
+
+    def descendants(self, nodes: list[Node]) -> set[Node]:
+        """All nodes that are computed from the given ones, themselves included."""
+        seen: set[Node] = set()
+        stack = list(nodes)
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                stack.extend(node.users)
+        return seen

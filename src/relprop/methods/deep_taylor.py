@@ -1,0 +1,58 @@
+"""Deep Taylor decomposition."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from relprop.engine.composite import Composite
+from relprop.methods.lrp import Bounds, z_box
+from relprop.methods.method import Method, Request, Result, check_choice
+from relprop.rules import ZPlus
+
+__all__ = ["DeepTaylor"]
+
+
+class DeepTaylor(Method):
+    r"""Deep Taylor decomposition: z+ everywhere, z^B at the input, winner-take-all pooling.
+
+    .. math:: R_i = \sum_j \frac{(w_{ij} x_i)^+}{z^+_j} R_j, \qquad
+        \text{input: } z^B \text{ (see } \texttt{ZBox}\text{)}
+
+    The map of a positive score has no negative values. A negative score has no root that the
+    expansion could start from: its map is zero with ``start="score"`` (max(score, 0)).
+
+    Source: Montavon et al. 2017, eqs. 14 and 17; for video Hiley et al. 2019, who start from 1.
+    Shapes: (N, C, *spatial) at the input. Conserves, but for what the ledger lists as lost (units that
+    are active through their bias alone).
+
+    Args:
+        bounds: the box of the input: (low, high) in the units the network sees, or "sample" for each
+            sample's least and largest value; None: z+ at the input too.
+        start: "score" (clamped at 0) or "one".
+
+    Raises:
+        InputError: bad bounds or an unknown start.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> net.weight.data = torch.tensor([[2.0, -1.0]])
+    >>> e = relprop.explain(net, torch.tensor([[0.5, 0.5]]), target=0, method=DeepTaylor(bounds=(0, 1)))
+    >>> [round(v, 4) for v in e.relevance.flatten().tolist()]  # 0.5 * [1.0, 0.5] / 1.5
+    [0.3333, 0.1667]
+    """
+
+    name = "deep-taylor"
+    summary = "Deep Taylor decomposition: z+ rule, z-box at the input; only what speaks for"
+    signed = False
+
+    def __init__(self, *, bounds: Bounds | None = "sample", start: Literal["score", "one"] = "score") -> None:
+        check_choice("start", start, ("score", "one"))
+        self.bounds = bounds
+        self.start: Literal["score", "one"] = start
+        first = [] if bounds is None else [("first", z_box(bounds))]
+        self._composite = Composite([*first, ("linear", ZPlus())], "positive", name="deep Taylor")
+
+    def explain(self, request: Request) -> Result:
+        """See `Method.explain`."""
+        seed = request.seed(self.start).clamp(min=0)
+        return Result.of(request.propagate(seed, self._composite))

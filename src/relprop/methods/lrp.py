@@ -1,0 +1,244 @@
+r"""Layer-wise relevance propagation: one class, five registered presets.
+
+Every rule is stated where it is computed (`relprop.rules.linear`). Sources: Bach et al. 2015
+(LRP-0, ε, αβ); Montavon et al. 2019 (γ, composites by depth); Lapuschkin et al. 2019 (flat).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from relprop.engine.composite import Composite, Depth, Match
+from relprop.errors import InputError
+from relprop.methods.method import Method, Request, Result, check_choice
+from relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, ZPlus
+
+__all__ = ["LRP", "LRP0", "LRPAlphaBeta", "LRPComposite", "LRPEpsilon", "LRPGamma"]
+
+Bounds = Literal["sample"] | tuple[Any, Any]
+
+_RULES = ("zero", "epsilon", "gamma", "alpha-beta", "z-plus")
+_COMPOSITES = ("epsilon-plus", "epsilon-plus-box", "epsilon-gamma-box", "epsilon-alpha-beta")
+_FIRST = ("same", "z-box", "w-square", "flat")
+
+
+class LRP(Method):
+    """LRP with any rule, or with a composite by kind of layer or depth.
+
+    Relevance starts as the target's score (``start="score"``) or as 1, and is (N, C, *spatial) at the
+    input. It sums to the start less what the ledger lists as bias, stabiliser and lost.
+
+    Args:
+        rule: one rule for all linear operators: "zero", "epsilon", "gamma", "alpha-beta", "z-plus".
+        composite: instead of a rule: "epsilon-plus" (z+ in convolutions, ε in products),
+            "epsilon-plus-box" (with z^B first), "epsilon-gamma-box" (box first, γ in the lower two
+            thirds of the depth, ε above), "epsilon-alpha-beta", or a `Composite`.
+        first: rule of the operators that read the input: "same", "z-box", "w-square", "flat".
+        bounds: box of "z-box": (low, high), each a number or a tensor that broadcasts to the input, in
+            the units the network sees (`relprop.pixel_bounds` makes them from mean and std); "sample"
+            takes each sample's least and largest value.
+        epsilon, gamma, alpha, beta, bias: parameters of the rules, see there.
+        start: "score" or "one".
+
+    Raises:
+        InputError: an unknown word, rule and composite both given, or parameters out of range.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> net.weight.data = torch.tensor([[2.0, -1.0]])
+    >>> e = relprop.explain(net, torch.tensor([[3.0, 1.0]]), target=0, method=LRP(rule="zero"))
+    >>> e.relevance.tolist(), e.ledger.closes
+    ([[6.0, -1.0]], True)
+    """
+
+    name = "lrp"
+    summary = "LRP with any rule or composite (configure it: relprop.LRP(...))"
+
+    def __init__(
+        self,
+        *,
+        rule: str | None = None,
+        composite: str | Composite | None = None,
+        first: str = "same",
+        bounds: Bounds = "sample",
+        epsilon: float = 1e-3,
+        gamma: float = 0.25,
+        alpha: float = 2.0,
+        beta: float = 1.0,
+        bias: Literal["paper", "none", "full"] = "paper",
+        start: Literal["score", "one"] = "score",
+    ) -> None:
+        if (rule is None) == (composite is None):
+            raise InputError("Expected either rule=... or composite=... for LRP.")
+        if rule is not None:
+            check_choice("rule", rule, _RULES)
+        if isinstance(composite, str):
+            check_choice("composite", composite, _COMPOSITES)
+        check_choice("first", first, _FIRST)
+        check_choice("start", start, ("score", "one"))
+        self.rule, self.composite, self.first, self.bounds = rule, composite, first, bounds
+        self.epsilon, self.gamma, self.alpha, self.beta, self.bias = epsilon, gamma, alpha, beta, bias
+        self.start: Literal["score", "one"] = start
+        self._composite = self._build()
+
+    def explain(self, request: Request) -> Result:
+        """See `Method.explain`."""
+        return Result.of(request.propagate(request.seed(self.start), self._composite))
+
+    def _build(self) -> Composite:
+        if isinstance(self.composite, Composite):
+            return self.composite
+        first: list[tuple[Match, Rule]] = []
+        boxed = isinstance(self.composite, str) and self.composite.endswith("-box")
+        if self.first == "z-box" or (boxed and self.first == "same"):
+            first = [("first", z_box(self.bounds))]
+        elif self.first == "w-square":
+            first = [("first", WSquare())]
+        elif self.first == "flat":
+            first = [("first", Flat())]
+        epsilon = Epsilon(self.epsilon)
+        products: tuple[Match, Rule] = (_is_product, epsilon)
+        if self.rule is not None:
+            rules: dict[str, tuple[Rule, Literal["value", "positive"]]] = {
+                "zero": (Epsilon(0.0), "value"),
+                "epsilon": (epsilon, "value"),
+                "gamma": (Gamma(self.gamma), "positive"),
+                "alpha-beta": (AlphaBeta(self.alpha, self.beta, self.bias), "positive"),
+                "z-plus": (ZPlus(), "positive"),
+            }
+            rule, base = rules[self.rule]
+            return Composite([*first, ("linear", rule)], base, name=f"LRP ({self.rule})")
+        name = f"LRP ({self.composite})"
+        if self.composite in ("epsilon-plus", "epsilon-plus-box"):
+            return Composite([*first, products, ("linear", ZPlus())], "positive", name=name)
+        if self.composite == "epsilon-alpha-beta":
+            conv = AlphaBeta(self.alpha, self.beta, self.bias)
+            return Composite([*first, products, ("linear", conv)], "positive", name=name)
+        lower: tuple[Match, Rule] = (Depth(0, 2 / 3), Gamma(self.gamma))
+        return Composite([*first, products, lower, ("linear", epsilon)], "positive", name=name)
+
+
+class LRP0(LRP):
+    """LRP-0: each contribution in proportion to its value (Bach et al. 2015, eq. 56).
+
+    On networks of affine maps, ReLUs and max pools this is gradient × input. Conserves up to bias.
+    """
+
+    name = "lrp-0"
+    summary = "LRP-0: contributions in proportion to value; gradient x input on ReLU networks"
+
+    def __init__(self, *, start: Literal["score", "one"] = "score") -> None:
+        super().__init__(rule="zero", start=start)
+
+    def settings(self) -> dict[str, Any]:
+        """See `Method.settings`."""
+        return {"start": self.start}
+
+
+class LRPEpsilon(LRP):
+    """LRP-ε (Bach et al. 2015, eq. 58): weak, contradictory contributions are damped."""
+
+    name = "lrp-epsilon"
+    summary = "LRP-epsilon: LRP-0 with a stabiliser that damps weak, contradictory contributions"
+
+    def __init__(self, *, epsilon: float = 1e-3, start: Literal["score", "one"] = "score") -> None:
+        super().__init__(rule="epsilon", epsilon=epsilon, start=start)
+
+    def settings(self) -> dict[str, Any]:
+        """See `Method.settings`."""
+        return {"epsilon": self.epsilon, "start": self.start}
+
+
+class LRPGamma(LRP):
+    """LRP-γ (Montavon et al. 2019): contributions of the unit's own sign weigh more."""
+
+    name = "lrp-gamma"
+    summary = "LRP-gamma: contributions of the output's own sign weigh 1 + gamma"
+
+    def __init__(self, *, gamma: float = 0.25, start: Literal["score", "one"] = "score") -> None:
+        super().__init__(rule="gamma", gamma=gamma, start=start)
+
+    def settings(self) -> dict[str, Any]:
+        """See `Method.settings`."""
+        return {"gamma": self.gamma, "start": self.start}
+
+
+class LRPAlphaBeta(LRP):
+    """LRP-αβ (Bach et al. 2015, eq. 60): for and against, shared out separately."""
+
+    name = "lrp-alpha-beta"
+    summary = "LRP-alpha-beta: positive and negative contributions shared out separately (2, 1 by default)"
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 2.0,
+        beta: float = 1.0,
+        bias: Literal["paper", "none", "full"] = "paper",
+        first: str = "same",
+        bounds: Bounds = "sample",
+        start: Literal["score", "one"] = "score",
+    ) -> None:
+        super().__init__(
+            rule="alpha-beta", alpha=alpha, beta=beta, bias=bias, first=first, bounds=bounds, start=start
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """See `Method.settings`."""
+        return {k: getattr(self, k) for k in ("alpha", "beta", "bias", "first", "bounds", "start")}
+
+
+class LRPComposite(LRP):
+    """ε above, γ (or z+) below, z^B at the input: the usual composite by depth (Montavon et al. 2019).
+
+    Args:
+        lower: "gamma" or "z-plus": the rule of the lower two thirds of the depth (of all convolutions
+            for "z-plus").
+        bounds: see `LRP`.
+    """
+
+    name = "lrp-composite"
+    summary = "LRP composite by depth: epsilon above, gamma below, z-box at the input"
+
+    def __init__(
+        self,
+        *,
+        lower: Literal["gamma", "z-plus"] = "gamma",
+        epsilon: float = 1e-3,
+        gamma: float = 0.25,
+        bounds: Bounds = "sample",
+        start: Literal["score", "one"] = "score",
+    ) -> None:
+        check_choice("lower", lower, ("gamma", "z-plus"))
+        self.lower = lower
+        composite = "epsilon-gamma-box" if lower == "gamma" else "epsilon-plus-box"
+        super().__init__(composite=composite, epsilon=epsilon, gamma=gamma, bounds=bounds, start=start)
+
+    def settings(self) -> dict[str, Any]:
+        """See `Method.settings`."""
+        return {k: getattr(self, k) for k in ("lower", "epsilon", "gamma", "bounds", "start")}
+
+
+def z_box(bounds: Bounds) -> ZBox:
+    """The z^B rule for "sample" or (low, high).
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(bounds, str):
+        check_choice("bounds", bounds, ("sample",))
+        return ZBox(bounds="sample")
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        raise InputError(f"Expected bounds to be 'sample' or a pair (low, high) but got {bounds!r}.")
+    low, high = bounds
+    return ZBox(_number(low), _number(high))
+
+
+def _number(bound: Any) -> float | Tensor:
+    return bound if isinstance(bound, Tensor) else float(bound)
+
+
+def _is_product(place: Any) -> bool:
+    return place.kind == "linear" and place.node.op in ("linear", "addmm", "matmul", "mm")

@@ -1,0 +1,35 @@
+"""Rules: how relevance crosses one operator, backward. One family a module."""
+
+from relprop.rules.activation import Identity, Slope
+from relprop.rules.gradient import Gradient, Rectify
+from relprop.rules.linear import AlphaBeta, Epsilon, Excitation, Flat, Gamma, WSquare, ZBox, ZPlus
+from relprop.rules.merge import Add, Gate, Scale
+from relprop.rules.norm import BatchNorm, Norm
+from relprop.rules.pooling import AveragePool, MaxPool
+from relprop.rules.rule import LinearRule, Rule
+from relprop.rules.shape import Shape
+
+__all__ = [
+    "Add",
+    "AlphaBeta",
+    "AveragePool",
+    "BatchNorm",
+    "Epsilon",
+    "Excitation",
+    "Flat",
+    "Gamma",
+    "Gate",
+    "Gradient",
+    "Identity",
+    "LinearRule",
+    "MaxPool",
+    "Norm",
+    "Rectify",
+    "Rule",
+    "Scale",
+    "Shape",
+    "Slope",
+    "WSquare",
+    "ZBox",
+    "ZPlus",
+]

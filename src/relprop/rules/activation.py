@@ -1,0 +1,72 @@
+"""Rules for element-wise activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relprop.engine.flow import Flow
+from relprop.engine.site import Site
+from relprop.graph.kinds import OFFSET_ACTIVATIONS
+from relprop.rules.rule import Rule
+
+__all__ = ["Identity", "Slope"]
+
+
+class Identity(Rule):
+    r"""An activation passes relevance on unchanged: R_in = R_out.
+
+    For y = f(x) with f(0) = 0 the multiplier becomes c f(x)/x. Where f(0) != 0 (sigmoid, softplus,
+    clamps that leave 0 out) relevance may sit at x = 0, and is carried as relevance.
+
+    Source: Bach et al. 2015, sec. 2.3. Conserves.
+    """
+
+    kinds = frozenset({"activation"})
+    passes_relu = True
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        """See `Rule.cross`."""
+        if not flow.multiplier:
+            return [flow]
+        if site.node.op == "relu":
+            dead = site.y == 0
+            if flow.owned:
+                return [Flow([p.masked_fill_(dead, 0) for p in flow.parts], True)]
+            return [Flow([p.masked_fill(dead, 0) for p in flow.parts], True)]
+        if site.node.op in OFFSET_ACTIVATIONS:
+            return [flow.relevance(site.y)]
+        x = site.x
+        ratio = torch.where(x == 0, 0, site.y / x.masked_fill(x == 0, 1))
+        return [Flow([p * ratio for p in flow.parts], True)]
+
+
+class Slope(Rule):
+    r"""An activation is replaced by its tangent: y = f'(x) x + (f(x) - f'(x) x), the rest is bias.
+
+    With it LRP-0 is gradient × input on every network of affine and element-wise operators.
+    """
+
+    kinds = frozenset({"activation"})
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        """See `Rule.cross`."""
+        y, x = site.y, site.x
+        parts = flow.parts
+        if not flow.multiplier:
+            parts = [p / y.masked_fill(y == 0, torch.inf) for p in parts]
+            site.book("lost", torch.cat([p * (y == 0) for p in flow.parts]))
+        slope = site.vjp(torch.ones_like(y)[None])[0][0]
+        offset = y - slope * x
+        out = []
+        for part in parts:
+            site.book("bias", part * offset)
+            out.append(part * slope)
+        return [Flow(out, True)]
+
+
+def masked(part: Tensor, y: Tensor) -> Tensor:
+    """A multiplier behind a ReLU, in front of it."""
+    return part.masked_fill(y == 0, 0)

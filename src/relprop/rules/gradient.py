@@ -1,0 +1,75 @@
+"""Rules that carry derivatives: multipliers are exactly dy/dx."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from relprop.engine.composite import Place
+from relprop.engine.flow import Flow
+from relprop.engine.site import Site
+from relprop.errors import InputError
+from relprop.rules.rule import Rule
+
+__all__ = ["Gradient", "Rectify"]
+
+
+class Gradient(Rule):
+    """The operator's own vector-Jacobian product, whatever operator it is.
+
+    Multipliers stay derivatives: every operand that depends on the input gets its share, gates and
+    norms included. Not a relevance rule: nothing is conserved.
+    """
+
+    def cross(self, site: Site, flow: Any) -> list[Any]:
+        """See `Rule.cross`."""
+        node = site.node
+        if node.op == "getitem" or node.kind == "pass":
+            return [flow]
+        if isinstance(flow, list):
+            count = len(next(f for f in flow if f is not None).parts)
+            pulled = [site.vjp([None if f is None else f.parts[i] for f in flow]) for i in range(count)]  # type: ignore[arg-type]
+            return [Flow([p[i] for p in pulled], True, owned=False) for i in range(len(site.signals))]
+        if node.kind == "linear" and len(site.signals) == 1:
+            x = site.x
+            return [Flow([site.linear.backward_plain(p, x, owned=flow.owned) for p in flow.parts], True)]
+        if node.op == "relu":
+            return [Flow([_times(p, site.y > 0, flow.owned) for p in flow.parts], True)]
+        pulled = [site.vjp(p) for p in flow.parts]
+        return [Flow([p[i] for p in pulled], True, owned=False) for i in range(len(site.signals))]
+
+
+class Rectify(Rule):
+    """The ReLU of DeconvNet and of guided backprop: only positive gradients go on.
+
+    Source: Zeiler & Fergus 2014 ("deconvnet": max(g, 0)); Springenberg et al. 2015, fig. 1 ("guided":
+    max(g, 0), and 0 where the ReLU's input was negative).
+
+    Raises:
+        InputError: an unknown form.
+    """
+
+    kinds = frozenset({"activation"})
+
+    def __init__(self, form: Literal["deconvnet", "guided"] = "guided") -> None:
+        if form not in ("deconvnet", "guided"):
+            raise InputError(f"Expected form to be 'deconvnet' or 'guided' but got {form!r}.")
+        self.form = form
+
+    def accepts(self, place: Place) -> bool:
+        """ReLUs only; other activations keep their gradient."""
+        return place.node.op in ("relu", "relu6", "hardtanh") and super().accepts(place)
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        """See `Rule.cross`."""
+        parts = [p.clamp(min=0) for p in flow.parts]
+        if self.form == "guided":
+            closed = site.y == 0 if site.node.op == "relu" else (site.vjp(torch.ones_like(site.y)[None])[0][0] == 0)
+            parts = [p.masked_fill_(closed, 0) for p in parts]
+        return [Flow(parts, True)]
+
+
+def _times(part: Tensor, mask: Tensor, owned: bool) -> Tensor:
+    return part.mul_(mask) if owned else part * mask

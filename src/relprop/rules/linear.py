@@ -1,0 +1,370 @@
+"""Rules for convolutions and matrix products (with the batch norm that follows, if any).
+
+Notation: input x_i, z_j = sum_i w_ij x_i + b_j, relevance R_j at the output, R_i at the input,
+z+_j = sum_i (w_ij x_i)+ and z-_j = sum_i (w_ij x_i)-. Rules whose R_i is in proportion to x_i return
+the multiplier c_i = R_i / x_i.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from relprop.engine.linear import LinearMap
+from relprop.engine.quotient import Quotient
+from relprop.engine.site import Site
+from relprop.errors import InputError
+from relprop.rules.rule import LinearRule, Message
+
+__all__ = ["AlphaBeta", "Epsilon", "Excitation", "Flat", "Gamma", "WSquare", "ZBox", "ZPlus"]
+
+_FEW = 64  # products per unit below which z- = z - z+ - b would be rounding noise
+
+
+class Epsilon(LinearRule):
+    r"""LRP-ε; with ε = 0 LRP-0.
+
+    .. math:: R_i = x_i \sum_j \frac{w_{ij}}{z_j + ε_j \operatorname{sign} z_j} R_j
+
+    Source: Bach et al. 2015, eq. 56 (LRP-0) and 58. Conserves up to bias and stabiliser.
+
+    Args:
+        epsilon: size of the stabiliser.
+        relative: ε_j is `epsilon` times the root mean square of the operator's output over the
+            sample (after a ReLU that alone reads it); False: an absolute number.
+
+    Raises:
+        InputError: epsilon < 0.
+    """
+
+    def __init__(self, epsilon: float = 1e-3, *, relative: bool = True) -> None:
+        if not epsilon >= 0:
+            raise InputError(f"Expected epsilon to be >= 0 but got {epsilon}.")
+        self.epsilon = epsilon
+        self.relative = relative
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        linear, y = site.linear, site.y
+        size = site.rms() * self.epsilon if self.relative else torch.tensor(self.epsilon).to(y)
+        denominator = y + size if site.rectified else y + torch.copysign(size, y)
+        quotient = Quotient(site, denominator)
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            s = quotient(part, multiplier, owned=owned)
+            site.book_bias(s, linear.bias)
+            if self.epsilon:
+                signed = s if site.rectified else s * torch.copysign(torch.ones_like(y), y)
+                site.book("stabiliser", signed * size if size.ndim else signed, 1.0 if size.ndim else float(size))
+            return linear.backward_plain(s, site.x, owned=True)
+
+        return message
+
+
+class Gamma(LinearRule):
+    r"""LRP-γ in its signed form: contributions of the output's own sign weigh 1 + γ.
+
+    .. math:: R_i = \sum_j \frac{t_{ij} + γ t^{±}_{ij}}{z_j + γ (z^{±}_j + b^{±}_j)} R_j,
+        \quad t_{ij} = w_{ij} x_i, \quad ± = \operatorname{sign} z_j
+
+    Source: Montavon et al. 2019 (positive outputs); Andéol et al. 2021 (both signs). Conserves up to
+    bias.
+    """
+
+    def __init__(self, gamma: float = 0.25) -> None:
+        if not gamma >= 0:
+            raise InputError(f"Expected gamma to be >= 0 but got {gamma}.")
+        self.gamma = gamma
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        linear, x, y, gamma = site.linear, site.x, site.y, self.gamma
+        one_sided = site.rectified  # relevance is only where z > 0
+        up = _positive(linear, x, site.nonneg)
+        b_up = None if linear.bias is None else linear.bias.clamp(min=0)
+        bias_up = 0.0 if b_up is None else linear.channels(b_up, y.ndim + 1)
+        denominator = y + gamma * (up + bias_up)
+        positive = None
+        if not one_sided:
+            down = _negative(linear, x, site.nonneg)
+            bias_down = 0.0 if linear.bias is None else linear.channels(linear.bias.clamp(max=0), y.ndim + 1)
+            positive = y > 0
+            denominator = torch.where(positive, denominator, y + gamma * (down + bias_down))
+        quotient = Quotient(site, denominator)
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            s = quotient(part, multiplier, owned=owned)
+            site.book_bias(s, linear.bias)
+            if positive is None:
+                site.book_bias(s, b_up, gamma)
+                c = linear.backward(s, linear.part("+"), x) * gamma
+                if not site.nonneg:
+                    c = torch.where(x > 0, c, linear.backward(s, linear.part("-"), x) * gamma)
+            else:
+                s_up, s_down = s * positive, s * ~positive
+                site.book_bias(s_up, b_up, gamma)
+                site.book_bias(s_down, None if linear.bias is None else linear.bias.clamp(max=0), gamma)
+                c = _both(linear, s_up, s_down, x, site.nonneg) * gamma
+            return c.add_(linear.backward_plain(s, x, owned=True))
+
+        return message
+
+
+class AlphaBeta(LinearRule):
+    r"""LRP-αβ: positive and negative contributions shared out separately, α - β = 1.
+
+    .. math:: R_i = \sum_j \left[ α \frac{(w_{ij} x_i)^+}{D^+_j} - β \frac{(w_{ij} x_i)^-}{D^-_j} \right] R_j
+
+    Source: Bach et al. 2015, eq. 60. A unit without positive (negative) contributions loses α (-β)
+    times its relevance; the ledger says how much that is.
+
+    Args:
+        alpha, beta: non-negative, alpha - beta = 1.
+        bias: what D± hold. "paper": z± + b±; "none": z±; "full": z± + b (the whole bias in both, as
+            one widely used implementation had it).
+
+    Raises:
+        InputError: alpha - beta is not 1, or an unknown bias mode.
+    """
+
+    def __init__(
+        self, alpha: float = 2.0, beta: float = 1.0, bias: Literal["paper", "none", "full"] = "paper"
+    ) -> None:
+        if beta < 0 or abs(alpha - beta - 1) > 1e-9:
+            raise InputError(f"Expected alpha - beta = 1 and beta >= 0 but got alpha={alpha}, beta={beta}.")
+        if bias not in ("paper", "none", "full"):
+            raise InputError(f"Expected bias to be one of 'paper', 'none', 'full' but got {bias!r}.")
+        self.alpha, self.beta, self.bias = alpha, beta, bias
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        linear, x, y = site.linear, site.x, site.y
+        b_up, b_down = self._biases(linear)
+        up = _positive(linear, x, site.nonneg)
+        down = None
+        if self.beta:
+            many = linear.fan_in >= _FEW and (linear.conv is None or linear.conv.groups == 1)
+            if site.nonneg and many:
+                # Rectified units have y = z wherever there is relevance.
+                rest = linear.bias
+                down = y - up if rest is None else y - up - linear.channels(rest, y.ndim + 1)
+                noise = up if rest is None else up + linear.channels(rest.abs(), y.ndim + 1)
+                limit = 1e-5 if y.dtype == torch.float32 else 1e-13
+                down.masked_fill_(down > -limit * noise, 0)
+            else:
+                down = _negative(linear, x, site.nonneg)
+        if b_up is not None:
+            up = up + linear.channels(b_up, y.ndim + 1)
+        if down is not None and b_down is not None:
+            down = down + linear.channels(b_down, y.ndim + 1)
+        quotient_up = Quotient(site, up, self.alpha)
+        quotient_down = None if down is None else Quotient(site, down, -self.beta, arrives=False)
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            s_up = quotient_up(part, multiplier, owned=owned and quotient_down is None)
+            site.book_bias(s_up, b_up)
+            if quotient_down is None:
+                return _one(linear, s_up, x, site.nonneg)
+            s_down = quotient_down(part, multiplier, owned=owned)
+            site.book_bias(s_down, b_down)
+            return _both(linear, s_up, s_down, x, site.nonneg)
+
+        return message
+
+    def _biases(self, linear: LinearMap) -> tuple[Tensor | None, Tensor | None]:
+        if self.bias == "none" or linear.bias is None:
+            return None, None
+        if self.bias == "full":
+            return linear.bias, linear.bias
+        return linear.bias.clamp(min=0), linear.bias.clamp(max=0)
+
+
+class ZPlus(LinearRule):
+    r"""The z+ rule: only positive contributions count, no bias.
+
+    .. math:: R_i = \sum_j \frac{(w_{ij} x_i)^+}{z^+_j} R_j
+
+    Source: Montavon et al. 2017, eq. 14 (inputs >= 0); with signed inputs it is αβ with α = 1, β = 0
+    and no bias. Conserves, except at units that are active through their bias alone ("lost").
+    """
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        linear, x = site.linear, site.x
+        quotient = Quotient(site, _positive(linear, x, site.nonneg))
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            return _one(linear, quotient(part, multiplier, owned=owned), x, site.nonneg)
+
+        return message
+
+
+class Excitation(LinearRule):
+    r"""Excitation backprop: positive weights, inputs as they are.
+
+    .. math:: P_i = x_i \sum_j \frac{w^+_{ij}}{\sum_{i'} w^+_{i'j} x_{i'}} P_j
+
+    Source: Zhang et al. 2016, eq. 3. For inputs >= 0 this is z+. For signed inputs the denominators
+    may change sign; `clamp_input=True` uses max(x, 0) there.
+    """
+
+    def __init__(self, *, clamp_input: bool = False) -> None:
+        self.clamp_input = clamp_input
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        linear, x = site.linear, site.x
+        clamped = self.clamp_input and not site.nonneg
+        seen = x.clamp(min=0) if clamped else x
+        weight = linear.part("+")
+        quotient = Quotient(site, linear.forward(seen, weight))
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            c = linear.backward(quotient(part, multiplier, owned=owned), weight, x)
+            return c.masked_fill_(x < 0, 0) if clamped else c
+
+        return message
+
+
+class ZBox(LinearRule):
+    r"""The z^B rule for inputs that lie in a box l <= x <= h (pixels).
+
+    .. math:: R_i = \sum_j \frac{x_i w_{ij} - l_i w^+_{ij} - h_i w^-_{ij}}
+        {\sum_{i'} x_{i'} w_{i'j} - l_{i'} w^+_{i'j} - h_{i'} w^-_{i'j}} R_j
+
+    Source: Montavon et al. 2017, eq. 17 ("z-beta"). No bias; conserves. Padding counts as x = l = h = 0.
+
+    Args:
+        low, high: the box, as numbers or as tensors that broadcast to (C, *spatial) or (C,); in the
+            units of the input that the network sees.
+        bounds: "sample" takes the least and the largest value of each sample instead.
+
+    Raises:
+        InputError: low > high, or neither bounds nor low and high.
+    """
+
+    gives_multiplier = False
+
+    def __init__(
+        self,
+        low: float | Tensor | None = None,
+        high: float | Tensor | None = None,
+        *,
+        bounds: Literal["sample"] | None = None,
+    ) -> None:
+        if bounds not in (None, "sample"):
+            raise InputError(f"Expected bounds to be 'sample' or None but got {bounds!r}.")
+        if bounds is None and (low is None or high is None):
+            raise InputError("Expected low and high, or bounds='sample', for the z-box rule.")
+        if bounds is None and bool((torch.as_tensor(low) > torch.as_tensor(high)).any()):
+            raise InputError(f"Expected low <= high for the z-box rule but got {low} and {high}.")
+        self.low, self.high, self.bounds = low, high, bounds
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        linear, x = site.linear, site.x
+        low, high = self._box(x)
+        every, up, down = linear.part("all"), linear.part("+"), linear.part("-")
+        denominator = linear.forward(x, every)
+        denominator = denominator - linear.forward(low, up) - linear.forward(high, down)
+        quotient = Quotient(site, denominator)
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            s = quotient(part, multiplier, owned=owned)
+            relevance = linear.backward(s, every, x).mul_(x)
+            relevance -= linear.backward(s, up, x).mul_(low)
+            return relevance.sub_(linear.backward(s, down, x).mul_(high))
+
+        return message
+
+    def _box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.bounds == "sample":
+            dims = tuple(range(1, x.ndim))
+            return x.amin(dims, keepdim=True).expand_as(x), x.amax(dims, keepdim=True).expand_as(x)
+        box = []
+        for bound in (self.low, self.high):
+            t = torch.as_tensor(bound).to(x)
+            if t.ndim == 1:
+                t = t.reshape(-1, *[1] * (x.ndim - 2))
+            try:
+                box.append(t.expand_as(x))
+            except RuntimeError:
+                raise InputError(
+                    f"Expected z-box bounds that broadcast to {tuple(x.shape[1:])} but got {tuple(t.shape)}."
+                ) from None
+        return box[0], box[1]
+
+
+class WSquare(LinearRule):
+    r"""The w² rule: shares by squared weight, whatever the input is.
+
+    .. math:: R_i = \sum_j \frac{w_{ij}^2}{\sum_{i'} w_{i'j}^2} R_j
+
+    Source: Montavon et al. 2017, eq. 12. Conserves.
+    """
+
+    gives_multiplier = False
+
+    def weight(self, linear: LinearMap) -> Tensor:
+        """What shares are in proportion to."""
+        return linear.part("all").square()
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        linear, x = site.linear, site.x
+        weight = self.weight(linear)
+        quotient = Quotient(site, linear.forward(torch.ones_like(x), weight))
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            return linear.backward(quotient(part, multiplier, owned=owned), weight, x)
+
+        return message
+
+
+class Flat(WSquare):
+    r"""The flat rule: equal shares for all inputs of a unit.
+
+    .. math:: R_i = \sum_j \frac{1}{\sum_{i'} 1} R_j
+
+    Source: Lapuschkin et al. 2019. Conserves.
+    """
+
+    def weight(self, linear: LinearMap) -> Tensor:
+        """See `WSquare.weight`."""
+        return torch.ones_like(linear.weight)
+
+
+def _positive(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:
+    """z+ = x+ w+ + x- w-, a fresh tensor."""
+    if nonneg:
+        return linear.forward(x, linear.part("+"))
+    up = linear.forward(x.clamp(min=0), linear.part("+"))
+    return up.add_(linear.forward(x.clamp(max=0), linear.part("-")))
+
+
+def _negative(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:
+    """z- = x+ w- + x- w+, a fresh tensor."""
+    if nonneg:
+        return linear.forward(x, linear.part("-"))
+    down = linear.forward(x.clamp(min=0), linear.part("-"))
+    return down.add_(linear.forward(x.clamp(max=0), linear.part("+")))
+
+
+def _one(linear: LinearMap, s_up: Tensor, x: Tensor, nonneg: bool) -> Tensor:
+    """The multiplier of sum_j (w_ij x_i)+ s_j."""
+    c = linear.backward(s_up, linear.part("+"), x)
+    if nonneg:
+        return c
+    return torch.where(x > 0, c, linear.backward(s_up, linear.part("-"), x))
+
+
+def _both(linear: LinearMap, s_up: Tensor, s_down: Tensor, x: Tensor, nonneg: bool) -> Tensor:
+    """The multiplier of sum_j (w_ij x_i)+ s_up_j + (w_ij x_i)- s_down_j."""
+    c = linear.backward(s_up, linear.part("+"), x)
+    c = c.add_(linear.backward(s_down, linear.part("-"), x))
+    if nonneg:
+        return c
+    other = linear.backward(s_up, linear.part("-"), x)
+    return torch.where(x > 0, c, other.add_(linear.backward(s_down, linear.part("+"), x)))

@@ -1,0 +1,160 @@
+"""Rules for what brings values together: sums, and products with gates or constants."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from relprop.engine.composite import Place
+from relprop.engine.flow import Flow, safe_divide, sum_to_shape
+from relprop.engine.plan import gate_signal
+from relprop.engine.site import Site
+from relprop.errors import InputError
+from relprop.graph import Node
+from relprop.rules.rule import Rule
+
+__all__ = ["Add", "Gate", "Scale"]
+
+
+class Add(Rule):
+    r"""Addition (and subtraction) of terms t_1 + t_2 = y.
+
+    "value": :math:`R_k = t_k R / (y + ε \operatorname{sign} y)`, exact, and what LRP-0 needs;
+    "absolute": :math:`R_k = |t_k| R / \sum |t|`, bounded, loses nothing, keeps signs;
+    "positive": :math:`R_k = t_k^+ R / \sum t^+`, loses relevance where no term is positive;
+    "halves": equal shares.
+
+    An added constant takes its share as bias under "value" and none under the others.
+
+    Args:
+        by: one of the words above.
+        epsilon: stabiliser of "value", an absolute number.
+
+    Raises:
+        InputError: unknown word, or epsilon without "value".
+    """
+
+    kinds = frozenset({"add"})
+
+    def __init__(
+        self, by: Literal["value", "absolute", "positive", "halves"] = "value", epsilon: float = 0.0
+    ) -> None:
+        if by not in ("value", "absolute", "positive", "halves"):
+            raise InputError(f"Expected by to be one of 'value', 'absolute', 'positive', 'halves' but got {by!r}.")
+        if epsilon < 0 or (epsilon and by != "value"):
+            raise InputError(f"Expected epsilon >= 0, and only with by='value', but got {epsilon} with {by!r}.")
+        self.by = by
+        self.epsilon = epsilon
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        """See `Rule.cross`."""
+        signs, constant = _terms(site)
+        shapes = [site.input(i).shape for i in range(len(site.signals))]
+        if self.by == "value":
+            return self._by_value(site, flow, signs, shapes, constant)
+        relevance_only = self.by == "halves" or len(site.signals) == 1
+        if relevance_only:
+            whole = flow.relevance(site.y)
+            count = len(site.signals)
+            return [
+                Flow([sum_to_shape(p if count == 1 else p / count, shape) for p in whole.parts], False, owned=False)
+                for shape in shapes
+            ]
+        terms = [site.input(i) * sign if sign != 1 else site.input(i) for i, sign in enumerate(signs)]
+        if self.by == "positive":
+            total = sum((t.clamp(min=0) for t in terms), torch.zeros_like(site.y))
+        else:
+            total = sum((t.abs() for t in terms), torch.zeros_like(site.y))
+        nowhere = total == 0
+        share = safe_divide(site.y, total) if flow.multiplier else 1 / total.masked_fill(nowhere, torch.inf)
+        parts = [p * share for p in flow.parts]
+        lost = nowhere if not flow.multiplier else nowhere & (site.y != 0)
+        if bool(lost.any()):
+            for part in flow.parts:
+                site.book("lost", part * lost * site.y if flow.multiplier else part * lost)
+        outs = []
+        for term, sign, shape in zip(terms, signs, shapes, strict=True):
+            direction = (term > 0).to(term.dtype) if self.by == "positive" else torch.sgn(term)
+            direction = direction * sign if sign != 1 else direction
+            outs.append(Flow([sum_to_shape(p * direction, shape) for p in parts], True))
+        return outs
+
+    def _by_value(
+        self, site: Site, flow: Flow, signs: list[float], shapes: list[torch.Size], constant: Tensor | float
+    ) -> list[Flow]:
+        y = site.y
+        parts = flow.parts
+        if self.epsilon:
+            stable = y + torch.copysign(torch.full_like(y, self.epsilon), y)
+            for part in parts:
+                relevance = part * y if flow.multiplier else part
+                site.book("stabiliser", relevance * (1 - y / stable))
+            parts = [p * (y / stable) if flow.multiplier else p / stable for p in parts]
+        elif not flow.multiplier:
+            for part in parts:
+                site.book("lost", part * (y == 0))
+            parts = [safe_divide(p, y) for p in parts]
+        if isinstance(constant, Tensor) or constant != 0:
+            for part in parts:
+                site.book("bias", part * constant)
+        return [
+            Flow([sum_to_shape(p if sign == 1 else p * sign, shape) for p in parts], True, owned=False)
+            for sign, shape in zip(signs, shapes, strict=True)
+        ]
+
+
+def _terms(site: Site) -> tuple[list[float], Tensor | float]:
+    """The factors of the terms that relevance goes to, and what is added to them."""
+    node = site.node
+    alpha = float(node.kwargs.get("alpha", 1))
+    weights = {"add": (1.0, alpha), "sub": (1.0, -alpha), "rsub": (-alpha, 1.0)}[node.op]
+    signs: list[float] = []
+    constant: Tensor | float = 0.0
+    for argument, weight in zip(node.args[:2], weights, strict=True):
+        if isinstance(argument, Node) and argument.dependent:
+            signs.append(weight)
+        else:
+            value = site.constant(argument)
+            # A Python number takes the signal's precision; float32 of 0.1 would leak in float64.
+            value = value.to(site.y.dtype) if isinstance(value, Tensor) else float(value)
+            constant = constant + value * weight
+    return signs, constant
+
+
+class Gate(Rule):
+    """A product of a signal and a gate computed from it: all relevance goes to the signal.
+
+    The gate (the operand that ends in a sigmoid, hard sigmoid, softmax or tanh; a divisor) is taken
+    as a constant. Source: Arras et al. 2017 ("signal takes all"). Conserves.
+    """
+
+    kinds = frozenset({"gate"})
+
+    def routes(self, place: Place, node: Node) -> list[Node]:
+        """The signal only."""
+        return [gate_signal(node)]
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        """See `Rule.cross`."""
+        shape = site.x.shape
+        if not flow.multiplier:
+            return [Flow([sum_to_shape(p, shape) for p in flow.parts], False, owned=False)]
+        other = _other(site)
+        return [Flow([sum_to_shape(p * other, shape) for p in flow.parts], True)]
+
+
+class Scale(Gate):
+    """A product with (or a quotient by) a parameter or a number: relevance passes unchanged."""
+
+    kinds = frozenset({"scale"})
+
+
+def _other(site: Site) -> Tensor | float:
+    """What the signal is multiplied by."""
+    node, signal = site.node, site.signals[0]
+    a, b = node.args[0], node.args[1]
+    other = site.constant(b if a is signal else a)
+    factor = other.to(site.y.dtype) if isinstance(other, Tensor) else float(other)
+    return 1 / factor if node.op == "div" else factor

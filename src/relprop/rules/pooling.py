@@ -1,0 +1,146 @@
+"""Rules for max pooling, average pooling (means and sums too) and upsampling."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relprop.engine.flow import Flow, safe_divide
+from relprop.engine.site import Site
+from relprop.errors import InputError, UnsupportedOperatorError
+from relprop.rules.rule import Rule
+
+__all__ = ["AveragePool", "MaxPool"]
+
+
+class MaxPool(Rule):
+    """Max pooling: the winner of a window takes its relevance.
+
+    Source: Montavon et al. 2017, sec. 5.1 (winner takes all). Conserves.
+
+    Args:
+        ties: "first": the first maximum, as the forward pass chose it; "share": equal maxima share.
+
+    Raises:
+        InputError: an unknown word for ties.
+    """
+
+    kinds = frozenset({"max_pool"})
+
+    def __init__(self, ties: Literal["first", "share"] = "first") -> None:
+        if ties not in ("first", "share"):
+            raise InputError(f"Expected ties to be 'first' or 'share' but got {ties!r}.")
+        self.ties = ties
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        """See `Rule.cross`."""
+        if self.ties == "share":
+            parts = [_shared(site, p) for p in flow.parts]
+        elif site.node.op in ("max_pool1d", "max_pool2d", "max_pool3d"):
+            where = _winners(site)
+            parts = [_scatter(p, where, site.x) for p in flow.parts]
+        else:
+            parts = [site.vjp(p)[0] for p in flow.parts]
+        return [Flow(parts, flow.multiplier)]
+
+
+def _pool_arguments(site: Site) -> dict[str, Any]:
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    found = {n: site.argument(i + 1, n) for i, n in enumerate(names)}
+    given = {n: v for n, v in found.items() if v is not None}
+    if not given.get("stride", True):
+        del given["stride"]  # an empty list stands for the kernel's size
+    return given
+
+
+def _winners(site: Site) -> Tensor:
+    """Flat spatial index of each window's winner, (N, C, windows)."""
+    pool = {"max_pool1d": F.max_pool1d, "max_pool2d": F.max_pool2d, "max_pool3d": F.max_pool3d}[site.node.op]
+    _, where = pool(site.x, return_indices=True, **_pool_arguments(site))
+    dims = int(site.node.op[-2])
+    return where.flatten(-dims)
+
+
+def _scatter(part: Tensor, where: Tensor, x: Tensor) -> Tensor:
+    dims = x.ndim - 2
+    out = part.new_zeros(part.shape[0], *x.shape)
+    flat = out.flatten(-dims)
+    flat.scatter_add_(-1, where.expand(part.shape[0], *where.shape), part.flatten(-dims))
+    return out
+
+
+def _shared(site: Site, part: Tensor) -> Tensor:
+    """Each window's relevance in equal parts to all its maxima."""
+    op, x = site.node.op, site.x
+    if op not in ("max_pool1d", "max_pool2d", "max_pool3d"):
+        raise UnsupportedOperatorError(f"MaxPool(ties='share') has no form for {site.node.where()}.")
+    dims = int(op[-2])
+    settings = _pool_arguments(site)
+    size = _per_axis(settings["kernel_size"], dims)
+    stride = _per_axis(settings.get("stride", settings["kernel_size"]), dims)
+    padding = _per_axis(settings.get("padding", 0), dims)
+    dilation = _per_axis(settings.get("dilation", 1), dims)
+    outer = site.y.shape[2:]
+    # One shifted view per kernel position; positions outside the picture hold -inf and never win.
+    reach = [
+        max(0, (o - 1) * s + d * (k - 1) + 1 - n - p)
+        for o, s, d, k, n, p in zip(outer, stride, dilation, size, x.shape[2:], padding, strict=True)
+    ]
+    pads = [v for p, r in zip(reversed(padding), reversed(reach), strict=True) for v in (p, r)]
+    wide = F.pad(x, pads, value=-torch.inf)
+    offsets = torch.cartesian_prod(*[torch.arange(k) for k in size]).reshape(-1, dims).tolist()
+
+    def view(t: Tensor, at: list[int]) -> Tensor:
+        for axis, (a, s, d, o) in enumerate(zip(at, stride, dilation, outer, strict=True)):
+            cut = slice(a * d, a * d + (o - 1) * s + 1, s)
+            t = t[(Ellipsis, cut, *[slice(None)] * (dims - 1 - axis))]
+        return t
+
+    count = sum((view(wide, at) == site.y).to(x.dtype) for at in offsets)
+    out = part.new_zeros(part.shape[0], *wide.shape)
+    share = part / count
+    for at in offsets:
+        view(out, at).add_(share * (view(wide, at) == site.y))
+    inner = tuple(slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True))
+    return out[(Ellipsis, *inner)].contiguous()
+
+
+def _per_axis(value: Any, dims: int) -> list[int]:
+    values = [value] if isinstance(value, int) else list(value)
+    return values * dims if len(values) == 1 else values
+
+
+class AveragePool(Rule):
+    r"""Average pooling, means, sums and upsampling: in proportion to value, or evenly.
+
+    .. math:: R_i = \sum_j \frac{a_{ij} x_i}{y_j} R_j \quad\text{or}\quad
+        R_i = \sum_j \frac{a_{ij}}{\sum_{i'} a_{i'j}} R_j
+
+    Conserves, but for y_j = 0 with R_j != 0 ("lost").
+
+    Args:
+        uniform: share evenly instead of in proportion to value.
+    """
+
+    kinds = frozenset({"avg_pool", "upsample"})
+
+    def __init__(self, *, uniform: bool = False) -> None:
+        self.uniform = uniform
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        """See `Rule.cross`."""
+        y = site.y
+        if self.uniform:
+            whole = site.trace.evaluate(site.node, lambda n: torch.ones_like(site.x) if n in site.signals else
+                                        site.trace.value(n))
+            relevance = flow.relevance(y)
+            return [Flow([site.vjp(safe_divide(p, whole))[0] for p in relevance.parts], False)]
+        parts = flow.parts
+        if not flow.multiplier:
+            for part in parts:
+                site.book("lost", part * (y == 0))
+            parts = [safe_divide(p, y) for p in parts]
+        return [Flow([site.vjp(p)[0] for p in parts], True, owned=False)]

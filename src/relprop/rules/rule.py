@@ -1,0 +1,100 @@
+"""Rule: how relevance crosses one operator. LinearRule: the same for convolutions and products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from relprop.engine.composite import Place
+from relprop.engine.flow import Flow
+from relprop.engine.site import Site
+from relprop.graph import Node
+
+__all__ = ["LinearRule", "Message", "Rule"]
+
+Message = Callable[[Tensor, bool, bool], Tensor]
+"""(part, multiplier, owned) -> what arrives at the input, for one part (k, N, ...) of the targets."""
+
+
+class Rule:
+    """How relevance crosses one operator.
+
+    Subclasses say which kinds of operator they are for (`kinds`) and write `cross`.
+
+    Attributes:
+        kinds: kinds of operator that the rule is for; empty for any.
+        books_arrival: the rule books what arrived by itself.
+        masks: the rule multiplies by the output value, so that a ReLU behind it needs no mask.
+        passes_relu: relevance crosses a ReLU unchanged.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset()
+    books_arrival: ClassVar[bool] = False
+    masks: ClassVar[bool] = False
+    passes_relu: ClassVar[bool] = False
+
+    def accepts(self, place: Place) -> bool:
+        """Whether the rule can be used at this operator."""
+        return not self.kinds or place.kind in self.kinds
+
+    def routes(self, place: Place, node: Node) -> list[Node]:
+        """The operands that relevance goes to."""
+        return node.signals()
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        """Carry a flow from the operator's output to its operands, one flow (or None) each."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        settings = {k: v for k, v in vars(self).items() if not k.startswith("_")}
+        inner = ", ".join(f"{k}={_short(v)}" for k, v in settings.items())
+        return f"{type(self).__name__}({inner})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"tensor{tuple(value.shape)}"
+    return repr(value)
+
+
+class LinearRule(Rule):
+    """A rule for convolutions and matrix products: subclasses write `prepare`.
+
+    Attributes:
+        gives_multiplier: messages are multipliers c (R = c * x); False: relevance itself.
+    """
+
+    kinds = frozenset({"linear"})
+    books_arrival = True
+    masks = True
+    gives_multiplier: ClassVar[bool] = True
+
+    def prepare(self, site: Site) -> Message:
+        """Compute what doesn't depend on relevance; return the function that carries one part back."""
+        raise NotImplementedError
+
+    def cross(self, site: Site, flow: Flow) -> list[Flow]:
+        """See `Rule.cross`. Very large products are walked in blocks of outputs."""
+        if not site.linear.is_split:
+            message = self.prepare(site)
+            parts = [message(p, flow.multiplier, flow.owned) for p in flow.parts]
+            return [Flow(parts, self.gives_multiplier)]
+        sums: list[Tensor] = []
+        accounts = []
+        for cut, linear in site.linear.blocks():
+            block = site.block(cut, linear)
+            message = self.prepare(block)
+            # A slice of an owned part may be overwritten: no other block reads it.
+            found = [message(p[..., cut], flow.multiplier, flow.owned) for p in flow.parts]
+            sums = found if not sums else [a.add_(b) for a, b in zip(sums, found, strict=True)]
+            accounts.append(block.account)
+        site.account.merge(accounts)
+        return [Flow(sums, self.gives_multiplier)]
+
+
+def nothing(site: Site, part: Tensor) -> Tensor:
+    """Zero sums (k, N), for columns that a rule leaves empty."""
+    return torch.zeros(part.shape[0], part.shape[1], dtype=torch.float64)
