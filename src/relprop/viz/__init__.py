@@ -1,0 +1,30 @@
+"""Drawing: colours, scales, overlays and contact sheets. Nothing here changes a number."""
+
+from __future__ import annotations
+
+from relprop.viz.colour import colourise, matplotlib_colormap
+from relprop.viz.file import png_bytes, render, save_figure
+from relprop.viz.overlay import overlay
+from relprop.viz.panels import Panel, Row, draw_panels
+from relprop.viz.picture import display_picture
+from relprop.viz.scale import CLIP, Limit, limits
+from relprop.viz.sheet import contact_sheet, explanation_figure, ledger_note
+
+__all__ = [
+    "CLIP",
+    "Limit",
+    "Panel",
+    "Row",
+    "colourise",
+    "contact_sheet",
+    "display_picture",
+    "draw_panels",
+    "explanation_figure",
+    "ledger_note",
+    "limits",
+    "matplotlib_colormap",
+    "overlay",
+    "png_bytes",
+    "render",
+    "save_figure",
+]

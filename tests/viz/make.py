@@ -1,0 +1,84 @@
+"""Small explanations of known numbers, and pixels of drawn figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from relprop.explanation import Explanation
+from relprop.viz import render
+
+
+@dataclass
+class FakeRow:
+    node: str = "conv2d"
+    module: str = "features.0"
+    operator: str = "aten.conv2d"
+    rule: str = "z-plus"
+
+
+@dataclass
+class FakePlan:
+    rows: list[FakeRow] = field(
+        default_factory=lambda: [FakeRow(), FakeRow("linear", "head", "aten.linear", "eps")]
+    )
+
+
+@dataclass
+class FakeLedger:
+    closes: bool = True
+    max_error: float = 3e-7
+    bias: float = 0.08
+    rows: tuple[Any, ...] = ()
+
+    def summary(self) -> dict[str, float | bool]:
+        return {
+            "start": 10.0,
+            "input": 10.0 - 10 * self.bias,
+            "bias": 10 * self.bias,
+            "stabiliser": 0.0,
+            "lost": 0.0,
+            "max_error": self.max_error,
+            "closes": self.closes,
+            "growth": 1.0,
+        }
+
+
+def explanation(
+    shape: tuple[int, ...] = (1, 3, 32, 40), asked: int | list[int] = 1, seed: int = 0, **changes: Any
+) -> Explanation:
+    """Random relevance for a random input; a list of targets puts a K axis in front."""
+    g = torch.Generator().manual_seed(seed)
+    lead = (len(asked),) if isinstance(asked, list) else ()
+    indices = torch.tensor(asked).reshape(*lead, 1).expand(*lead, shape[0]).clone()
+    fields: dict[str, Any] = {
+        "relevance": torch.randn(*lead, *shape, generator=g),
+        "input": torch.rand(*shape, generator=g),
+        "outputs": torch.randn(shape[0], 10, generator=g),
+        "targets": indices,
+        "method": "lrp-epsilon",
+    }
+    return Explanation(**(fields | changes))
+
+
+def drawn(figure: Figure, name: str, around: int = 0) -> NDArray[np.uint8]:
+    """The pixels at which the panel of that name stands in the rendered page, and some around it."""
+    axes = next(a for a in figure.axes if a.get_gid() == name)
+    pixels = render(figure)
+    box = axes.get_window_extent()
+    left, right = round(box.x0), round(box.x1)
+    top, bottom = round(pixels.shape[0] - box.y1), round(pixels.shape[0] - box.y0)
+    return pixels[top - around : bottom + around, left - around : right + around]
+
+
+def names(figure: Figure) -> list[str]:
+    return [str(a.get_gid()) for a in figure.axes]
+
+
+def words(figure: Figure) -> str:
+    return "\n".join(t.get_text().replace("\u00a0", " ") for t in figure.texts)
