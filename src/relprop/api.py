@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from relprop.engine.composite import Composite
-from relprop.engine.plan import places_of
+from relprop.engine.plan import operator_name, places_of
 from relprop.engine.trace import checked_output, trace
 from relprop.errors import InputError
 from relprop.explanation import Explanation
@@ -103,7 +103,9 @@ def _targets(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
 def _target_row(target: Any, n: int, classes: int) -> Tensor:
     if isinstance(target, Tensor) and target.ndim == 0:
         target = target.item()
-    if isinstance(target, bool) or not isinstance(target, (int, Tensor)) and not hasattr(target, "__index__"):
+    if isinstance(target, bool) or (
+        not isinstance(target, (int, Tensor)) and not hasattr(target, "__index__")
+    ):
         raise InputError(
             f"Expected target to be a class index, an int64 tensor ({n},), or a list of those, but got "
             f"{type(target).__name__} {target!r}."
@@ -155,7 +157,9 @@ class Coverage:
         lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<24.23}{r.rule}" for r in self.rows]
         kinds = Counter(r.operator for r in self.rows if not r.covered)
         missing = ", ".join(f"{op} ({n}x)" for op, n in kinds.items())
-        lines.append(f"{len(self.rows)} operators, " + (f"no rule for {missing}" if missing else "all covered"))
+        lines.append(
+            f"{len(self.rows)} operators, " + (f"no rule for {missing}" if missing else "all covered")
+        )
         return "\n".join(lines)
 
 
@@ -170,23 +174,23 @@ def inspect(model: nn.Module, x: Tensor, composite: Composite | None = None) -> 
         CaptureError: the model can't be captured.
 
     >>> import torch, relprop
-    >>> print(relprop.inspect(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Softmax(1)), torch.ones(1, 2)))
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Softmax(1))
+    >>> print(relprop.inspect(net, torch.ones(1, 2)))  # doctest: +ELLIPSIS
     node                      module                        operator                rule
     softmax                   1                             softmax                 no rule
-    linear                    0                             linear                  Epsilon(epsilon=0.0, relative=True)
+    linear                    0                             linear                  Epsilon(epsilon=0.0, ...)
     2 operators, no rule for softmax (1x)
     """
     composite = composite or Composite(name="LRP-0")
     graph = capture(model, x)
     outputs = [n for n in graph.outputs if hasattr(n, "kind") and n.dependent]
     rows = []
-    for place, node, rule in places_of(graph, composite, outputs):
-        fused = node is not place.node
+    for place, node, unit, rule in places_of(graph, composite, outputs):
         rows.append(
             CoverageRow(
                 node.name,
                 place.node.module,
-                f"{place.node.op} + {node.op}" if fused else node.op,
+                operator_name(node, unit),
                 place.kind,
                 "no rule" if rule is None else repr(rule),
                 node.source,
@@ -209,5 +213,3 @@ def pixel_bounds(
     if m.shape != s.shape or m.ndim != 1:
         raise InputError(f"Expected mean and std with one number per channel but got {mean!r} and {std!r}.")
     return (low - m) / s, (high - m) / s
-
-

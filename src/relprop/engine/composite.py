@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
-from relprop.errors import InputError
-from relprop.graph import Node
+from relprop.errors import InputError, unknown_name
+from relprop.graph import Graph, Node
 from relprop.graph.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Composite", "Depth", "Match", "Place"]
 
-_KIND_NAMES = frozenset(KINDS.values()) | {"gate", "scale", "other"}
+_KIND_NAMES = (frozenset(KINDS.values()) | {"gate", "scale", "other"}) - {"multiply"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Composite:
         name: how the composite is called in plans and errors.
 
     Raises:
-        InputError: unknown match word, or no such base.
+        InputError: unknown match word or base, or a rule that can't be used where it is put.
     """
 
     def __init__(
@@ -79,6 +79,8 @@ class Composite:
         if base not in ("value", "positive", "gradient"):
             raise InputError(f"Expected base to be 'value', 'positive' or 'gradient' but got {base!r}.")
         self.rules = tuple(rules)
+        for match, rule in self.rules:
+            _check_pair(match, rule)
         self.base = base
         self.name = name
 
@@ -91,9 +93,51 @@ class Composite:
                 return rule
         return base_rule(self.base, place)
 
+    def check(self, graph: Graph) -> None:
+        """Refuse module patterns that match nothing in the graph.
+
+        Raises:
+            InputError: names the pattern and what it could have matched.
+        """
+        for match, _ in self.rules:
+            if (
+                not isinstance(match, str)
+                or match in _KIND_NAMES | {"first", "last"}
+                or match.startswith("op:")
+            ):
+                continue
+            linear = [n for n in graph.nodes if n.kind == "linear" and n.dependent]
+            if not any(fnmatchcase(path, match) for n in linear for path in n.modules if path):
+                paths = ", ".join(dict.fromkeys(n.module for n in linear if n.module)) or "none with a module"
+                raise InputError(
+                    f"Expected {match!r} in {self.name} to be a kind of operator "
+                    f"({', '.join(sorted(_KIND_NAMES))}), 'first', 'last', 'op:NAME' or a pattern of module "
+                    f"paths with linear operators, but it matches none of: {paths}."
+                )
+
     def __repr__(self) -> str:
         inner = ", ".join(f"({m!r}, {r!r})" for m, r in self.rules)
         return f"Composite([{inner}], base={self.base!r})"
+
+
+def _check_pair(match: Match, rule: Rule) -> None:
+    kind = None
+    if not isinstance(match, str):
+        return
+    if match.startswith("op:"):
+        if match[3:] not in KINDS:
+            raise unknown_name("operator", match[3:], KINDS)
+        kind = KINDS[match[3:]]
+        kind = None if kind == "multiply" else kind
+    elif match in _KIND_NAMES:
+        kind = match
+    else:
+        kind = "linear"  # "first", "last" and module patterns
+    if rule.kinds and kind is not None and kind not in rule.kinds:
+        raise InputError(
+            f"Expected a rule for {match!r} that covers {kind!r} operators but {rule!r} is for "
+            f"{', '.join(sorted(rule.kinds))}."
+        )
 
 
 def _matches(match: Match, place: Place) -> bool:

@@ -45,7 +45,7 @@ class Flow:
 
 
 def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """numerator / denominator with x/0 := 0.
+    """Numerator / denominator with x/0 := 0.
 
     >>> safe_divide(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 4.0])).tolist()
     [0.0, 0.5]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-__all__ = ["Ledger", "Row", "dot_sums", "plain_sums"]
+__all__ = ["Ledger", "Row", "Tally", "dot_sums", "plain_sums"]
 
 _BLOCK = 1 << 17  # elements: products of this size stay in a core's cache
 
@@ -24,7 +26,8 @@ class Row:
         stabiliser: relevance absorbed by the stabiliser.
         lost: relevance that had nowhere to go under the rule (a unit active through its bias alone).
         absolute: sum of |relevance| at the output.
-        error: largest |arrived - passed - bias - stabiliser - lost| / absolute, per target and sample.
+        error: largest |arrived - passed - bias - stabiliser - lost| of a target and sample, relative to
+            the sum of |relevance| at the operator (its output or its inputs, whichever is larger).
     """
 
     node: str
@@ -39,23 +42,68 @@ class Row:
     absolute: float
     error: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.operator:<22.21}{self.module:<28.27}{self.rule:<24.23}{self.arrived:>12.5g}{self.passed:>12.5g}"
+            f"{self.bias:>12.5g}{self.stabiliser:>11.3g}{self.lost:>11.3g}{self.error:>9.1e}"
+        )
+
 
 @dataclass(frozen=True)
-class Ledger:
-    """All rows of one propagation, from the start backward.
-
-    Attributes:
-        rows: one per operator that relevance crossed.
-        start: total relevance of the seed.
-        end: total relevance that arrived at the stop (the input by default).
-        tolerance: what counts as rounding at the precision used: 1e-6 (float32), 1e-13 (float64).
-    """
+class Tally:
+    """The worked-out books of a walk; see `Ledger` for the fields."""
 
     rows: tuple[Row, ...]
     start: float
     end: float
-    tolerance: float
     absolute_start: float
+    aside: float
+
+
+class Ledger:
+    """All rows of one propagation, from the start backward.
+
+    The sums are taken during the walk; the rows are worked out when first asked for.
+
+    Args:
+        tally: works out the books.
+        tolerance: what counts as rounding at the precision used: 1e-6 (float32), 1e-13 (float64).
+    """
+
+    def __init__(self, tally: Callable[[], Tally], tolerance: float) -> None:
+        self._make = tally
+        self.tolerance = tolerance
+
+    @cached_property
+    def _tally(self) -> Tally:
+        return self._make()
+
+    @classmethod
+    def merged(cls, ledgers: Sequence[Ledger]) -> Ledger:
+        """One ledger for targets that were walked in groups."""
+        if len(ledgers) == 1:
+            return ledgers[0]
+        return cls(lambda: _merged([ledger._tally for ledger in ledgers]), ledgers[0].tolerance)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """One row per operator that relevance crossed."""
+        return self._tally.rows
+
+    @property
+    def start(self) -> float:
+        """Total relevance of the seed."""
+        return self._tally.start
+
+    @property
+    def end(self) -> float:
+        """Total relevance that arrived at the stop (the input by default)."""
+        return self._tally.end
+
+    @property
+    def aside(self) -> float:
+        """Relevance on ways that pass an inner stop by (0 when the stop is the input)."""
+        return self._tally.aside
 
     @property
     def max_error(self) -> float:
@@ -85,9 +133,8 @@ class Ledger:
     @property
     def growth(self) -> float:
         """The largest sum of |relevance| at any operator, relative to the start's."""
-        if not self.absolute_start:
-            return 0.0
-        return max((r.absolute for r in self.rows), default=0.0) / self.absolute_start
+        start = self._tally.absolute_start
+        return max((r.absolute for r in self.rows), default=0.0) / start if start else 0.0
 
     def summary(self) -> dict[str, float | bool]:
         """The accounts in one line, as plain numbers."""
@@ -103,28 +150,43 @@ class Ledger:
         }
 
     def __str__(self) -> str:
-        head = f"{'operator':<22}{'module':<28}{'rule':<24}{'in':>12}{'out':>12}{'bias':>12}{'stab.':>11}{'lost':>11}{'error':>9}"
-        lines = [head]
-        for r in self.rows:
-            lines.append(
-                f"{r.operator:<22.21}{r.module:<28.27}{r.rule:<24.23}{r.arrived:>12.5g}{r.passed:>12.5g}{r.bias:>12.5g}"
-                f"{r.stabiliser:>11.3g}{r.lost:>11.3g}{r.error:>9.1e}"
-            )
+        head = f"{'operator':<22}{'module':<28}{'rule':<24}{'in':>12}{'out':>12}{'bias':>12}"
+        head += f"{'stab.':>11}{'lost':>11}{'error':>9}"
+        lines = [head, *map(str, self.rows)]
         verdict = "closes" if self.closes else "DOES NOT CLOSE"
-        lines.append(
-            f"start {self.start:.6g} = input {self.end:.6g} + bias {self.bias:.6g} + stabiliser {self.stabiliser:.3g}"
-            f" + lost {self.lost:.3g}; {verdict} (largest error {self.max_error:.1e}, allowed {self.tolerance:.0e});"
-            f" sum of |R| grows to {self.growth:.3g} x start"
-        )
+        aside = f" + past the stop {self.aside:.6g}" if self.aside else ""
+        lines += [
+            (
+                f"start {self.start:.6g} = input {self.end:.6g} + bias {self.bias:.6g} + stabiliser "
+                f"{self.stabiliser:.3g} + lost {self.lost:.3g}{aside}"
+            ),
+            (
+                f"{verdict} (largest error {self.max_error:.1e}, allowed {self.tolerance:.0e}); sum of |R| grows "
+                f"to {self.growth:.3g} x start"
+            ),
+        ]
         return "\n".join(lines)
+
+
+def _merged(tallies: Sequence[Tally]) -> Tally:
+    rows = []
+    for same in zip(*(t.rows for t in tallies), strict=True):
+        names = ("arrived", "passed", "bias", "stabiliser", "lost", "absolute")
+        sums = {name: sum(getattr(r, name) for r in same) for name in names}
+        rows.append(replace(same[0], **sums, error=max(r.error for r in same)))
+    totals = {n: sum(getattr(t, n) for t in tallies) for n in ("start", "end", "absolute_start", "aside")}
+    return Tally(rows=tuple(rows), **totals)
 
 
 def plain_sums(part: Tensor) -> tuple[Tensor, Tensor]:
     """Sum and sum of absolute values of relevance (k, N, ...), as float64 (k, N) each."""
     flat = part.reshape(part.shape[0], part.shape[1], -1) if part.ndim > 1 else part.reshape(-1, 1, 1)
-    if not flat.is_cuda and flat.numel() > _BLOCK:
+    if flat.device.type == "cpu" and flat.numel() > _BLOCK:
         return _blocked(flat, None)
-    return flat.sum(-1).double(), flat.abs().sum(-1).double()
+    total, size = flat.sum(-1), flat.abs().sum(-1)
+    if total.device.type == "mps":  # has no float64
+        total, size = total.cpu(), size.cpu()
+    return total.double(), size.double()
 
 
 def dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +195,7 @@ def dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return plain_sums(part * value)
     flat = part.reshape(part.shape[0], part.shape[1], -1)
     other = value.reshape(1, value.shape[0], -1)
-    if flat.is_cuda or flat.numel() <= _BLOCK:
+    if flat.device.type != "cpu" or flat.numel() <= _BLOCK:
         return plain_sums(flat * other)
     return _blocked(flat, other)
 

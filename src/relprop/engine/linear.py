@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from relprop.engine.unit import Unit
 from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Node
 
@@ -47,12 +48,14 @@ class LinearMap:
     Attributes:
         weight: the layer's own weight; (out, in) for matrix products, the convolution's otherwise.
         scale: per-output-channel factor of a batch norm that follows, or None.
-        bias: effective bias, (out,), or None.
-        channel_last: whether the output channel is the last dimension (matrix products) or dimension 1.
+        scale_in: per-input-channel factor of a batch norm in front, or None.
+        bias: effective bias, (out,), or None; (out, *spatial) with a batch norm in front, whose shift
+            doesn't reach into the zero padding.
     """
 
     weight: Tensor
     scale: Tensor | None
+    scale_in: Tensor | None
     bias: Tensor | None
     conv: _Conv | None
     cache: dict[Any, Any]
@@ -61,43 +64,40 @@ class LinearMap:
     sources: tuple[Tensor, ...] = ()
 
     @classmethod
-    def of(cls, trace: Trace, node: Node, unit: Node) -> LinearMap:
-        """The map of a linear node; `unit` is the batch norm behind it, or the node itself."""
-        conv: _Conv | None = None
-        transpose = False
-        args = dict(enumerate(node.args))
-
-        def get(position: int, name: str, default: Any = None) -> Any:
-            value = args.get(position, node.kwargs.get(name, default))
-            return trace.value(value) if isinstance(value, Node) else value
-
-        if node.op == "linear":
-            weight, bias = get(1, "weight"), get(2, "bias")
-        elif node.op in ("matmul", "mm"):
-            weight, bias, transpose = get(1, "other", node.kwargs.get("mat2")), None, True
-        elif node.op == "addmm":
-            weight, bias, transpose = get(2, "mat2"), get(0, "self"), True
-        else:
-            weight, bias = get(1, "weight"), get(2, "bias")
-            conv = _conv_arguments(node, weight, get)
-        if transpose:
-            if weight.ndim != 2:
-                raise UnsupportedOperatorError(f"No rule for {node.where()}: only products with a 2-D weight have one.")
-            weight = weight.t()
+    def of(cls, trace: Trace, unit: Unit) -> LinearMap:
+        """The affine map of a unit."""
+        node = unit.linear
+        weight, bias, conv = _layer(trace, node)
         tensors = [weight] + ([bias] if bias is not None else [])
-        scale = None
-        if unit is not node:
-            scale, shift = batch_norm_affine(trace, unit)
-            tensors += [trace.value(a) for a in unit.operands() if not a.dependent]
-            bias = shift if bias is None else bias * scale + shift
+        norms = [n for n in (unit.before, unit.after) if n is not None]
+        tensors += [trace.value(a) for n in norms for a in n.operands() if not a.dependent]
         versions = tuple((t.data_ptr(), t._version, t.device) for t in tensors)
-        return cls(weight, scale, bias, conv, trace.graph.weights, (node.name, unit.name), versions, tuple(tensors))
+        key = tuple(n.name for n in (unit.before, unit.linear, unit.after) if n is not None)
+        scale = scale_in = None
+        if unit.pad is not None:
+            assert conv is not None
+            conv = replace(conv, extra=_added(tuple(unit.pad.args[1]), conv.extra))
+        if unit.before is not None:
+            scale_in, shift = batch_norm_affine(trace, unit.before)
+            x = trace.stored(unit.before.signals()[0])
+            bare = cls(weight, None, None, None, conv, {}, ())
+            even = shift.reshape(1, -1, *[1] * (x.ndim - 2)).expand(1, *x.shape[1:])
+            moved = bare.forward(even, weight)[0]
+            bias = moved if bias is None else moved + bias.reshape(-1, *[1] * (moved.ndim - 1))
+        if unit.after is not None:
+            scale, shift = batch_norm_affine(trace, unit.after)
+            if bias is None:
+                bias = shift
+            else:
+                per_channel = (-1, *[1] * (bias.ndim - 1))
+                bias = bias * scale.reshape(per_channel) + shift.reshape(per_channel)
+        return cls(weight, scale, scale_in, bias, conv, trace.graph.weights, key, versions, tuple(tensors))
 
     # Weights ----------------------------------------------------------------------------------------
 
     def part(self, sign: Sign) -> Tensor:
         """The effective weight, its positive or its negative part. Cached under a byte cap."""
-        if sign == "all" and self.scale is None:
+        if sign == "all" and self.scale is None and self.scale_in is None:
             return self.weight
         key = (self.key, sign)
         found = self.cache.get(key)
@@ -106,7 +106,9 @@ class LinearMap:
             return cached
         self.cache.pop(key, None)
         weight = self.weight if self.scale is None else self.weight * self._per_output(self.scale)
-        fresh = self.scale is not None
+        if self.scale_in is not None:
+            weight = weight * self._per_input(self.scale_in)
+        fresh = weight is not self.weight
         if sign == "+":
             weight = weight.clamp_(min=0) if fresh else weight.clamp(min=0)
         elif sign == "-":
@@ -124,6 +126,16 @@ class LinearMap:
         groups = self.conv.groups
         rows = vector.reshape(groups, 1, -1).expand(groups, self.weight.shape[0] // groups, -1)
         return rows.reshape(self.weight.shape[0], -1, *[1] * (self.weight.ndim - 2))
+
+    def _per_input(self, vector: Tensor) -> Tensor:
+        conv, rank = self.conv, self.weight.ndim
+        if conv is None:
+            return vector
+        if conv.transposed:
+            return vector.reshape(-1, *[1] * (rank - 1))
+        out, width = self.weight.shape[:2]
+        rows = vector.reshape(conv.groups, 1, width).expand(conv.groups, out // conv.groups, width)
+        return rows.reshape(out, width, *[1] * (rank - 2))
 
     @property
     def fan_in(self) -> int:
@@ -162,11 +174,12 @@ class LinearMap:
         if self.scale is not None:
             factor = self.channels(self.scale, part.ndim)
             part = part.mul_(factor) if owned else part * factor
-        return self.backward(part, self.weight, x)
+        back = self.backward(part, self.weight, x)
+        return back if self.scale_in is None else back.mul_(self.channels(self.scale_in, back.ndim))
 
     def channels(self, vector: Tensor, ndim: int) -> Tensor:
-        """A per-output-channel vector, shaped to broadcast over parts with `ndim` dimensions."""
-        if self.conv is None:
+        """A per-channel vector, shaped to broadcast over parts with `ndim` dimensions."""
+        if self.conv is None or vector.ndim > 1:
             return vector
         return vector.reshape(-1, *[1] * (ndim - 3))
 
@@ -196,9 +209,13 @@ class LinearMap:
         kernel = weight.shape[2:]
         left_over = tuple(
             n - ((g - 1) * s - 2 * p + d * (k - 1) + 1)
-            for n, g, s, p, d, k in zip(spatial, grad.shape[2:], c.stride, c.padding, c.dilation, kernel, strict=True)
+            for n, g, s, p, d, k in zip(
+                spatial, grad.shape[2:], c.stride, c.padding, c.dilation, kernel, strict=True
+            )
         )
-        return torch.convolution(grad, weight, None, c.stride, c.padding, c.dilation, True, left_over, c.groups)
+        return torch.convolution(
+            grad, weight, None, c.stride, c.padding, c.dilation, True, left_over, c.groups
+        )
 
     # Blocks of rows ---------------------------------------------------------------------------------
 
@@ -230,6 +247,8 @@ def batch_norm_affine(trace: Trace, node: Node) -> tuple[Tensor, Tensor]:
     else:
         weight, bias, mean, var = (trace_value(trace, node, i + 1, "") for i in range(4))
         eps = node.args[-1]
+    assert mean is not None  # without statistics the layer runs in training mode, which capture refuses
+    assert var is not None
     scale = torch.rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight
@@ -243,14 +262,45 @@ def trace_value(trace: Trace, node: Node, position: int, name: str) -> Tensor | 
     return trace.value(value) if isinstance(value, Node) else value
 
 
+def _layer(trace: Trace, node: Node) -> tuple[Tensor, Tensor | None, _Conv | None]:
+    """Weight, bias and geometry of a linear operator."""
+    args = dict(enumerate(node.args))
+
+    def get(position: int, name: str, default: Any = None) -> Any:
+        value = args.get(position, node.kwargs.get(name, default))
+        return trace.value(value) if isinstance(value, Node) else value
+
+    if node.op == "linear":
+        return get(1, "weight"), get(2, "bias"), None
+    if node.op in ("matmul", "mm", "addmm"):
+        weight = get(2, "mat2") if node.op == "addmm" else get(1, "other")
+        if weight.ndim != 2:
+            raise UnsupportedOperatorError(
+                f"No rule for {node.where()}: only products with a 2-D weight have one."
+            )
+        if node.op != "addmm":
+            return weight.t(), None, None
+        alpha, beta = node.kwargs.get("alpha", 1), node.kwargs.get("beta", 1)
+        return weight.t() * alpha, (get(0, "self") * beta).expand(weight.shape[1]), None
+    weight = get(1, "weight")
+    return weight, get(2, "bias"), _conv_arguments(node, weight, get)
+
+
+def _added(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    """Two zero paddings in a row as one (last axis first)."""
+    longest = max(len(first), len(second))
+    pairs = zip(first + (0,) * (longest - len(first)), second + (0,) * (longest - len(second)), strict=True)
+    return tuple(a + b for a, b in pairs)
+
+
 def _conv_arguments(node: Node, weight: Tensor, get: Callable[..., Any]) -> _Conv:
     dims = weight.ndim - 2
     stride = _tuple(get(3, "stride", 1), dims)
     extra: tuple[int, ...] = ()
     if node.op == "convolution":
         return _Conv(
-            stride, _tuple(get(4, "padding", 0), dims), _tuple(get(5, "dilation", 1), dims), bool(get(6, "transposed")),
-            _tuple(get(7, "output_padding", 0), dims), int(get(8, "groups", 1)),
+            stride, _tuple(get(4, "padding", 0), dims), _tuple(get(5, "dilation", 1), dims),
+            bool(get(6, "transposed")), _tuple(get(7, "output_padding", 0), dims), int(get(8, "groups", 1)),
         )  # fmt: skip
     if node.op.startswith("conv_transpose"):
         return _Conv(

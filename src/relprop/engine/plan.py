@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relprop.engine.composite import Composite, Place
+from relprop.engine.unit import Unit, is_affine, outside, unit_of
 from relprop.errors import InputError, UnsupportedOperatorError
 from relprop.graph import Graph, Node
 from relprop.graph.kinds import BOUNDED_GATES, PASSING
@@ -33,13 +34,13 @@ class Step:
 
     Attributes:
         node: the operator (the batch norm of a conv + BN unit).
-        linear: for linear units the node of the convolution or product itself.
+        unit: for linear operators the convolution or product with its batch norms, else None.
         rule: what happens there.
         signals: operands that relevance goes to.
     """
 
     node: Node
-    linear: Node | None
+    unit: Unit | None
     rule: Rule
     signals: tuple[Node, ...]
 
@@ -59,16 +60,21 @@ class Plan:
         found = []
         for step in self.steps.values():
             node = step.node
-            fused = step.linear is not None and step.linear is not node
-            operator = f"{step.linear.op} + {node.op}" if fused and step.linear is not None else node.op
-            module = step.linear.module if step.linear is not None else node.module
-            found.append(PlanRow(node.name, module, operator, repr(step.rule)))
+            module = step.unit.linear.module if step.unit else node.module
+            found.append(PlanRow(node.name, module, operator_name(node, step.unit), repr(step.rule)))
         return tuple(found)
 
     def __str__(self) -> str:
         lines = [f"{'node':<26}{'module':<30}{'operator':<22}rule"]
         lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<22.21}{r.rule}" for r in self.rows]
         return "\n".join(lines)
+
+
+def operator_name(node: Node, unit: Unit | None) -> str:
+    """How tables call an operator: "conv2d + batch_norm" for units."""
+    if unit is None:
+        return node.op
+    return " + ".join(n.op for n in (unit.before, unit.linear, unit.after) if n is not None)
 
 
 def make_plan(
@@ -85,71 +91,67 @@ def make_plan(
         InputError: a stop can't be reached from the start.
     """
     begin = graph.output if start is None else graph.find(start)
-    ends = tuple(graph.find(s) for s in stops)
     upstream = graph.ancestors([begin])
-    for end in ends:
+    asked = [graph.find(s) for s in stops]
+    for end in asked:
         if end not in upstream:
             raise InputError(
                 f"Expected a place before {begin.name!r} but {end.name!r} is not computed on the way to it."
             )
+    fuses = composite.base != "gradient"
+    ends = tuple(outside(end, upstream) if fuses and end is not begin else end for end in asked)
+    composite.check(graph)
     steps = {}
-    for place, node, rule in places_of(graph, composite, [begin], ends):
+    for place, node, unit, rule in places_of(graph, composite, [begin], ends):
         if rule is None:
             raise UnsupportedOperatorError(_refusal(node, composite))
-        linear = place.node if place.kind == "linear" else None
-        steps[node] = Step(node, linear, rule, tuple(rule.routes(place, place.node)))
+        steps[node] = Step(node, unit, rule, tuple(rule.routes(place, unit.head if unit else node)))
     return Plan(composite.name, begin, ends, steps)
 
 
 def places_of(
     graph: Graph, composite: Composite, starts: Sequence[Node], ends: tuple[Node, ...] = ()
-) -> Iterator[tuple[Place, Node, Rule | None]]:
-    """Every operator that relevance reaches, from the starts backward, with its rule or None.
+) -> Iterator[tuple[Place, Node, Unit | None, Rule | None]]:
+    """Every operator that relevance reaches, from the starts backward, with its unit and its rule.
 
-    The node is the unit's last (the batch norm of conv + BN), the place's node the linear operator.
+    The node is a unit's last (the batch norm of conv + BN), the place's node the linear operator.
     Only operators behind which one of the ends lies are visited.
     """
     ends = ends or (graph.input,)
     between = graph.ancestors(list(starts)) & graph.descendants(list(ends))
     # Nothing needs to cross an end behind which no other end lies.
     final = {e for e in ends if not (graph.ancestors([e]) - {e}) & set(ends)}
-    places = _Places(graph)
+    if "places" not in graph.memo:
+        graph.memo["places"] = _Places(graph)
+    places: _Places = graph.memo["places"]
     reached = set(starts)
     swallowed: set[Node] = set()
     for node in sorted(between - final, key=lambda n: -n.index):
         if node not in reached or node in swallowed or node.target is None:
             continue
-        linear = _linear_of(node, composite, ends)
-        place = places(node, linear)
+        unit = None if composite.base == "gradient" else unit_of(node)
+        place = places(node, unit)
         rule = composite.rule_for(place)
-        if linear is not None and linear is not node:
-            swallowed.add(linear)
-        reached.update(place.node.signals() if rule is None else rule.routes(place, place.node))
-        yield place, node, rule
-
-
-def _linear_of(node: Node, composite: Composite, ends: tuple[Node, ...]) -> Node | None:
-    """The convolution or product that `node` is, or that the batch norm `node` completes."""
-    if node.kind == "linear":
-        return node
-    if node.kind == "batch_norm" and composite.base != "gradient":
-        (before, *_) = [n for n in node.operands() if n.dependent]
-        if before.kind == "linear" and before.users == [node] and before not in ends and before.op not in _PRODUCTS:
-            return before
-    return None
-
-
-_PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm"})
+        if unit is not None:
+            swallowed |= unit.inner
+        head = unit.head if unit else node
+        reached.update(head.signals() if rule is None else rule.routes(place, head))
+        yield place, node, unit, rule
 
 
 def _refusal(node: Node, composite: Composite) -> str:
     hint = "Stop before it (stop=...), give it a rule in the composite, or use a gradient method"
     if node.op in ("softmax", "_softmax", "log_softmax", "_log_softmax"):
-        hint = "Explain the scores before it: pass the model without its softmax, or start at that layer (start=...)"
+        hint = "Explain the scores before it: pass the model without its softmax, or start there (start=...)"
     elif node.kind == "multiply":
-        hint = "Neither or both operands look like a gate (sigmoid, softmax), so the signal is unknown. " + hint
+        hint = (
+            "Neither or both operands look like a gate (sigmoid, softmax), so the signal is unknown. " + hint
+        )
     elif node.kind == "linear":
-        hint = "Its weight depends on the input. " + hint
+        hint = (
+            "Only a product of the signal (first operand) with a weight that doesn't depend on it has one. "
+            + hint
+        )
     return f"No rule for {node.where()} under {composite.name}. {hint}."
 
 
@@ -165,12 +167,12 @@ class _Places:
         for node in reversed(graph.nodes):
             self.after[node] = max((self.after[u] + _is_linear(u) for u in node.users), default=0)
 
-    def __call__(self, node: Node, linear: Node | None) -> Place:
-        it = linear or node
+    def __call__(self, node: Node, unit: Unit | None) -> Place:
+        it = unit.linear if unit else node
         before, after = self.before[it], self.after[it]
         total = before + after
-        kind = "linear" if linear is not None else node.kind
-        if kind == "linear" and sum(n.dependent for n in it.operands()) != 1:
+        kind = "linear" if unit else node.kind
+        if kind == "linear" and not is_affine(it):
             kind = "other"
         if kind == "multiply":
             kind = product_kind(node)
@@ -188,7 +190,7 @@ def _is_linear(node: Node) -> int:
 
 
 def product_kind(node: Node) -> str:
-    """"scale" (one operand depends on the input), "gate" (one of two is a gate) or "other"."""
+    """Either "scale" (one operand depends on the input), "gate" (one of two is a gate) or "other"."""
     dependent = [isinstance(a, Node) and a.dependent for a in node.args[:2]]
     if sum(dependent) == 1:
         return "scale" if dependent[0] or node.op == "mul" else "other"

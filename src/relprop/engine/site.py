@@ -11,6 +11,7 @@ from torch import Tensor
 
 from relprop.engine.ledger import plain_sums
 from relprop.engine.linear import LinearMap
+from relprop.engine.unit import Unit
 from relprop.graph import Node
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Account:
             booked = [b.columns[column] for b in blocks if column in b.columns]
             # A rule may book a column several times for one part: fold those first.
             folded = [
-                [_total(c[i * (len(c) // parts) : (i + 1) * (len(c) // parts)]) for i in range(parts)] for c in booked
+                [_total(c[i * (len(c) // parts) : (i + 1) * (len(c) // parts)]) for i in range(parts)]
+                for c in booked
             ]
             self.columns[column] = [_total(ts) for ts in zip(*folded, strict=True)]
 
@@ -80,7 +82,7 @@ class Site:
         node: Node,
         signals: Sequence[Node],
         account: Account,
-        linear: Node | None,
+        unit: Unit | None,
         *,
         exact: bool = False,
     ) -> None:
@@ -89,7 +91,7 @@ class Site:
         self.signals = tuple(signals)
         self.account = account
         self.exact = exact
-        self._linear_node = linear
+        self._unit = unit
         self._linear: LinearMap | None = None
         self._y: Tensor | None = None
         self._rms: Tensor | None = None
@@ -98,14 +100,14 @@ class Site:
         """The same site with some of its outputs only (matrix products: the last dimension)."""
         self.rms()
         account = Account(self.account.enabled)
-        part = Site(self.trace, self.node, self.signals, account, self._linear_node, exact=self.exact)
+        part = Site(self.trace, self.node, self.signals, account, self._unit, exact=self.exact)
         part._linear, part._y, part._rms = linear, self.y[..., cut], self._rms
         return part
 
     def rms(self) -> Tensor:
-        """Root mean square of the output per sample, (N, 1, ...)."""
+        """Root mean square of the output (behind a ReLU that alone reads it) per sample, (N, 1, ...)."""
         if self._rms is None:
-            y = self.y
+            y = self.trace.stored(self.node)
             flat = y.reshape(y.shape[0], -1)
             norm = torch.linalg.vector_norm(flat, dim=1) / flat.shape[1] ** 0.5
             self._rms = norm.reshape(-1, *[1] * (y.ndim - 1))
@@ -145,8 +147,10 @@ class Site:
     def linear(self) -> LinearMap:
         """The convolution or linear map, batch norm included where one follows."""
         if self._linear is None:
-            assert self._linear_node is not None
-            self._linear = LinearMap.of(self.trace, self._linear_node, self.node)
+            if self._unit is None:
+                # A derivative of a lone convolution or product: no batch norm belongs to it.
+                self._unit = Unit(self.node)
+            self._linear = LinearMap.of(self.trace, self._unit)
         return self._linear
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
@@ -161,7 +165,7 @@ class Site:
 
     # The vector-Jacobian product ------------------------------------------------------------------
 
-    def vjp(self, part: Tensor, function: Callable[..., Any] | None = None) -> list[Tensor]:
+    def vjp(self, part: Any, function: Callable[..., Any] | None = None) -> list[Tensor]:
         """Vector-Jacobian product of the operator at its inputs, for each target of `part` (k, N, ...).
 
         Args:
@@ -206,6 +210,9 @@ class Site:
         if bias is None or not self.account.enabled:
             return
         k, n = message.shape[:2]
+        if bias.ndim > 1:  # a batch norm in front of a padded convolution: a bias for every position
+            self.book("bias", message * bias, factor)
+            return
         if self.linear.conv is None:
             per_channel = message.reshape(k, n, -1, message.shape[-1]).sum(2)
         else:

@@ -52,13 +52,14 @@ class Trace:
         x = _checked(model, x)
         self.graph: Graph = capture(model, x)
         with torch.no_grad(), torch.inference_mode(False):
-            if x.is_inference():
-                x = x.clone()
-            wide = x.detach() if x.dtype.itemsize >= 4 else x.detach().float()
+            # A copy: what the caller does to x later must not change the trace.
+            wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
             self.params = self.graph.bind(model, wide)
             self._check_dtypes(model, wide)
             self.values: dict[Node, Any] = {self.graph.input: wide}
-            self.rectified = _rectified(self.graph)
+            if "rectified" not in self.graph.memo:
+                self.graph.memo["rectified"] = _rectified(self.graph)
+            self.rectified: dict[Node, Node] = self.graph.memo["rectified"]
             flat = self._forward()
         self.output: Any = self.graph.rebuild(flat)
 
@@ -98,7 +99,9 @@ class Trace:
         Relevance is zero wherever the two differ, so products of relevance multiplier and value agree.
         """
         relu = self.rectified.get(node)
-        value: Tensor = self.value(node) if relu is None or relu not in self.values else self.values[relu]
+        if relu is None:
+            return self.value(node)
+        value: Tensor = self.values[relu] if relu in self.values else torch.relu(self.value(node))
         return value
 
     def propagate(
@@ -231,7 +234,9 @@ def _checked(model: nn.Module, x: Tensor) -> Tensor:
     if not isinstance(x, Tensor):
         raise InputError(f"Expected x to be a tensor (N, C, *spatial) but got {type(x).__name__}.")
     if not x.is_floating_point():
-        raise InputError(f"Expected x to be floating point but got {x.dtype}. Convert and normalise the image first.")
+        raise InputError(
+            f"Expected x to be floating point but got {x.dtype}. Convert and normalise the image first."
+        )
     if x.ndim < 2 or x.shape[0] == 0:
         raise InputError(f"Expected x to be (N, C, *spatial) with N >= 1 but got shape {tuple(x.shape)}.")
     if not bool(torch.isfinite(x).all()):

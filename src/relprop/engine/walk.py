@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from relprop.engine.books import Books
 from relprop.engine.composite import Composite
-from relprop.engine.flow import Flow
-from relprop.engine.ledger import Ledger, Row, dot_sums, plain_sums
+from relprop.engine.flow import Flow, safe_divide
+from relprop.engine.ledger import Ledger
 from relprop.engine.plan import Plan, Step, make_plan
 from relprop.engine.site import Account, Site
 from relprop.errors import InputError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Propagation", "walk"]
 
 _PART = 5  # targets carried in one tensor
+_BYTES = 1 << 30  # relevance of all targets at one value, beyond which they are walked in groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,37 +60,50 @@ def walk(
 ) -> Propagation:
     """See `Trace.run`."""
     graph = trace.graph
-    stop = graph.input if stop is None else graph.find(stop)
-    places = {str(r if isinstance(r, str) else r.name): graph.find(r) for r in record}
-    plan = make_plan(graph, composite, start, [stop, *places.values()])
+    names = [r if isinstance(r, str) else r.name for r in record]
+    plan = make_plan(graph, composite, start, [graph.input if stop is None else stop, *record])
+    stop, *recorded = plan.stops
+    places = dict(zip(names, recorded, strict=True))
     with torch.no_grad(), torch.inference_mode(False):
         parts, single = _seed_parts(trace, plan.start, seed)
-        state = _Walk(trace, plan, stop, set(places.values()), ledger, release, multiplier)
-        state.go(Flow(parts, multiplier, owned=False))
+        size = _parts_at_once(trace)
+        groups = [parts[i : i + size] for i in range(0, len(parts), size)]
+        runs = []
+        for i, group in enumerate(groups):
+            free = release and i + 1 == len(groups)
+            run = _Walk(
+                trace, plan, stop, set(places.values()), ledger=ledger, release=free, multiplier=multiplier
+            )
+            run.go(Flow(list(group), multiplier, owned=False))
+            runs.append(run)
 
     def joined(node: Node) -> Tensor:
-        found = state.results.get(node)
-        if found is None:
-            shape = trace.stored(node).shape
-            found = [p.new_zeros(p.shape[0], *shape) for p in parts]
+        found = [p for run in runs for p in run.results[node]]
         whole = torch.cat(found) if len(found) > 1 else found[0]
         return whole[0] if single else whole
 
+    biases = [run.books.biases() for run in runs]
     return Propagation(
         joined(stop),
         {name: joined(node) for name, node in places.items()},
-        state.close() if ledger else None,
+        Ledger.merged([run.books.ledger() for run in runs]) if ledger else None,
         plan,
-        state.biases(),
+        {name: torch.cat([b[name] for b in biases]) for name in biases[0]},
     )
+
+
+def _parts_at_once(trace: Trace) -> int:
+    """How many parts fit: all targets go through an operator together, up to a gigabyte a value."""
+    largest = max(
+        (v.numel() * v.element_size() for v in trace.values.values() if torch.is_tensor(v)), default=1
+    )
+    return max(1, _BYTES // (largest * _PART))
 
 
 def _seed_parts(trace: Trace, start: Node, seed: Tensor) -> tuple[list[Tensor], bool]:
     value = trace.stored(start)
-    if not isinstance(seed, Tensor) or seed.shape[-value.ndim :] != value.shape or seed.ndim not in (
-        value.ndim,
-        value.ndim + 1,
-    ):
+    fits = isinstance(seed, Tensor) and seed.ndim in (value.ndim, value.ndim + 1)
+    if not fits or seed.shape[-value.ndim :] != value.shape:
         got = tuple(seed.shape) if isinstance(seed, Tensor) else type(seed).__name__
         raise InputError(
             f"Expected a seed shaped like {start.name!r}, {tuple(value.shape)}, or with a target axis K in front, "
@@ -101,48 +116,51 @@ def _seed_parts(trace: Trace, start: Node, seed: Tensor) -> tuple[list[Tensor], 
 
 class _Walk:
     def __init__(
-        self, trace: Trace, plan: Plan, stop: Node, record: set[Node], ledger: bool, release: bool, multiplier: bool
+        self,
+        trace: Trace,
+        plan: Plan,
+        stop: Node,
+        record: set[Node],
+        *,
+        ledger: bool,
+        release: bool,
+        multiplier: bool,
     ) -> None:
         self.trace, self.plan, self.stop, self.record = trace, plan, stop, record
         self.ledger, self.release, self.multiplier = ledger, release, multiplier
         self.results: dict[Node, list[Tensor]] = {}
         self.pending: dict[Node, Any] = {}
-        self.accounts: dict[Node, Account] = {}
-        # Sums of relevance at a value, and who handed it there: what one operator passes is what the
-        # next one finds, unless a value has several readers; then each share is summed by itself.
-        self.arrivals: dict[Node, tuple[list[Tensor], list[Tensor]]] = {}
-        self.handed: dict[Node, list[Node]] = {}
-        readers: dict[Node, int] = {}
-        for step in plan.steps.values():
-            for signal in step.signals:
-                readers[signal] = readers.get(signal, 0) + 1
-        self.readers = readers
+        visited = {plan.start, stop, *record, *plan.steps}
+        tolerance = 1e-13 if trace.input.dtype == torch.float64 else 1e-6
+        self.books = Books(plan, visited, stop, tolerance)
+        # A ReLU's output stands for the value before it as well.
+        self.stands_for = {relu: z for z, relu in trace.rectified.items()}
 
     def go(self, flow: Flow) -> None:
-        self.parts = len(flow.parts)
-        begin = self.plan.start
-        self.pending[begin] = flow
-        order = sorted({begin, self.stop, *self.record, *self.plan.steps}, key=lambda n: -n.index)
-        for node in order:
+        self.books.parts = len(flow.parts)
+        widths = [p.shape[0] for p in flow.parts]
+        self.pending[self.plan.start] = flow
+        for node in sorted(self.books.visited, key=lambda n: -n.index):
             if node not in self.pending:
                 continue
             arrived = self.pending.pop(node)
             if node in self.record or node is self.stop:
                 self._keep(node, arrived)
             step = self.plan.steps.get(node)
-            if step is None:
-                if self.ledger and not isinstance(arrived, list):
-                    self._arrive(node, arrived)
-                continue
-            self._cross(step, arrived)
-            if self.release:
-                self._free(node)
+            if step is not None:
+                self._cross(step, arrived)
+                if self.release:
+                    self._free(node)
+            elif self.ledger:
+                self.books.arrive(node, arrived, self.trace.stored(node))
+        for node in {self.stop, *self.record} - set(self.results):
+            # No relevance came here: every way was cut off by a gate or a constant.
+            value = self.trace.stored(node)
+            self.results[node] = [value.new_zeros(k, *value.shape) for k in widths]
 
     def _free(self, done: Node) -> None:
-        # A ReLU's output also stands for the value before it, which may still be to come.
-        stands_for = {relu: z for z, relu in self.trace.rectified.items()}
         values = self.trace.values
-        for held in [n for n in values if n.index >= done.index and stands_for.get(n, n).index >= done.index]:
+        for held in [n for n in values if self.stands_for.get(n, n).index >= done.index]:
             del values[held]
 
     def _keep(self, node: Node, flow: Flow) -> None:
@@ -151,142 +169,44 @@ class _Walk:
         if flow.multiplier and not self.multiplier:
             kept = Flow([p * value for p in flow.parts], False)
         elif self.multiplier and not flow.multiplier:
-            kept = Flow([p / value.masked_fill(value == 0, torch.inf) for p in flow.parts], True)
+            kept = Flow([safe_divide(p, value) for p in flow.parts], True)
         last = node not in self.plan.steps
         self.results[node] = kept.parts if last or kept is not flow else [p.clone() for p in kept.parts]
 
-    def _arrive(self, node: Node, flow: Flow) -> None:
-        value = self.trace.stored(node)
-        sums = [dot_sums(p, value) if flow.multiplier else plain_sums(p) for p in flow.parts]
-        self.arrivals[node] = ([s[0] for s in sums], [s[1] for s in sums])
-
     def _cross(self, step: Step, flow: Any) -> None:
-        node = step.node
-        account = self.accounts[node] = Account(self.ledger)
-        exact = not isinstance(flow, list) and not flow.multiplier
-        site = Site(self.trace, node, step.signals, account, step.linear, exact=exact)
-        books_arrival = step.rule.books_arrival
+        node, rule, books = step.node, step.rule, self.books
+        account = books.accounts[node] = Account(self.ledger)
+        books.handed[node] = step.signals
         if self._relu_is_free(step):
             # The value behind the ReLU stands in for the one before it: nothing to do, nothing to sum.
-            self.handed[node] = list(step.signals)
-            self._hand(step.signals[0], flow)
+            self._hand(node, step.signals[0], flow)
             return
-        if self.ledger and not books_arrival and not isinstance(flow, list):
-            self._arrive(node, flow)
-        outs = step.rule.cross(site, flow)
-        if self.ledger:
-            if books_arrival:
-                self.arrivals[node] = (account.arrived, account.absolute)
-            elif isinstance(flow, list):
-                self.arrivals[node] = _list_arrivals(self.trace.value(node), flow)
-        self.handed[node] = list(step.signals)
+        exact = not isinstance(flow, list) and not flow.multiplier
+        if self.ledger and not rule.books_arrival:
+            books.arrive(node, flow, self.trace.value(node) if exact else self.trace.stored(node))
+        outs = rule.cross(Site(self.trace, node, step.signals, account, step.unit, exact=exact), flow)
+        if self.ledger and rule.books_arrival:
+            books.arrivals[node] = (account.arrived, account.absolute)
         for signal, out in zip(step.signals, outs, strict=True):
-            if out is None:
-                continue
-            if self.ledger and self.readers.get(signal, 0) > 1:
-                self._book_share(node, signal, out)
-            self._hand(signal, out, node)
+            if self.ledger:
+                books.share(node, signal, out, self.trace.stored(node if node.op == "getitem" else signal))
+            if signal in books.visited:
+                self._hand(node, signal, out)
 
     def _relu_is_free(self, step: Step) -> bool:
         """Whether the rule in front of a ReLU multiplies by the rectified value anyway."""
-        if not step.rule.passes_relu or step.node not in self.trace.rectified.values():
+        if not step.rule.passes_relu or step.node not in self.stands_for:
             return False
         (z,) = step.signals
         ahead = self.plan.steps.get(z)
-        return ahead is not None and ahead.rule.masks and not (self.multiplier and z in self.record)
+        wanted = self.multiplier and (z in self.record or z is self.stop)
+        return ahead is not None and ahead.rule.masks and not wanted
 
-    def _book_share(self, node: Node, signal: Node, out: Flow) -> None:
-        value = self.trace.stored(node if node.op == "getitem" else signal)
-        totals = [(dot_sums(p, value) if out.multiplier else plain_sums(p))[0] for p in out.parts]
-        column = self.accounts[node].columns.setdefault("passed", [])
-        self.accounts[node].columns["passed"] = (
-            [_plus(a, b) for a, b in zip(column, totals, strict=True)] if column else totals
-        )
-
-    def _hand(self, signal: Node, flow: Any, via: Node | None = None) -> None:
-        if via is not None and via.op == "getitem":
+    def _hand(self, node: Node, signal: Node, flow: Any) -> None:
+        if node.op == "getitem":
             # A value of a list: keep its place in the list, holes are filled when the list is crossed.
-            width = len(self.trace.value(signal))
-            slots = self.pending.setdefault(signal, [None] * width)
-            slots[int(via.args[1])] = flow
+            slots = self.pending.setdefault(signal, [None] * len(self.trace.value(signal)))
+            slots[int(node.args[1])] = flow
             return
         held = self.pending.get(signal)
         self.pending[signal] = flow if held is None else held.add(flow, self.trace.stored(signal))
-
-    def biases(self) -> dict[str, Tensor]:
-        booked = {n.name: a.column("bias", self.parts) for n, a in self.accounts.items()}
-        return {name: sums for name, sums in booked.items() if sums is not None}
-
-    def close(self) -> Ledger:
-        rows = []
-        names = {row.node: row for row in self.plan.rows}
-        for node, account in self.accounts.items():
-            arrived, size = self._arrived(node)
-            if arrived is None or size is None:
-                continue
-            passed: Any = account.column("passed", self.parts)
-            passed = torch.zeros(()) if passed is None else passed
-            for signal in self.handed.get(node, []):
-                if self.readers.get(signal, 0) <= 1:
-                    there, _ = self._arrived(signal)
-                    if there is not None:
-                        passed = _plus(passed, there)
-            columns = {}
-            for name in ("bias", "stabiliser", "lost"):
-                booked = account.column(name, self.parts)
-                columns[name] = torch.zeros(()) if booked is None else booked
-            residual = arrived
-            for part in (passed, *columns.values()):
-                residual = _plus(residual, -part)
-            if residual.shape != size.shape:
-                size = size.sum(-1, keepdim=True)
-            error = torch.where(residual == 0, 0.0, residual.abs() / size)
-            row = names[node.name]
-            rows.append(
-                Row(
-                    node.name, row.module, row.operator, row.rule, float(arrived.sum()), float(passed.sum()),
-                    float(columns["bias"].sum()), float(columns["stabiliser"].sum()), float(columns["lost"].sum()),
-                    float(size.sum()), float(error.max()),
-                )
-            )  # fmt: skip
-        start, start_size = self._arrived(self.plan.start)
-        end, _ = self._arrived(self.stop)
-        dtype = self.trace.input.dtype
-        return Ledger(
-            tuple(rows),
-            float(start.sum()) if start is not None else 0.0,
-            float(end.sum()) if end is not None else 0.0,
-            1e-13 if dtype == torch.float64 else 1e-6,
-            float(start_size.sum()) if start_size is not None else 0.0,
-        )
-
-    def _arrived(self, node: Node) -> tuple[Tensor | None, Tensor | None]:
-        if node in self.arrivals:
-            total, size = self.arrivals[node]
-            return torch.cat(total), torch.cat(size)
-        handed = self.handed.get(node)
-        if handed and len(handed) == 1:
-            return self._arrived(handed[0])  # passed through unchanged
-        return None, None
-
-
-def _plus(a: Tensor, b: Tensor) -> Tensor:
-    """Add (K, N) sums; where one of them could not be told apart by sample, add over samples."""
-    if a.ndim and b.ndim and a.shape != b.shape:
-        a, b = a.sum(-1, keepdim=True), b.sum(-1, keepdim=True)
-    return a + b
-
-
-def _list_arrivals(values: Any, flows: list[Flow | None]) -> tuple[list[Tensor], list[Tensor]]:
-    totals: list[Tensor] = []
-    sizes: list[Tensor] = []
-    for value, flow in zip(values, flows, strict=True):
-        if flow is None:
-            continue
-        sums = [dot_sums(p, value) if flow.multiplier else plain_sums(p) for p in flow.parts]
-        if not totals:
-            totals, sizes = [s[0] for s in sums], [s[1] for s in sums]
-        else:
-            totals = [_plus(t, s[0]) for t, s in zip(totals, sums, strict=True)]
-            sizes = [_plus(t, s[1]) for t, s in zip(sizes, sums, strict=True)]
-    return totals, sizes

@@ -13,8 +13,10 @@ from torch import fx
 __all__ = ["in_place", "unsafe_writes"]
 
 # May return their argument's storage without saying so in the schema.
-_MAYBE_ALIAS = frozenset("flatten reshape contiguous dropout chunk to getitem alpha_dropout feature_dropout type_as "
-                         "float expand_as view_as".split())
+_MAYBE_ALIAS = frozenset(
+    "flatten reshape contiguous dropout chunk to getitem alpha_dropout feature_dropout type_as "
+    "float expand_as view_as".split()
+)
 
 
 def in_place(node: fx.Node) -> bool:
@@ -37,9 +39,9 @@ def unsafe_writes(graph: fx.Graph) -> list[fx.Node]:
             written = node.args[0]
             group = family.get(written, set()) if isinstance(written, fx.Node) else set()
             earlier = [m for m in group if order[m] < order[node]]
-            if any(m.op == "placeholder" for m in earlier):
-                unsafe.append(node)
-            elif any(order[user] > order[node] for m in earlier for user in m.users):
+            if any(m.op == "placeholder" for m in earlier) or any(
+                order[user] > order[node] for m in earlier for user in m.users
+            ):
                 unsafe.append(node)
     return unsafe
 

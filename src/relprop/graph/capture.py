@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import re
 import warnings
@@ -42,31 +44,60 @@ def clear_cache(model: nn.Module | None = None) -> None:
 def capture(model: nn.Module, x: Tensor) -> Graph:
     """Capture `model` for inputs like `x`: (N, C, *spatial).
 
-    The graph is cached per model and per (shape without N, dtype, device, structure of the model),
-    and forgotten with the model. Nothing in the model is changed.
+    The graph is cached per model, per (shape without N, dtype, device) and per fingerprint of the
+    model's structure, and forgotten with the model. Nothing in the model is changed. The model's own
+    forward hooks are part of what it computes: they run once, on symbolic tensors.
 
     Raises:
         InputError: when the model is in training mode and that matters.
         CaptureError: when the model can't be exported, or changes its own buffers.
     """
-    key = (tuple(x.shape[1:]), x.dtype, x.device, hash(repr(model)))
+    key = (tuple(x.shape[1:]), x.dtype, x.device, _fingerprint(model))
     graphs = _CACHE.get(model)
     if graphs is None:
         graphs = _CACHE[model] = {}
     for candidate in (key, (*key, x.shape[0])):
         if candidate in graphs:
-            if model.training:
-                _refuse_training(graphs[candidate])
             return graphs[candidate]
+    for stale in [k for k in graphs if k[3] != key[3]]:
+        del graphs[stale]
     graph = _capture(model, x)
     graphs[key if graph.static_batch is None else (*key, x.shape[0])] = graph
     return graph
 
 
-def _refuse_training(graph: Graph) -> None:
-    for node in graph.nodes:
-        if node.op in ("batch_norm", "dropout", "alpha_dropout", "feature_dropout", "rrelu"):
-            raise _training_error(node.where())
+def _fingerprint(model: nn.Module) -> int:
+    """What the graph depends on besides values: modules, modes, plain attributes, hooks, ties."""
+    facts: list[Any] = []
+    for path, module in model.named_modules(remove_duplicate=False):
+        facts += [path, id(module), type(module)]
+        for name, value in vars(module).items():
+            if name in ("_parameters", "_buffers", "_modules"):
+                # Identities tell tied weights from equal ones.
+                facts.append(tuple((key, id(v)) for key, v in value.items()))
+            elif isinstance(value, dict) and name.endswith("_hooks"):
+                facts.append(tuple(id(hook) for hook in value.values()))
+            elif isinstance(value, (bool, int, float, str, type(None))):
+                facts.append((name, value))
+            elif isinstance(value, (tuple, list)):
+                facts.append((name, repr(value) if len(value) < 20 else len(value)))
+            else:
+                facts.append((name, id(value)))
+    return hash(tuple(facts))
+
+
+@contextmanager
+def _restoring(model: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass on symbolic tensors leaves in the modules' attributes."""
+    before = [(m, dict(vars(m))) for m in model.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in before:
+            state = vars(module)
+            for name in [n for n in state if n not in attributes]:
+                del state[name]
+            state.update(attributes)
 
 
 def _training_error(where: str) -> InputError:
@@ -91,7 +122,7 @@ def _export(model: nn.Module, x: Tensor) -> tuple[ExportedProgram, int | None]:
     # A batch of 1 would be specialised to 1, so the example has two samples.
     pair = x.detach()[:1].expand(2, *x.shape[1:]).contiguous()
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), _quiet(), _restoring(model):
             try:
                 return export(model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},)), None
             except Exception as first:
@@ -136,8 +167,16 @@ def _check_effects(program: ExportedProgram) -> None:
         where = f"operator '{_op_name(node)}' ({_module(node)[0] or 'the model itself'!r})"
         if node.op == "call_function" and in_place(node):
             target = node.args[0]
-            spec = by_name.get(target.name) if isinstance(target, fx.Node) and target.op == "placeholder" else None
-            if spec is not None and spec.kind in (InputKind.BUFFER, InputKind.PARAMETER, InputKind.CONSTANT_TENSOR):
+            spec = (
+                by_name.get(target.name)
+                if isinstance(target, fx.Node) and target.op == "placeholder"
+                else None
+            )
+            if spec is not None and spec.kind in (
+                InputKind.BUFFER,
+                InputKind.PARAMETER,
+                InputKind.CONSTANT_TENSOR,
+            ):
                 if _op_name(node) == "add" and str(spec.target).endswith("num_batches_tracked"):
                     raise _training_error(f"the batch norm {str(spec.target).rpartition('.')[0]!r}")
                 raise CaptureError(
@@ -147,7 +186,11 @@ def _check_effects(program: ExportedProgram) -> None:
         name = _op_name(node)
         training = (
             (name == "batch_norm" and len(node.args) > 5 and node.args[5] is True)
-            or (name in ("dropout", "alpha_dropout", "feature_dropout") and node.args[2] is True and node.args[1])
+            or (
+                name in ("dropout", "alpha_dropout", "feature_dropout")
+                and node.args[2] is True
+                and node.args[1]
+            )
             or (name == "rrelu" and len(node.args) > 3 and node.args[3] is True)
         )
         if training:
@@ -177,10 +220,18 @@ def _build(program: ExportedProgram, static: int | None) -> Graph:
                 node = Node(index, fx_node.name, "constant", "constant", fqn=str(spec.target))
                 constants[node.fqn] = program.constants[node.fqn]
         elif fx_node.op == "call_function":
+            source = fx_node.args[0] if fx_node.args else None
+            if (
+                _op_name(fx_node) == "getitem"
+                and isinstance(source, fx.Node)
+                and of[source].op in _FIRST_ONLY
+            ):
+                of[fx_node] = of[source]  # the operator was taken for its first result
+                continue
             node = _operator(index, fx_node, of)
         else:
             raise CaptureError(
-                f"Can't capture the model: it holds {fx_node.op!r} ({fx_node.name!r}), which is not a tensor operator."
+                f"Can't capture the model: it holds {fx_node.op!r} ({fx_node.name!r}), no tensor operator."
             )
         of[fx_node] = node
         nodes.append(node)
@@ -195,7 +246,9 @@ def _build(program: ExportedProgram, static: int | None) -> Graph:
         for out, s in zip(outputs, program.graph_signature.output_specs, strict=True)
         if s.kind == OutputKind.USER_OUTPUT
     ]
-    return Graph(nodes, entry, user_outputs, lambda flat: pytree.tree_unflatten(flat, spec), constants, static)
+    return Graph(
+        nodes, entry, user_outputs, lambda flat: pytree.tree_unflatten(flat, spec), constants, static
+    )
 
 
 def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
@@ -207,7 +260,9 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
         index, fx_node.name, op, kind_of(op), _functional(fx_node), args, kwargs, module, modules, call,
         _source(fx_node),
     )  # fmt: skip
-    if op in ("sym_size", "sym_numel") or not isinstance(fx_node.target, torch._ops.OpOverload) and op != "getitem":
+    if op in ("sym_size", "sym_numel") or (
+        not isinstance(fx_node.target, torch._ops.OpOverload) and op != "getitem"
+    ):
         node.kind = "symbol"  # arithmetic on sizes: no tensor, no relevance
     else:
         node.dependent = any(n.dependent for n in node.operands())
@@ -215,15 +270,23 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
     return node
 
 
+# Return (result, statistics, ...): only the result is ever used in evaluation mode.
+_FIRST_ONLY = frozenset({"_native_batch_norm_legit_no_training", "cudnn_batch_norm", "native_layer_norm"})
+
+
 def _functional(fx_node: fx.Node) -> Any:
     target = fx_node.target
+    if _op_name(fx_node) in _FIRST_ONLY:
+        return lambda *args, **kwargs: target(*args, **kwargs)[0]  # type: ignore[operator]
     if not in_place(fx_node):
         return target
     assert isinstance(target, torch._ops.OpOverload)
     packet = getattr(torch.ops.aten, target._opname.removesuffix("_"), None)
     overload = getattr(packet, target._overloadname, None) if packet is not None else None
     if overload is None:
-        raise CaptureError(f"Can't capture the model: no functional form of in-place operator '{target}' is known.")
+        raise CaptureError(
+            f"Can't capture the model: no functional form of in-place operator '{target}' is known."
+        )
     return overload
 
 
@@ -256,21 +319,26 @@ def _swap(tree: Any, of: dict[fx.Node, Node]) -> Any:
     if isinstance(tree, fx.Node):
         return of[tree]
     if isinstance(tree, (list, tuple)):
-        return type(tree)(_swap(part, of) for part in tree) if type(tree) in (list, tuple) else [
-            _swap(part, of) for part in tree
-        ]
+        return (
+            type(tree)(_swap(part, of) for part in tree)
+            if type(tree) in (list, tuple)
+            else [_swap(part, of) for part in tree]
+        )
     return tree
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep torch.export's notices to itself: they speak of its own internals."""
-    logger = logging.getLogger("torch.export")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(n) for n in ("torch.export", "torch.fx.experimental.symbolic_shapes")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # A failing export also prints the graph it has so far to stderr.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -16,7 +16,7 @@ _BY_KIND: dict[str, str] = {
     "activation": "relu relu6 hardtanh leaky_relu prelu elu celu selu silu gelu hardswish mish tanh softplus "
     "sigmoid hardsigmoid clamp clamp_min clamp_max threshold rrelu log_sigmoid softsign hardshrink softshrink",
     "max_pool": "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
-    "max_pool2d_with_indices max_pool3d_with_indices amax",
+    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices amax",
     "avg_pool": "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
     "adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d mean sum",
     "upsample": "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
@@ -24,7 +24,7 @@ _BY_KIND: dict[str, str] = {
     "_upsample_nearest_exact3d grid_sampler",
     "add": "add sub rsub",
     "multiply": "mul div",
-    "norm": "layer_norm group_norm instance_norm native_layer_norm native_group_norm rms_norm",
+    "norm": "layer_norm group_norm instance_norm native_layer_norm",
     "shape": "view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t numpy_T swapaxes "
     "movedim expand expand_as repeat cat concat stack split split_with_sizes chunk unbind getitem select "
     "slice narrow index_select pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
@@ -40,15 +40,28 @@ KINDS: dict[str, str] = {op: kind for kind, ops in _BY_KIND.items() for op in op
 
 ACTIVATIONS = frozenset(_BY_KIND["activation"].split())
 
-OFFSET_ACTIVATIONS = frozenset({"sigmoid", "hardsigmoid", "softplus", "log_sigmoid", "clamp", "clamp_min", "clamp_max",
-                                "hardtanh", "threshold"})
+OFFSET_ACTIVATIONS = frozenset(
+    {
+        "sigmoid",
+        "hardsigmoid",
+        "softplus",
+        "log_sigmoid",
+        "clamp",
+        "clamp_min",
+        "clamp_max",
+        "hardtanh",
+        "threshold",
+    }
+)
 """Activations that may have f(0) != 0, so that relevance may sit where the input is 0."""
 
 BOUNDED_GATES = frozenset({"sigmoid", "hardsigmoid", "softmax", "_softmax", "tanh"})
 """Operators whose result, multiplied to a signal, is a gate."""
 
-PASSING = frozenset("view reshape flatten unflatten squeeze unsqueeze expand expand_as dropout clone contiguous "
-                    "permute transpose alias to _to_copy repeat upsample_nearest2d select slice getitem".split())
+PASSING = frozenset(
+    "view reshape flatten unflatten squeeze unsqueeze expand expand_as dropout clone contiguous "
+    "permute transpose alias to _to_copy repeat upsample_nearest2d select slice getitem".split()
+)
 """Operators that a gate may pass through on its way to the product."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,13 +51,16 @@ class Node:
     dependent: bool = False
     nonneg: bool = False
     users: list[Node] = field(default_factory=list)
+    _operands: list[Node] | None = None
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.op}{f' in {self.module}' if self.module else ''}>"
 
     def operands(self) -> list[Node]:
         """All nodes among the arguments, in order, each occurrence once."""
-        return list(_nodes((self.args, tuple(self.kwargs.values()))))
+        if self._operands is None:
+            self._operands = list(_nodes((self.args, tuple(self.kwargs.values()))))
+        return self._operands
 
     def signals(self) -> list[Node]:
         """The operands that depend on the model's input."""
@@ -66,7 +69,9 @@ class Node:
     def where(self) -> str:
         """Where a person finds this operator: operator, module path and source line."""
         place = f"in module {self.module!r}" if self.module else "in the model itself"
-        return f"operator '{self.op}' (node {self.name!r}, {place}{f', {self.source}' if self.source else ''})"
+        return (
+            f"operator '{self.op}' (node {self.name!r}, {place}{f', {self.source}' if self.source else ''})"
+        )
 
 
 def _nodes(tree: Any) -> Iterator[Node]:
@@ -92,7 +97,8 @@ class Graph:
         outputs: the flat list of output nodes (or plain values).
         constants: tensors that the model made while it was captured.
         static_batch: the only batch size the graph runs at, or None for any.
-        weights: cache of derived weights (see `relprop.rules.weights`); goes with the graph.
+        weights: cache of derived weights; goes with the graph.
+        memo: cache of what is found out about the graph.
     """
 
     nodes: list[Node]
@@ -106,6 +112,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         self.by_name = {n.name: n for n in self.nodes}
+        self.memo: dict[Any, Any] = {}
         self._modules: dict[str, list[Node]] = {}
         for node in self.nodes:
             for path in dict.fromkeys(node.modules):
@@ -127,25 +134,30 @@ class Graph:
         return found[0]
 
     def find(self, place: str | Node) -> Node:
-        """The node called `place`: a node name, or a module path (its last call's last value).
+        """The node called `place`: a module path (its last call's last value), or a node name.
 
-        `path@i` names the value of call i (from 0) of a module that is called several times.
+        `path@i` names the value of call i (from 0) of a module that is called several times. Where a
+        module and a node have the same name the module is meant.
 
         Raises:
             UnknownNameError: with the closest and all valid names.
         """
         if isinstance(place, Node):
             if self.by_name.get(place.name) is not place:
-                raise InputError(f"Expected a node of this model's graph but {place!r} belongs to another one.")
+                raise InputError(
+                    f"Expected a node of this model's graph but {place!r} belongs to another one."
+                )
             return place
-        if place in self.by_name:
-            return self.by_name[place]
         path, _, call = place.partition("@")
-        members = self._modules.get(path)
+        members = [n for n in self._modules.get(path, ()) if n.kind != "symbol"] if path else []
         if members and call:
-            members = [n for n in members if n.module == path and n.call == int(call)] if call.isdigit() else None
+            members = (
+                [n for n in members if n.module == path and n.call == int(call)] if call.isdigit() else []
+            )
         if members:
             return members[-1]
+        if place in self.by_name:
+            return self.by_name[place]
         valid = [n.name for n in self.nodes if n.dependent] + [p for p in self._modules if p]
         raise unknown_name("layer or node", place, valid)
 
@@ -171,24 +183,26 @@ class Graph:
             bound[node] = value
         return bound
 
-    def ancestors(self, nodes: list[Node]) -> set[Node]:
+    def ancestors(self, nodes: Sequence[Node]) -> frozenset[Node]:
         """All nodes that the given ones are computed from, themselves included."""
-        seen: set[Node] = set()
-        stack = list(nodes)
-        while stack:
-            node = stack.pop()
-            if node not in seen:
-                seen.add(node)
-                stack.extend(node.operands())
-        return seen
+        return self._closure("ancestors", nodes, Node.operands)
 
-    def descendants(self, nodes: list[Node]) -> set[Node]:
+    def descendants(self, nodes: Sequence[Node]) -> frozenset[Node]:
         """All nodes that are computed from the given ones, themselves included."""
-        seen: set[Node] = set()
-        stack = list(nodes)
-        while stack:
-            node = stack.pop()
-            if node not in seen:
-                seen.add(node)
-                stack.extend(node.users)
-        return seen
+        return self._closure("descendants", nodes, lambda n: n.users)
+
+    def _closure(
+        self, name: str, nodes: Sequence[Node], step: Callable[[Node], list[Node]]
+    ) -> frozenset[Node]:
+        key = (name, *nodes)
+        if key not in self.memo:
+            seen: set[Node] = set()
+            stack = list(nodes)
+            while stack:
+                node = stack.pop()
+                if node not in seen:
+                    seen.add(node)
+                    stack.extend(step(node))
+            self.memo[key] = frozenset(seen)
+        found: frozenset[Node] = self.memo[key]
+        return found

@@ -6,11 +6,15 @@ from relprop.graph.node import Node
 
 __all__ = ["is_nonnegative"]
 
-_ALWAYS = frozenset("relu relu6 sigmoid hardsigmoid softmax _softmax abs exp square softplus linalg_vector_norm "
-                    "sqrt norm".split())
+_ALWAYS = frozenset(
+    "relu relu6 sigmoid hardsigmoid softmax _softmax abs exp square softplus linalg_vector_norm "
+    "sqrt norm".split()
+)
 _KEEPS = frozenset({"max_pool", "avg_pool", "shape", "pass"})
-_KEEPS_UPSAMPLE = frozenset("upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
-                            "upsample_bilinear2d upsample_trilinear3d".split())
+_KEEPS_UPSAMPLE = frozenset(
+    "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
+    "upsample_bilinear2d upsample_trilinear3d".split()
+)
 
 
 def is_nonnegative(node: Node) -> bool:

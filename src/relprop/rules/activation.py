@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from relprop.engine.flow import Flow
 from relprop.engine.site import Site
@@ -56,8 +55,9 @@ class Slope(Rule):
         y, x = site.y, site.x
         parts = flow.parts
         if not flow.multiplier:
+            for part in parts:
+                site.book("lost", part * (y == 0))
             parts = [p / y.masked_fill(y == 0, torch.inf) for p in parts]
-            site.book("lost", torch.cat([p * (y == 0) for p in flow.parts]))
         slope = site.vjp(torch.ones_like(y)[None])[0][0]
         offset = y - slope * x
         out = []
@@ -65,8 +65,3 @@ class Slope(Rule):
             site.book("bias", part * offset)
             out.append(part * slope)
         return [Flow(out, True)]
-
-
-def masked(part: Tensor, y: Tensor) -> Tensor:
-    """A multiplier behind a ReLU, in front of it."""
-    return part.masked_fill(y == 0, 0)

@@ -10,10 +10,24 @@ from torch import Tensor
 from relprop.engine.composite import Place
 from relprop.engine.flow import Flow
 from relprop.engine.site import Site
+from relprop.engine.unit import is_affine
 from relprop.errors import InputError
+from relprop.rules.merge import Add
+from relprop.rules.pooling import MaxPool
 from relprop.rules.rule import Rule
+from relprop.rules.shape import Shape
 
 __all__ = ["Gradient", "Rectify"]
+
+
+# Where these rules carry multipliers, they carry derivatives, and need no second forward run.
+_SAME_AS: dict[str, Rule] = {
+    "shape": Shape(),
+    "pass": Shape(),
+    "negate": Shape(),
+    "add": Add("value"),
+    "max_pool": MaxPool(),
+}
 
 
 class Gradient(Rule):
@@ -26,13 +40,13 @@ class Gradient(Rule):
     def cross(self, site: Site, flow: Any) -> list[Any]:
         """See `Rule.cross`."""
         node = site.node
-        if node.op == "getitem" or node.kind == "pass":
-            return [flow]
-        if isinstance(flow, list):
+        if node.kind in _SAME_AS:
+            return _SAME_AS[node.kind].cross(site, flow)
+        if isinstance(flow, list):  # an operator with several outputs that isn't a shape operator
             count = len(next(f for f in flow if f is not None).parts)
-            pulled = [site.vjp([None if f is None else f.parts[i] for f in flow]) for i in range(count)]  # type: ignore[arg-type]
+            pulled = [site.vjp([None if f is None else f.parts[i] for f in flow]) for i in range(count)]
             return [Flow([p[i] for p in pulled], True, owned=False) for i in range(len(site.signals))]
-        if node.kind == "linear" and len(site.signals) == 1:
+        if is_affine(node):
             x = site.x
             return [Flow([site.linear.backward_plain(p, x, owned=flow.owned) for p in flow.parts], True)]
         if node.op == "relu":
@@ -66,7 +80,11 @@ class Rectify(Rule):
         """See `Rule.cross`."""
         parts = [p.clamp(min=0) for p in flow.parts]
         if self.form == "guided":
-            closed = site.y == 0 if site.node.op == "relu" else (site.vjp(torch.ones_like(site.y)[None])[0][0] == 0)
+            closed = (
+                site.y == 0
+                if site.node.op == "relu"
+                else (site.vjp(torch.ones_like(site.y)[None])[0][0] == 0)
+            )
             parts = [p.masked_fill_(closed, 0) for p in parts]
         return [Flow(parts, True)]
 

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from relprop.engine.ledger import dot_sums
 from relprop.engine.linear import LinearMap
 from relprop.engine.quotient import Quotient
 from relprop.engine.site import Site
@@ -48,7 +49,7 @@ class Epsilon(LinearRule):
     def prepare(self, site: Site) -> Message:
         """See `LinearRule.prepare`."""
         linear, y = site.linear, site.y
-        size = site.rms() * self.epsilon if self.relative else torch.tensor(self.epsilon).to(y)
+        size = site.rms() * self.epsilon if self.relative else y.new_tensor(self.epsilon)
         denominator = y + size if site.rectified else y + torch.copysign(size, y)
         quotient = Quotient(site, denominator)
 
@@ -57,7 +58,9 @@ class Epsilon(LinearRule):
             site.book_bias(s, linear.bias)
             if self.epsilon:
                 signed = s if site.rectified else s * torch.copysign(torch.ones_like(y), y)
-                site.book("stabiliser", signed * size if size.ndim else signed, 1.0 if size.ndim else float(size))
+                site.book(
+                    "stabiliser", signed * size if size.ndim else signed, 1.0 if size.ndim else float(size)
+                )
             return linear.backward_plain(s, site.x, owned=True)
 
         return message
@@ -143,35 +146,52 @@ class AlphaBeta(LinearRule):
         linear, x, y = site.linear, site.x, site.y
         b_up, b_down = self._biases(linear)
         up = _positive(linear, x, site.nonneg)
-        down = None
-        if self.beta:
-            many = linear.fan_in >= _FEW and (linear.conv is None or linear.conv.groups == 1)
-            if site.nonneg and many:
-                # Rectified units have y = z wherever there is relevance.
-                rest = linear.bias
-                down = y - up if rest is None else y - up - linear.channels(rest, y.ndim + 1)
-                noise = up if rest is None else up + linear.channels(rest.abs(), y.ndim + 1)
-                limit = 1e-5 if y.dtype == torch.float32 else 1e-13
-                down.masked_fill_(down > -limit * noise, 0)
-            else:
-                down = _negative(linear, x, site.nonneg)
+        down, rough = (None, None) if not self.beta else self._negative(site, up)
         if b_up is not None:
-            up = up + linear.channels(b_up, y.ndim + 1)
-        if down is not None and b_down is not None:
-            down = down + linear.channels(b_down, y.ndim + 1)
+            up = up.add_(linear.channels(b_up, y.ndim + 1))
         quotient_up = Quotient(site, up, self.alpha)
-        quotient_down = None if down is None else Quotient(site, down, -self.beta, arrives=False)
+
+        def downward(z: Tensor) -> Quotient:
+            if b_down is not None:
+                z = z + linear.channels(b_down, y.ndim + 1)
+            return Quotient(site, z, -self.beta, arrives=False)
+
+        # Filled at the first message: only then is known how much relevance sits on shaky differences.
+        quotients: list[Quotient] = []
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
-            s_up = quotient_up(part, multiplier, owned=owned and quotient_down is None)
+            if down is not None and not quotients:
+                shaky = rough is not None and _noise(part, multiplier, y, rough) > _tolerated(y)
+                quotients.append(downward(_negative(linear, x, site.nonneg) if shaky else down))
+            s_up = quotient_up(part, multiplier, owned=owned and down is None)
             site.book_bias(s_up, b_up)
-            if quotient_down is None:
+            if down is None:
                 return _one(linear, s_up, x, site.nonneg)
-            s_down = quotient_down(part, multiplier, owned=owned)
+            s_down = quotients[0](part, multiplier, owned=owned)
             site.book_bias(s_down, b_down)
             return _both(linear, s_up, s_down, x, site.nonneg)
 
         return message
+
+    def _negative(self, site: Site, up: Tensor) -> tuple[Tensor, Tensor | None]:
+        """z-, and the size of its terms relative to it where it was found as z - z+ - b.
+
+        The difference saves a convolution, and is as good as one where z- isn't small beside z+.
+        """
+        linear, y = site.linear, site.y
+        many = linear.fan_in >= _FEW and (linear.conv is None or linear.conv.groups == 1)
+        if not (site.nonneg and many):
+            return _negative(linear, site.x, site.nonneg), None
+        # Rectified units have y = z wherever there is relevance.
+        down = y - up
+        terms = up
+        if linear.bias is not None:
+            down -= linear.channels(linear.bias, y.ndim + 1)
+            terms = up + linear.channels(linear.bias.abs(), y.ndim + 1)
+        rough = terms / down.clamp(max=-1e-20).neg_()
+        limit = 1e5 if y.dtype == torch.float32 else 1e13
+        down.masked_fill_(rough > limit, 0)
+        return down, rough
 
     def _biases(self, linear: LinearMap) -> tuple[Tensor | None, Tensor | None]:
         if self.bias == "none" or linear.bias is None:
@@ -258,7 +278,8 @@ class ZBox(LinearRule):
             raise InputError(f"Expected bounds to be 'sample' or None but got {bounds!r}.")
         if bounds is None and (low is None or high is None):
             raise InputError("Expected low and high, or bounds='sample', for the z-box rule.")
-        if bounds is None and bool((torch.as_tensor(low) > torch.as_tensor(high)).any()):
+        least, most = (torch.as_tensor(0.0 if b is None else b, dtype=torch.float64) for b in (low, high))
+        if bounds is None and bool((least > most).any()):
             raise InputError(f"Expected low <= high for the z-box rule but got {low} and {high}.")
         self.low, self.high, self.bounds = low, high, bounds
 
@@ -285,7 +306,7 @@ class ZBox(LinearRule):
             return x.amin(dims, keepdim=True).expand_as(x), x.amax(dims, keepdim=True).expand_as(x)
         box = []
         for bound in (self.low, self.high):
-            t = torch.as_tensor(bound).to(x)
+            t = torch.as_tensor(bound, dtype=x.dtype, device=x.device)
             if t.ndim == 1:
                 t = t.reshape(-1, *[1] * (x.ndim - 2))
             try:
@@ -334,6 +355,32 @@ class Flat(WSquare):
     def weight(self, linear: LinearMap) -> Tensor:
         """See `WSquare.weight`."""
         return torch.ones_like(linear.weight)
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        if site.linear.conv is not None:
+            return super().prepare(site)
+        x, y = site.x, site.y
+        quotient = Quotient(site, torch.full_like(y, x.shape[-1]))
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            # All inputs get the same sum, so its rounding would add up instead of averaging out.
+            share = quotient(part, multiplier, owned=owned).double().sum(-1, keepdim=True)
+            return share.to(x.dtype).expand(-1, *x.shape).contiguous()
+
+        return message
+
+
+def _noise(part: Tensor, multiplier: bool, y: Tensor, rough: Tensor) -> float:
+    """Mean size of terms over size of difference, weighted by |relevance|."""
+    sizes = (y * rough, y) if multiplier else (rough, torch.ones_like(rough))
+    weighted, plain = (float(dot_sums(part, size)[1].sum()) for size in sizes)
+    return weighted / plain if plain else 0.0
+
+
+def _tolerated(y: Tensor) -> float:
+    # Rounding of a sum is about eps times its terms; the ledger tolerates 1e-6 (1e-13 in float64).
+    return 4.0 if y.dtype == torch.float32 else 200.0
 
 
 def _positive(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:

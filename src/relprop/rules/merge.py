@@ -42,9 +42,13 @@ class Add(Rule):
         self, by: Literal["value", "absolute", "positive", "halves"] = "value", epsilon: float = 0.0
     ) -> None:
         if by not in ("value", "absolute", "positive", "halves"):
-            raise InputError(f"Expected by to be one of 'value', 'absolute', 'positive', 'halves' but got {by!r}.")
+            raise InputError(
+                f"Expected by to be one of 'value', 'absolute', 'positive', 'halves' but got {by!r}."
+            )
         if epsilon < 0 or (epsilon and by != "value"):
-            raise InputError(f"Expected epsilon >= 0, and only with by='value', but got {epsilon} with {by!r}.")
+            raise InputError(
+                f"Expected epsilon >= 0, and only with by='value', but got {epsilon} with {by!r}."
+            )
         self.by = by
         self.epsilon = epsilon
 
@@ -59,7 +63,11 @@ class Add(Rule):
             whole = flow.relevance(site.y)
             count = len(site.signals)
             return [
-                Flow([sum_to_shape(p if count == 1 else p / count, shape) for p in whole.parts], False, owned=False)
+                Flow(
+                    [sum_to_shape(p if count == 1 else p / count, shape) for p in whole.parts],
+                    False,
+                    owned=False,
+                )
                 for shape in shapes
             ]
         terms = [site.input(i) * sign if sign != 1 else site.input(i) for i, sign in enumerate(signs)]

@@ -38,7 +38,9 @@ class BatchNorm(Rule):
         """See `Rule.cross`."""
         if self.form == "identity":
             return [flow.relevance(site.y)]
-        scale, shift = (v.reshape(-1, *[1] * (site.x.ndim - 2)) for v in batch_norm_affine(site.trace, site.node))
+        scale, shift = (
+            v.reshape(-1, *[1] * (site.x.ndim - 2)) for v in batch_norm_affine(site.trace, site.node)
+        )
         parts = _divided(site, flow)
         for part in parts:
             site.book("bias", part * shift)

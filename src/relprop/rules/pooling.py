@@ -15,6 +15,11 @@ from relprop.rules.rule import Rule
 
 __all__ = ["AveragePool", "MaxPool"]
 
+_POOLS = {
+    "max_pool1d": 1, "max_pool2d": 2, "max_pool3d": 3,
+    "max_pool1d_with_indices": 1, "max_pool2d_with_indices": 2, "max_pool3d_with_indices": 3,
+}  # fmt: skip
+
 
 class MaxPool(Rule):
     """Max pooling: the winner of a window takes its relevance.
@@ -35,13 +40,16 @@ class MaxPool(Rule):
             raise InputError(f"Expected ties to be 'first' or 'share' but got {ties!r}.")
         self.ties = ties
 
-    def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
+    def cross(self, site: Site, flow: Any) -> list[Any]:
+        """See `Rule.cross`; with indices among the results `flow` is a list."""
+        if isinstance(flow, list):
+            flow = flow[0]
+        dims = _POOLS.get(site.node.op)
         if self.ties == "share":
             parts = [_shared(site, p) for p in flow.parts]
-        elif site.node.op in ("max_pool1d", "max_pool2d", "max_pool3d"):
-            where = _winners(site)
-            parts = [_scatter(p, where, site.x) for p in flow.parts]
+        elif dims is not None:
+            where = _winners(site, dims)
+            parts = [_scatter(p, where, site.x, dims) for p in flow.parts]
         else:
             parts = [site.vjp(p)[0] for p in flow.parts]
         return [Flow(parts, flow.multiplier)]
@@ -56,16 +64,14 @@ def _pool_arguments(site: Site) -> dict[str, Any]:
     return given
 
 
-def _winners(site: Site) -> Tensor:
+def _winners(site: Site, dims: int) -> Tensor:
     """Flat spatial index of each window's winner, (N, C, windows)."""
-    pool = {"max_pool1d": F.max_pool1d, "max_pool2d": F.max_pool2d, "max_pool3d": F.max_pool3d}[site.node.op]
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[dims - 1]
     _, where = pool(site.x, return_indices=True, **_pool_arguments(site))
-    dims = int(site.node.op[-2])
     return where.flatten(-dims)
 
 
-def _scatter(part: Tensor, where: Tensor, x: Tensor) -> Tensor:
-    dims = x.ndim - 2
+def _scatter(part: Tensor, where: Tensor, x: Tensor, dims: int) -> Tensor:
     out = part.new_zeros(part.shape[0], *x.shape)
     flat = out.flatten(-dims)
     flat.scatter_add_(-1, where.expand(part.shape[0], *where.shape), part.flatten(-dims))
@@ -74,16 +80,16 @@ def _scatter(part: Tensor, where: Tensor, x: Tensor) -> Tensor:
 
 def _shared(site: Site, part: Tensor) -> Tensor:
     """Each window's relevance in equal parts to all its maxima."""
-    op, x = site.node.op, site.x
-    if op not in ("max_pool1d", "max_pool2d", "max_pool3d"):
+    dims, x = _POOLS.get(site.node.op), site.x
+    if dims is None or x.ndim != dims + 2:
         raise UnsupportedOperatorError(f"MaxPool(ties='share') has no form for {site.node.where()}.")
-    dims = int(op[-2])
+    best = site.y[0] if isinstance(site.y, (tuple, list)) else site.y
     settings = _pool_arguments(site)
     size = _per_axis(settings["kernel_size"], dims)
     stride = _per_axis(settings.get("stride", settings["kernel_size"]), dims)
     padding = _per_axis(settings.get("padding", 0), dims)
     dilation = _per_axis(settings.get("dilation", 1), dims)
-    outer = site.y.shape[2:]
+    outer = best.shape[2:]
     # One shifted view per kernel position; positions outside the picture hold -inf and never win.
     reach = [
         max(0, (o - 1) * s + d * (k - 1) + 1 - n - p)
@@ -96,15 +102,16 @@ def _shared(site: Site, part: Tensor) -> Tensor:
     def view(t: Tensor, at: list[int]) -> Tensor:
         for axis, (a, s, d, o) in enumerate(zip(at, stride, dilation, outer, strict=True)):
             cut = slice(a * d, a * d + (o - 1) * s + 1, s)
-            t = t[(Ellipsis, cut, *[slice(None)] * (dims - 1 - axis))]
+            index: tuple[Any, ...] = (Ellipsis, cut, *[slice(None)] * (dims - 1 - axis))
+            t = t[index]
         return t
 
-    count = sum((view(wide, at) == site.y).to(x.dtype) for at in offsets)
+    count = sum((view(wide, at) == best).to(x.dtype) for at in offsets)
     out = part.new_zeros(part.shape[0], *wide.shape)
     share = part / count
     for at in offsets:
-        view(out, at).add_(share * (view(wide, at) == site.y))
-    inner = tuple(slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True))
+        view(out, at).add_(share * (view(wide, at) == best))
+    inner: tuple[Any, ...] = tuple(slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True))
     return out[(Ellipsis, *inner)].contiguous()
 
 
@@ -134,8 +141,9 @@ class AveragePool(Rule):
         """See `Rule.cross`."""
         y = site.y
         if self.uniform:
-            whole = site.trace.evaluate(site.node, lambda n: torch.ones_like(site.x) if n in site.signals else
-                                        site.trace.value(n))
+            whole = site.trace.evaluate(
+                site.node, lambda n: torch.ones_like(site.x) if n in site.signals else site.trace.value(n)
+            )
             relevance = flow.relevance(y)
             return [Flow([site.vjp(safe_divide(p, whole))[0] for p in relevance.parts], False)]
         parts = flow.parts

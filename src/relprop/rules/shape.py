@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relprop.engine.composite import Place
 from relprop.engine.flow import Flow
 from relprop.engine.site import Site
 from relprop.graph import Node
@@ -14,7 +15,10 @@ from relprop.rules.rule import Rule
 
 __all__ = ["Shape"]
 
-_RESHAPES = frozenset("view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as reshape_as".split())
+_RESHAPES = frozenset(
+    "view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as reshape_as".split()
+)
+_AS_OTHER = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})
 _JOINS = frozenset({"cat", "concat", "stack"})
 
 
@@ -26,6 +30,10 @@ class Shape(Rule):
     """
 
     kinds = frozenset({"shape", "pass", "negate"})
+
+    def routes(self, place: Place, node: Node) -> list[Node]:
+        """All operands; of `view_as` and the like only the first (the other lends its shape)."""
+        return node.signals()[:1] if node.op in _AS_OTHER else node.signals()
 
     def cross(self, site: Site, flow: Any) -> list[Any]:
         """See `Rule.cross`; for operators that return a list `flow` is a list with None for holes."""
@@ -51,9 +59,7 @@ class Shape(Rule):
         if not multiplier:
             flows = [None if f is None else f.relevance(v) for f, v in zip(flows, values, strict=True)]
         count = len(next(f for f in flows if f is not None).parts)
-        parts = []
-        for i in range(count):
-            parts.append(site.vjp([None if f is None else f.parts[i] for f in flows])[0])  # type: ignore[arg-type]
+        parts = [site.vjp([None if f is None else f.parts[i] for f in flows])[0] for i in range(count)]
         return [Flow(parts, multiplier, owned=False)]
 
 
