@@ -63,7 +63,7 @@ class Books:
         for one, its_value in zip(flows, values, strict=True):
             if one is None:
                 continue
-            sums = _sums(one, its_value)
+            sums = _sums(one, its_value, node)
             totals = (
                 [s[0] for s in sums] if not totals else [a + s[0] for a, s in zip(totals, sums, strict=True)]
             )
@@ -76,7 +76,7 @@ class Books:
         """Sum one operator's share of the relevance at a value, where the value's sum won't tell it."""
         if self.readers[signal] <= 1 and signal in self.visited:
             return
-        sums = _sums(flow, value)
+        sums = _sums(flow, value, signal)
         if signal not in self.visited:
             self.aside += [s[0] for s in sums]
         account = self.accounts[node]
@@ -157,8 +157,9 @@ class Books:
         return total, size
 
 
-def _sums(flow: Flow, value: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return [dot_sums(p, value) if flow.multiplier else plain_sums(p) for p in flow.parts]
+def _sums(flow: Flow, value: Tensor, node: Node) -> list[tuple[Tensor, Tensor]]:
+    sums = [dot_sums(p, value) if flow.multiplier else plain_sums(p) for p in flow.parts]
+    return sums if node.per_sample else [(t.sum(-1, keepdim=True), s.sum(-1, keepdim=True)) for t, s in sums]
 
 
 def _joined(parts: list[Tensor]) -> Sums:

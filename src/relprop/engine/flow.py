@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Flow", "safe_divide", "sum_to_shape"]
+__all__ = ["Flow", "behind_relu", "safe_divide", "sum_to_shape"]
 
 
 @dataclass(slots=True)
@@ -42,6 +42,18 @@ class Flow:
         if self.owned:
             return Flow([p.mul_(value) for p in self.parts], False)
         return Flow([p * value for p in self.parts], False)
+
+
+def behind_relu(part: Tensor, y: Tensor, *, owned: bool) -> Tensor:
+    """A multiplier behind a ReLU with output y, in front of it: 0 where y = 0.
+
+    >>> behind_relu(torch.tensor([[1.0, 2.0]]), torch.tensor([0.0, 3.0]), owned=False).tolist()
+    [[0.0, 2.0]]
+    """
+    kernel = torch.ops.aten.threshold_backward
+    if owned:
+        return kernel.grad_input(part, y.expand_as(part), 0, grad_input=part)
+    return kernel(part, y.expand_as(part), 0)
 
 
 def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:

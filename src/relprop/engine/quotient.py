@@ -26,12 +26,15 @@ class Quotient:
         self.factor = factor
         self.arrives = arrives
         tiny = 1e-20 if denominator.dtype == torch.float32 else 1e-150
-        dead = denominator.abs() <= tiny if bool((denominator < 0).any()) else denominator <= tiny
         self.dead: Tensor | None = None
-        if bool(dead.any()):
-            denominator.masked_fill_(dead, torch.inf)
-            dead &= site.y != 0
-            self.dead = dead if bool(dead.any()) else None
+        # One look decides the common case: positive everywhere. A unit counts as dead where its
+        # terms are so small that dividing by their sum would overflow.
+        if denominator.numel() and not bool(denominator.amin() > tiny):
+            dead = denominator.abs() <= tiny
+            if bool(dead.any()):
+                denominator.masked_fill_(dead, torch.inf)
+                dead &= site.y != 0
+                self.dead = dead if bool(dead.any()) else None
         self._denominator = denominator
         self._share: Tensor | None = None
 
@@ -42,8 +45,7 @@ class Quotient:
         if account.enabled:
             if self.arrives:
                 total, size = dot_sums(part, y) if multiplier else plain_sums(part)
-                account.arrived.append(total)
-                account.absolute.append(size)
+                account.arrive(total, size)
             if self.dead is not None or not multiplier:
                 account.book("lost", self._lost(part, multiplier) * self.factor)
         if multiplier:

@@ -22,9 +22,13 @@ __all__ = ["Account", "Site"]
 
 @dataclass(slots=True)
 class Account:
-    """The running sums of one operator: lists over parts of (k, N) float64 tensors."""
+    """The running sums of one operator: lists over parts of (k, N) float64 tensors.
+
+    Where the output's first axis isn't the samples, sums run over all samples: (k, 1).
+    """
 
     enabled: bool
+    per_sample: bool = True
     arrived: list[Tensor] = field(default_factory=list)
     absolute: list[Tensor] = field(default_factory=list)
     columns: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -32,7 +36,16 @@ class Account:
     def book(self, column: str, sums: Tensor) -> None:
         """Add (k, N) sums of one part to a column: "bias", "stabiliser", "lost" or "passed"."""
         if self.enabled:
+            sums = sums if self.per_sample else sums.sum(-1, keepdim=True)
             self.columns.setdefault(column, []).append(sums)
+
+    def arrive(self, total: Tensor, size: Tensor) -> None:
+        """Book (k, N) sums of relevance and of its absolute value at the output."""
+        if self.enabled:
+            if not self.per_sample:
+                total, size = total.sum(-1, keepdim=True), size.sum(-1, keepdim=True)
+            self.arrived.append(total)
+            self.absolute.append(size)
 
     def merge(self, blocks: Sequence[Account]) -> None:
         """Take over the sums of an operator that was walked in blocks of outputs."""
@@ -99,7 +112,7 @@ class Site:
     def block(self, cut: slice, linear: LinearMap) -> Site:
         """The same site with some of its outputs only (matrix products: the last dimension)."""
         self.rms()
-        account = Account(self.account.enabled)
+        account = Account(self.account.enabled, self.account.per_sample)
         part = Site(self.trace, self.node, self.signals, account, self._unit, exact=self.exact)
         part._linear, part._y, part._rms = linear, self.y[..., cut], self._rms
         return part
@@ -108,9 +121,10 @@ class Site:
         """Root mean square of the output (behind a ReLU that alone reads it) per sample, (N, 1, ...)."""
         if self._rms is None:
             y = self.trace.stored(self.node)
-            flat = y.reshape(y.shape[0], -1)
-            norm = torch.linalg.vector_norm(flat, dim=1) / flat.shape[1] ** 0.5
-            self._rms = norm.reshape(-1, *[1] * (y.ndim - 1))
+            axis = self.node.batch_axis
+            others = tuple(i for i in range(y.ndim) if i != axis)
+            count = y.numel() // (1 if axis is None else y.shape[axis])
+            self._rms = torch.linalg.vector_norm(y, dim=others, keepdim=True) / count**0.5
         return self._rms
 
     @property

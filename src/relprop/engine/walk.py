@@ -175,7 +175,7 @@ class _Walk:
 
     def _cross(self, step: Step, flow: Any) -> None:
         node, rule, books = step.node, step.rule, self.books
-        account = books.accounts[node] = Account(self.ledger)
+        account = books.accounts[node] = Account(self.ledger, node.per_sample)
         books.handed[node] = step.signals
         if self._relu_is_free(step):
             # The value behind the ReLU stands in for the one before it: nothing to do, nothing to sum.

@@ -265,13 +265,43 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
     ):
         node.kind = "symbol"  # arithmetic on sizes: no tensor, no relevance
     else:
-        node.dependent = any(n.dependent for n in node.operands())
+        node.dependent = (
+            op not in _SHAPE_ONLY and _is_real(fx_node) and any(n.dependent for n in node.operands())
+        )
         node.nonneg = node.dependent and is_nonnegative(node)
+        node.batch_axis, node.per_sample = _batch_axis(fx_node)
     return node
 
 
 # Return (result, statistics, ...): only the result is ever used in evaluation mode.
 _FIRST_ONLY = frozenset({"_native_batch_norm_legit_no_training", "cudnn_batch_norm", "native_layer_norm"})
+
+
+# Take shape and type of their argument, not its values.
+_SHAPE_ONLY = frozenset(
+    "new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like".split()
+)
+
+
+def _batch_axis(fx_node: fx.Node) -> tuple[int | None, bool]:
+    """The axis of a value whose size depends on the batch size, and whether it is axis 0 and nothing but it."""
+    value = fx_node.meta.get("val")
+    value = value[0] if isinstance(value, (list, tuple)) and value else value
+    if not isinstance(value, Tensor):
+        return 0, True
+    symbolic = [i for i, size in enumerate(value.shape) if not isinstance(size, int)]
+    if not symbolic:  # captured for one batch size only: samples come first unless proven otherwise
+        return 0, True
+    size: Any = value.shape[symbolic[0]]  # a SymInt: the batch size itself, or a product with it
+    return symbolic[0], symbolic[0] == 0 and bool(size.node.expr.is_symbol)
+
+
+def _is_real(fx_node: fx.Node) -> bool:
+    """Whether the value is one or several floating-point tensors (no mask, no index)."""
+    value = fx_node.meta.get("val")
+    leaves = value if isinstance(value, (list, tuple)) else [value]
+    tensors = [v for v in leaves if isinstance(v, Tensor)]
+    return not tensors or any(t.is_floating_point() for t in tensors)
 
 
 def _functional(fx_node: fx.Node) -> Any:

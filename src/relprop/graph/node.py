@@ -33,6 +33,8 @@ class Node:
         fqn: for parameters, buffers and constants their name in the model.
         dependent: whether the value depends on the model's input.
         nonneg: whether the graph proves every element to be >= 0.
+        batch_axis: the axis along which samples lie (alone or with something else), None if not known.
+        per_sample: whether axis 0 is exactly the samples.
         users: the nodes that read this one.
     """
 
@@ -50,6 +52,8 @@ class Node:
     fqn: str = ""
     dependent: bool = False
     nonneg: bool = False
+    batch_axis: int | None = 0
+    per_sample: bool = True
     users: list[Node] = field(default_factory=list)
     _operands: list[Node] | None = None
 

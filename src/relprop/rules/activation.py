@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from relprop.engine.flow import Flow
+from relprop.engine.flow import Flow, behind_relu
 from relprop.engine.site import Site
 from relprop.graph.kinds import OFFSET_ACTIVATIONS
 from relprop.rules.rule import Rule
@@ -31,10 +31,7 @@ class Identity(Rule):
         if not flow.multiplier:
             return [flow]
         if site.node.op == "relu":
-            dead = site.y == 0
-            if flow.owned:
-                return [Flow([p.masked_fill_(dead, 0) for p in flow.parts], True)]
-            return [Flow([p.masked_fill(dead, 0) for p in flow.parts], True)]
+            return [Flow([behind_relu(p, site.y, owned=flow.owned) for p in flow.parts], True)]
         if site.node.op in OFFSET_ACTIVATIONS:
             return [flow.relevance(site.y)]
         x = site.x

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from relprop.engine.composite import Place
-from relprop.engine.flow import Flow
+from relprop.engine.flow import Flow, behind_relu
 from relprop.engine.site import Site
 from relprop.engine.unit import is_affine
 from relprop.errors import InputError
 from relprop.rules.merge import Add
+from relprop.rules.norm import BatchNorm
 from relprop.rules.pooling import MaxPool
 from relprop.rules.rule import Rule
 from relprop.rules.shape import Shape
@@ -27,6 +27,7 @@ _SAME_AS: dict[str, Rule] = {
     "negate": Shape(),
     "add": Add("value"),
     "max_pool": MaxPool(),
+    "batch_norm": BatchNorm("affine"),
 }
 
 
@@ -50,7 +51,7 @@ class Gradient(Rule):
             x = site.x
             return [Flow([site.linear.backward_plain(p, x, owned=flow.owned) for p in flow.parts], True)]
         if node.op == "relu":
-            return [Flow([_times(p, site.y > 0, flow.owned) for p in flow.parts], True)]
+            return [Flow([behind_relu(p, site.y, owned=flow.owned) for p in flow.parts], True)]
         pulled = [site.vjp(p) for p in flow.parts]
         return [Flow([p[i] for p in pulled], True, owned=False) for i in range(len(site.signals))]
 
@@ -87,7 +88,3 @@ class Rectify(Rule):
             )
             parts = [p.masked_fill_(closed, 0) for p in parts]
         return [Flow(parts, True)]
-
-
-def _times(part: Tensor, mask: Tensor, owned: bool) -> Tensor:
-    return part.mul_(mask) if owned else part * mask

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from relprop.engine.ledger import dot_sums
+from relprop.engine.ledger import dot_sums, plain_sums
 from relprop.engine.linear import LinearMap
 from relprop.engine.quotient import Quotient
 from relprop.engine.site import Site
@@ -50,17 +50,20 @@ class Epsilon(LinearRule):
         """See `LinearRule.prepare`."""
         linear, y = site.linear, site.y
         size = site.rms() * self.epsilon if self.relative else y.new_tensor(self.epsilon)
-        denominator = y + size if site.rectified else y + torch.copysign(size, y)
-        quotient = Quotient(site, denominator)
+        # sign z, with sign 0 = 1; behind a ReLU all that counts is positive.
+        sign = None if site.rectified else torch.copysign(torch.ones_like(y), y)
+        quotient = Quotient(site, y + size if sign is None else torch.addcmul(y, sign, size))
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
             s = quotient(part, multiplier, owned=owned)
             site.book_bias(s, linear.bias)
-            if self.epsilon:
-                signed = s if site.rectified else s * torch.copysign(torch.ones_like(y), y)
-                site.book(
-                    "stabiliser", signed * size if size.ndim else signed, 1.0 if size.ndim else float(size)
-                )
+            if self.epsilon and site.account.enabled:
+                # R - s z = s (z + ε sign z) - s z: what the stabiliser keeps.
+                if size.ndim and site.node.batch_axis != 0:
+                    site.book("stabiliser", s * size if sign is None else s * sign * size)
+                else:
+                    total = (plain_sums(s) if sign is None else dot_sums(s, sign))[0]
+                    site.account.book("stabiliser", total * size.double().flatten())
             return linear.backward_plain(s, site.x, owned=True)
 
         return message

@@ -38,6 +38,11 @@ class Add(Rule):
 
     kinds = frozenset({"add"})
 
+    @property
+    def masks(self) -> bool:
+        """Shares of a sum multiply by the sum; parts by value don't."""
+        return self.by in ("absolute", "positive")
+
     def __init__(
         self, by: Literal["value", "absolute", "positive", "halves"] = "value", epsilon: float = 0.0
     ) -> None:
@@ -71,22 +76,40 @@ class Add(Rule):
                 for shape in shapes
             ]
         terms = [site.input(i) * sign if sign != 1 else site.input(i) for i, sign in enumerate(signs)]
-        if self.by == "positive":
-            total = sum((t.clamp(min=0) for t in terms), torch.zeros_like(site.y))
+        unsigned = [n.nonneg and sign > 0 for n, sign in zip(site.signals, signs, strict=True)]
+        total = torch.zeros_like(site.y)
+        for term, known in zip(terms, unsigned, strict=True):
+            total += term if known else term.clamp(min=0) if self.by == "positive" else term.abs()
+        return self._shares(site, flow, total, list(zip(terms, signs, unsigned, shapes, strict=True)))
+
+    def _shares(
+        self, site: Site, flow: Flow, total: Tensor, terms: list[tuple[Tensor, float, bool, torch.Size]]
+    ) -> list[Flow]:
+        """R_k = t_k R / total for each term (or its |t_k| or its positive part)."""
+        y = site.y
+        bare = self.by == "absolute" and not isinstance(_terms(site)[1], Tensor) and _terms(site)[1] == 0
+        if flow.multiplier and bare:
+            # |y| <= total: where the total is 0 there is no relevance, so nothing can be lost.
+            share = y / total.clamp_(min=torch.finfo(y.dtype).tiny)
         else:
-            total = sum((t.abs() for t in terms), torch.zeros_like(site.y))
-        nowhere = total == 0
-        share = safe_divide(site.y, total) if flow.multiplier else 1 / total.masked_fill(nowhere, torch.inf)
-        parts = [p * share for p in flow.parts]
-        lost = nowhere if not flow.multiplier else nowhere & (site.y != 0)
-        if bool(lost.any()):
-            for part in flow.parts:
-                site.book("lost", part * lost * site.y if flow.multiplier else part * lost)
+            nowhere = total == 0
+            stranded = nowhere & (y != 0) if flow.multiplier else nowhere
+            if bool(stranded.any()):
+                for part in flow.parts:
+                    site.book("lost", part * stranded * y if flow.multiplier else part * stranded)
+            total.masked_fill_(nowhere, torch.inf)
+            share = y / total if flow.multiplier else 1 / total
+        parts = [p.mul_(share) if flow.owned else p * share for p in flow.parts]
         outs = []
-        for term, sign, shape in zip(terms, signs, shapes, strict=True):
+        for term, sign, known, shape in terms:
+            if known:
+                outs.append(Flow([sum_to_shape(p, shape) for p in parts], True, owned=False))
+                continue
             direction = (term > 0).to(term.dtype) if self.by == "positive" else torch.sgn(term)
-            direction = direction * sign if sign != 1 else direction
-            outs.append(Flow([sum_to_shape(p * direction, shape) for p in parts], True))
+            direction = direction.mul_(sign) if sign != 1 else direction
+            alone = len(parts) == 1 and parts[0].shape[0] == 1 and direction.shape == parts[0].shape[1:]
+            shares = [direction.mul_(parts[0][0])[None]] if alone else [p * direction for p in parts]
+            outs.append(Flow([sum_to_shape(s, shape) for s in shares], True))
         return outs
 
     def _by_value(

@@ -39,7 +39,7 @@ class BatchNorm(Rule):
         if self.form == "identity":
             return [flow.relevance(site.y)]
         scale, shift = (
-            v.reshape(-1, *[1] * (site.x.ndim - 2)) for v in batch_norm_affine(site.trace, site.node)
+            v.reshape(-1, *[1] * (site.y.ndim - 2)) for v in batch_norm_affine(site.trace, site.node)
         )
         parts = _divided(site, flow)
         for part in parts:

@@ -42,7 +42,8 @@ class MaxPool(Rule):
 
     def cross(self, site: Site, flow: Any) -> list[Any]:
         """See `Rule.cross`; with indices among the results `flow` is a list."""
-        if isinstance(flow, list):
+        with_indices = isinstance(flow, list)
+        if with_indices:
             flow = flow[0]
         dims = _POOLS.get(site.node.op)
         if self.ties == "share":
@@ -51,7 +52,7 @@ class MaxPool(Rule):
             where = _winners(site, dims)
             parts = [_scatter(p, where, site.x, dims) for p in flow.parts]
         else:
-            parts = [site.vjp(p)[0] for p in flow.parts]
+            parts = [site.vjp([p, None] if with_indices else p)[0] for p in flow.parts]
         return [Flow(parts, flow.multiplier)]
 
 

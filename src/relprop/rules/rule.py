@@ -27,14 +27,17 @@ class Rule:
     Attributes:
         kinds: kinds of operator that the rule is for; empty for any.
         books_arrival: the rule books what arrived by itself.
-        masks: the rule multiplies by the output value, so that a ReLU behind it needs no mask.
         passes_relu: relevance crosses a ReLU unchanged.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset()
     books_arrival: ClassVar[bool] = False
-    masks: ClassVar[bool] = False
     passes_relu: ClassVar[bool] = False
+
+    @property
+    def masks(self) -> bool:
+        """Whether the rule multiplies by the output value, so that a ReLU behind it needs no mask."""
+        return False
 
     def accepts(self, place: Place) -> bool:
         """Whether the rule can be used at this operator."""
@@ -69,8 +72,12 @@ class LinearRule(Rule):
 
     kinds = frozenset({"linear"})
     books_arrival = True
-    masks = True
     gives_multiplier: ClassVar[bool] = True
+
+    @property
+    def masks(self) -> bool:
+        """See `Rule.masks`."""
+        return True
 
     def prepare(self, site: Site) -> Message:
         """Compute what doesn't depend on relevance; return the function that carries one part back."""
