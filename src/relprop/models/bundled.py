@@ -1,0 +1,137 @@
+"""The classifiers that come with the package: load one by name, with its card and its preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load as load_tensors
+from torch import Tensor, nn
+
+from relprop.errors import InputError, RelpropError, unknown_name
+from relprop.models.networks import ARCHITECTURES
+
+__all__ = ["BundledModel", "load", "models"]
+
+_ABOUT = {
+    "scenes-vgg": "VGG-like (conv, ReLU, max-pool, linear), 8 classes of relprop.datasets.scenes, multi-label",
+    "scenes-resnet": "ResNet-like (batch norm, residual add), 8 classes of relprop.datasets.scenes, multi-label",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class BundledModel:
+    """A trained classifier and what is needed to use it.
+
+    Attributes:
+        name: its name in `models()`.
+        module: the network on the CPU, float32, in evaluation mode: (N, 3, size, size) to (N, classes) logits.
+        classes: class names in the order of the outputs.
+        mean: per-channel mean that `preprocess` subtracts, for pictures in [0, 1].
+        std: per-channel divisor of `preprocess`.
+        input_size: side of the input in pixels.
+        multi_label: True where each output is its own yes or no (sigmoid), False for one class of many.
+        card: how it was trained and what it scores: `card["test"]["mAP"]`, `["AP"]`, `["seed"]`, `["scenes"]`.
+    """
+
+    name: str
+    module: nn.Module
+    classes: list[str]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    input_size: int
+    multi_label: bool
+    card: dict[str, Any]
+
+    def preprocess(self, picture: Image.Image) -> Tensor:
+        """Turn a picture into the model's input, (1, 3, size, size) float32.
+
+        The shorter side is scaled to `input_size` (antialiased, only where it differs) and the middle cut out.
+
+        Raises:
+            InputError: not a PIL picture.
+        """
+        if not isinstance(picture, Image.Image):
+            raise InputError(
+                f"Expected a PIL picture but got {type(picture).__name__}; open the file with PIL.Image.open, "
+                "or pass normalised tensors straight to `module`."
+            )
+        upright = ImageOps.exif_transpose(picture).convert("RGB")
+        if upright.size != (self.input_size, self.input_size):
+            upright = ImageOps.fit(upright, (self.input_size, self.input_size), Image.Resampling.BILINEAR)
+        return self.normalise(torch.from_numpy(np.array(upright)).permute(2, 0, 1)[None].float() / 255.0)
+
+    def normalise(self, pictures: Tensor) -> Tensor:
+        """Subtract `mean` and divide by `std`: (..., 3, H, W) in [0, 1] to the model's input scale."""
+        shape = (3, 1, 1)
+        return (pictures - pictures.new_tensor(self.mean).view(shape)) / pictures.new_tensor(self.std).view(
+            shape
+        )
+
+    @torch.no_grad()
+    def predict(self, pictures: Tensor) -> Tensor:
+        """Probabilities (N, classes) for model inputs (N, 3, size, size)."""
+        logits: Tensor = self.module(pictures)
+        return logits.sigmoid() if self.multi_label else logits.softmax(1)
+
+
+def models() -> dict[str, str]:
+    """Names of the bundled models with one line about each.
+
+    >>> sorted(models())
+    ['scenes-resnet', 'scenes-vgg']
+    """
+    return dict(_ABOUT)
+
+
+def load(name: str) -> BundledModel:
+    """Load a bundled model; the weights are checked against the SHA-256 on its card first.
+
+    Raises:
+        UnknownNameError: there is no bundled model of that name; the text lists them.
+        RelpropError: the weights or the card are missing or damaged.
+
+    >>> model = load("scenes-vgg")
+    >>> model.classes[0], model.input_size, model.card["test"]["mAP"] >= 0.95
+    ('striped ball', 112, True)
+    """
+    if name not in _ABOUT:
+        raise unknown_name("bundled model", name, _ABOUT)
+    folder = files("relprop.models") / "weights"
+    card = json.loads(_read(folder / f"{name}.json", name))
+    data = _read(folder / f"{name}.safetensors", name)
+    found = hashlib.sha256(data).hexdigest()
+    if found != card["sha256"]:
+        raise RelpropError(
+            f"Expected weights of {name} with SHA-256 {card['sha256'][:16]}… but got {found[:16]}…; the file is "
+            f"damaged or not the one of its card: reinstall relprop or run {card['training']['command']!r}."
+        )
+    module = ARCHITECTURES[name](len(card["classes"]))
+    module.load_state_dict(load_tensors(data))
+    return BundledModel(
+        name=name,
+        module=module.eval(),
+        classes=list(card["classes"]),
+        mean=tuple(card["mean"]),
+        std=tuple(card["std"]),
+        input_size=int(card["input_size"]),
+        multi_label=bool(card["multi_label"]),
+        card=card,
+    )
+
+
+def _read(file: Traversable, name: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise RelpropError(
+            f"Expected the file {file.name} of bundled model {name} but it can't be read ({error.strerror}); "
+            "reinstall relprop."
+        ) from error

@@ -1,0 +1,116 @@
+"""From a picture file to a model's input."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from relprop.errors import InputError
+
+__all__ = ["Preprocess", "read_picture"]
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """Read a picture as RGB, turned upright by its EXIF flag; transparency goes over white.
+
+    Raises:
+        InputError: no such file, not a picture, truncated, or more pixels than Pillow's bomb limit
+            (`PIL.Image.MAX_IMAGE_PIXELS`).
+
+    >>> read_picture("nowhere.jpg")
+    Traceback (most recent call last):
+    ...
+    relprop.errors.InputError: Expected a picture file but got 'nowhere.jpg', which does not exist.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                opened.load()
+                return _rgb(ImageOps.exif_transpose(opened))
+    except FileNotFoundError:
+        raise InputError(f"Expected a picture file but got '{path}', which does not exist.") from None
+    except IsADirectoryError:
+        raise InputError(f"Expected a picture file but got '{path}', which is a folder.") from None
+    except PermissionError:
+        raise InputError(f"Expected a picture file but got '{path}', which may not be read.") from None
+    except UnidentifiedImageError:
+        raise InputError(f"Expected a picture file but got '{path}', which no picture format fits.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(
+            f"Expected at most {Image.MAX_IMAGE_PIXELS:,} pixels but '{path}' claims more (a decompression "
+            "bomb, or a very large picture: make it smaller first)."
+        ) from None
+    except (
+        Exception
+    ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"Expected a whole picture but '{path}' can't be decoded: {text}.") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow clips 16 bits at 255 instead of scaling them
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image)
+    return image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Resize to cover, crop the centre, scale to 0-1, normalise.
+
+    The picture keeps its proportions: it is made just large enough that `resize` (or `size`, where None)
+    fits inside, then the centre of `size` is cut out, as torchvision's and timm's evaluation presets do.
+
+    Attributes:
+        size: (H, W) of the result.
+        mean: one number a channel, subtracted from values in 0-1; one number means grey pictures.
+        std: what is then divided by.
+        resize: side of the square to cover before the crop, or None for `size` itself.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+
+    >>> white = Image.new("RGB", (300, 200), "white")
+    >>> x = Preprocess((64, 64), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))(white)
+    >>> x.shape, x.max()
+    (torch.Size([1, 3, 64, 64]), tensor(2.))
+    """
+
+    size: Sequence[int]
+    mean: Sequence[float]
+    std: Sequence[float]
+    resize: int | None = None
+    interpolation: str = "bilinear"
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """(1, C, H, W), float32."""
+        image = image.convert("L" if len(self.mean) == 1 else "RGB")
+        height, width = self.size
+        cover_h, cover_w = (height, width) if self.resize is None else (self.resize, self.resize)
+        if cover_h * image.width >= cover_w * image.height:
+            scaled = (max(cover_w, cover_h * image.width // image.height), cover_h)
+        else:
+            scaled = (cover_w, max(cover_h, cover_w * image.height // image.width))
+        image = image.resize(scaled, _FILTERS[self.interpolation])
+        left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+        image = image.crop((left, top, left + width, top + height))
+        pixels = torch.from_numpy(np.array(image)).reshape(height, width, len(self.mean))
+        values = pixels.permute(2, 0, 1).float() / 255
+        mean, std = (torch.tensor(list(v), dtype=torch.float32)[:, None, None] for v in (self.mean, self.std))
+        return ((values - mean) / std)[None]

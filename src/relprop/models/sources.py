@@ -1,0 +1,418 @@
+"""Models by specification: bundled name, `torchvision:NAME`, `timm:NAME` or `file.py:factory`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from relprop.compat import load_timm, load_torchvision
+from relprop.errors import InputError, RelpropError, UnknownNameError, unknown_name
+from relprop.models.pictures import Preprocess
+from relprop.models.state import load_state, read_state
+
+__all__ = ["SPEC_FORMS", "LoadedModel", "load_model", "read_labels", "source_names"]
+
+#: What a specification may look like besides a bundled model's name.
+SPEC_FORMS = ("torchvision:NAME", "timm:NAME", "file.py:factory")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, and what it needs to be shown a picture.
+
+    Attributes:
+        spec: the specification it was loaded from.
+        module: in evaluation mode, on the asked device.
+        input_size: (H, W), or (T, H, W) for a model of clips.
+        mean: subtracted from pictures in 0-1, one number a channel.
+        std: what is then divided by.
+        classes: class names, or None where none are known.
+        multi_label: whether several classes may hold at once (sigmoid instead of softmax).
+        preprocess: PIL picture → (1, C, H, W), float32.
+        weights: where the weights came from, in a word or two.
+    """
+
+    spec: str
+    module: nn.Module
+    input_size: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: list[str] | None
+    multi_label: bool
+    preprocess: Callable[[Image.Image], Tensor]
+    weights: str
+
+    @property
+    def takes_clips(self) -> bool:
+        """Whether inputs are clips (N, C, T, H, W)."""
+        return len(self.input_size) == 3
+
+    def place(self, x: Tensor) -> Tensor:
+        """An input on the model's device and in its dtype."""
+        like = next(self.module.parameters(), x)
+        return x.to(like.device, like.dtype)
+
+    def example(self, batch: int = 1) -> Tensor:
+        """A seeded input of the right shape, device and dtype: normal numbers, (batch, C, *input_size)."""
+        seed = torch.Generator().manual_seed(0)
+        return self.place(torch.randn(batch, len(self.mean), *self.input_size, generator=seed))
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What a source knows about a model before weights and options are applied."""
+
+    build: Callable[[int | None], nn.Module]  # takes the number of classes; None: the model's own
+    resizable: bool = False  # whether build heeds that number
+    size: tuple[int, ...] = (224, 224)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    resize: int | None = None
+    interpolation: str = "bilinear"
+    classes: list[str] | None = None
+    multi_label: bool = False
+    preprocess: Callable[[Image.Image], Tensor] | None = None
+    weights: str = "its own"
+
+
+def load_model(
+    spec: str,
+    *,
+    weights: str | Path | None = None,
+    labels: str | Path | None = None,
+    size: Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    multi_label: bool | None = None,
+    random_weights: bool = False,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+) -> LoadedModel:
+    """Load the model that a specification names.
+
+    Args:
+        spec: a bundled name, ``torchvision:NAME``, ``timm:NAME``, or ``file.py:factory`` (a function or class
+            without arguments that returns the module, or the module itself). The file is run as it is.
+        weights: a state dict, ``.safetensors`` or ``.pth`` (read with ``weights_only=True``).
+        labels: a text file with a class name a line, or a JSON list.
+        size: (H, W), or (T, H, W) for clips, instead of the source's.
+        mean: instead of the source's; pictures are in 0-1 before. One number a channel.
+        std: likewise.
+        multi_label: whether several classes may hold at once, instead of the source's.
+        random_weights: don't look for published weights; seeded random ones, for trying things out.
+        device: where to put it.
+        progress: whether a download may show a bar.
+
+    Raises:
+        InputError: the specification, a file or an option can't be used.
+        RelpropError: the model's own code raised.
+    """
+    target = _device(device)
+    if weights is not None and random_weights:
+        raise InputError("Expected weights from a file or random ones but got both. Leave one out.")
+    recipe = _recipe(spec, weights is None and not random_weights, progress)
+    module = _build(recipe, spec, None)
+    origin = recipe.weights
+    if weights is not None:
+        rebuild = (lambda classes: _build(recipe, spec, classes)) if recipe.resizable else None
+        module = load_state(module, read_state(weights), str(weights), rebuild)
+        origin = str(weights)
+    elif random_weights and ":" in spec:
+        origin = "random (seed 0)"
+    mean_, std_ = _statistics(recipe, mean, std)
+    size_ = recipe.size if size is None else _size(size)
+    preprocess = recipe.preprocess
+    if preprocess is None or size is not None or mean is not None or std is not None:
+        resize = recipe.resize if size is None else None
+        preprocess = Preprocess(size_[-2:], mean_, std_, resize, recipe.interpolation)
+    return LoadedModel(
+        spec=spec,
+        module=module.eval().to(target),
+        input_size=size_,
+        mean=mean_,
+        std=std_,
+        classes=recipe.classes if labels is None else read_labels(labels),
+        multi_label=recipe.multi_label if multi_label is None else multi_label,
+        preprocess=preprocess,
+        weights=origin,
+    )
+
+
+def source_names(source: str) -> list[str]:
+    """The names behind ``torchvision:`` (classification and video) or ``timm:``, sorted.
+
+    Raises:
+        InputError: another source, or the library is not installed.
+    """
+    if source == "torchvision":
+        models = load_torchvision().models
+        return sorted(n for part in (models, models.video) for n in models.list_models(module=part))
+    if source == "timm":
+        return list(load_timm().list_models())
+    raise unknown_name("source of models", source, ["torchvision", "timm"])
+
+
+def read_labels(path: str | Path) -> list[str]:
+    """Class names from a text file, one a line, or from a JSON list (or dict of index → name).
+
+    Raises:
+        InputError: no such file, or not such a file.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix != ".json":
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        loaded = json.loads(text)
+        if isinstance(loaded, dict):
+            loaded = [loaded[str(i)] for i in range(len(loaded))]
+        if isinstance(loaded, list) and all(isinstance(name, str) for name in loaded):
+            return loaded
+        problem = "it holds something else"
+    except FileNotFoundError:
+        problem = "it does not exist"
+    except KeyError as error:
+        problem = f"index {error} is missing"
+    except (OSError, ValueError) as error:
+        problem = " ".join(str(error).split())
+    raise InputError(
+        f"Expected a labels file (a name a line, or a JSON list of names) but '{path}' can't be used: {problem}."
+    )
+
+
+def _build(recipe: _Recipe, spec: str, classes: int | None) -> nn.Module:
+    with _seeded():
+        module = recipe.build(classes)
+    if not isinstance(module, nn.Module):
+        raise InputError(f"Expected '{spec}' to give a torch.nn.Module but got {type(module).__name__}.")
+    return module
+
+
+def _recipe(spec: str, published: bool, progress: bool) -> _Recipe:
+    from relprop import models as bundled
+
+    kind, colon, name = spec.rpartition(":")
+    if not colon:
+        if spec not in bundled.models():
+            raise _unknown_spec(spec, bundled.models())
+        return _from_bundled(spec)
+    if kind == "torchvision":
+        return _from_torchvision(name, published, progress)
+    if kind == "timm":
+        return _from_timm(name, published)
+    if kind.endswith(".py"):
+        return _from_file(Path(kind), name)
+    raise _unknown_spec(spec, bundled.models())
+
+
+def _unknown_spec(spec: str, bundled: dict[str, str]) -> UnknownNameError:
+    return unknown_name("model", spec, [*bundled, *SPEC_FORMS])
+
+
+def _from_bundled(name: str) -> _Recipe:
+    from relprop import models as bundled
+
+    model = bundled.load(name)
+    side = model.input_size
+    return _Recipe(
+        build=lambda _: model.module,
+        size=(side, side) if isinstance(side, int) else tuple(side)[-2:],
+        mean=tuple(model.mean),
+        std=tuple(model.std),
+        classes=list(model.classes),
+        multi_label=model.multi_label,
+        preprocess=model.preprocess,
+        weights="bundled",
+    )
+
+
+def _from_torchvision(name: str, published: bool, progress: bool) -> _Recipe:
+    models = load_torchvision().models
+    if name not in source_names("torchvision"):
+        raise _unknown_in("torchvision", name)
+    weights = models.get_model_weights(name).DEFAULT
+    preset = weights.transforms()
+    height, width = (preset.crop_size * 2)[:2]
+    clip = name in models.list_models(module=models.video)
+
+    def build(classes: int | None) -> nn.Module:
+        # Inception and GoogLeNet warn unless told how to initialise.
+        extra: dict[str, Any] = {}
+        if name in ("googlenet", "inception_v3") and not published:
+            extra["init_weights"] = True
+        if classes is not None:
+            extra["num_classes"] = classes
+        if not published:
+            return models.get_model(name, weights=None, **extra)
+        try:
+            return models.get_model(name, weights=weights, progress=progress, **extra)
+        except (OSError, RuntimeError) as error:
+            raise _no_published(f"torchvision:{name}", weights.url, error) from error
+
+    return _Recipe(
+        build=build,
+        resizable=True,
+        size=(16, height, width) if clip else (height, width),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        resize=None if clip else preset.resize_size[0],
+        interpolation="bilinear" if clip else preset.interpolation.value,
+        classes=list(weights.meta["categories"]),
+        weights=f"published ({weights.name})",
+    )
+
+
+def _from_timm(name: str, published: bool) -> _Recipe:
+    timm = load_timm()
+    if not timm.is_model(name):
+        raise _unknown_in("timm", name)
+    config = timm.get_pretrained_cfg(name)
+    side = config.input_size[-1]
+    classes = None
+    if config.num_classes == 1000:
+        info = timm.data.ImageNetInfo()
+        classes = [info.index_to_description(i) for i in range(1000)]
+
+    def build(count: int | None) -> nn.Module:
+        extra = {} if count is None else {"num_classes": count}
+        try:
+            with _quiet("huggingface_hub"):  # it logs every retry
+                return timm.create_model(name, pretrained=published, **extra)
+        except Exception as error:  # the hub's errors have no common base
+            if not published:
+                raise
+            raise _no_published(f"timm:{name}", config.hf_hub_id or config.url, error) from error
+
+    return _Recipe(
+        build=build,
+        resizable=True,
+        size=tuple(config.input_size[-2:]),
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+        resize=int(side / config.crop_pct),
+        interpolation=config.interpolation,
+        classes=classes,
+        weights=f"published ({config.tag or name})",
+    )
+
+
+def _from_file(path: Path, name: str) -> _Recipe:
+    if not path.is_file():
+        raise InputError(f"Expected a Python file but got '{path}', which does not exist.")
+    spec = importlib.util.spec_from_file_location(f"relprop_model_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"Expected a Python file but got '{path}'.")
+    file = importlib.util.module_from_spec(spec)
+    with _seeded(), _blame(f"Running '{path}'"), _importable(path.resolve().parent):
+        sys.modules[spec.name] = file  # dataclasses and pickles look their module up
+        spec.loader.exec_module(file)
+    factory = getattr(file, name, None)
+    if factory is None:
+        public = sorted(n for n, v in vars(file).items() if callable(v) and not n.startswith("_"))
+        raise unknown_name(f"name in '{path}'", name, public)
+
+    def build(_: int | None) -> nn.Module:
+        if isinstance(factory, nn.Module) or not callable(factory):
+            return factory
+        with _blame(f"Calling {name}() of '{path}'"), _importable(path.resolve().parent):
+            return factory()
+
+    return _Recipe(build=build)
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Random weights come out the same each time, and the caller's random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def _blame(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise RelpropError(f"{doing} raised {type(error).__name__}: {text}.") from error
+
+
+def _unknown_in(source: str, name: str) -> UnknownNameError:
+    close = get_close_matches(name, source_names(source), n=3)
+    hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return UnknownNameError(
+        f"Expected a {source} model but got {name!r}.{hint} List them with: relprop models --source {source}."
+    )
+
+
+def _no_published(spec: str, where: str, error: Exception) -> RelpropError:
+    text = " ".join(str(error).split())[:160]
+    return RelpropError(
+        f"Expected the published weights of {spec} but they can't be had here ({type(error).__name__}: {text}). "
+        f"Download them elsewhere ({where}) and pass --weights FILE, or try the model with --random-weights."
+    )
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"Expected a device of this machine but got '{device}': {reason}") from error
+    return target
+
+
+def _size(size: Sequence[int]) -> tuple[int, ...]:
+    if len(size) not in (2, 3) or any(int(s) < 1 for s in size):
+        raise InputError(f"Expected a size (H, W) or (T, H, W) of positive numbers but got {tuple(size)}.")
+    return tuple(int(s) for s in size)
+
+
+def _statistics(
+    recipe: _Recipe, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    final = replace(
+        recipe,
+        mean=recipe.mean if mean is None else tuple(mean),
+        std=recipe.std if std is None else tuple(std),
+    )
+    if len(final.mean) not in (1, 3) or len(final.mean) != len(final.std):
+        raise InputError(
+            f"Expected as many numbers in mean as in std, 1 or 3, but got {len(final.mean)} and {len(final.std)}."
+        )
+    if any(s <= 0 for s in final.std):
+        raise InputError(f"Expected std above 0 but got {final.std}.")
+    return final.mean, final.std
