@@ -12,16 +12,31 @@ __version__ = "0.1.0"
 
 # Name -> module. Imported on first use, so that `import relprop` (and the command's --help) is quick.
 _PUBLIC = {
+    "clear_cache": "relprop.graph",
+    "CLRP": "relprop.methods.clrp",
     "Composite": "relprop.engine.composite",
+    "ContrastiveExcitationBackprop": "relprop.methods.excitation_backprop",
+    "DeconvNet": "relprop.methods.guided_backprop",
     "DeepTaylor": "relprop.methods.deep_taylor",
     "Depth": "relprop.engine.composite",
-    "Explanation": "relprop.explanation",
-    "LRP": "relprop.methods.lrp",
-    "Trace": "relprop.engine.trace",
-    "clear_cache": "relprop.graph",
+    "ExcitationBackprop": "relprop.methods.excitation_backprop",
     "explain": "relprop.api",
+    "Explanation": "relprop.explanation",
+    "GradCAM": "relprop.methods.grad_cam",
+    "Gradient": "relprop.methods.gradient",
+    "GradientXInput": "relprop.methods.gradient",
+    "GuidedBackprop": "relprop.methods.guided_backprop",
     "inspect": "relprop.api",
+    "IntegratedGradients": "relprop.methods.integrated_gradients",
+    "LRP": "relprop.methods.lrp",
+    "LRP0": "relprop.methods.lrp",
+    "LRPAlphaBeta": "relprop.methods.lrp",
+    "LRPComposite": "relprop.methods.lrp",
+    "LRPEpsilon": "relprop.methods.lrp",
+    "LRPGamma": "relprop.methods.lrp",
     "pixel_bounds": "relprop.api",
+    "SmoothGrad": "relprop.methods.gradient",
+    "Trace": "relprop.engine.trace",
     "trace": "relprop.engine.trace",
 }
 
@@ -35,15 +50,36 @@ if TYPE_CHECKING:
     from relprop.engine.trace import Trace, trace
     from relprop.explanation import Explanation
     from relprop.graph import clear_cache
+    from relprop.methods.clrp import CLRP
     from relprop.methods.deep_taylor import DeepTaylor
-    from relprop.methods.lrp import LRP
+    from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, ExcitationBackprop
+    from relprop.methods.grad_cam import GradCAM
+    from relprop.methods.gradient import Gradient, GradientXInput, SmoothGrad
+    from relprop.methods.guided_backprop import DeconvNet, GuidedBackprop
+    from relprop.methods.integrated_gradients import IntegratedGradients
+    from relprop.methods.lrp import LRP, LRP0, LRPAlphaBeta, LRPComposite, LRPEpsilon, LRPGamma
 
 __all__ = [
+    "CLRP",
     "LRP",
+    "LRP0",
     "Composite",
+    "ContrastiveExcitationBackprop",
+    "DeconvNet",
     "DeepTaylor",
     "Depth",
+    "ExcitationBackprop",
     "Explanation",
+    "GradCAM",
+    "Gradient",
+    "GradientXInput",
+    "GuidedBackprop",
+    "IntegratedGradients",
+    "LRPAlphaBeta",
+    "LRPComposite",
+    "LRPEpsilon",
+    "LRPGamma",
+    "SmoothGrad",
     "Trace",
     "__version__",
     "clear_cache",

@@ -60,18 +60,14 @@ class LinearMap:
     conv: _Conv | None
     cache: dict[Any, Any]
     key: Any
-    versions: tuple[Any, ...] = ()
-    sources: tuple[Tensor, ...] = ()
+    version: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, trace: Trace, unit: Unit) -> LinearMap:
         """The affine map of a unit."""
         node = unit.linear
         weight, bias, conv = _layer(trace, node)
-        tensors = [weight] + ([bias] if bias is not None else [])
-        norms = [n for n in (unit.before, unit.after) if n is not None]
-        tensors += [trace.value(a) for n in norms for a in n.operands() if not a.dependent]
-        versions = tuple((t.data_ptr(), t._version, t.device) for t in tensors)
+        version = (weight.data_ptr(), weight._version, weight.device, weight.dtype)
         key = tuple(n.name for n in (unit.before, unit.linear, unit.after) if n is not None)
         scale = scale_in = None
         if unit.pad is not None:
@@ -91,7 +87,7 @@ class LinearMap:
             else:
                 per_channel = (-1, *[1] * (bias.ndim - 1))
                 bias = bias * scale.reshape(per_channel) + shift.reshape(per_channel)
-        return cls(weight, scale, scale_in, bias, conv, trace.graph.weights, key, versions, tuple(tensors))
+        return cls(weight, scale, scale_in, bias, conv, trace.graph.weights, key, version)
 
     # Weights ----------------------------------------------------------------------------------------
 
@@ -101,9 +97,8 @@ class LinearMap:
             return self.weight
         key = (self.key, sign)
         found = self.cache.get(key)
-        if found is not None and found[0] == self.versions and found[1].dtype == self.weight.dtype:
-            cached: Tensor = found[1]
-            return cached
+        if found is not None and found.fits(self):
+            return found.part
         self.cache.pop(key, None)
         weight = self.weight if self.scale is None else self.weight * self._per_output(self.scale)
         if self.scale_in is not None:
@@ -113,10 +108,9 @@ class LinearMap:
             weight = weight.clamp_(min=0) if fresh else weight.clamp(min=0)
         elif sign == "-":
             weight = weight.clamp_(max=0) if fresh else weight.clamp(max=0)
-        held = sum(v[1].numel() * v[1].element_size() for v in self.cache.values())
+        held = sum(v.part.numel() * v.part.element_size() for v in self.cache.values())
         if not self.is_split and held + weight.numel() * weight.element_size() <= CACHE_BYTES:
-            # The sources are held too: while they live, no other weight can get their address.
-            self.cache[key] = (self.versions, weight, self.sources)
+            self.cache[key] = _Cached(weight, self)
         return weight
 
     def _per_output(self, vector: Tensor) -> Tensor:
@@ -231,6 +225,31 @@ class LinearMap:
             cut = slice(begin, begin + rows)
             bias = None if self.bias is None else self.bias[cut]
             yield cut, replace(self, weight=self.weight[cut], bias=bias, cache=_NoCache())
+
+
+@dataclass(frozen=True, eq=False)
+class _Cached:
+    """A derived weight and the map it was derived from."""
+
+    part: Tensor
+    source: LinearMap  # holds the weight: while it lives, no other can get its address
+
+    def fits(self, now: LinearMap) -> bool:
+        """Whether the map is still the same.
+
+        Weights are told by address and version. Running statistics change without either in a forward
+        pass in training mode, but batch norms are small enough to be compared.
+        """
+        source = self.source
+        return (
+            source.version == now.version
+            and _same(source.scale, now.scale)
+            and _same(source.scale_in, now.scale_in)
+        )
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b if a is None or b is None else torch.equal(a, b)
 
 
 class _NoCache(dict[Any, Any]):

@@ -55,7 +55,6 @@ class Trace:
             # A copy: what the caller does to x later must not change the trace.
             wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
             self.params = self.graph.bind(model, wide)
-            self._check_dtypes(model, wide)
             self.values: dict[Node, Any] = {self.graph.input: wide}
             if "rectified" not in self.graph.memo:
                 self.graph.memo["rectified"] = _rectified(self.graph)
@@ -193,15 +192,6 @@ class Trace:
         flat = [get(out) if isinstance(out, Node) else out for out in graph.outputs]
         return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]
 
-    def _check_dtypes(self, model: nn.Module, x: Tensor) -> None:
-        widest = {p.dtype for n, p in self.params.items() if n.kind == "parameter" and p.is_floating_point()}
-        wrong = [d for d in widest if d != x.dtype]
-        if wrong:
-            raise InputError(
-                f"Expected model and input of one dtype but {type(model).__name__} has {wrong[0]} and x is "
-                f"{x.dtype}. Convert one of them (x.to({wrong[0]}) or model.to({x.dtype}))."
-            )
-
 
 def _rectified(graph: Graph) -> dict[Node, Node]:
     """Values that only a ReLU reads, with that ReLU: stored once, as the ReLU's output."""
@@ -239,6 +229,13 @@ def _checked(model: nn.Module, x: Tensor) -> Tensor:
         )
     if x.ndim < 2 or x.shape[0] == 0:
         raise InputError(f"Expected x to be (N, C, *spatial) with N >= 1 but got shape {tuple(x.shape)}.")
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if dtypes and x.dtype not in dtypes:
+        has = sorted(map(str, dtypes))[0]
+        raise InputError(
+            f"Expected model and input of one dtype but {type(model).__name__} has {has} and x is {x.dtype}. "
+            f"Convert one of them (x.to({has}) or model.to({x.dtype}))."
+        )
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x)).sum())
         raise InputError(f"Expected a finite input but {bad} of {x.numel()} values of x are NaN or infinite.")

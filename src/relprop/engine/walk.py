@@ -109,6 +109,10 @@ def _seed_parts(trace: Trace, start: Node, seed: Tensor) -> tuple[list[Tensor], 
             f"Expected a seed shaped like {start.name!r}, {tuple(value.shape)}, or with a target axis K in front, "
             f"but got {got}."
         )
+    if not seed.numel():
+        raise InputError("Expected a seed with at least one target but its axis K is empty.")
+    if not bool(torch.isfinite(seed).all()):
+        raise InputError("Expected a finite seed but it holds NaN or infinity.")
     single = seed.ndim == value.ndim
     whole = seed.detach().to(value)
     return list((whole[None] if single else whole).split(_PART)), single

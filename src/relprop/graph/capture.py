@@ -253,6 +253,8 @@ def _build(program: ExportedProgram, static: int | None) -> Graph:
 
 def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
     op = _op_name(fx_node)
+    if op in ("clamp", "clamp_min") and _clamps_at_zero(fx_node):
+        op = "relu"  # by another name
     module, modules, call = _module(fx_node)
     args = _swap(fx_node.args, of)
     kwargs = {k: _swap(v, of) for k, v in fx_node.kwargs.items()}
@@ -281,6 +283,12 @@ _FIRST_ONLY = frozenset({"_native_batch_norm_legit_no_training", "cudnn_batch_no
 _SHAPE_ONLY = frozenset(
     "new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like".split()
 )
+
+
+def _clamps_at_zero(fx_node: fx.Node) -> bool:
+    low = fx_node.args[1] if len(fx_node.args) > 1 else fx_node.kwargs.get("min")
+    high = fx_node.args[2] if len(fx_node.args) > 2 else fx_node.kwargs.get("max")
+    return isinstance(low, (int, float)) and low == 0 and high is None
 
 
 def _batch_axis(fx_node: fx.Node) -> tuple[int | None, bool]:

@@ -121,9 +121,17 @@ class LRP(Method):
 
 
 class LRP0(LRP):
-    """LRP-0: each contribution in proportion to its value (Bach et al. 2015, eq. 56).
+    """LRP-0: each contribution in proportion to its value.
 
-    On networks of affine maps, ReLUs and max pools this is gradient × input. Conserves up to bias.
+    Source: Bach et al. 2015, eq. 56 (`relprop.rules.Epsilon` with ε = 0). On networks of affine maps,
+    ReLUs and max pools this is gradient × input. Shapes: (N, C, *spatial). Conserves up to bias.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 1)
+    >>> net.weight.data, net.bias.data = torch.tensor([[2.0, -1.0]]), torch.tensor([0.5])
+    >>> e = relprop.explain(net, torch.tensor([[3.0, 2.0]]), 0, "lrp-0")
+    >>> e.relevance.tolist(), e.ledger.bias
+    ([[6.0, -2.0]], 0.5)
     """
 
     name = "lrp-0"
@@ -138,7 +146,18 @@ class LRP0(LRP):
 
 
 class LRPEpsilon(LRP):
-    """LRP-ε (Bach et al. 2015, eq. 58): weak, contradictory contributions are damped."""
+    """LRP-ε: weak, contradictory contributions are damped.
+
+    Source: Bach et al. 2015, eq. 58 (`relprop.rules.Epsilon`; ε relative to the output's rms). Shapes:
+    (N, C, *spatial). Conserves up to bias and stabiliser.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> net.weight.data = torch.tensor([[2.0, -1.0]])
+    >>> e = relprop.explain(net, torch.tensor([[3.0, 2.0]]), 0, LRPEpsilon(epsilon=0.25))
+    >>> [round(v, 4) for v in e.relevance[0].tolist()], round(e.ledger.stabiliser, 4)  # 4 / 5 of LRP-0
+    ([4.8, -1.6], 0.8)
+    """
 
     name = "lrp-epsilon"
     summary = "LRP-epsilon: LRP-0 with a stabiliser that damps weak, contradictory contributions"
@@ -152,7 +171,18 @@ class LRPEpsilon(LRP):
 
 
 class LRPGamma(LRP):
-    """LRP-γ (Montavon et al. 2019): contributions of the unit's own sign weigh more."""
+    """LRP-γ: contributions of the unit's own sign weigh 1 + γ.
+
+    Source: Montavon et al. 2019 (`relprop.rules.Gamma`, signed form). Shapes: (N, C, *spatial). Conserves
+    up to bias.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> net.weight.data = torch.tensor([[2.0, -1.0]])
+    >>> e = relprop.explain(net, torch.tensor([[3.0, 2.0]]), 0, LRPGamma(gamma=1.0))
+    >>> [round(v, 4) for v in e.relevance[0].tolist()]  # 4 * [6 + 6, -2] / (4 + 6)
+    [4.8, -0.8]
+    """
 
     name = "lrp-gamma"
     summary = "LRP-gamma: contributions of the output's own sign weigh 1 + gamma"
@@ -166,7 +196,18 @@ class LRPGamma(LRP):
 
 
 class LRPAlphaBeta(LRP):
-    """LRP-αβ (Bach et al. 2015, eq. 60): for and against, shared out separately."""
+    """LRP-αβ: for and against, shared out separately.
+
+    Source: Bach et al. 2015, eq. 60 (`relprop.rules.AlphaBeta`, with the choices of its bias). Shapes:
+    (N, C, *spatial). Conserves up to bias and what is lost at units without contributions of a sign.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> net.weight.data = torch.tensor([[2.0, -1.0]])
+    >>> e = relprop.explain(net, torch.tensor([[3.0, 2.0]]), 0, LRPAlphaBeta(alpha=2, beta=1))
+    >>> e.relevance.tolist()  # 4 * [2, -1]
+    [[8.0, -4.0]]
+    """
 
     name = "lrp-alpha-beta"
     summary = "LRP-alpha-beta: positive and negative contributions shared out separately (2, 1 by default)"
@@ -191,12 +232,24 @@ class LRPAlphaBeta(LRP):
 
 
 class LRPComposite(LRP):
-    """ε above, γ (or z+) below, z^B at the input: the usual composite by depth (Montavon et al. 2019).
+    """ε above, γ (or z+) below, z^B at the input: the usual composite by depth.
+
+    Source: Montavon et al. 2019; Kohlbrenner et al. 2020 for z+ in all convolutions. Shapes:
+    (N, C, *spatial). Conserves up to bias, stabiliser and lost, each in the ledger.
 
     Args:
         lower: "gamma" or "z-plus": the rule of the lower two thirds of the depth (of all convolutions
             for "z-plus").
+        epsilon, gamma: see `relprop.rules.Epsilon` and `relprop.rules.Gamma`.
         bounds: see `LRP`.
+        start: "score" or "one".
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> net.weight.data = torch.tensor([[2.0, -1.0]])
+    >>> e = relprop.explain(net, torch.tensor([[3.0, 2.0]]), 0, LRPComposite(bounds=(0, 4)))
+    >>> e.relevance.tolist()  # one layer, so z^B alone: 4 * [3 * 2, (2 - 4) * -1] / 8
+    [[3.0, 1.0]]
     """
 
     name = "lrp-composite"

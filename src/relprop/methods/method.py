@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from relprop.engine.composite import Composite
@@ -102,6 +101,7 @@ class Method:
 def one_hot(targets: Tensor, output: Tensor, values: Tensor | None = None) -> Tensor:
     """(K, N) class indices as a (K, N, classes, ...) tensor with 1, or `values`, at the targets.
 
+    >>> import torch
     >>> one_hot(torch.tensor([[1]]), torch.tensor([[5.0, 7.0]]), torch.tensor([[5.0, 7.0]])).tolist()
     [[[0.0, 7.0]]]
     """

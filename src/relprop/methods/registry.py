@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from relprop.errors import InputError, unknown_name
+from relprop.methods.clrp import CLRP
 from relprop.methods.deep_taylor import DeepTaylor
-from relprop.methods.lrp import LRP, LRP0, LRPAlphaBeta, LRPComposite, LRPEpsilon, LRPGamma
+from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, ExcitationBackprop
+from relprop.methods.grad_cam import GradCAM
+from relprop.methods.gradient import Gradient, GradientXInput, SmoothGrad
+from relprop.methods.guided_backprop import DeconvNet, GuidedBackprop
+from relprop.methods.integrated_gradients import IntegratedGradients
+from relprop.methods.lrp import LRP0, LRPAlphaBeta, LRPComposite, LRPEpsilon, LRPGamma
 from relprop.methods.method import Method
 
 __all__ = ["METHODS", "methods", "resolve"]
@@ -12,12 +18,22 @@ __all__ = ["METHODS", "methods", "resolve"]
 METHODS: dict[str, type[Method]] = {
     m.name: m
     for m in (
+        Gradient,
+        GradientXInput,
+        IntegratedGradients,
+        SmoothGrad,
+        DeconvNet,
+        GuidedBackprop,
+        GradCAM,
         LRP0,
         LRPEpsilon,
         LRPGamma,
         LRPAlphaBeta,
         LRPComposite,
         DeepTaylor,
+        ExcitationBackprop,
+        ContrastiveExcitationBackprop,
+        CLRP,
     )
 }
 """Every method that `explain` knows by name."""
@@ -44,7 +60,9 @@ def resolve(method: str | Method) -> Method:
     if isinstance(method, type) and issubclass(method, Method):
         return method()
     if not isinstance(method, str):
-        raise InputError(f"Expected method to be a name or a configured method but got {type(method).__name__}.")
+        raise InputError(
+            f"Expected method to be a name or a configured method but got {type(method).__name__}."
+        )
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
     return METHODS[method]()

@@ -7,6 +7,7 @@ the multiplier c_i = R_i / x_i.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -22,6 +23,7 @@ from relprop.rules.rule import LinearRule, Message
 __all__ = ["AlphaBeta", "Epsilon", "Excitation", "Flat", "Gamma", "WSquare", "ZBox", "ZPlus"]
 
 _FEW = 64  # products per unit below which z- = z - z+ - b would be rounding noise
+_STRIDE = 13  # every how many positions are looked at to judge a whole layer
 
 
 class Epsilon(LinearRule):
@@ -138,7 +140,7 @@ class AlphaBeta(LinearRule):
     def __init__(
         self, alpha: float = 2.0, beta: float = 1.0, bias: Literal["paper", "none", "full"] = "paper"
     ) -> None:
-        if beta < 0 or abs(alpha - beta - 1) > 1e-9:
+        if not (beta >= 0 and abs(alpha - beta - 1) <= 1e-9):
             raise InputError(f"Expected alpha - beta = 1 and beta >= 0 but got alpha={alpha}, beta={beta}.")
         if bias not in ("paper", "none", "full"):
             raise InputError(f"Expected bias to be one of 'paper', 'none', 'full' but got {bias!r}.")
@@ -149,7 +151,7 @@ class AlphaBeta(LinearRule):
         linear, x, y = site.linear, site.x, site.y
         b_up, b_down = self._biases(linear)
         up = _positive(linear, x, site.nonneg)
-        down, rough = (None, None) if not self.beta else self._negative(site, up)
+        down, shaky = (None, None) if not self.beta else self._negative(site, up)
         if b_up is not None:
             up = up.add_(linear.channels(b_up, y.ndim + 1))
         quotient_up = Quotient(site, up, self.alpha)
@@ -164,8 +166,8 @@ class AlphaBeta(LinearRule):
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
             if down is not None and not quotients:
-                shaky = rough is not None and _noise(part, multiplier, y, rough) > _tolerated(y)
-                quotients.append(downward(_negative(linear, x, site.nonneg) if shaky else down))
+                anew = shaky is not None and shaky(part, multiplier)
+                quotients.append(downward(_negative(linear, x, site.nonneg) if anew else down))
             s_up = quotient_up(part, multiplier, owned=owned and down is None)
             site.book_bias(s_up, b_up)
             if down is None:
@@ -176,8 +178,8 @@ class AlphaBeta(LinearRule):
 
         return message
 
-    def _negative(self, site: Site, up: Tensor) -> tuple[Tensor, Tensor | None]:
-        """z-, and the size of its terms relative to it where it was found as z - z+ - b.
+    def _negative(self, site: Site, up: Tensor) -> tuple[Tensor, Callable[[Tensor, bool], bool] | None]:
+        """z-, and, where it was found as z - z+ - b, the test whether that was good enough.
 
         The difference saves a convolution, and is as good as one where z- isn't small beside z+.
         """
@@ -191,10 +193,24 @@ class AlphaBeta(LinearRule):
         if linear.bias is not None:
             down -= linear.channels(linear.bias, y.ndim + 1)
             terms = up + linear.channels(linear.bias.abs(), y.ndim + 1)
-        rough = terms / down.clamp(max=-1e-20).neg_()
-        limit = 1e5 if y.dtype == torch.float32 else 1e13
-        down.masked_fill_(rough > limit, 0)
-        return down, rough
+        single = y.dtype == torch.float32
+        sample = slice(None, None, _STRIDE if linear.conv is not None and y[0, 0].numel() > 64 else 1)
+        some_y, some_terms, some_down = (
+            t.flatten(2)[..., sample] if t.ndim > 2 else t for t in (y, terms, down)
+        )
+        ratio = some_terms / some_down.clamp(max=-1e-20).neg_()
+        ratio[ratio > (1e5 if single else 1e13)] = 0  # these are cut off below
+        down.masked_fill_(down > terms * (-1e-5 if single else -1e-13), 0)
+
+        def shaky(part: Tensor, multiplier: bool) -> bool:
+            # The rounding of a sum is about eps times its terms. Weighted by |relevance| that must stay
+            # within what the ledger tolerates, 1e-6 (1e-13 in float64).
+            some = part.flatten(3)[..., sample] if part.ndim > 3 else part
+            sizes = (some_y * ratio, some_y) if multiplier else (ratio, torch.ones_like(ratio))
+            weighted, plain = (float(dot_sums(some, size)[1].sum()) for size in sizes)
+            return weighted > plain * (4.0 if single else 200.0)
+
+        return down, shaky
 
     def _biases(self, linear: LinearMap) -> tuple[Tensor | None, Tensor | None]:
         if self.bias == "none" or linear.bias is None:
@@ -318,7 +334,15 @@ class ZBox(LinearRule):
                 raise InputError(
                     f"Expected z-box bounds that broadcast to {tuple(x.shape[1:])} but got {tuple(t.shape)}."
                 ) from None
-        return box[0], box[1]
+        low, high = box
+        slack = (high - low).amax() * 1e-4  # rounding of the preprocessing
+        if bool((x < low - slack).any()) or bool((x > high + slack).any()):
+            raise InputError(
+                f"Expected an input inside the z-box but its values run from {float(x.min()):.4g} to "
+                f"{float(x.max()):.4g}, and the box from {float(low.min()):.4g} to {float(high.max()):.4g}. "
+                "Give the bounds in the units the network sees (relprop.pixel_bounds), or bounds='sample'."
+            )
+        return low, high
 
 
 class WSquare(LinearRule):
@@ -372,18 +396,6 @@ class Flat(WSquare):
             return share.to(x.dtype).expand(-1, *x.shape).contiguous()
 
         return message
-
-
-def _noise(part: Tensor, multiplier: bool, y: Tensor, rough: Tensor) -> float:
-    """Mean size of terms over size of difference, weighted by |relevance|."""
-    sizes = (y * rough, y) if multiplier else (rough, torch.ones_like(rough))
-    weighted, plain = (float(dot_sums(part, size)[1].sum()) for size in sizes)
-    return weighted / plain if plain else 0.0
-
-
-def _tolerated(y: Tensor) -> float:
-    # Rounding of a sum is about eps times its terms; the ledger tolerates 1e-6 (1e-13 in float64).
-    return 4.0 if y.dtype == torch.float32 else 200.0
 
 
 def _positive(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:

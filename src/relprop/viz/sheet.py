@@ -197,7 +197,9 @@ def ledger_note(e: Explanation) -> str:
         return f"does not add up: error\u00a0{number(e.ledger.max_error)}"
     summary = e.ledger.summary()
     start = float(summary.get("start", 0.0))
-    if start == 0:
+    # A contrast starts from relevance that sums to nearly nothing: shares of that would mean nothing.
+    size = e.ledger.rows[0].absolute if e.ledger.rows else 0.0
+    if abs(start) <= 0.01 * size:
         return "adds up"
     parts = []
     for key in ("input", "bias", "stabiliser", "lost"):

@@ -1,0 +1,245 @@
+"""Commands and their options. Nothing here imports torch: `relprop --help` stays quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="relprop",
+    help="What in the input made a vision network say this? Relevance that adds up, or a refusal by name.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _method_names(incomplete: str) -> list[str]:
+    from relprop.methods.registry import METHODS
+
+    return [name for name in METHODS if name.startswith(incomplete)]
+
+
+def _model_names(incomplete: str) -> list[str]:
+    from relprop.models import models
+    from relprop.models.sources import SPEC_FORMS
+
+    return [name for name in [*models(), *SPEC_FORMS] if name.startswith(incomplete)]
+
+
+def _numbers(text: str) -> str:
+    """Check `0.5,0.5,0.5`; parsed later (typer has no type for lists of three)."""
+    try:
+        [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"Expected numbers with commas, such as 0.5,0.5,0.5, but got {text!r}"
+        ) from None
+    return text
+
+
+def _size(text: str) -> str:
+    parts = text.lower().split("x")
+    if not 1 <= len(parts) <= 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"Expected a size such as 224, 240x320 or 16x112x112 but got {text!r}")
+    return text
+
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="SPEC",
+        help="A bundled name (relprop models), torchvision:NAME, timm:NAME, or file.py:factory.",
+        autocompletion=_model_names,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="State dict: .safetensors, or .pth (read with weights_only=True)."),
+]
+RandomWeights = Annotated[
+    bool,
+    typer.Option(
+        "--random-weights", help="Seeded random weights instead of published ones, to try things out."
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S",
+        callback=lambda v: v and _size(v),
+        help="Input size: 224, 240x320 (H×W), 16x112x112 (T×H×W).",
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(f"relprop {version('relprop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    pass
+
+
+@app.command()
+def explain(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Picture files.", show_default=False)
+    ],
+    model: Model,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-x",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Repeat for several, side by side (relprop methods lists them). Default: lrp-composite.",
+            autocompletion=_method_names,
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="CLASS",
+            help="Class index or name, 'top', or 'predicted' (every predicted class of a multi-label model). "
+            "Repeat for several. Default: top.",
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Keep the relevance at this layer too. Repeat for several."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("relprop-out"),
+    weights: Weights = None,
+    random_weights: RandomWeights = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Class names: a text file, one a line, or a JSON list."),
+    ] = None,
+    multi_label: Annotated[
+        bool | None,
+        typer.Option(
+            "--multi-label/--single-label", help="Sigmoid or softmax scores. Default: the model's own."
+        ),
+    ] = None,
+    size: Size = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B", callback=lambda v: v and _numbers(v), help="Subtracted from pictures in 0-1."
+        ),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(metavar="R,G,B", callback=lambda v: v and _numbers(v), help="What is then divided by."),
+    ] = None,
+    scale: Annotated[
+        str, typer.Option(help="Colours of the sheet: symmetric (each map its own), shared, or a number.")
+    ] = "symmetric",
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="How many predictions to print.")] = 5,
+    device: Device = "cpu",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Explain pictures: which parts made the model say what it said.
+
+    Writes one contact sheet a picture (rows: targets, columns: methods) and a folder an explanation, and
+    prints the predictions and whether each explanation's relevance adds up.
+    """
+    from relprop.cli.explain import Request, explain_images
+
+    explain_images(
+        Request(
+            images=images,
+            model=model,
+            methods=method or ["lrp-composite"],
+            targets=target or ["top"],
+            layers=layer or [],
+            out=out,
+            weights=weights,
+            random_weights=random_weights,
+            labels=labels,
+            multi_label=multi_label,
+            size=_parsed_size(size),
+            mean=_parsed_numbers(mean),
+            std=_parsed_numbers(std),
+            scale=scale,
+            top=top,
+            device=device,
+            json=json,
+        )
+    )
+
+
+@app.command()
+def inspect(
+    model: Model,
+    weights: Weights = None,
+    size: Size = None,
+    device: Device = "cpu",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List a model's operators and the rule for each, or the reason why there is none."""
+    from relprop.cli.inspect import inspect_model
+
+    inspect_model(model, weights, _parsed_size(size), device, json)
+
+
+@app.command()
+def methods(json: Json = False, debug: Debug = False) -> None:
+    """List the methods."""
+    from relprop.cli.listing import list_methods
+
+    list_methods(json)
+
+
+@app.command()
+def models(
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIBRARY", help="List the names of torchvision or timm instead of the bundled models."
+        ),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the bundled models, or those of torchvision or timm."""
+    from relprop.cli.listing import list_models
+
+    list_models(source, json)
+
+
+def _parsed_numbers(text: str | None) -> tuple[float, ...] | None:
+    return None if text is None else tuple(float(part) for part in text.split(","))
+
+
+def _parsed_size(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = tuple(int(part) for part in text.lower().split("x"))
+    return parts * 2 if len(parts) == 1 else parts

@@ -1,0 +1,241 @@
+"""Excitation backprop and its contrastive form."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+import torch
+
+from relprop.engine.composite import Composite, Match, Place
+from relprop.engine.trace import Trace
+from relprop.errors import InputError, RelpropWarning
+from relprop.graph import Graph, Node
+from relprop.methods.feature_map import label, place_name
+from relprop.methods.method import Method, Request, Result, check_choice
+from relprop.methods.negated import Negated
+from relprop.rules import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Excitation,
+    Gate,
+    Gradient,
+    Identity,
+    MaxPool,
+    Norm,
+    Rule,
+    Scale,
+    Shape,
+)
+
+__all__ = ["ContrastiveExcitationBackprop", "ExcitationBackprop"]
+
+Shares = Literal["value", "positive", "absolute"]
+
+
+class ExcitationBackprop(Method):
+    r"""Excitation backprop (EB): the probability that a winner-take-all walk from the class passes here.
+
+    .. math:: P_i = x_i \sum_j \frac{w^+_{ij}}{\sum_{i'} w^+_{i'j} x_{i'}} P_j
+
+    without bias, in convolutions and products. Average pools share in proportion to x, max pools hand
+    everything to the winner, ReLUs and batch norms pass it on (a batch norm is *not* merged into its
+    convolution, as it is for LRP). The walk starts from 1.
+
+    Source: Zhang et al. 2016, eq. 3 and alg. 1. Shapes: that of the value at `stop`, (N, C, ...). The total
+    is 1 per sample and target wherever the walk is stopped, less what the ledger lists as lost (at units
+    whose inputs with positive weights are all 0) and what passes the stop by on other branches.
+    Non-negative as long as the inputs of every layer are.
+
+    The rule needs inputs >= 0. At an image with subtracted mean its denominators change sign and the
+    map means nothing, so the default stops before that; ``stop="input"`` goes there, and only
+    ``clamp_input=True`` makes it a distribution.
+
+    Args:
+        stop: module path or node where the walk ends (the value *behind* that module), "input" for the
+            input itself. None: the lowest value that every path crosses and that the graph proves to be
+            >= 0, most often the first ReLU; the input where there is none.
+        clamp_input: take max(x, 0) for inputs that may be negative.
+        add: shares at sums: "value" (t_k / sum t, as in the published code; a share may leave [0, 1]
+            where terms differ in sign), "positive" (t_k^+ / sum t^+) or "absolute".
+
+    Raises:
+        UnknownNameError: no such place.
+        InputError: the stop is not on the way, an unknown word, or shares that overflowed.
+
+    Warns:
+        RelpropWarning: an operator on the way reads values that may be negative, and `clamp_input` is off.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+    >>> net[0].weight.data, net[2].weight.data = torch.eye(2), torch.tensor([[1.0, 2.0]])
+    >>> e = relprop.explain(net, torch.tensor([[4.0, 1.0]]), 0, "excitation-backprop")
+    >>> e.at, [round(v, 4) for v in e.relevance[0].tolist()]  # 4 : 2
+    ('1', [0.6667, 0.3333])
+    """
+
+    name = "excitation-backprop"
+    summary = "Excitation backprop: winner-take-all walk through positive weights; totals 1 where it stops"
+
+    def __init__(self, *, stop: str | None = None, clamp_input: bool = False, add: Shares = "value") -> None:
+        check_choice("add", add, ("value", "positive", "absolute"))
+        self.stop, self.clamp_input, self.add = place_name("stop", stop), clamp_input, add
+
+    def explain(self, request: Request) -> Result:
+        """See `Method.explain`."""
+        stop, at = _stop(request.trace, self.stop)
+        composite = _excitation(self.clamp_input, self.add, self.name)
+        run = request.propagate(request.seed("one"), composite, stop=stop)
+        return _checked(Result.of(run, at), self)
+
+
+class ContrastiveExcitationBackprop(Method):
+    r"""Contrastive excitation backprop (c*EB): what leads to this class and not to its opposite.
+
+    Two walks go down to the contrast layer: p from the class, q from its dual, whose weights in the last
+    linear operator have the other sign. Their difference goes on:
+
+    .. math:: p = \frac{a ⊙ w_t^+}{\sum a ⊙ w_t^+}, \quad q = \frac{a ⊙ (-w_t)^+}{\sum a ⊙ (-w_t)^+},
+        \quad d = p - q
+
+    (at the default contrast layer, with activations a), then d follows excitation backprop to `stop`.
+
+    Source: Zhang et al. 2016, sec. 3.3; layers and order as in the published PyTorch code. Shapes: that of
+    the value at `stop`, (N, C, ...); `layers` between stop and contrast.
+
+    The relevance here is the signed difference itself, **not clamped**: its total is 0 wherever it is
+    read, p and q each total 1 (a walk with nowhere to go is empty: a class without negative weights has
+    no opposite). The published maps draw :math:`\max(0, \sum_c R)`:
+    ``e.relevance.sum(1).clamp(min=0)``.
+
+    Args:
+        stop: see `ExcitationBackprop`.
+        contrast: module path or node at which p and q are subtracted. None: the input of the last
+            linear operator (the ReLU in front of VGG's last product, the pooled features of a ResNet).
+        clamp_input, add: see `ExcitationBackprop`.
+
+    Raises:
+        UnknownNameError: no such place.
+        InputError: several last linear operators and no `contrast`, or a stop that isn't below it.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3, bias=False), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    >>> net[0].weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> net[2].weight.data = torch.tensor([[1.0, 2.0, -1.0]])
+    >>> e = relprop.explain(net, torch.tensor([[4.0, 1.0]]), 0, "contrastive-excitation-backprop")
+    >>> e.at, [round(v, 4) for v in e.relevance[0].tolist()]  # p = (4, 2, 0) / 6, q = (0, 0, 1)
+    ('1', [0.6667, 0.3333, -1.0])
+    """
+
+    name = "contrastive-excitation-backprop"
+    summary = "Contrastive excitation backprop: the class's walk less its dual's; signed, totals 0"
+
+    def __init__(
+        self,
+        *,
+        stop: str | None = None,
+        contrast: str | None = None,
+        clamp_input: bool = False,
+        add: Shares = "value",
+    ) -> None:
+        check_choice("add", add, ("value", "positive", "absolute"))
+        self.stop, self.contrast = place_name("stop", stop), place_name("contrast", contrast)
+        self.clamp_input, self.add = clamp_input, add
+
+    def explain(self, request: Request) -> Result:
+        """See `Method.explain`."""
+        run = request.trace
+        middle = _contrast(run.graph) if self.contrast is None else run.graph.find(self.contrast)
+        stop, at = _stop(run, self.stop, middle)
+        composite = _excitation(self.clamp_input, self.add, self.name)
+        opposite = Negated(Excitation(clamp_input=self.clamp_input))
+        dual = _Closed([("last", opposite), *composite.rules], "gradient", self.name)
+        seed = request.seed("one")
+        p, q = (run.run(seed, c, stop=middle, ledger=False).relevance for c in (composite, dual))
+        walked = request.propagate(p.sub_(q), composite, start=middle, stop=stop)
+        return _checked(Result.of(walked, at), self)
+
+
+class _Closed(Composite):
+    """A composite without a base: what its rules leave out is refused by name.
+
+    It is built on the gradient base because that one keeps batch norms apart from convolutions.
+    """
+
+    def rule_for(self, place: Place) -> Rule | None:
+        found = super().rule_for(place)
+        return None if isinstance(found, Gradient) else found
+
+
+def _excitation(clamp_input: bool, add: Shares, name: str) -> Composite:
+    rules: list[tuple[Match, Rule]] = [
+        ("linear", Excitation(clamp_input=clamp_input)),
+        ("batch_norm", BatchNorm("identity")),
+        ("norm", Norm("identity")),
+        ("activation", Identity()),
+        ("max_pool", MaxPool()),
+        ("avg_pool", AveragePool()),
+        ("upsample", AveragePool()),
+        ("add", Add(add)),
+        ("gate", Gate()),
+        ("scale", Scale()),
+        *[(kind, Shape()) for kind in ("shape", "pass", "negate")],
+    ]
+    return _Closed(rules, "gradient", name)
+
+
+def _checked(result: Result, method: ExcitationBackprop | ContrastiveExcitationBackprop) -> Result:
+    """Say where the rule's assumption (inputs >= 0) isn't known to hold; refuse what overflowed."""
+    plan = result.plan
+    if plan is None or method.clamp_input:
+        return result
+    linear = [n for n in plan.steps if n.kind == "linear"]
+    signed = [n for n in linear if not all(m.nonneg for m in n.signals())]
+    if not signed:
+        return result
+    what = (
+        f"{method.name} assumes inputs >= 0, but {len(signed)} of {len(linear)} convolutions and products on its "
+        f"way read values that may be negative (the first: {signed[0].where()})"
+    )
+    if not bool(torch.isfinite(result.relevance).all()):
+        raise InputError(
+            f"{what}, and shares overflowed. Use clamp_input=True, stop earlier (stop=...), or take an LRP method."
+        )
+    text = f"{what}. Shares there may leave [0, 1]; clamp_input=True keeps them inside."
+    warnings.warn(text, RelpropWarning, stacklevel=4)
+    return result
+
+
+def _stop(run: Trace, stop: str | None, start: Node | None = None) -> tuple[Node, str]:
+    """Where the walk ends, and what that place is called."""
+    if stop is not None:
+        return run.graph.find(stop), stop
+    node = _lowest_nonnegative(run, start or run.graph.output)
+    return node, label(run.graph, node)
+
+
+def _lowest_nonnegative(run: Trace, start: Node) -> Node:
+    """The first value that every path from the input to `start` crosses and that is proven >= 0."""
+    graph = run.graph
+    between = {n for n in graph.ancestors([start]) if n.dependent}
+    reach = graph.input.index  # the furthest reader of any value so far
+    for node in sorted(between, key=lambda n: n.index):
+        # Nothing before this node is read behind it: all paths meet here.
+        if node is not graph.input and reach <= node.index and node.nonneg and node is not graph.output:
+            return node
+        reach = max([reach, *(u.index for u in node.users if u in between)])
+    return graph.input
+
+
+def _contrast(graph: Graph) -> Node:
+    """The input of the last linear operator."""
+    linear = [n for n in graph.ancestors([graph.output]) if n.kind == "linear" and n.dependent]
+    last = [n for n in linear if not (graph.descendants([n]) - {n}) & set(linear)]
+    if len(last) != 1:
+        names = ", ".join(repr(label(graph, n)) for n in sorted(last, key=lambda n: n.index)) or "none"
+        raise InputError(
+            f"Expected one last linear operator to contrast at but found {names}. Name the layer: contrast=..."
+        )
+    (middle, *_) = last[0].signals()
+    return middle

@@ -1,0 +1,104 @@
+"""Feature map: the last map with spatial axes in front of a network's head, found in the graph."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from relprop.engine.trace import Trace
+from relprop.errors import InputError
+from relprop.graph import Graph, Node
+
+__all__ = ["label", "last_feature_map", "place_name"]
+
+_POOLS = frozenset({"max_pool", "avg_pool", "pass"})
+
+
+def last_feature_map(run: Trace) -> Node:
+    """The last feature map before global pooling, or before the first product on flattened features.
+
+    Found by walking back from the output through everything that has no spatial extent (products,
+    activations, flattening) to the first value with as many axes as the input and a spatial axis longer
+    than 1; then back through the pools that end the feature extractor. That is the ReLU before the
+    last pool of AlexNet and VGG, the last block's output of ResNets, the last concatenation of
+    GoogLeNet. Its value is (N, C, *spatial).
+
+    Raises:
+        InputError: there is none (a multilayer perceptron, a transformer's tokens), or there are
+            several (parallel branches that meet in the head): the text names them.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
+    ...                           torch.nn.Flatten(), torch.nn.Linear(8, 3))
+    >>> last_feature_map(relprop.trace(net, torch.ones(1, 1, 6, 6)))
+    <relu: relu in 1>
+    """
+    graph = run.graph
+    rank = run.input.ndim
+    seen: set[Node] = set()
+    found: list[Node] = []
+    stack = [graph.output]
+    while stack:
+        node = stack.pop()
+        if node in seen or node.kind == "symbol":
+            continue
+        seen.add(node)
+        value = run.stored(node)
+        if not isinstance(value, Tensor):
+            stack.extend(node.signals())
+        elif node is graph.input or (value.ndim > 2 and value.ndim != rank):
+            raise _none(node, value)
+        elif value.ndim == rank and _is_map(value):
+            found.append(node)
+        else:
+            stack.extend(node.signals())
+    maps = list(dict.fromkeys(_before_pools(n, run) for n in found))
+    if not maps:
+        raise _none(graph.output, run.stored(graph.output))
+    if len(maps) > 1:
+        names = ", ".join(repr(label(graph, n)) for n in sorted(maps, key=lambda n: n.index))
+        raise InputError(f"Expected one last feature map but the head reads {len(maps)}: {names}. Name one.")
+    return maps[0]
+
+
+def label(graph: Graph, node: Node) -> str:
+    """What a person calls this value: the outermost module that returns it, else the node's name."""
+    if node is graph.input:
+        return "input"
+    for path in node.modules:
+        if path and graph.find(path) is node:
+            return path
+    return node.name
+
+
+def place_name(setting: str, value: object) -> str | None:
+    """A setting that names a module or node; None stays None, 4 is the module "4" of a sequence.
+
+    Raises:
+        InputError: neither text nor a number.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise InputError(f"Expected {setting} to name a module or node but got {type(value).__name__}.")
+
+
+def _is_map(value: Tensor) -> bool:
+    if max(value.shape[2:], default=1) <= 1:
+        return False
+    # A pooled vector on its way through a channels-last norm: (N, 1, 1, C).
+    return value.ndim == 3 or sum(n > 1 for n in value.shape[1:]) > 1
+
+
+def _before_pools(node: Node, run: Trace) -> Node:
+    while node.kind in _POOLS and node.signals() and node.signals()[0] is not run.graph.input:
+        (node, *_) = node.signals()
+    return node
+
+
+def _none(node: Node, value: Tensor) -> InputError:
+    return InputError(
+        "Expected a feature map with spatial axes before the head but the walk back from the output met "
+        f"{node.name!r} of shape {tuple(value.shape)} first. Name the place to look at (a module or node whose "
+        "value is (N, C, *spatial))."
+    )

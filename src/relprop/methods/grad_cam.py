@@ -1,0 +1,78 @@
+"""Grad-CAM."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from relprop.errors import InputError
+from relprop.methods.feature_map import label, last_feature_map, place_name
+from relprop.methods.gradient import DERIVATIVES
+from relprop.methods.method import Method, Request, Result
+
+__all__ = ["GradCAM"]
+
+
+class GradCAM(Method):
+    r"""Grad-CAM: the channels of a feature map, weighted by their mean gradient.
+
+    .. math:: R_{p} = \max\Big(0, \sum_k α_k A_{kp}\Big), \qquad
+        α_k = \frac1Z \sum_p \frac{\partial f_c}{\partial A_{kp}}
+
+    Source: Selvaraju et al. 2017, eqs. 1 and 2; Z is the number of positions p. The same in one, two
+    and three dimensions: positions of a clip are (t, y, x).
+
+    The result lives *at* the feature map, with ONE channel: (N, 1, *spatial of the map), in units of
+    score per position. ``Explanation.heatmap()`` resizes it to the input. Not signed; conserves nothing
+    (behind global average pooling and one product, the sum without max(0, .) is the score less its
+    bias).
+
+    Args:
+        at: module path or node name whose value is (N, C, *spatial); None: the last feature map before
+            global pooling or flattening (`relprop.methods.feature_map`).
+
+    `layers` of the call give the same map at further places, (N, 1, *spatial) each.
+
+    Raises:
+        InputError: no or several last feature maps, or a place without spatial axes.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.ReLU(), torch.nn.Flatten(),
+    ...                           torch.nn.Linear(4, 1, bias=False))
+    >>> net[0].weight.data, net[3].weight.data = torch.ones(1, 1, 1, 1), torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    >>> e = relprop.explain(net, torch.tensor([[[[2.0, 0.0], [4.0, -1.0]]]]), 0, "grad-cam")
+    >>> e.relevance.tolist(), e.at  # mean gradient: 0.5
+    ([[[[1.0, 0.0], [2.0, 0.0]]]], '1')
+    """
+
+    name = "grad-cam"
+    summary = "Grad-CAM: the last feature map's channels weighted by their mean gradient, positive part"
+    signed = False
+
+    def __init__(self, *, at: str | None = None) -> None:
+        self.at = place_name("at", at)
+
+    def explain(self, request: Request) -> Result:
+        """See `Method.explain`."""
+        run = request.trace
+        node = last_feature_map(run) if self.at is None else run.graph.find(self.at)
+        places = {name: run.graph.find(name) for name in request.layers}
+        values: dict[str, Tensor] = {}
+        for name, place in {**places, "": node}.items():
+            values[name] = run.value(place)
+            if not isinstance(values[name], Tensor) or values[name].ndim < 3:
+                got = tuple(values[name].shape) if isinstance(values[name], Tensor) else "a list"
+                raise InputError(
+                    f"Expected a feature map (N, C, *spatial) for grad-cam but {place.name!r} is {got}. "
+                    "Name a place before the flattening or the pooling's squeeze."
+                )
+        walked = request.propagate(request.seed("one"), DERIVATIVES, stop=node, multiplier=True, ledger=False)
+        layers = {name: _cam(g, values[name]) for name, g in walked.layers.items()}
+        at = self.at if self.at is not None else label(run.graph, node)
+        return Result(_cam(walked.relevance, values[""]), layers, walked.plan, at=at)
+
+
+def _cam(gradient: Tensor, value: Tensor) -> Tensor:
+    """(K, N, C, *spatial) and (N, C, *spatial) -> (K, N, 1, *spatial)."""
+    weights = gradient.flatten(3).mean(-1)
+    weighted = weights.reshape(*weights.shape, *[1] * (value.ndim - 2)) * value
+    return weighted.sum(2, keepdim=True).clamp_(min=0)

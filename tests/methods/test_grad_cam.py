@@ -1,0 +1,107 @@
+"""Grad-CAM, and how its feature map is found."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.methods import nets
+from torch import Tensor, nn
+
+import relprop
+from relprop.compat import load_torchvision
+from relprop.errors import InputError, UnknownNameError
+from relprop.methods.feature_map import label, last_feature_map
+
+
+def found(model: nn.Module, x: Tensor) -> str:
+    run = relprop.trace(model, x)
+    return label(run.graph, last_feature_map(run))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "place"),
+    [
+        ("alexnet", 64, "features.11"),
+        ("vgg11", 32, "features.19"),
+        ("resnet18", 64, "layer4"),
+        ("squeezenet1_1", 64, "classifier.2"),
+        ("mobilenet_v2", 64, "features"),
+        ("shufflenet_v2_x0_5", 64, "conv5"),
+        ("convnext_tiny", 64, "features"),
+    ],
+)
+def test_last_feature_map_of_known_networks(name: str, size: int, place: str) -> None:
+    model = getattr(load_torchvision().models, name)(weights=None).eval()
+    assert found(model, torch.zeros(1, 3, size, size)) == place
+
+
+def test_last_feature_map_of_functional_heads() -> None:
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.dropout(F.max_pool2d(F.relu(self.conv(x)), 2), training=self.training)
+            return self.head(x.permute(0, 2, 3, 1).mean((1, 2)))
+
+    assert found(Head().eval(), torch.zeros(1, 3, 8, 8)) == "permute"
+
+
+def test_no_feature_map() -> None:
+    mlp = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    with pytest.raises(InputError, match="Expected a feature map with spatial axes before the head"):
+        relprop.explain(mlp, torch.zeros(1, 3, 4, 4), 0, "grad-cam")
+    vit = load_torchvision().models.VisionTransformer(32, 16, 1, 2, 8, 16).eval()
+    with pytest.raises(InputError, match=r"of shape \(1, 5, 8\) first"):
+        relprop.explain(vit, torch.zeros(1, 3, 32, 32), 0, "grad-cam")
+
+
+def test_two_feature_maps_are_named() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.cat([self.a(x).mean((2, 3)), self.b(x).amax((2, 3))], 1))
+
+    model, x = Two().eval(), torch.randn(1, 3, 8, 8)
+    with pytest.raises(InputError, match=r"the head reads 2: 'a', 'b'\. Name one"):
+        relprop.explain(model, x, 0, "grad-cam")
+    assert relprop.explain(model, x, 0, relprop.GradCAM(at="b")).at == "b"
+
+
+@pytest.mark.parametrize("at", ["0", "1", "2", "3", "4", "5"])
+def test_any_place_also_before_a_relu(at: str) -> None:
+    model, x = nets.vgg(), nets.pictures()
+    cut = int(at) + 1
+    a = model[:cut](x).detach().requires_grad_()
+    (g,) = torch.autograd.grad(model[cut:](a)[:, 1].sum(), a)
+    theirs = (g.mean((2, 3), keepdim=True) * a.detach()).sum(1, keepdim=True).clamp(min=0)
+    e = relprop.explain(model, x, 1, relprop.GradCAM(at=at))
+    assert e.at == at
+    assert torch.allclose(e.relevance, theirs, rtol=1e-12, atol=1e-15)
+    assert e.heatmap().shape == (3, 16, 16)
+
+
+def test_three_dimensions() -> None:
+    model, x = nets.video(), nets.pictures(2, 3, 4, 8, 8)
+    e = relprop.explain(model, x, [0, 3], "grad-cam")
+    assert e.relevance.shape == (2, 2, 1, 4, 4, 4)
+    assert e.heatmap().shape == (2, 2, 4, 8, 8)
+    # Behind global average pooling the weights are the head's own, divided by the positions.
+    a = F.relu(model.conv2(F.max_pool3d(F.relu(model.conv1(x)), (1, 2, 2)))).detach()
+    w = model.head.weight.detach() / 64
+    assert torch.allclose(e.relevance[1, :, 0], torch.einsum("c,ncthw->nthw", w[3], a).clamp(min=0))
+
+
+def test_places_without_space_are_refused() -> None:
+    model, x = nets.vgg(), nets.pictures()
+    with pytest.raises(InputError, match=r"Expected a feature map .* for grad-cam but 'relu_2' is"):
+        relprop.explain(model, x, 1, relprop.GradCAM(at="8"))
+    with pytest.raises(InputError, match=r"Expected a feature map .* for grad-cam"):
+        relprop.explain(model, x, 1, "grad-cam", layers=["8"])
+    with pytest.raises(UnknownNameError, match="Did you mean"):
+        relprop.explain(model, x, 1, relprop.GradCAM(at="relu_7"))
