@@ -196,7 +196,7 @@ def _print_result(request: Request, model: LoadedModel, result: _Result) -> None
     together = " (all targets together)" if len(result.targets) > 1 else ""
     print_lines(f"Where the relevance went, as shares of the explained output{together}:")
     rows = [_ledger_row(text, e) for text, e in result.explanations.items()]
-    headers = ["method", "adds up", "largest error", "input", "bias", "stabiliser", "lost", "Σ|R|/start"]
+    headers = ["method", "adds up", "largest error", "arrived", "bias", "stabiliser", "lost", "Σ|R|/start"]
     print_table(headers, rows, right=range(2, 8))
     if any(_contrast(e) for e in result.explanations.values()):
         print_lines("* starts from relevance that sums to nearly 0 (a contrast): shares of its Σ|R|")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -107,8 +108,8 @@ class Ledger:
 
     @property
     def max_error(self) -> float:
-        """The largest error of a row, relative to the sum of |relevance| there."""
-        return max((r.error for r in self.rows), default=0.0)
+        """The largest error of a row, relative to the sum of |relevance| there; infinite for NaN."""
+        return max((math.inf if math.isnan(r.error) else r.error for r in self.rows), default=0.0)
 
     @property
     def closes(self) -> bool:

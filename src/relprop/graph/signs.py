@@ -42,7 +42,9 @@ def is_nonnegative(node: Node) -> bool:
             value = node.args[2]
         return value is None or (isinstance(value, (int, float)) and value >= 0)
     if node.kind in _KEEPS or node.op in _KEEPS_UPSAMPLE:
-        return True
+        # A negative divisor_override turns the sign of an average.
+        divisor = node.args[6] if len(node.args) > 6 else node.kwargs.get("divisor_override")
+        return node.kind != "avg_pool" or divisor is None or divisor > 0
     if node.op == "add":
         numbers = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, (int, float))]
         return all(a >= 0 for a in numbers)

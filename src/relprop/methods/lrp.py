@@ -232,14 +232,15 @@ class LRPAlphaBeta(LRP):
 
 
 class LRPComposite(LRP):
-    """ε above, γ (or z+) below, z^B at the input: the usual composite by depth.
+    """ε above, z+ (or γ) below, z^B at the input: the usual composite by depth.
 
     Source: Montavon et al. 2019; Kohlbrenner et al. 2020 for z+ in all convolutions. Shapes:
     (N, C, *spatial). Conserves up to bias, stabiliser and lost, each in the ledger.
 
     Args:
-        lower: "gamma" or "z-plus": the rule of the lower two thirds of the depth (of all convolutions
-            for "z-plus").
+        lower: "z-plus": z+ in all convolutions, ε in all matrix products; "gamma": γ in the
+            convolutions of the lower two thirds of the depth, ε above. On networks with batch norms γ
+            leaves much more to the biases.
         epsilon, gamma: see `relprop.rules.Epsilon` and `relprop.rules.Gamma`.
         bounds: see `LRP`.
         start: "score" or "one".
@@ -253,12 +254,12 @@ class LRPComposite(LRP):
     """
 
     name = "lrp-composite"
-    summary = "LRP composite by depth: epsilon above, gamma below, z-box at the input"
+    summary = "LRP composite by depth: epsilon above, z-plus (or gamma) below, z-box at the input"
 
     def __init__(
         self,
         *,
-        lower: Literal["gamma", "z-plus"] = "gamma",
+        lower: Literal["gamma", "z-plus"] = "z-plus",
         epsilon: float = 1e-3,
         gamma: float = 0.25,
         bounds: Bounds = "sample",

@@ -1,0 +1,1 @@
+"""Benchmarks: coverage of torchvision's models, and speed and memory beside other implementations."""

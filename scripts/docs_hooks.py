@@ -1,0 +1,51 @@
+"""Navigation of the documentation (fixed pages in order, folders as they are on disk), and the methods' table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+#: Section → pages in order; a folder (ending in /) stands for its index.md and its other pages by name. Pages
+#: that are not there (benchmarks write some) are left out; pages that are not named here come last.
+SECTIONS: list[tuple[str, list[str]]] = [
+    ("Start", ["index.md", "quickstart.md", "words.md", "command-line.md"]),
+    ("Understand", ["adds-up.md", "compatibility.md", "coverage.md", "speed.md", "troubleshooting.md"]),
+    ("Methods", ["methods/"]),
+    ("Rules", ["rules/"]),
+    ("Extend", ["write-a-rule.md", "write-a-method.md", "python.md", "development.md"]),
+    ("Sources", ["sources.md"]),
+]
+
+
+def on_config(config: Any) -> Any:
+    """Build the navigation from `SECTIONS` and what lies in the folders."""
+    docs = Path(config["docs_dir"])
+    sections = [(title, [p for page in pages for p in _pages(docs, page)]) for title, pages in SECTIONS]
+    named = {page for _, pages in sections for page in pages}
+    rest = sorted({p.name for p in docs.glob("*.md")} - named)
+    config["nav"] = [{title: pages} for title, pages in [*sections, ("More", rest)] if pages]
+    return config
+
+
+def _pages(docs: Path, page: str) -> list[str]:
+    if not page.endswith("/"):
+        return [page] if (docs / page).is_file() else []
+    found = sorted(p.name for p in (docs / page).glob("*.md"))
+    found.sort(key=lambda name: name != "index.md")
+    return [page + name for name in found]
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Fill the table of methods from the registry, and point to the measured coverage where it is."""
+    if "<!-- coverage -->" in markdown and Path(page.file.abs_src_path).with_name("coverage.md").is_file():
+        markdown = markdown.replace("<!-- coverage -->", "The table: [Coverage](coverage.md).")
+    if "<!-- methods:table -->" not in markdown:
+        return markdown
+    from relprop.methods.registry import methods
+
+    folder = Path(page.file.abs_src_path).parent
+    rows = ["| method | what it does |", "| --- | --- |"]
+    for name, text in methods().items():
+        linked = f"[`{name}`]({name}.md)" if (folder / f"{name}.md").is_file() else f"`{name}`"
+        rows.append(f"| {linked} | {text.replace('|', chr(92) + '|')} |")
+    return markdown.replace("<!-- methods:table -->", "\n".join(rows))

@@ -1,0 +1,206 @@
+"""The commands, from the words typed to the files and the text that come out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import relprop
+from relprop.cli import run
+from relprop.methods.registry import METHODS
+from relprop.models import models
+
+FACTORY = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        convs = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.features = nn.Sequential(convs[0], nn.ReLU(), nn.MaxPool2d(2), convs[1], nn.ReLU())
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean(dim=(2, 3)))
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(FACTORY)
+    (tmp_path / "names.txt").write_text("cat\ndog\nowl\n")
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(noise).save(tmp_path / name)
+    return tmp_path
+
+
+COMMON = ["--model", "net.py:Net", "--size", "32", "--labels", "names.txt"]
+
+
+def test_explain_writes_a_sheet_and_folders(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "explain",
+        "a.png",
+        "b.jpg",
+        *COMMON,
+        "--target",
+        "dog",
+        "--target",
+        "2",
+        "--layer",
+        "features.2",
+    ]
+    command += ["--method", "lrp-epsilon", "--method", "gradient"]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert "dog" in out
+    assert "yes" in out  # the ledger's verdict
+    for name in ("a", "b"):
+        folder = here / "relprop-out" / name
+        assert {p.name for p in folder.iterdir()} == {"sheet.png", "lrp-epsilon", "gradient"}
+        with Image.open(folder / "sheet.png") as sheet:
+            assert sheet.width > sheet.height  # two rows, three columns
+        e = relprop.Explanation.load(folder / "lrp-epsilon")
+        assert e.targets.flatten().tolist() == [1, 2]
+        assert e.layers["features.2"].shape[2] == 4
+    assert run(command) == 0  # again, over the old results
+
+
+def test_numbers_are_those_of_the_library(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from relprop.models.sources import load_model
+
+    assert run(["explain", "a.png", *COMMON, "--method", "lrp-epsilon:epsilon=0.01", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    model = load_model("net.py:Net", size=(32, 32))
+    with Image.open("a.png") as picture:
+        x = model.preprocess(picture)
+    e = relprop.explain(model.module, x, method=METHODS["lrp-epsilon"](epsilon=0.01))
+    (image,) = document["images"]
+    (found,) = image["explanations"]
+    saved = relprop.Explanation.load(found["folder"])
+    assert torch.equal(saved.relevance, e.relevance)
+    assert found["relevance_sum"] == pytest.approx([float(e.relevance.double().sum())])
+    assert found["ledger"]["closes"] is True
+    assert found["settings"]["epsilon"] == 0.01
+    assert image["targets"] == [{"index": int(e.targets), "name": ["cat", "dog", "owl"][int(e.targets)]}]
+    assert sum(p["score"] for p in image["predictions"]) == pytest.approx(1)
+
+
+def test_json_alone_on_stdout(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "a.png", *COMMON, "--json", "--method", "gradient", "--target", "predicted"]) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert err == ""
+    assert document["images"][0]["explanations"][0]["ledger"] is None
+
+
+def test_multi_label(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "a.png", *COMMON, "--json", "--multi-label", "--target", "predicted"]) == 0
+    image = json.loads(capsys.readouterr().out)["images"][0]
+    above = [p["index"] for p in image["predictions"] if p["score"] >= 0.5]
+    assert [t["index"] for t in image["targets"]] == (above or [image["predictions"][0]["index"]])
+
+
+def test_foreign_folders_are_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = here / "relprop-out" / "a" / "gradient"
+    mine.mkdir(parents=True)
+    (mine / "thesis.tex").write_text("years of work")
+    assert run(["explain", "a.png", *COMMON, "--method", "gradient"]) == 2
+    assert (mine / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("model", ["scenes-vgg", "scenes-resnet"])
+def test_bundled_models(model: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from relprop.datasets import Scenes
+
+    Image.fromarray(Scenes(split="test")[0].image).save("scene.png")
+    assert run(["explain", "scene.png", "--model", model, "--target", "predicted", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["model"]["multi_label"] is True
+    assert document["images"][0]["explanations"][0]["ledger"]["closes"] is True
+
+
+def test_inspect(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", "--model", "net.py:Net", "--size", "32"]) == 0
+    assert "conv2d" in capsys.readouterr().out
+    assert run(["inspect", "--model", "net.py:Net", "--size", "32", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["input_size"] == [32, 32]
+    assert any("conv2d" in json.dumps(row) for row in document["rows"])
+
+
+def test_methods_and_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["methods"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in METHODS)
+    assert run(["methods", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == set(METHODS)
+    assert run(["models"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in models())
+    assert run(["models", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == set(models())
+    assert run(["models", "--source", "torchvision"]) == 0
+    assert "torchvision:resnet18\n" in capsys.readouterr().out
+
+
+def _installed(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("relprop")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_installed_command() -> None:
+    assert _installed("--version").stdout.startswith("relprop 0.")
+    helped = _installed("explain", "--help")
+    assert helped.returncode == 0
+    assert "--method" in helped.stdout
+    assert _installed().returncode != 1  # the help text
+
+
+def test_a_terminal_gets_a_progress_bar(here: Path) -> None:
+    if os.name != "posix":
+        pytest.skip("no pseudo-terminals here")
+    import pty
+
+    command = [
+        str(Path(sys.executable).with_name("relprop")),
+        "explain",
+        "a.png",
+        *COMMON,
+        "--method",
+        "gradient",
+    ]
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower)
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(leader, 1024)
+        except OSError:  # the other end is closed
+            break
+        if not chunk:
+            break
+        shown += chunk
+    assert process.wait() == 0
+    assert b"a.png: gradient" in shown
+
+
+def test_demo(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script = Path(__file__).resolve().parents[2] / "examples" / "demo.py"
+    done = subprocess.run(
+        [sys.executable, script, "--out", "demo"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "What to look at in demo/demo_scene/sheet.png" in done.stdout
+    assert (here / "demo" / "demo_scene" / "sheet.png").stat().st_size > 10_000

@@ -1,0 +1,122 @@
+"""Options and fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+matplotlib.use("Agg")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("relprop")
+    group.addoption("--device", default="cpu", help="where models and inputs live (default: cpu)")
+    group.addoption("--dtype", default="float32", choices=sorted(DTYPES), help="default: float32")
+    group.addoption("--nightly", action="store_true", help="run the long checks too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--nightly"):
+        return
+    skip = pytest.mark.skip(reason="long check; run with --nightly")
+    for item in items:
+        if "nightly" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def nightly(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form of a check was asked for."""
+    return bool(request.config.getoption("--nightly"))
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return DTYPES[request.config.getoption("--dtype")]
+
+
+def _folder(variable: str, default: str) -> Path:
+    path = Path(os.environ.get(variable, ROOT.parent / "shared" / default))
+    if not path.is_dir():
+        pytest.skip(f"no folder {default}: set ${variable}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """Real weights and pictures; skips where they are absent."""
+    return _folder("RELPROP_ASSETS", "assets")
+
+
+@pytest.fixture(scope="session")
+def oracles() -> Path:
+    """Numbers computed by other people's implementations; skips where they are absent."""
+    return _folder("RELPROP_ORACLES", "oracles")
+
+
+@pytest.fixture
+def tiny_vgg(device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Conv, ReLU, max-pool, linear: (N,3,16,16) → (N,5)."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8 * 4 * 4, 10),
+        nn.ReLU(),
+        nn.Linear(10, 5),
+    )
+    return model.eval().to(device, dtype)
+
+
+class _Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, padding=1)
+        self.conv1 = nn.Conv2d(6, 6, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.conv2 = nn.Conv2d(6, 6, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(6)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        y = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu(x + self.bn2(self.conv2(y)))
+        return self.head(x.mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def tiny_resnet(device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """One residual block with batch norm (statistics away from 0 and 1): (N,3,16,16) → (N,5)."""
+    torch.manual_seed(1)
+    model = _Residual()
+    for bn in (model.bn1, model.bn2):
+        nn.init.uniform_(bn.running_mean, -0.3, 0.3)
+        nn.init.uniform_(bn.running_var, 0.5, 1.5)
+        nn.init.uniform_(bn.weight, 0.5, 1.5)
+        nn.init.uniform_(bn.bias, -0.3, 0.3)
+    return model.eval().to(device, dtype)
+
+
+@pytest.fixture
+def picture(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """A batch of two seeded inputs for the tiny models, (2,3,16,16)."""
+    return torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)).to(device, dtype)
