@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from relprop.engine.flow import Flow
-from relprop.engine.ledger import Ledger, Row, Tally, dot_sums, plain_sums
+from relprop.engine.ledger import Ledger, Row, Tally
 from relprop.engine.plan import Plan
 from relprop.engine.site import Account
+from relprop.engine.sums import dot_sums, plain_sums
 from relprop.graph import Node
 
 __all__ = ["Books"]

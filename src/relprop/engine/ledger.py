@@ -7,12 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
-from torch import Tensor
-
-__all__ = ["Ledger", "Row", "Tally", "dot_sums", "plain_sums"]
-
-_BLOCK = 1 << 17  # elements: products of this size stay in a core's cache
+__all__ = ["Ledger", "Row", "Tally"]
 
 
 @dataclass(frozen=True)
@@ -177,46 +172,3 @@ def _merged(tallies: Sequence[Tally]) -> Tally:
         rows.append(replace(same[0], **sums, error=max(r.error for r in same)))
     totals = {n: sum(getattr(t, n) for t in tallies) for n in ("start", "end", "absolute_start", "aside")}
     return Tally(rows=tuple(rows), **totals)
-
-
-def plain_sums(part: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum and sum of absolute values of relevance (k, N, ...), as float64 (k, N) each."""
-    flat = part.reshape(part.shape[0], part.shape[1], -1) if part.ndim > 1 else part.reshape(-1, 1, 1)
-    if flat.device.type == "cpu" and flat.numel() > _BLOCK:
-        return _blocked(flat, None)
-    total, size = flat.sum(-1), flat.abs().sum(-1)
-    if total.device.type == "mps":  # has no float64
-        total, size = total.cpu(), size.cpu()
-    return total.double(), size.double()
-
-
-def dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """`plain_sums` of c * value for a multiplier (k, N, ...) without making the product."""
-    if part.ndim < 2:
-        return plain_sums(part * value)
-    flat = part.reshape(part.shape[0], part.shape[1], -1)
-    other = value.reshape(1, value.shape[0], -1)
-    if flat.device.type != "cpu" or flat.numel() <= _BLOCK:
-        return plain_sums(flat * other)
-    return _blocked(flat, other)
-
-
-def _blocked(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
-    k, n, m = flat.shape
-    step = max(1, _BLOCK // (k * n))
-    # float32 inside a block, float64 between blocks: as exact as needed at the price of one read.
-    total = torch.zeros(k, n, dtype=torch.float64)
-    size = torch.zeros(k, n, dtype=torch.float64)
-    buffer = flat.new_empty(k, n, min(step, m))
-    for begin in range(0, m, step):
-        block = flat[..., begin : begin + step]
-        out = buffer[..., : block.shape[-1]]
-        if other is None:
-            total += block.sum(-1)
-            torch.abs(block, out=out)
-        else:
-            torch.mul(block, other[..., begin : begin + step], out=out)
-            total += out.sum(-1)
-            out.abs_()
-        size += out.sum(-1)
-    return total, size

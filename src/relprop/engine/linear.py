@@ -61,6 +61,7 @@ class LinearMap:
     cache: dict[Any, Any]
     key: Any
     version: tuple[Any, ...] = ()
+    scratch: dict[Sign, Tensor] | None = None
 
     @classmethod
     def of(cls, trace: Trace, unit: Unit) -> LinearMap:
@@ -99,6 +100,8 @@ class LinearMap:
         found = self.cache.get(key)
         if found is not None and found.fits(self):
             return found.part
+        if self.scratch is not None:
+            return self._in_scratch(sign)
         self.cache.pop(key, None)
         weight = self.weight if self.scale is None else self.weight * self._per_output(self.scale)
         if self.scale_in is not None:
@@ -112,6 +115,17 @@ class LinearMap:
         if not self.is_split and held + weight.numel() * weight.element_size() <= CACHE_BYTES:
             self.cache[key] = _Cached(weight, self)
         return weight
+
+    def _in_scratch(self, sign: Sign) -> Tensor:
+        key = (self.key, sign)
+        if key not in self.cache:
+            assert self.scratch is not None
+            if sign not in self.scratch:
+                self.scratch[sign] = torch.empty_like(self.weight)
+            out = self.scratch[sign][: self.weight.shape[0]]
+            self.cache[key] = _Cached(torch.clamp(self.weight, **_LIMITS[sign], out=out), self)
+        found: _Cached = self.cache[key]
+        return found.part
 
     def _per_output(self, vector: Tensor) -> Tensor:
         if self.conv is None or not self.conv.transposed:
@@ -219,12 +233,16 @@ class LinearMap:
         return self.conv is None and self.scale is None and self.weight.numel() > _SPLIT
 
     def blocks(self) -> Iterator[tuple[slice, LinearMap]]:
-        """The map as several maps, each with some of the outputs. Their parts are not cached."""
+        """The map as several maps, each with some of the outputs.
+
+        Their positive and negative parts share one buffer: use up a block before the next.
+        """
         rows = max(1, _ROWS // self.weight.shape[1])
+        scratch: dict[Sign, Tensor] = {}
         for begin in range(0, self.weight.shape[0], rows):
             cut = slice(begin, begin + rows)
             bias = None if self.bias is None else self.bias[cut]
-            yield cut, replace(self, weight=self.weight[cut], bias=bias, cache=_NoCache())
+            yield cut, replace(self, weight=self.weight[cut], bias=bias, cache={}, scratch=scratch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,9 +270,7 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
     return a is b if a is None or b is None else torch.equal(a, b)
 
 
-class _NoCache(dict[Any, Any]):
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
+_LIMITS: dict[Sign, dict[str, float]] = {"+": {"min": 0}, "-": {"max": 0}}
 
 
 def batch_norm_affine(trace: Trace, node: Node) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from relprop.engine.ledger import dot_sums, plain_sums
 from relprop.engine.site import Site
+from relprop.engine.sums import dot_sums, plain_sums
 
 __all__ = ["Quotient"]
 
@@ -19,17 +19,27 @@ class Quotient:
         denominator: D, shaped like the output (N, ...). Overwritten.
         factor: multiplies s (alpha or -beta of the alpha-beta rule).
         arrives: book what arrived (only one of several quotients of a rule should).
+        alive: D is known to be nowhere 0.
     """
 
-    def __init__(self, site: Site, denominator: Tensor, factor: float = 1.0, *, arrives: bool = True) -> None:
+    def __init__(
+        self,
+        site: Site,
+        denominator: Tensor,
+        factor: float = 1.0,
+        *,
+        arrives: bool = True,
+        alive: bool = False,
+    ) -> None:
         self.site = site
         self.factor = factor
         self.arrives = arrives
+        self.alive = alive
         tiny = 1e-20 if denominator.dtype == torch.float32 else 1e-150
         self.dead: Tensor | None = None
         # One look decides the common case: positive everywhere. A unit counts as dead where its
         # terms are so small that dividing by their sum would overflow.
-        if denominator.numel() and not bool(denominator.amin() > tiny):
+        if not alive and denominator.numel() and not bool(denominator.amin() > tiny):
             dead = denominator.abs() <= tiny
             if bool(dead.any()):
                 denominator.masked_fill_(dead, torch.inf)
@@ -46,7 +56,7 @@ class Quotient:
             if self.arrives:
                 total, size = dot_sums(part, y) if multiplier else plain_sums(part)
                 account.arrive(total, size)
-            if self.dead is not None or not multiplier:
+            if self.dead is not None or (not multiplier and not self.alive):
                 account.book("lost", self._lost(part, multiplier) * self.factor)
         if multiplier:
             if self._share is None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from relprop.engine.ledger import plain_sums
 from relprop.engine.linear import LinearMap
+from relprop.engine.sums import mean_square, totals
 from relprop.engine.unit import Unit
 from relprop.graph import Node
 
@@ -122,9 +122,11 @@ class Site:
         if self._rms is None:
             y = self.trace.stored(self.node)
             axis = self.node.batch_axis
-            others = tuple(i for i in range(y.ndim) if i != axis)
-            count = y.numel() // (1 if axis is None else y.shape[axis])
-            self._rms = torch.linalg.vector_norm(y, dim=others, keepdim=True) / count**0.5
+            if axis is None:
+                self._rms = mean_square(y[None]).sqrt().reshape([1] * y.ndim)
+            else:
+                shape = [size if i == axis else 1 for i, size in enumerate(y.shape)]
+                self._rms = mean_square(y.movedim(axis, 0)).sqrt().reshape(shape)
         return self._rms
 
     @property
@@ -217,7 +219,7 @@ class Site:
     def book(self, column: str, part: Tensor, factor: float = 1.0) -> None:
         """Book the sum of `factor * part` (k, N, ...) in a column of the ledger."""
         if self.account.enabled:
-            self.account.book(column, plain_sums(part)[0] * factor)
+            self.account.book(column, totals(part) * factor)
 
     def book_bias(self, message: Tensor, bias: Tensor | None, factor: float = 1.0) -> None:
         """Book what the bias absorbs: factor * sum_j s_j b_j, with s (k, N, ...) and b (out,)."""

@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from relprop.engine.ledger import dot_sums, plain_sums
 from relprop.engine.linear import LinearMap
 from relprop.engine.quotient import Quotient
 from relprop.engine.site import Site
+from relprop.engine.sums import dot_sums, totals
 from relprop.errors import InputError
 from relprop.rules.rule import LinearRule, Message
 
@@ -52,20 +52,24 @@ class Epsilon(LinearRule):
         """See `LinearRule.prepare`."""
         linear, y = site.linear, site.y
         size = site.rms() * self.epsilon if self.relative else y.new_tensor(self.epsilon)
-        # sign z, with sign 0 = 1; behind a ReLU all that counts is positive.
-        sign = None if site.rectified else torch.copysign(torch.ones_like(y), y)
-        quotient = Quotient(site, y + size if sign is None else torch.addcmul(y, sign, size))
+        # |z| + ε with the sign of z (sign 0 = 1); behind a ReLU all that counts is positive.
+        if site.rectified:
+            denominator = y + size
+        else:
+            denominator = y.abs().add_(size)
+            torch.copysign(denominator, y, out=denominator)
+        quotient = Quotient(site, denominator, alive=bool(size.amin() > 0))
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
             s = quotient(part, multiplier, owned=owned)
             site.book_bias(s, linear.bias)
             if self.epsilon and site.account.enabled:
                 # R - s z = s (z + ε sign z) - s z: what the stabiliser keeps.
+                kept = s if site.rectified else s * torch.copysign(y.new_ones(()), y)
                 if size.ndim and site.node.batch_axis != 0:
-                    site.book("stabiliser", s * size if sign is None else s * sign * size)
+                    site.book("stabiliser", kept * size)
                 else:
-                    total = (plain_sums(s) if sign is None else dot_sums(s, sign))[0]
-                    site.account.book("stabiliser", total * size.double().flatten())
+                    site.account.book("stabiliser", totals(kept) * size.double().flatten())
             return linear.backward_plain(s, site.x, owned=True)
 
         return message

@@ -1,0 +1,79 @@
+"""Sums of relevance over everything but targets and samples: what the books are made of.
+
+Sums run in the relevance's own precision over a block and in float64 between blocks: as exact as the
+books need at the price of one read. Products go through one buffer that stays: writing into fresh
+memory costs several times the arithmetic.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor
+
+__all__ = ["dot_sums", "mean_square", "plain_sums", "totals"]
+
+_BLOCK = 1 << 20  # elements of a product taken at once on a CPU
+_local = threading.local()
+
+
+def totals(part: Tensor) -> Tensor:
+    """Sum of relevance (k, N, ...), as float64 (k, N)."""
+    return _wide(_rows(part).sum(-1))
+
+
+def plain_sums(part: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum and sum of absolute values of relevance (k, N, ...), as float64 (k, N) each."""
+    return _sums(_rows(part), None)
+
+
+def dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """`plain_sums` of c * value for a multiplier c (k, N, ...)."""
+    if part.ndim < 2:
+        return plain_sums(part * value)
+    return _sums(_rows(part), value.reshape(1, value.shape[0], -1))
+
+
+def mean_square(value: Tensor) -> Tensor:
+    """Mean of the squares of a value (N, ...) per sample, (N,)."""
+    flat = value.reshape(1, value.shape[0], -1)
+    return _sums(flat, flat)[0][0].to(value.dtype) / flat.shape[-1]
+
+
+def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
+    k, n, m = flat.shape
+    if flat.device.type != "cpu":
+        product = flat if other is None else flat * other
+        return _wide(product.sum(-1)), _wide(product.abs().sum(-1))
+    buffer = _buffer(flat.dtype)
+    step = max(1, _BLOCK // (k * n))
+    total: Tensor | None = None
+    size: Tensor | None = None
+    for begin in range(0, m, step):
+        product = flat[..., begin : begin + step]
+        out = buffer[: product.numel()].view(product.shape) if product.numel() <= _BLOCK else None
+        if other is not None:
+            product = torch.mul(product, other[..., begin : begin + step], out=out)
+        one = product.sum(-1).double()
+        two = torch.abs(product, out=out).sum(-1).double()
+        total = one if total is None else total.add_(one)
+        size = two if size is None else size.add_(two)
+    if total is None or size is None:
+        return torch.zeros(k, n, dtype=torch.float64), torch.zeros(k, n, dtype=torch.float64)
+    return total, size
+
+
+def _rows(part: Tensor) -> Tensor:
+    return part.reshape(part.shape[0], part.shape[1], -1) if part.ndim > 1 else part.reshape(-1, 1, 1)
+
+
+def _wide(sums: Tensor) -> Tensor:
+    return (sums.cpu() if sums.device.type == "mps" else sums).double()  # mps has no float64
+
+
+def _buffer(dtype: torch.dtype) -> Tensor:
+    buffers: dict[torch.dtype, Tensor] = _local.__dict__.setdefault("buffers", {})
+    if dtype not in buffers:
+        buffers[dtype] = torch.empty(_BLOCK, dtype=dtype)
+    return buffers[dtype]
