@@ -77,7 +77,7 @@ def page(records: Sequence[Record]) -> str:
     for record in records:
         sections.setdefault((record["dtype"], record["device"]), {})[record["model"]] = record
     parts = [INTRODUCTION]
-    for (dtype, device), latest in sections.items():
+    for (dtype, device), latest in sorted(sections.items(), key=lambda item: item[0]):
         rules = list(dict.fromkeys(rule for r in latest.values() for rule in r.get("rules", {})))
         everything = [
             latest.get(name) or {"model": name, "not run": HUGE.get(name, "not measured in this run")}

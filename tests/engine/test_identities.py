@@ -18,7 +18,7 @@ from relprop.rules import AlphaBeta, Epsilon, Gamma, Slope, ZPlus
 PIECEWISE_LINEAR = {
     "squeezenet1_1": (3, 64, 64),
     "resnet18": (3, 64, 64),
-    "shufflenet_v2_x0_5": (3, 64, 64),
+    "shufflenet_v2_x0_5": (3, 32, 32),
     "vgg11_bn": (3, 32, 32),
 }
 
@@ -81,7 +81,7 @@ class Held:
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_b0"])
 def test_networks_with_gates(name: str) -> None:
     model = torchvision_net(name).double()
-    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    x = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     c = seeds(model(x).detach())
     found = lrp0(model, x, c).relevance
     with Held():

@@ -104,7 +104,7 @@ class LRP(Method):
             rules: dict[str, tuple[Rule, Literal["value", "positive"]]] = {
                 "zero": (Epsilon(0.0), "value"),
                 "epsilon": (epsilon, "value"),
-                "gamma": (Gamma(self.gamma), "positive"),
+                "gamma": (Gamma(self.gamma), "value"),
                 "alpha-beta": (AlphaBeta(self.alpha, self.beta, self.bias), "positive"),
                 "z-plus": (ZPlus(), "positive"),
             }
@@ -117,7 +117,9 @@ class LRP(Method):
             conv = AlphaBeta(self.alpha, self.beta, self.bias)
             return Composite([*first, products, ("linear", conv)], "positive", name=name)
         lower: tuple[Match, Rule] = (Depth(0, 2 / 3), Gamma(self.gamma))
-        return Composite([*first, products, lower, ("linear", epsilon)], "positive", name=name)
+        # By value throughout: relevance that a lone batch norm passed on unchanged is not in proportion
+        # to its input, and ε would divide it by values near 0.
+        return Composite([*first, products, lower, ("linear", epsilon)], "value", name=name)
 
 
 class LRP0(LRP):
