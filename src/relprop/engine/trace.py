@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +237,7 @@ def _checked(model: nn.Module, x: Tensor) -> Tensor:
             f"Expected model and input of one dtype but {type(model).__name__} has {has} and x is {x.dtype}. "
             f"Convert one of them (x.to({has}) or model.to({x.dtype}))."
         )
-    if not bool(torch.isfinite(x).all()):
+    if not all(map(math.isfinite, (float(v) for v in torch.aminmax(x.detach())))):  # NaN comes through
         bad = int((~torch.isfinite(x)).sum())
         raise InputError(f"Expected a finite input but {bad} of {x.numel()} values of x are NaN or infinite.")
     return x

@@ -66,23 +66,29 @@ def capture(model: nn.Module, x: Tensor) -> Graph:
     return graph
 
 
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+
+
 def _fingerprint(model: nn.Module) -> int:
-    """What the graph depends on besides values: modules, modes, plain attributes, hooks, ties."""
+    """What the graph depends on besides values: modules, modes, plain attributes, hooks, ties.
+
+    Runs before every explanation, hence without detours.
+    """
     facts: list[Any] = []
+    add = facts.append
     for path, module in model.named_modules(remove_duplicate=False):
-        facts += [path, id(module), type(module)]
+        add((path, id(module), type(module)))
         for name, value in vars(module).items():
-            if name in ("_parameters", "_buffers", "_modules"):
-                # Identities tell tied weights from equal ones.
-                facts.append(tuple((key, id(v)) for key, v in value.items()))
-            elif isinstance(value, dict) and name.endswith("_hooks"):
-                facts.append(tuple(id(hook) for hook in value.values()))
-            elif isinstance(value, (bool, int, float, str, type(None))):
-                facts.append((name, value))
-            elif isinstance(value, (tuple, list)):
-                facts.append((name, repr(value) if len(value) < 20 else len(value)))
+            kind = type(value)
+            if kind in _PLAIN:
+                add((name, value))
+            elif isinstance(value, dict):
+                if value:  # parameters, buffers, modules, hooks: identities tell tied from equal ones
+                    add((name, tuple(map(str, value)), tuple(map(id, value.values()))))
+            elif kind is tuple or kind is list:
+                add((name, tuple(v if type(v) in _PLAIN else id(v) for v in value)))
             else:
-                facts.append((name, id(value)))
+                add((name, id(value)))
     return hash(tuple(facts))
 
 

@@ -172,16 +172,17 @@ class Graph:
         half precision).
         """
         bound: dict[Node, Tensor] = {}
+        owners: dict[str, nn.Module] = {}
         for node in self.nodes:
             if node.kind not in ("parameter", "constant"):
                 continue
-            value: Any = None
             if node.kind == "parameter":
                 owner, _, leaf = node.fqn.rpartition(".")
-                value = getattr(model.get_submodule(owner), leaf)
+                if owner not in owners:
+                    owners[owner] = model.get_submodule(owner)
+                value = getattr(owners[owner], leaf).detach()
             else:
-                value = self.constants[node.fqn]
-            value = value.detach()
+                value = self.constants[node.fqn].detach()
             if value.is_floating_point() and value.dtype != like.dtype and value.dtype.itemsize < 4:
                 value = value.to(torch.float32)
             bound[node] = value
