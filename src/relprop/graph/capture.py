@@ -170,7 +170,7 @@ def _check_effects(program: ExportedProgram) -> None:
             )
     by_name = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     for node in program.graph.nodes:
-        where = f"operator '{_op_name(node)}' ({_module(node)[0] or 'the model itself'!r})"
+        where = f"operator '{_op_name(node)}' in {_module(node)[0] or 'the model itself'}"
         if node.op == "call_function" and in_place(node):
             target = node.args[0]
             spec = (
