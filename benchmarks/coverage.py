@@ -52,7 +52,7 @@ RULES: dict[str, Method] = {
     "lrp-gamma": relprop.LRP(rule="gamma"),
     "deep-taylor": relprop.DeepTaylor(bounds=(-BOUND, BOUND)),
     "lrp-alpha-beta": relprop.LRP(rule="alpha-beta"),
-    "lrp-composite": relprop.LRP(composite="epsilon-gamma-box", bounds=(-BOUND, BOUND)),
+    "lrp-composite:lower=gamma": relprop.LRP(composite="epsilon-gamma-box", bounds=(-BOUND, BOUND)),
 }
 """Rule sets by the name that `--rules` takes."""
 
