@@ -40,8 +40,8 @@ a trained network's maps look like.
 
 - *forward*: largest difference between the traced output and `model(x)`. Where it isn't 0, torch takes a fused
   fast path in `model(x)` that rounds otherwise.
-- *lrp-0* … *lrp-composite:lower=gamma*: the ledger's largest error. It closes up to 1e-6 of the sum of |R| at an operator
-  in float32 and 1e-13 in float64; bold where it does not.
+- *lrp-0* … *lrp-composite:lower=gamma*: the ledger's largest error. It closes up to 1e-6 of the sum of |R| at
+  an operator in float32 and 1e-13 in float64; bold where it does not.
 - *LRP-0 = g×x*: on piecewise linear networks (ReLU6 by its slope), largest difference between LRP-0 and
   autograd's gradient × input, over the largest element. A dash: the network is not piecewise linear, the two
   differ by definition.
