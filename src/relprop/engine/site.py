@@ -188,31 +188,25 @@ class Site:
             part: what to carry back; for operators with several outputs a list with None for holes.
             function: a replacement of the operator, called with the operands that relevance goes to.
         """
-        xs = [self.input(i).detach() for i in range(len(self.signals))]
         with torch.enable_grad():
-            leaves = [x.requires_grad_() if not x.requires_grad else x for x in (x.detach() for x in xs)]
-            if function is not None:
-                y = function(*leaves)
-            else:
-                iterator = iter(leaves)
-                replaced: dict[int, Tensor] = {}
-                y = self._call(leaves, iterator, replaced)
+            leaves = [self.input(i).detach().requires_grad_() for i in range(len(self.signals))]
+            y = self._call(leaves) if function is None else function(*leaves)
         return _pull(y, leaves, part)
 
-    def _call(self, leaves: list[Tensor], iterator: Any, replaced: dict[int, Tensor]) -> Any:
-        signals = set(self.signals)
+    def _call(self, leaves: list[Tensor]) -> Any:
+        """The operator, with these tensors for the operands that relevance goes to."""
+        signals, following = set(self.signals), iter(leaves)
 
         def swap(tree: Any) -> Any:
             if isinstance(tree, Node):
-                return next(iterator) if tree in signals else self.trace.value(tree)
+                return next(following) if tree in signals else self.trace.value(tree)
             if isinstance(tree, (list, tuple)):
                 return [swap(t) for t in tree]
             return tree
 
         assert self.node.target is not None
         args = swap(self.node.args)
-        kwargs = {k: swap(v) for k, v in self.node.kwargs.items()}
-        return self.node.target(*args, **kwargs)
+        return self.node.target(*args, **{k: swap(v) for k, v in self.node.kwargs.items()})
 
     # Accounts ---------------------------------------------------------------------------------------
 
@@ -237,6 +231,7 @@ class Site:
 
 
 def _pull(y: Any, leaves: list[Tensor], part: Any) -> list[Tensor]:
+    """Gradients of y at the leaves for each target, (k, *leaf) each."""
     if isinstance(y, (list, tuple)):
         pairs = [(out, p) for out, p in zip(y, part, strict=True) if p is not None]
         outs = [out for out, _ in pairs]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from relprop.errors import CaptureError, InputError
+from relprop.errors import InputError
 from relprop.graph import Graph, Node, capture
 
 if TYPE_CHECKING:
@@ -256,6 +256,3 @@ def checked_output(model: nn.Module, output: Any) -> None:
                 f"Expected finite outputs but {type(model).__name__} returned NaN or infinity for this input. "
                 "Check the weights and the input's scale."
             )
-
-
-_ = CaptureError  # raised by capture; part of this module's contract
