@@ -170,7 +170,7 @@ class Trace:
     def _forward(self) -> list[Any]:
         graph, values = self.graph, self.values
         wanted = {n for n in graph.outputs if isinstance(n, Node)}
-        readers = {n: sum(1 for u in n.users) + (n in wanted) for n in graph.nodes}
+        readers = {n: len(n.users) + (n in wanted) for n in graph.nodes}
         needed = graph.ancestors([n for n in graph.outputs if isinstance(n, Node)])
         relus = {relu: z for z, relu in self.rectified.items()}
 

@@ -137,8 +137,9 @@ class _Walk:
         visited = {plan.start, stop, *record, *plan.steps}
         tolerance = 1e-13 if trace.input.dtype == torch.float64 else 1e-6
         self.books = Books(plan, visited, stop, tolerance)
-        # A ReLU's output stands for the value before it as well.
+        # A ReLU's output stands for the value before it as well, and is needed as long.
         self.stands_for = {relu: z for z, relu in trace.rectified.items()}
+        self.held = sorted(trace.values, key=self._needed_until) if release else []
 
     def go(self, flow: Flow) -> None:
         self.books.parts = len(flow.parts)
@@ -163,9 +164,11 @@ class _Walk:
             self.results[node] = [value.new_zeros(k, *value.shape) for k in widths]
 
     def _free(self, done: Node) -> None:
-        values = self.trace.values
-        for held in [n for n in values if self.stands_for.get(n, n).index >= done.index]:
-            del values[held]
+        while self.held and self._needed_until(self.held[-1]) >= done.index:
+            del self.trace.values[self.held.pop()]
+
+    def _needed_until(self, node: Node) -> int:
+        return self.stands_for.get(node, node).index
 
     def _keep(self, node: Node, flow: Flow) -> None:
         value = self.trace.stored(node)

@@ -115,13 +115,10 @@ def _training_error(where: str) -> InputError:
 def _capture(model: nn.Module, x: Tensor) -> Graph:
     program, static = _export(model, x)
     _check_effects(program)
-    graph = _build(program, static)
     if any(in_place(n) for n in program.graph.nodes) and unsafe_writes(program.graph):
         with _quiet():
             program = program.run_decompositions({})
-        graph = _build(program, static)
-        graph.decomposed = True
-    return graph
+    return _build(program, static)
 
 
 def _export(model: nn.Module, x: Tensor) -> tuple[ExportedProgram, int | None]:

@@ -96,7 +96,6 @@ class Graph:
     Attributes:
         nodes: every node, parameters and constants included, in order of execution.
         input: the node of the model's input.
-        output: the model's output structure with nodes as leaves.
         rebuild: turns the flat list of output values into the structure that the model returns.
         outputs: the flat list of output nodes (or plain values).
         constants: tensors that the model made while it was captured.
@@ -111,7 +110,6 @@ class Graph:
     rebuild: Callable[[list[Any]], Any]
     constants: dict[str, Tensor]
     static_batch: int | None = None
-    decomposed: bool = False
     weights: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -80,15 +80,20 @@ class Add(Rule):
         total = torch.zeros_like(site.y)
         for term, known in zip(terms, unsigned, strict=True):
             total += term if known else term.clamp(min=0) if self.by == "positive" else term.abs()
-        return self._shares(site, flow, total, list(zip(terms, signs, unsigned, shapes, strict=True)))
+        bare = not isinstance(constant, Tensor) and constant == 0
+        return self._shares(site, flow, total, list(zip(terms, signs, unsigned, shapes, strict=True)), bare)
 
     def _shares(
-        self, site: Site, flow: Flow, total: Tensor, terms: list[tuple[Tensor, float, bool, torch.Size]]
+        self,
+        site: Site,
+        flow: Flow,
+        total: Tensor,
+        terms: list[tuple[Tensor, float, bool, torch.Size]],
+        bare: bool,
     ) -> list[Flow]:
-        """R_k = t_k R / total for each term (or its |t_k| or its positive part)."""
+        """R_k = t_k R / total for each term (or its |t_k| or its positive part); `bare`: no constant is added."""
         y = site.y
-        bare = self.by == "absolute" and not isinstance(_terms(site)[1], Tensor) and _terms(site)[1] == 0
-        if flow.multiplier and bare:
+        if flow.multiplier and bare and self.by == "absolute":
             # |y| <= total: where the total is 0 there is no relevance, so nothing can be lost.
             share = y / total.clamp_(min=torch.finfo(y.dtype).tiny)
         else:

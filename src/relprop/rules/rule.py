@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from relprop.engine.composite import Place
@@ -100,8 +99,3 @@ class LinearRule(Rule):
             accounts.append(block.account)
         site.account.merge(accounts)
         return [Flow(sums, self.gives_multiplier)]
-
-
-def nothing(site: Site, part: Tensor) -> Tensor:
-    """Zero sums (k, N), for columns that a rule leaves empty."""
-    return torch.zeros(part.shape[0], part.shape[1], dtype=torch.float64)
