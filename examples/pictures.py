@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import relprop
-from relprop.cli.recipes import method_from
+from relprop.methods.text import method_from
 from relprop.errors import RelpropError
 from relprop.models.pictures import read_picture
 from relprop.models.sources import load_model

@@ -25,7 +25,7 @@ __all__ = ["Coverage", "CoverageRow", "explain", "inspect", "pixel_bounds"]
 def explain(
     model: nn.Module,
     x: Tensor,
-    target: int | Tensor | Sequence[int] | None = None,
+    target: int | Tensor | Sequence[int | Tensor] | None = None,
     method: str | Method = "lrp-composite",
     layers: Sequence[str] = (),
 ) -> Explanation:

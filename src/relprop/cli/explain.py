@@ -11,9 +11,9 @@ import torch
 
 import relprop
 from relprop.cli.output import Steps, percent, print_json, print_lines, print_table, progress
-from relprop.cli.recipes import method_from, slug
 from relprop.cli.targets import Prediction, check_names, class_name, predictions, resolve
 from relprop.errors import InputError
+from relprop.methods.text import method_from, slug
 from relprop.models.pictures import read_picture
 from relprop.models.sources import LoadedModel, load_model
 

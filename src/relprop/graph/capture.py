@@ -27,6 +27,7 @@ from relprop.graph.signs import is_nonnegative
 __all__ = ["capture", "clear_cache"]
 
 _CACHE: WeakKeyDictionary[nn.Module, dict[Any, Graph]] = WeakKeyDictionary()
+_MOST_GRAPHS = 64  # a model; what was used longest ago goes first
 
 
 def clear_cache(model: nn.Module | None = None) -> None:
@@ -58,11 +59,16 @@ def capture(model: nn.Module, x: Tensor) -> Graph:
         graphs = _CACHE[model] = {}
     for candidate in (key, (*key, x.shape[0])):
         if candidate in graphs:
+            graphs[candidate] = graphs.pop(candidate)  # last used, last dropped
             return graphs[candidate]
     for stale in [k for k in graphs if k[3] != key[3]]:
         del graphs[stale]
     graph = _capture(model, x)
+    # Other input sizes of the same model: what is derived from weights is checked against them and shared.
+    graph.weights = next((g.weights for g in graphs.values()), graph.weights)
     graphs[key if graph.static_batch is None else (*key, x.shape[0])] = graph
+    while len(graphs) > _MOST_GRAPHS:  # a data set of many picture sizes
+        del graphs[next(iter(graphs))]
     return graph
 
 

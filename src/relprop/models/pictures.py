@@ -100,17 +100,34 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """(1, C, H, W), float32."""
-        image = image.convert("L" if len(self.mean) == 1 else "RGB")
+        scaled, left, top = self.frame(image.size)
         height, width = self.size
-        cover_h, cover_w = (height, width) if self.resize is None else (self.resize, self.resize)
-        if cover_h * image.width >= cover_w * image.height:
-            scaled = (max(cover_w, cover_h * image.width // image.height), cover_h)
+        image = self._coloured(image).resize(scaled, _FILTERS[self.interpolation])
+        return self._normalised(image.crop((left, top, left + width, top + height)))
+
+    def scaled(self, image: Image.Image, size: Sequence[int]) -> Tensor:
+        """The whole picture scaled to (H, W) and normalised, nothing cut off: (1, C, H, W), float32."""
+        height, width = size
+        image = self._coloured(image)
+        if image.size != (width, height):
+            image = image.resize((width, height), _FILTERS[self.interpolation])
+        return self._normalised(image)
+
+    def frame(self, size: tuple[int, int]) -> tuple[tuple[int, int], int, int]:
+        """Where the crop lies: the scaled picture's (width, height), and the crop's left and top in it."""
+        width, height = size
+        cover_h, cover_w = self.size if self.resize is None else (self.resize, self.resize)
+        if cover_h * width >= cover_w * height:
+            scaled = (max(cover_w, cover_h * width // height), cover_h)
         else:
-            scaled = (cover_w, max(cover_h, cover_w * image.height // image.width))
-        image = image.resize(scaled, _FILTERS[self.interpolation])
-        left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-        image = image.crop((left, top, left + width, top + height))
-        pixels = torch.from_numpy(np.array(image)).reshape(height, width, len(self.mean))
+            scaled = (cover_w, max(cover_h, cover_w * height // width))
+        return scaled, round((scaled[0] - self.size[1]) / 2), round((scaled[1] - self.size[0]) / 2)
+
+    def _coloured(self, image: Image.Image) -> Image.Image:
+        return image.convert("L" if len(self.mean) == 1 else "RGB")
+
+    def _normalised(self, image: Image.Image) -> Tensor:
+        pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, len(self.mean))
         values = pixels.permute(2, 0, 1).float() / 255
         mean, std = (torch.tensor(list(v), dtype=torch.float32)[:, None, None] for v in (self.mean, self.std))
         return ((values - mean) / std)[None]
