@@ -1,4 +1,4 @@
-"""Navigation of the documentation (fixed pages in order, folders as they are on disk), and the methods' table."""
+"""Navigation of the documentation (fixed pages in order, folders as they are on disk), and tables of names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
     ("Understand", ["adds-up.md", "compatibility.md", "coverage.md", "speed.md", "troubleshooting.md"]),
     ("Methods", ["methods/"]),
     ("Rules", ["rules/"]),
+    ("Metrics", ["metrics/"]),
     ("Extend", ["write-a-rule.md", "write-a-method.md", "python.md", "development.md"]),
     ("Sources", ["sources.md"]),
 ]
@@ -36,16 +37,24 @@ def _pages(docs: Path, page: str) -> list[str]:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Fill the table of methods from the registry, and point to the measured coverage where it is."""
+    """Fill the tables from the registries, and point to the measured coverage where it is."""
     if "<!-- coverage -->" in markdown and Path(page.file.abs_src_path).with_name("coverage.md").is_file():
         markdown = markdown.replace("<!-- coverage -->", "The table: [Coverage](coverage.md).")
-    if "<!-- methods:table -->" not in markdown:
-        return markdown
-    from relprop.methods.registry import methods
-
     folder = Path(page.file.abs_src_path).parent
-    rows = ["| method | what it does |", "| --- | --- |"]
-    for name, text in methods().items():
+    if "<!-- methods:table -->" in markdown:
+        from relprop.methods.registry import methods
+
+        markdown = markdown.replace("<!-- methods:table -->", _table("method", methods(), folder))
+    if "<!-- metrics:table -->" in markdown:
+        from relprop.metrics.registry import metrics
+
+        markdown = markdown.replace("<!-- metrics:table -->", _table("metric", metrics(), folder))
+    return markdown
+
+
+def _table(what: str, entries: dict[str, str], folder: Path) -> str:
+    rows = [f"| {what} | what it does |", "| --- | --- |"]
+    for name, text in entries.items():
         linked = f"[`{name}`]({name}.md)" if (folder / f"{name}.md").is_file() else f"`{name}`"
         rows.append(f"| {linked} | {text.replace('|', chr(92) + '|')} |")
-    return markdown.replace("<!-- methods:table -->", "\n".join(rows))
+    return "\n".join(rows)

@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
+from relprop.datasets.coco import COCO
 from relprop.datasets.demo import demo_image_path, demo_scene
+from relprop.datasets.difficult import DifficultList
+from relprop.datasets.folder import Folder
+from relprop.datasets.imagenet_segmentation import ImageNetSegmentation
+from relprop.datasets.registry import DATASETS, datasets, load_dataset
+from relprop.datasets.sample import Annotated, Region, Sample
+from relprop.datasets.scene_samples import SceneSamples
 from relprop.datasets.scenes import CLASSES, Scene, Scenes
+from relprop.datasets.synsets import Synset, outputs_of, synset_map
+from relprop.datasets.voc import VOC, VOC_CLASSES
 
-__all__ = ["CLASSES", "Scene", "Scenes", "demo_image_path", "demo_scene"]
+__all__ = [
+    "CLASSES",
+    "COCO",
+    "DATASETS",
+    "VOC",
+    "VOC_CLASSES",
+    "Annotated",
+    "DifficultList",
+    "Folder",
+    "ImageNetSegmentation",
+    "Region",
+    "Sample",
+    "Scene",
+    "SceneSamples",
+    "Scenes",
+    "Synset",
+    "datasets",
+    "demo_image_path",
+    "demo_scene",
+    "load_dataset",
+    "outputs_of",
+    "synset_map",
+]

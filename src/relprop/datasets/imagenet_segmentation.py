@@ -1,0 +1,132 @@
+"""ImageNet segmentation: 4276 ImageNet pictures with foreground masks, from the published MATLAB file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from relprop.datasets._files import digest, unique
+from relprop.datasets.sample import Sample
+from relprop.errors import InputError
+
+__all__ = ["ImageNetSegmentation"]
+
+
+class ImageNetSegmentation:
+    """`gtsegs_ijcv.mat` (Guillaumin, Küttel, Ferrari: ImageNet Auto-Annotation, IJCV 2014).
+
+    The file is MATLAB 7.3, which is HDF5. MATLAB counts columns first, so arrays come transposed:
+
+    - `value/img` (n, 1): references to pictures, (3, W, H) uint8;
+    - `value/gt` (n, 1): references to cells of references to masks, (W, H), 0 or 1; the first one is used,
+      as published evaluations do;
+    - `value/id` and `value/target` (n, 1): references to texts in UTF-16, the picture's name and its
+      WordNet id.
+
+    There is one class, "foreground". There are no boxes.
+
+    Args:
+        file: the MATLAB file.
+
+    Raises:
+        InputError: no such file, another layout, or h5py is missing.
+    """
+
+    name: str = "imagenet-segmentation"
+    summary: ClassVar[str] = "ImageNet pictures with foreground masks (gtsegs_ijcv.mat)"
+
+    def __init__(self, file: str | Path) -> None:
+        self.file = Path(file).expanduser().absolute()
+        self.classes: Sequence[str] = ("foreground",)
+        with self._open() as mat:
+            try:
+                count = len(mat["value/img"])
+                if not all(mat[f"value/{key}"].shape == (count, 1) for key in ("img", "gt")):
+                    raise KeyError
+                named = "id" in mat["value"] and mat["value/id"].shape == (count, 1)
+                found = [_text(mat, "id", i) if named else f"{i:04d}" for i in range(count)]
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise InputError(
+                    f"Expected value/img and value/gt, one reference a picture, but '{self.file}' holds "
+                    "something else. Is it gtsegs_ijcv.mat?"
+                ) from None
+        self.names: Sequence[str] = unique(found, f"'{self.file}'")
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one picture and its foreground.
+
+        Raises:
+            InputError: the picture or its mask is damaged, or they are of different sizes.
+        """
+        name = self.names[index]
+        row = range(len(self))[index]
+        where = f"picture {name!r} of '{self.file}'"
+        with self._open() as mat:
+            try:
+                pixels = np.asarray(mat[mat["value/img"][row, 0]])
+                cell = mat[mat["value/gt"][row, 0]]
+                mask = np.asarray(mat[cell[0, 0]])
+            except (KeyError, OSError, TypeError, ValueError, IndexError) as error:
+                text = " ".join(str(error).split())
+                raise InputError(f"Expected {where} but it can't be read: {text}.") from None
+        if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.dtype != np.uint8:
+            raise InputError(
+                f"Expected uint8 of shape (3, W, H) but {where} is {pixels.dtype} of shape {pixels.shape}."
+            )
+        if mask.shape != pixels.shape[1:]:
+            raise InputError(
+                f"Expected a mask of the picture's size {pixels.shape[1]} x {pixels.shape[2]} but that of {where} "
+                f"has shape {mask.shape}."
+            )
+        image = Image.fromarray(np.ascontiguousarray(pixels.transpose(2, 1, 0)))
+        foreground = np.ascontiguousarray(mask.T != 0)
+        return Sample(name=name, image=image, labels=(0,), masks={0: foreground})
+
+    def wnid(self, index: int) -> str:
+        """The WordNet id that the file gives for a picture, for example "n01440764".
+
+        Raises:
+            InputError: the file has none.
+        """
+        with self._open() as mat:
+            try:
+                return _text(mat, "target", range(len(self))[index])
+            except (KeyError, TypeError, ValueError):
+                raise InputError(
+                    f"Expected value/target in '{self.file}' but there is none for {self.names[index]!r}."
+                ) from None
+
+    def fingerprint(self) -> str:
+        """Changes with the pictures' names and the file's size."""
+        return digest(self.name, self.names, sizes=[self.file])
+
+    def _open(self) -> Any:
+        # Opened for each picture: a handle doesn't survive pickling or a fork.
+        try:
+            import h5py
+        except ImportError:
+            raise InputError(
+                "Reading gtsegs_ijcv.mat needs `h5py`. Install it with: "
+                "pip install 'relprop[imagenet-segmentation]'."
+            ) from None
+        if not self.file.exists():
+            raise InputError(f"Expected gtsegs_ijcv.mat but '{self.file}' does not exist.")
+        try:
+            return h5py.File(self.file, "r")
+        except OSError:
+            raise InputError(
+                f"Expected a MATLAB 7.3 file (HDF5) but '{self.file}' is another file, or is damaged."
+            ) from None
+
+
+def _text(mat: Any, key: str, row: int) -> str:
+    codes = np.asarray(mat[mat[f"value/{key}"][row, 0]])
+    return codes.astype("<u2").tobytes().decode("utf-16-le").strip()
