@@ -1,0 +1,50 @@
+"""Metrics: judgements of explanations, as functions on arrays and as accumulators for a benchmark."""
+
+from __future__ import annotations
+
+from relprop.metrics.bias_ratio import BiasRatio, affine_parts
+from relprop.metrics.energy import Energy, energy
+from relprop.metrics.iou import MeanIoU, iou
+from relprop.metrics.ledger import LedgerClosure
+from relprop.metrics.masking import MaskingFidelity, masking_fidelity
+from relprop.metrics.metric import SUBSETS, Case, Metric, Outcome
+from relprop.metrics.perturbation import Perturbation, perturbation_curves
+from relprop.metrics.pointing_game import PointingGame, point, pointing_game
+from relprop.metrics.quantus_adapter import quantus_explain
+from relprop.metrics.randomisation import Randomisation, steps
+from relprop.metrics.registry import METRICS, load_metric, metrics
+from relprop.metrics.segmentation import Segmentation, foreground, segmentation_scores
+from relprop.metrics.similarity import hog_correlation, spearman, ssim
+
+__all__ = [
+    "METRICS",
+    "SUBSETS",
+    "BiasRatio",
+    "Case",
+    "Energy",
+    "LedgerClosure",
+    "MaskingFidelity",
+    "MeanIoU",
+    "Metric",
+    "Outcome",
+    "Perturbation",
+    "PointingGame",
+    "Randomisation",
+    "Segmentation",
+    "affine_parts",
+    "energy",
+    "foreground",
+    "hog_correlation",
+    "iou",
+    "load_metric",
+    "masking_fidelity",
+    "metrics",
+    "perturbation_curves",
+    "point",
+    "pointing_game",
+    "quantus_explain",
+    "segmentation_scores",
+    "spearman",
+    "ssim",
+    "steps",
+]

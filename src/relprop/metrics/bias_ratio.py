@@ -1,0 +1,159 @@
+"""Bias ratio: how much of a score the local linear map leaves to biases, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from relprop.engine.trace import trace
+from relprop.errors import InputError
+from relprop.graph import Graph, Node
+from relprop.methods.feature_map import label
+from relprop.methods.gradient import DERIVATIVES
+from relprop.methods.method import one_hot
+from relprop.metrics.metric import Case, Metric, Outcome
+from relprop.metrics.ranking import model_and_input
+
+__all__ = ["Affine", "BiasRatio", "affine_parts", "block_outputs"]
+
+_POOLS = frozenset({"max_pool", "avg_pool"})
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A score as the local linear map of a layer's values, plus a bias: score = weighted + bias.
+
+    Attributes:
+        layer: the module or node whose value it is; "input" for the network's input.
+        score: F, the explained score.
+        bias: b = F - sum(W * X).
+        absolute: sum of |W * X|.
+    """
+
+    layer: str
+    score: float
+    bias: float
+    absolute: float
+
+    @property
+    def ratio(self) -> float | None:
+        """Bias by score, b / F; None for a score of 0."""
+        return self.bias / self.score if self.score else None
+
+    @property
+    def bounded(self) -> float | None:
+        """|b| / (|b| + sum |W * X|), from 0 to 1; None where both are 0."""
+        total = abs(self.bias) + self.absolute
+        return abs(self.bias) / total if total else None
+
+
+def affine_parts(
+    model: nn.Module, x: Tensor, target: int, layers: Sequence[str] | None = None
+) -> list[Affine]:
+    r"""The score as an affine function of the input, and of each layer's values.
+
+    .. math:: F_c = \sum_i W_i X_i + b, \qquad W = \frac{\partial F_c}{\partial X}
+
+    Exact inside the linear region of X for networks of affine maps, ReLUs and max or average pools in
+    evaluation mode. Source: the piece-wise affine representation, its figure of bias ratios.
+    At a layer that other ways pass by (one branch of several), b also holds what comes along those.
+
+    Args:
+        model: (N, C, H, W) to scores (N, classes), in evaluation mode.
+        x: (1, C, H, W).
+        target: class c.
+        layers: modules or nodes; None: `block_outputs`. The input always comes first.
+
+    Raises:
+        InputError: a target out of range, more than one input.
+        UnknownNameError: no layer of that name.
+
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+    >>> net[0].weight.data, net[0].bias.data = torch.eye(2), torch.tensor([1.0, 0.0])
+    >>> net[2].weight.data, net[2].bias.data = torch.tensor([[1.0, -1.0]]), torch.tensor([2.0])
+    >>> [(p.layer, p.score, p.bias) for p in affine_parts(net, torch.tensor([[3.0, 1.0]]), 0, ["1"])]
+    [('input', 5.0, 3.0), ('1', 5.0, 2.0)]
+    """
+    run = trace(model, x)
+    if run.batch != 1:
+        raise InputError(f"Expected one input (1, C, H, W) but got shape {tuple(x.shape)}.")
+    output = run.output
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        raise InputError("Expected a model that returns one tensor of scores (1, classes).")
+    if not 0 <= target < output.shape[1]:
+        raise InputError(f"Expected a target from 0 to {output.shape[1] - 1} but got {target}.")
+    names = block_outputs(run.graph) if layers is None else [str(name) for name in layers if name != "input"]
+    seed = one_hot(torch.full((1, 1), target, device=output.device), output)
+    values = {name: run.value(name) for name in names}
+    walked = run.run(seed, DERIVATIVES, multiplier=True, record=names, ledger=False)
+    score = float(output[0, target])
+    parts = [_affine("input", score, run.input, walked.relevance)]
+    return parts + [_affine(name, score, values[name], walked.layers[name]) for name in names]
+
+
+def _affine(layer: str, score: float, value: Tensor, gradient: Tensor) -> Affine:
+    # In float64: the bias is a difference of sums that may be far larger than itself.
+    terms = value.double() * gradient[0].double()
+    return Affine(layer, score, score - float(terms.sum()), float(terms.abs().sum()))
+
+
+def block_outputs(graph: Graph) -> list[str]:
+    """The layers that end a block, in order of execution.
+
+    These are the ReLUs, and concatenations of them, that a pool reads, and the ReLUs that follow a sum: the last
+    ReLU before each pool of VGG-like networks, each block's output of ResNets. A network without any: every ReLU.
+    """
+    values = [n for n in graph.nodes if n.dependent and n.nonneg]
+    ends = [n for n in values if _ends_block(n)] or [n for n in values if n.op == "relu"]
+    return [_place(graph, n) for n in ends]
+
+
+def _place(graph: Graph, node: Node) -> str:
+    name = label(graph, node)
+    # A node may be called like a module ("relu"), which would then be meant.
+    return name if graph.find(name) is node else f"{node.module}@{node.call}"
+
+
+def _ends_block(node: Node) -> bool:
+    if node.op == "relu" and any(s.kind == "add" for s in node.signals()):
+        return True
+    return node.op in ("relu", "cat") and any(user.kind in _POOLS for user in node.users)
+
+
+class BiasRatio(Metric):
+    """The bias's share of the score in the local linear map: from the input on, and from each layer on.
+
+    It is a fact about the network, the picture and the class; the method has no part in it. "ratio" (b / F,
+    unbounded, left out for a score of 0) and "bounded" (|b| / (|b| + sum |W * X|)) are those of the input;
+    `ratio@01 features.4` those of the layers, numbered in order of execution. Source: see `affine_parts`.
+
+    Args:
+        layers: modules or nodes; None: `block_outputs`.
+    """
+
+    name = "bias-ratio"
+    of_model = True
+    summary = "Bias ratio: the share of the score that the local linear map leaves to biases, per layer"
+    outcomes = (
+        Outcome("ratio", "Bias / score", better="", average="pair", percent=False),
+        Outcome("bounded", "Bias share", better="", average="pair"),
+    )
+
+    def __init__(self, *, layers: Sequence[str] | None = None) -> None:
+        if isinstance(layers, str):
+            raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
+        self.layers = None if layers is None else tuple(str(name) for name in layers)
+
+    def measure(self, case: Case) -> dict[str, float]:
+        """See `Metric.measure`."""
+        model, x = model_and_input(case, self.name)
+        found: dict[str, float] = {}
+        for index, part in enumerate(affine_parts(model, x, case.target, self.layers)):
+            suffix = f"@{index:02} {part.layer}" if index else ""
+            for key, value in (("ratio", part.ratio), ("bounded", part.bounded)):
+                if value is not None:
+                    found[key + suffix] = value
+        return found

@@ -1,0 +1,53 @@
+"""Region of a metric: which truth it looks at, and which pixels have none."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relprop.errors import InputError
+from relprop.metrics.metric import Case, as_heat, as_region
+
+__all__ = ["Truth", "check_truth", "masked", "truth_of"]
+
+Truth = Literal["boxes", "masks", "auto"]
+"""The union of a class's boxes, of its masks, or boxes where the picture has some for it and else masks."""
+
+
+def check_truth(region: str) -> None:
+    """Refuse another word than boxes, masks or auto.
+
+    Raises:
+        InputError: with what came.
+    """
+    if region not in ("boxes", "masks", "auto"):
+        raise InputError(f"Expected region to be 'boxes', 'masks' or 'auto' but got {region!r}.")
+
+
+def truth_of(case: Case, region: Truth) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """The class's pixels and those without truth, (H, W) bool each; None where there are none.
+
+    Pixels without truth (VOC's white borders) belong to masks: a box says of every pixel whether it is
+    inside.
+    """
+    found = case.region("boxes") if region in ("boxes", "auto") else None
+    if found is not None or region == "boxes":
+        return found, None
+    return case.region("masks"), case.sample.ignore
+
+
+def masked(heat: Any, region: Any, ignore: Any = None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Map and region as checked vectors (n,) of the pixels that have truth.
+
+    Raises:
+        InputError: shapes that differ, NaN or infinity.
+
+    >>> masked([[1.0, 2.0]], [[1, 0]], ignore=[[0, 1]])
+    (array([1.]), array([ True]))
+    """
+    values = as_heat(heat)
+    inside = as_region(region, values)
+    valid = np.ones_like(inside) if ignore is None else ~as_region(ignore, values)
+    return values[valid], inside[valid]

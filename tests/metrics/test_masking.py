@@ -1,0 +1,141 @@
+"""Masking fidelity: exact shares, ties, fills, top classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from tests.metrics import make
+from torch import nn
+
+from relprop.errors import InputError
+from relprop.metrics import MaskingFidelity, masking_fidelity
+from relprop.metrics.masking import kept
+
+X = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@given(
+    arrays(np.float64, (5, 7), elements=st.integers(-3, 3).map(float)), st.sampled_from([0.01, 0.3, 0.5, 1.0])
+)
+def test_exactly_the_share_by_rank_then_index(heat: np.ndarray, keep: float) -> None:
+    chosen = kept(torch.from_numpy(heat), keep)
+    order = sorted(range(35), key=lambda i: (-max(0.0, heat.flat[i]), i))
+    expected = np.zeros(35, dtype=bool)
+    expected[order[: max(1, round(keep * 35))]] = True
+    assert chosen.flatten().tolist() == expected.tolist()
+
+
+def test_30_percent_of_224_squared() -> None:
+    assert int(kept(torch.zeros(224, 224)).sum()) == 15053  # 15052.8
+
+
+class Spy(nn.Module):
+    """Notes its inputs; scores are fixed."""
+
+    def __init__(self, *scores: list[float]) -> None:
+        super().__init__()
+        self.scores, self.seen = list(scores), []  # type: ignore[var-annotated]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(x.clone())
+        return torch.tensor([self.scores[len(self.seen) - 1]])
+
+
+def test_what_the_network_sees() -> None:
+    heat = torch.arange(256.0).reshape(16, 16)
+    mask = heat >= 256 - 77  # round(76.8)
+    for fill, black, value in (("mean", None, 0.0), ("black", (-2.0, -1.0, 0.5), None)):
+        spy = Spy([1.0, 2.0], [2.0, 1.0])
+        assert masking_fidelity(spy, X, heat, top=1, fill=fill, black=black) == 0.0  # type: ignore[arg-type]
+        covered = X.new_tensor(black or [value] * 3)[None, :, None, None]
+        assert torch.equal(spy.seen[0], X)
+        assert torch.equal(spy.seen[1], torch.where(mask, X, covered))
+
+
+def test_overlap_is_of_sets() -> None:
+    scores = [[6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0], [4.0, 5.0, 6.0, 1.0, 0.0, 2.0, 3.0]]
+    assert masking_fidelity(Spy(*scores), X, np.eye(16)) == 0.6  # 0, 1, 2 stay; 3, 4 go
+    assert masking_fidelity(Spy(*scores), X, np.eye(16), top=3) == 1.0
+    assert masking_fidelity(Spy(*scores), X, np.eye(16), top=7) == 1.0
+
+
+def test_equal_scores_go_by_class_index() -> None:
+    assert masking_fidelity(Spy([1.0, 1.0, 1.0], [0.0, 0.0, 0.0]), X, np.eye(16), top=2) == 1.0
+
+
+def test_everything_kept_changes_nothing() -> None:
+    assert masking_fidelity(make.net(), X, np.eye(16), keep=1.0) == 1.0
+
+
+def test_map_of_a_layer_is_resized_bilinearly() -> None:
+    heat = torch.rand(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    large = F.interpolate(heat[None, None], size=(16, 16), mode="bilinear", align_corners=False)[0, 0]
+    spy, other = (Spy([1.0, 2.0], [2.0, 1.0]) for _ in range(2))
+    masking_fidelity(spy, X, heat, top=1)
+    masking_fidelity(other, X, large, top=1)
+    assert torch.equal(spy.seen[1], other.seen[1])
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 2.0])
+def test_maps_without_an_order_keep_the_first_pixels(value: float) -> None:
+    spy = Spy([1.0, 2.0], [2.0, 1.0])
+    masking_fidelity(spy, X, np.full((16, 16), value), keep=0.5, top=1)
+    assert torch.equal(spy.seen[1][..., :8, :], X[..., :8, :])
+    assert not spy.seen[1][..., 8:, :].any()
+
+
+def test_class() -> None:
+    case = make.model_case()
+    found = MaskingFidelity().measure(case)
+    assert found == {"overlap": masking_fidelity(case.model, case.x, case.map)}
+    assert 0 < found["overlap"] <= 1
+    assert MaskingFidelity(keep=1).measure(case) == {"overlap": 1.0}
+
+
+def test_refusals() -> None:
+    case = make.model_case()
+    with pytest.raises(
+        InputError, match=r"Expected at least top=7 classes but the model has 6. Set a smaller top."
+    ):
+        MaskingFidelity(top=7).measure(case)
+    with pytest.raises(InputError, match=r"Expected black=\(...\) with fill='black', one value a channel"):
+        MaskingFidelity(fill="black")
+    with pytest.raises(InputError, match=r"Expected black with 3 values, one a channel, but got 1."):
+        MaskingFidelity(fill="black", black=[0.0]).measure(case)
+    with pytest.raises(
+        InputError, match=r"Expected black to be one finite number a channel but got \['a'\]."
+    ):
+        MaskingFidelity(fill="black", black=["a"])  # type: ignore[list-item]
+    with pytest.raises(
+        InputError, match=r"Expected keep to be a share of pixels above 0 and at most 1 but got 0."
+    ):
+        MaskingFidelity(keep=0)
+    with pytest.raises(InputError, match=r"Expected top to be a whole number >= 1 but got 2.5."):
+        MaskingFidelity(top=2.5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"Expected fill to be one of 'mean', 'black' but got 'white'."):
+        MaskingFidelity(fill="white")  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match=r"Expected a case with model and x for 'masking-fidelity' but got model=None"
+    ):
+        MaskingFidelity().measure(make.Case(case.sample, 0, case.heat))
+    with pytest.raises(
+        InputError, match=r"Expected a case with the map on the model's input but got map=None."
+    ):
+        MaskingFidelity().measure(make.Case(case.sample, 0, case.heat, model=case.model, x=case.x))
+    with pytest.raises(InputError, match=r"Expected a finite map but 256 of 256 values are NaN or infinite."):
+        masking_fidelity(make.net(), X, np.full((16, 16), np.nan))
+    with pytest.raises(
+        InputError, match=r"Expected one input \(1, C, H, W\) but got shape \(2, 3, 16, 16\)."
+    ):
+        masking_fidelity(make.net(), X.repeat(2, 1, 1, 1), np.eye(16))
+    with pytest.raises(InputError, match=r"Expected finite scores but Spy returned NaN or infinity."):
+        masking_fidelity(Spy([float("nan")]), X, np.eye(16), top=1)
+    with pytest.raises(
+        InputError, match=r"Expected a model that returns scores \(1, classes\) but it returns shape"
+    ):
+        masking_fidelity(nn.Identity(), X, np.eye(16))
