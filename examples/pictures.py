@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 import relprop
-from relprop.methods.text import method_from
 from relprop.errors import RelpropError
+from relprop.methods.text import method_from
 from relprop.models.pictures import read_picture
 from relprop.models.sources import load_model
 from relprop.viz import contact_sheet, save_figure

@@ -91,6 +91,11 @@ class Steps:
         """Show how much of the current step is done."""
         self._show(self._finished + done / max(total, 1))
 
+    def so_far(self, done: int, total: int) -> None:
+        """Set how many steps are done, and of how many."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+
     def done(self) -> None:
         """Count a step."""
         self._finished += 1

@@ -150,7 +150,7 @@ def digest(
     """
     state = hashlib.sha256()
     for part in parts:
-        state.update(f"{part}\0".encode())
+        state.update(f"{part}\0".encode(errors="surrogateescape"))  # a file's name may be any bytes
     for path in contents:
         try:
             state.update(path.read_bytes())

@@ -1,0 +1,212 @@
+"""Contact sheets of a benchmark: its best and worst cases, and maps while a network is randomised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relprop.errors import InputError
+from relprop.viz.panels import Panel, Row, draw_panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ShownCase", "ShownSteps", "case_sheet", "outlined", "randomisation_sheet"]
+
+MOST_STEPS = 7
+"""Steps of a randomisation that are drawn beside the original, evenly picked."""
+
+_BRIGHT, _DARK = (1.0, 0.9, 0.2), (0.0, 0.0, 0.0)
+_PER_PIXEL = 200  # sheets draw panels about this long; the line has to be seen there
+
+
+@dataclass(frozen=True, eq=False)
+class ShownCase:
+    """One explanation with the truth that it was judged by.
+
+    Attributes:
+        title: above the pair of panels, say the picture's name and the class.
+        picture: (H, W, 3) float in 0-1.
+        heat: (H, W), the map at the picture's size.
+        region: (H, W) bool, or None.
+        lines: short lines below the map, say the numbers.
+        signed: False where the method gives no negative values by construction.
+    """
+
+    title: str
+    picture: NDArray[np.floating]
+    heat: NDArray[np.floating]
+    region: NDArray[np.bool_] | None = None
+    lines: tuple[str, ...] = ()
+    signed: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class ShownSteps:
+    """One method's maps of one picture while more and more of the network is randomised.
+
+    Attributes:
+        title: above the row, say the method and the picture.
+        picture: (H, W, 3) float in 0-1.
+        heat: (H, W), the map on the network as it was trained.
+        steps: by what was randomised, in order: (H, W).
+        lines: for each step, short lines below its map.
+        signed: False where the method gives no negative values by construction.
+    """
+
+    title: str
+    picture: NDArray[np.floating]
+    heat: NDArray[np.floating]
+    steps: Mapping[str, NDArray[np.floating]]
+    lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    signed: bool = True
+
+
+def case_sheet(
+    cases: Sequence[ShownCase] | Mapping[str, Sequence[ShownCase]],
+    *,
+    title: str = "",
+    across: int = 3,
+    notes: Sequence[str] = (),
+) -> Figure:
+    """Draw cases in pairs of panels: the picture with its region's outline, and the map beside it.
+
+    Args:
+        cases: in the order in which they shall stand; or several lists, by header ("best", "worst").
+        title: line on top of the page.
+        across: cases side by side.
+        notes: sentences for the caption.
+
+    Returns:
+        A matplotlib figure that belongs to no pyplot state and needs no display.
+
+    Raises:
+        InputError: if there is no case, `across` is below 1, shapes differ or a value is NaN or infinite.
+    """
+    if across < 1:
+        raise InputError(f"Expected at least 1 case across but got {across}.")
+    rows, bounded = [], False
+    groups = cases if isinstance(cases, Mapping) else {"": cases}
+    for header, group in groups.items():
+        for k in range(0, len(group), across):
+            panels: list[Panel | None] = []
+            for case in group[k : k + across]:
+                _check(case.title, case.picture, case.heat)
+                picture = outlined(case.picture, case.region)
+                bounded = bounded or case.region is not None
+                panels += [
+                    Panel(picture=picture, title=case.title),
+                    Panel(np.asarray(case.heat), picture, lines=case.lines, signed=case.signed),
+                ]
+            rows.append(Row(panels, header if k == 0 else ""))
+    if not rows:
+        raise InputError("Expected at least one case to draw but got none.")
+    said = ["Yellow line: the annotated region."] if bounded else []
+    return draw_panels(rows, title=title, notes=[*said, *notes])
+
+
+def randomisation_sheet(
+    rows: Sequence[ShownSteps], *, title: str = "", most: int = MOST_STEPS, notes: Sequence[str] = ()
+) -> Figure:
+    """Draw a row per method and picture: the picture, the map, and the maps after steps of randomisation.
+
+    Of many steps the first, the last and others evenly between them are drawn. Each map has its own scale,
+    so that a pattern that only got weaker still shows.
+
+    Args:
+        rows: what to draw, all with the same steps.
+        title: line on top of the page.
+        most: how many steps at most.
+        notes: sentences for the caption.
+
+    Raises:
+        InputError: if there is nothing to draw, steps or shapes differ, or a value is NaN or infinite.
+    """
+    if not rows:
+        raise InputError("Expected at least one row of maps to draw but got none.")
+    if most < 1:
+        raise InputError(f"Expected at least 1 step to draw but got {most}.")
+    names = list(rows[0].steps)
+    for row in rows:
+        if list(row.steps) != names:
+            raise InputError(
+                f"Expected the same steps in every row but {rows[0].title!r} has {len(names)} and "
+                f"{row.title!r} has {len(row.steps)} or others. Give each network a sheet of its own."
+            )
+        for name, heat in [("", row.heat), *row.steps.items()]:
+            _check(" ".join(filter(None, [row.title, name])), row.picture, heat)
+    picked = [names[k] for k in _evenly(len(names), most)]
+    drawn = []
+    for row in rows:
+        picture = np.asarray(row.picture, dtype=np.float64)
+        panels: list[Panel | None] = [
+            Panel(picture=picture, title="input"),
+            Panel(np.asarray(row.heat), picture, "trained", signed=row.signed),
+        ]
+        for name in picked:
+            below = tuple(row.lines.get(name, ()))
+            panels.append(Panel(np.asarray(row.steps[name]), picture, name, below, row.signed))
+        drawn.append(Row(panels, row.title))
+    left_out = len(names) - len(picked)
+    said = [f"{len(picked)} of {len(names)} steps are drawn."] if left_out else []
+    return draw_panels(drawn, title=title, side=144, notes=[*said, *notes])
+
+
+def outlined(picture: NDArray[np.floating], region: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """The picture with a line along the inner edge of a region: bright, and dark just inside it.
+
+    Either shows on any ground. The line is so wide that it survives the drawing of large pictures.
+
+    Raises:
+        InputError: if the region has another size.
+
+    >>> region = np.zeros((5, 5), bool)
+    >>> region[1:4, 1:4] = True
+    >>> drawn = outlined(np.ones((5, 5, 3)), region)
+    >>> drawn[1, 1].tolist(), drawn[2, 2].tolist(), drawn[0, 0].tolist()
+    ([1.0, 0.9, 0.2], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0])
+    """
+    drawn = np.array(picture, dtype=np.float64)
+    if region is None:
+        return drawn
+    if region.shape != drawn.shape[:2]:
+        raise InputError(f"Expected a region of the picture's size {drawn.shape[:2]} but got {region.shape}.")
+    left = np.asarray(region, dtype=bool)
+    thick = max(1, -(-max(left.shape) // _PER_PIXEL))
+    for colour in (_BRIGHT, _DARK):
+        for _ in range(thick):
+            inner = _eroded(left)
+            drawn[left & ~inner] = colour
+            left = inner
+    return drawn
+
+
+def _eroded(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of the region whose four neighbours belong to it; outside of the picture nothing does."""
+    wide = np.pad(region, 1)
+    return np.asarray(region & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:])
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    """At most `most` of `count` indices, the first and the last among them.
+
+    >>> _evenly(16, 4), _evenly(3, 7), _evenly(16, 1)
+    ([0, 5, 10, 15], [0, 1, 2], [15])
+    """
+    if most == 1:
+        return [count - 1] if count else []
+    return sorted({round(float(k)) for k in np.linspace(0, count - 1, min(count, most))})
+
+
+def _check(title: str, picture: NDArray[np.floating], heat: NDArray[np.floating]) -> None:
+    shape = np.shape(picture)
+    if len(shape) != 3 or shape[2] != 3:
+        raise InputError(f"Expected a picture (H, W, 3) for {title!r} but got shape {shape}.")
+    if np.shape(heat) != shape[:2]:
+        raise InputError(
+            f"Expected a map of the picture's size {shape[:2]} for {title!r} but got {np.shape(heat)}."
+        )

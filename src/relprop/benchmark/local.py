@@ -1,0 +1,78 @@
+"""Local engine: chunks in this process, or in several on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context
+
+from relprop.benchmark.recipe import Recipe
+from relprop.benchmark.store import ChunkResult
+from relprop.benchmark.worker import Worker
+from relprop.errors import RelpropError
+
+__all__ = ["run_here", "run_processes"]
+
+
+def run_here(worker: Worker, chunks: Sequence[int]) -> Iterator[ChunkResult]:
+    """One after another, in this process."""
+    return (worker.process(chunk) for chunk in chunks)
+
+
+def run_processes(recipe: Recipe, chunks: Sequence[int], device: str, workers: int) -> Iterator[ChunkResult]:
+    """In `workers` processes of this machine, as they come; every process loads model and data itself.
+
+    Raises:
+        RelpropError: a process died (killed, or out of memory); chunks that were yielded are done.
+    """
+    # spawn: a forked child would inherit locks of torch's thread pools in whatever state they are.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (recipe, device, os.getpid()))
+    waiting = list(reversed(chunks))
+    running: set[Future[ChunkResult]] = set()
+    others = set(active_children())
+    try:
+        while waiting or running:
+            while waiting and len(running) < 2 * workers:  # one at work and one ready for each
+                running.add(pool.submit(_process, waiting.pop()))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise RelpropError(
+            "A worker process died (killed, out of memory, or started by a script without "
+            '`if __name__ == "__main__":`). What was written is kept: run the same command again to go on, with '
+            "fewer --workers if memory was short."
+        ) from error
+    except BaseException:
+        # Interrupted, or the caller wants no more: nobody will read what is being computed.
+        for process in set(active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: Worker
+
+
+def _start(recipe: Recipe, device: str, parent: int) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    _worker = Worker(recipe, device)
+
+
+def _process(chunk: int) -> ChunkResult:
+    return _worker.process(chunk)
+
+
+def _leave_with(parent: int) -> None:
+    """End this process when its parent was killed: nobody would ever read its results."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)

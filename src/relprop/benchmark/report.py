@@ -1,0 +1,208 @@
+"""Report: a finished benchmark as tables, plots and sheets in a folder."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from relprop.benchmark.formats import shown as shown_value
+from relprop.benchmark.formats import to_csv, to_json, to_markdown, to_text
+from relprop.benchmark.run import Finished
+from relprop.benchmark.table import Column, Table, tabulate
+from relprop.errors import RelpropError
+from relprop.metrics.randomisation import Randomisation
+from relprop.storage import write_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from relprop.benchmark.cases_sheet import ShownCase
+
+__all__ = ["table_of", "write_report"]
+
+_SHOWN = 3  # best and worst cases a sheet
+
+
+def table_of(done: Finished) -> Table:
+    """The table of a finished benchmark, with notes on what was left out."""
+    recipe = done.recipe
+    table = tabulate(
+        done.records,
+        done.worker.metrics,
+        recipe.method_labels,
+        title=f"{recipe.name}: {recipe.model.spec} on {recipe.data['name']}, {done.pictures} pictures",
+        published=recipe.published,
+        notes=list(_notes(done)),
+        seed=recipe.seed,
+        replicates=recipe.replicates,
+    )
+    return replace(table, notes=(*table.notes, *_orders(table)))
+
+
+def _orders(table: Table) -> Iterator[str]:
+    """How far the order of the methods is the published one."""
+    for column in table.main:
+        known = [table.cell(m, column) for m in table.methods]
+        both = [(c.value, c.published) for c in known if c.published is not None and not math.isnan(c.value)]
+        pairs = [(a, b) for a, b in combinations(both, 2) if a[1] != b[1]]
+        if len(both) > 2 and pairs:
+            agree = sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)
+            yield (
+                f"{column.title}: of {len(pairs)} pairs of methods with different published numbers, {agree} "
+                "stand in the published order here."
+            )
+
+
+def write_report(done: Finished, folder: Path, warn: Callable[[str], None]) -> tuple[Table, list[Path]]:
+    """Write `table.txt`, `.csv`, `.md`, `.json`, plots and sheets; each file whole or not at all.
+
+    A file that can't be written or drawn is passed to `warn` by name, and the others are still made.
+
+    Returns:
+        The table and the files.
+    """
+    table = table_of(done)
+    made: list[Path] = []
+    jobs: list[tuple[str, Callable[[], bytes]]] = [
+        ("table.txt", lambda: to_text(table).encode()),
+        ("table.csv", lambda: to_csv(table).encode()),
+        ("table.md", lambda: to_markdown(table).encode()),
+        ("table.json", lambda: to_json(table).encode()),
+    ]
+    jobs += [(name, partial(_png, draw)) for name, draw in _figures(done, table)]
+    for name, make in jobs:
+        try:
+            made.append(write_file(folder / name, make()))
+        except (RelpropError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            warn(f"'{folder / name}' could not be written: {reason}")
+    return table, made
+
+
+def _notes(done: Finished) -> Iterator[str]:
+    """Sentences about pictures and classes that aren't in the table."""
+    worker, recipe = done.worker, done.recipe
+    if recipe.targets == "labels":
+        unknown = [
+            name
+            for name, outputs in zip(worker.data.classes, worker.classes.outputs, strict=True)
+            if not outputs
+        ]
+        if unknown:
+            yield f"Left out, for the model has no such class: {', '.join(unknown)}."
+    if done.problems:
+        bad = len({p.image for p in done.problems if p.where in ("data", "model")})
+        if bad:
+            yield f"Left out: {bad} of {done.pictures} pictures that could not be used."
+        failed = Counter(p.where for p in done.problems if p.where not in ("data", "model"))
+        for where, count in sorted(failed.items()):
+            yield f"{where} failed on {count} {'picture' if count == 1 else 'pictures'}."
+    if recipe.published:
+        yield f"Published numbers: {recipe.source}."
+
+
+def _figures(done: Finished, table: Table) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    from relprop.benchmark import plots
+
+    if table.columns:
+        yield "bars.png", partial(plots.bars_page, table)
+    for metric in dict.fromkeys(series.metric for series in table.series):
+        random = isinstance(done.worker.metrics[metric], Randomisation)
+        along = "layers randomised, from the output to the input" if random else ""
+        yield f"curves-{metric}.png", partial(plots.curves, table, metric, along=along)
+        if random:
+            yield f"steps-{metric}.png", partial(_steps, done, metric)
+    for column in _judged(done, table):
+        yield f"cases-{column.metric}.png", partial(_cases, done, table, column)
+
+
+def _judged(done: Finished, table: Table) -> list[Column]:
+    """The first column of each metric that looks at a region and has a number of a method, not of a baseline."""
+    first: dict[str, Column] = {}
+    for column in table.columns:
+        regional = hasattr(done.worker.metrics[column.metric], "region")
+        if column.better and column.subset == "all" and regional and _best(done, table, column):
+            first.setdefault(column.metric, column)
+    return list(first.values())
+
+
+def _best(done: Finished, table: Table, column: Column) -> str | None:
+    """The best method in a column that is no baseline and has a number there."""
+    order = [*table.best(column), *table.methods]
+    known = (m for m in order if done.worker.methods[m][1] is not None and table.cell(m, column).pairs)
+    return next(known, None)
+
+
+def _cases(done: Finished, table: Table, column: Column) -> Figure:
+    """Best and worst pairs of the best method in a column, drawn once more."""
+    from relprop.benchmark.cases_sheet import case_sheet
+
+    method = _best(done, table, column)
+    assert method is not None  # or the sheet wasn't asked for
+    found = [
+        (r.values[column.key], r.image, r.label)
+        for r in done.records
+        if r.method == method and r.metric == column.metric and column.key in r.values
+    ]
+    found.sort(reverse=column.better == "higher")
+    count = min(_SHOWN, len(found) // 2 or 1)
+    groups = {"best": found[:count], "worst": found[-count:][::-1] if len(found) > 1 else []}
+    shown = {
+        word: [_shown(done, column, method, image, label, value) for value, image, label in group]
+        for word, group in groups.items()
+        if group
+    }
+    return case_sheet(shown, title=f"{method}: best and worst by {column.title}")
+
+
+def _shown(done: Finished, column: Column, method: str, image: str, label: int, value: float) -> ShownCase:
+    from relprop.benchmark.cases_sheet import ShownCase
+    from relprop.metrics.region import truth_of
+
+    sample, heat, case = done.worker.maps(image, label, method)
+    metric = done.worker.metrics[column.metric]
+    name = done.worker.data.classes[label] if label >= 0 else "all objects"
+    return ShownCase(
+        title=f"{name} in {image}",
+        picture=np.asarray(sample.image, dtype=np.float64) / 255.0,
+        heat=heat,
+        region=truth_of(case, getattr(metric, "region", "auto"))[0],
+        lines=(f"{column.title} {shown_value(value, column.percent)}",),
+        signed=case.signed,
+    )
+
+
+def _steps(done: Finished, label: str) -> Figure:
+    """Every method's maps of one picture while the network is randomised, drawn once more."""
+    from relprop.benchmark.cases_sheet import ShownSteps, randomisation_sheet
+
+    worker, metric = done.worker, done.worker.metrics[label]
+    assert isinstance(metric, Randomisation)
+    image, target = next((r.image, r.label) for r in done.records if r.metric == label and r.values)
+    rows = []
+    for method in done.recipe.method_labels:
+        sample, heat, case = worker.maps(image, target, method)
+        assert case.model is not None
+        assert case.x is not None
+        assert case.explain is not None
+        found = {
+            path: worker.geometry.back(case.explain(network), sample.size)
+            for path, network in metric.networks(case.model, case.x)
+        }
+        picture = np.asarray(sample.image, dtype=np.float64) / 255.0
+        rows.append(ShownSteps(method, picture, heat, found, signed=case.signed))
+    return randomisation_sheet(rows, title=f"{image}: maps as the network is randomised ({metric.mode})")
+
+
+def _png(draw: Callable[[], Figure]) -> bytes:
+    from relprop.viz.file import png_bytes
+
+    return png_bytes(draw())

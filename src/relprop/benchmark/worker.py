@@ -1,0 +1,397 @@
+"""Worker: computes chunks of a benchmark; each process that helps has one."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from relprop.api import explain, pixel_bounds
+from relprop.benchmark.baselines import BASELINES, baseline
+from relprop.benchmark.classes import ClassMap
+from relprop.benchmark.recipe import MethodEntry, ModelEntry, Recipe
+from relprop.benchmark.record import Problem, Record
+from relprop.benchmark.store import ChunkResult
+from relprop.datasets.registry import load_dataset
+from relprop.datasets.sample import EVERYTHING, Sample
+from relprop.datasets.synsets import outputs_of
+from relprop.errors import InputError, RelpropError
+from relprop.explanation import Explanation
+from relprop.methods.method import Method
+from relprop.methods.text import method_from
+from relprop.metrics.metric import Case, Metric
+from relprop.metrics.registry import load_metric
+from relprop.models.geometry import Geometry
+from relprop.models.pictures import Preprocess
+from relprop.models.sources import LoadedModel, load_model
+
+__all__ = ["Worker", "load_metrics"]
+
+
+@dataclass(eq=False)
+class _Picture:
+    """A picture that is ready to be explained."""
+
+    sample: Sample
+    x: Tensor  # (1, C, h, w)
+    labels: list[int]
+    targets: list[int]
+    predicted: list[bool]
+
+
+class Worker:
+    """Data, model, methods and metrics of a recipe, loaded once.
+
+    Args:
+        recipe: what to compute.
+        device: where the model runs.
+
+    Raises:
+        RelpropError: the recipe names something that isn't there or doesn't fit together.
+    """
+
+    def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
+        self.recipe = recipe
+        self.data = load_dataset(**recipe.data)
+        self.model = _load(recipe.model, device)
+        self.geometry = _geometry(recipe.model, self.model)
+        self.classes = _class_map(recipe, self.model, self.data.classes)
+        bounds = pixel_bounds(self.model.mean, self.model.std)
+        self.methods: dict[str, tuple[MethodEntry, Method | None]] = {
+            label: (entry, None if entry.method in BASELINES else method_from(entry.method, bounds))
+            for label, entry in zip(recipe.method_labels, recipe.methods, strict=True)
+        }
+        self.metrics = load_metrics(recipe)
+
+        self.indices = _drawn(len(self.data), recipe)
+
+    @property
+    def pictures(self) -> int:
+        """Number of pictures that the recipe takes."""
+        return len(self.indices)
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return -(-self.pictures // self.recipe.chunk)
+
+    def facts(self) -> dict[str, str]:
+        """What the results depend on: recipe, data, weights, class names, the model's own file, version."""
+        from importlib.metadata import version
+
+        digest = hashlib.sha256()
+        for name, tensor in self.model.module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return {
+            "recipe": self.recipe.fingerprint(),
+            "data": self.data.fingerprint(),
+            "weights": digest.hexdigest(),
+            # The file is named in the recipe; its lines say which output is asked.
+            "labels": hashlib.sha256(repr(self.model.classes).encode()).hexdigest(),
+            "code": _code(self.recipe.model.spec),
+            "version": version("relprop"),
+        }
+
+    def process(self, chunk: int) -> ChunkResult:
+        """Measure everything on the pictures of one chunk.
+
+        What fails is a `Problem` of its picture: a damaged file, a method that refuses the model, a metric
+        that can't be had. The rest goes on.
+        """
+        begin = time.perf_counter()
+        records: list[Record] = []
+        problems: list[Problem] = []
+        first = chunk * self.recipe.chunk
+        places = self.indices[first : first + self.recipe.chunk]
+        with _threads(self.recipe.threads):
+            ready = [p for p in (self._picture(k, problems) for k in places) if p is not None]
+            for group in self._groups(ready):
+                for label, (entry, method) in self.methods.items():
+                    self._judge(group, label, entry, method, records, problems)
+        _give_back_memory()
+        return ChunkResult(chunk, len(places), time.perf_counter() - begin, tuple(records), tuple(problems))
+
+    def maps(self, image: str, label: int, method: str) -> tuple[Sample, NDArray[np.float64], Case]:
+        """One explanation once more, to be drawn: the sample, its map on the picture, and the case.
+
+        Raises:
+            RelpropError: as `process` would have reported it.
+        """
+        problems: list[Problem] = []
+        with _threads(self.recipe.threads):
+            picture = self._picture(list(self.data.names).index(image), problems)
+            if picture is None or label not in picture.labels:
+                raise InputError(f"Expected to explain class {label} of '{image}' but it can't be done.")
+            entry, recipe = self.methods[method]
+            cases = dict(self._cases([picture], entry, recipe))
+        case = cases[0, picture.labels.index(label)]
+        return picture.sample, case.heat, case
+
+    def _picture(self, index: int, problems: list[Problem]) -> _Picture | None:
+        name = self.data.names[index]
+        try:
+            sample = self.data[index]
+        except (
+            Exception
+        ) as error:  # whatever a damaged file makes a decoder do is this picture's affair alone
+            problems.append(Problem(name, "data", _said(error)))
+            return None
+        try:
+            x = self.model.place(self.geometry.input(sample.image))
+            with torch.no_grad():
+                scores = _scores(self.model.module(x))
+            wanted = [EVERYTHING] if self.recipe.targets == "top-1" else list(sample.labels)
+            found = [(c, t) for c in wanted if (t := self.classes.target(c, scores)) is not None]
+            return _Picture(
+                sample,
+                x,
+                [c for c, _ in found],
+                [t for _, t in found],
+                [self.classes.predicts(c, scores) for c, _ in found],
+            )
+        except Exception as error:
+            problems.append(Problem(name, "model", _said(error)))
+            return None
+
+    def _groups(self, ready: Sequence[_Picture]) -> Iterator[list[_Picture]]:
+        """Pictures of one size with something to explain, at most `batch` together, in a fixed order."""
+        sizes: dict[tuple[int, ...], list[_Picture]] = {}
+        for picture in ready:
+            if picture.labels:
+                sizes.setdefault(tuple(picture.x.shape), []).append(picture)
+        step = self.recipe.batch
+        for same in sizes.values():
+            yield from (same[i : i + step] for i in range(0, len(same), step))
+
+    def _judge(
+        self,
+        group: list[_Picture],
+        label: str,
+        entry: MethodEntry,
+        method: Method | None,
+        records: list[Record],
+        problems: list[Problem],
+    ) -> None:
+        try:
+            cases = list(self._cases(group, entry, method))
+        except Exception as error:
+            if len(group) > 1:  # one picture must not take those beside it along
+                for picture in group:
+                    self._judge([picture], label, entry, method, records, problems)
+            else:
+                problems.append(Problem(group[0].sample.name, label, _said(error)))
+            return
+        for (row, _), case in cases:
+            name = group[row].sample.name
+            for metric_label, metric in self.metrics.items():
+                if metric.of_model and label != self.recipe.method_labels[0]:
+                    continue
+                try:
+                    values = metric.measure(case)
+                except Exception as error:
+                    problems.append(Problem(name, f"{label} / {metric_label}", _said(error)))
+                    continue
+                records.append(Record(name, case.label, label, metric_label, values, case.subsets))
+
+    def _cases(
+        self, group: list[_Picture], entry: MethodEntry, method: Method | None
+    ) -> Iterator[tuple[tuple[int, int], Case]]:
+        """((row, target's place), case) of every class of every picture of a group."""
+        found = None if method is None else self._explained(group, entry, method)
+        for row, picture in enumerate(group):
+            size = picture.sample.size
+            again: dict[int, Tensor] = {}
+            for k, label in enumerate(picture.labels):
+                # A baseline knows the input's size alone; a map takes its own way through the geometry.
+                draw = partial(self._baseline, entry.method, picture, label)
+                if found is None or method is None:
+                    values = draw(None)
+                else:
+                    values = _reduced(_relevance(found, entry)[k, row], entry.reduce)
+                    draw = partial(self._again, picture, k, entry, method, again)
+                heat = _smoothed(self.geometry.back(values, size), entry.smooth)
+                yield (
+                    (row, k),
+                    Case(
+                        sample=picture.sample,
+                        label=label,
+                        heat=heat,
+                        signed=method is not None and method.signed and bool((values < 0).any()),
+                        predicted=picture.predicted[k],
+                        map=values.cpu(),
+                        x=picture.x,
+                        target=picture.targets[k],
+                        model=self.model.module,
+                        multi_label=self.model.multi_label,
+                        explanation=found,
+                        explain=draw,
+                    ),
+                )
+
+    def _explained(self, group: list[_Picture], entry: MethodEntry, method: Method) -> Explanation:
+        """All classes of all pictures of a group: relevance (K, N, C, ...); short lists repeat their first."""
+        most = max(len(p.targets) for p in group)
+        rows = [[*p.targets, *[p.targets[0]] * (most - len(p.targets))] for p in group]
+        targets = [torch.tensor(column) for column in zip(*rows, strict=True)]
+        x = torch.cat([p.x for p in group])
+        return explain(self.model.module, x, targets, method, _layers(entry))
+
+    def _again(
+        self,
+        picture: _Picture,
+        k: int,
+        entry: MethodEntry,
+        method: Method,
+        known: dict[int, Tensor],
+        net: nn.Module,
+    ) -> Tensor:
+        """The map of the k-th target on another network; all targets are made at once and kept in `known`."""
+        if id(net) not in known:
+            found = explain(net, picture.x, picture.targets, method, _layers(entry))
+            maps = [_reduced(r, entry.reduce) for r in _relevance(found, entry)[:, 0]]
+            known[id(net)] = torch.stack(maps).cpu()
+        return known[id(net)][k]
+
+    def _baseline(self, name: str, picture: _Picture, label: int, _: nn.Module | None) -> Tensor:
+        height, width = picture.x.shape[-2:]
+        values = baseline(name, (height, width), self.recipe.seed, picture.sample.name, label)
+        return torch.from_numpy(values)
+
+
+def load_metrics(recipe: Recipe) -> dict[str, Metric]:
+    """The metrics of a recipe by label.
+
+    Raises:
+        InputError: an unknown metric or setting.
+    """
+    return {
+        label: load_metric(entry.name, **entry.settings)
+        for label, entry in zip(recipe.metric_labels, recipe.metrics, strict=True)
+    }
+
+
+def _code(spec: str) -> str:
+    """Hash of the file of a `file.py:factory` model; empty for others, whose code has a version."""
+    path = Path(spec.rpartition(":")[0])
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.suffix == ".py" else ""
+
+
+def _load(entry: ModelEntry, device: str) -> LoadedModel:
+    model = load_model(
+        entry.spec,
+        weights=entry.weights,
+        labels=entry.labels,
+        size=entry.size,
+        mean=entry.mean,
+        std=entry.std,
+        multi_label=entry.multi_label,
+        random_weights=entry.random_weights,
+        device=device,
+    )
+    if model.takes_clips:
+        raise InputError(f"Expected a model of pictures but {entry.spec} takes clips.")
+    return model
+
+
+def _geometry(entry: ModelEntry, model: LoadedModel) -> Geometry:
+    own = model.preprocess
+    if not isinstance(own, Preprocess):
+        own = Preprocess(model.input_size, model.mean, model.std)
+    return Geometry(entry.geometry, own)  # type: ignore[arg-type]  # checked by the recipe
+
+
+def _class_map(recipe: Recipe, model: LoadedModel, classes: Sequence[str]) -> ClassMap:
+    rule = recipe.model.predicted
+    if rule == "auto":
+        rule = "sigmoid" if model.multi_label else "top-1"
+    if recipe.targets == "top-1":
+        return ClassMap((), rule)  # the likeliest output, whatever the data set calls its classes
+    known = len(model.classes) if model.classes is not None else 0
+    fits = known == 1000 and recipe.data["name"] in ("voc", "coco")
+    if recipe.model.classes == "synsets" or (recipe.model.classes == "auto" and fits):
+        return ClassMap(tuple(outputs_of(classes, recipe.data["name"], model.classes)), rule)
+    return ClassMap.by_name(classes, model.classes, rule)
+
+
+def _drawn(count: int, recipe: Recipe) -> list[int]:
+    """Indices of the pictures that the recipe takes, in the data set's order."""
+    if not recipe.limit or recipe.limit >= count:
+        return list(range(count))
+    order = np.random.Generator(np.random.PCG64(recipe.seed)).permutation(count)
+    return sorted(order[: recipe.limit].tolist())
+
+
+def _layers(entry: MethodEntry) -> tuple[str, ...]:
+    return (entry.layer,) if entry.layer else ()
+
+
+def _relevance(found: Explanation, entry: MethodEntry) -> Tensor:
+    return found.layers[entry.layer] if entry.layer else found.relevance
+
+
+def _scores(outputs: Any) -> Tensor:
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2:
+        got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise InputError(f"Expected a classifier with outputs (N, classes) but got {got}.")
+    return outputs[0].detach().double().cpu()
+
+
+def _reduced(relevance: Tensor, how: str) -> Tensor:
+    """(C, h, w) -> (h, w)."""
+    if relevance.dim() != 3:
+        raise InputError(
+            f"Expected relevance (C, h, w) for a map but got shape {tuple(relevance.shape)}. "
+            "Stop the method at a layer before the flattening."
+        )
+    if how == "max-abs":
+        return relevance.abs().amax(0)
+    total = relevance.sum(0)
+    return total.clamp(min=0) if how == "positive" else total
+
+
+def _smoothed(heat: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Gaussian blur with sigma = share of the longer side, edges repeated, cut at 4 sigma."""
+    if not share:
+        return heat
+    from scipy.ndimage import gaussian_filter
+
+    sigma = share * max(heat.shape)
+    return np.asarray(gaussian_filter(heat, sigma, mode="nearest", radius=int(np.ceil(4 * sigma))))
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    known = isinstance(error, RelpropError)
+    return text if known else f"{type(error).__name__}: {text}"
+
+
+def _give_back_memory() -> None:
+    """Hand freed memory back to the system, where the C library has a way.
+
+    Pictures of many sizes leave glibc's heap in pieces: without this a worker holds three times what it needs.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """So many CPU threads inside the block: how a sum is split decides its last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.viz.make import drawn, names
+
+from relprop.benchmark.cases_sheet import ShownCase, ShownSteps, case_sheet, outlined, randomisation_sheet
+from relprop.errors import InputError
+
+YELLOW = [255, 230, 51]
+
+
+def _region():
+    region = np.zeros((40, 60), bool)
+    region[10:30, 20:50] = True
+    return region
+
+
+def _case(title="cat", **changes):
+    heat = np.random.default_rng(0).normal(size=(40, 60))
+    return ShownCase(
+        title, np.full((40, 60, 3), 0.5), heat, **({"region": _region(), "lines": ("hit 1",)} | changes)
+    )
+
+
+def _steps(title="alpha", count=16, size=(32, 32)):
+    g = np.random.default_rng(1)
+    maps = {f"{k:02} conv{k}": g.normal(size=size) for k in range(1, count + 1)}
+    lines = {name: (f"SSIM {k}",) for k, name in enumerate(maps)}
+    return ShownSteps(title, g.random((*size, 3)), g.normal(size=size), maps, lines)
+
+
+def _texts(figure):
+    return [t.get_text() for t in figure.texts]
+
+
+def test_each_case_is_a_picture_and_a_map():
+    figure = case_sheet(
+        {"best": [_case(f"b{k}") for k in range(3)], "worst": [_case("w")]}, across=2, title="T"
+    )
+    assert [n for n in names(figure) if n != "colour-bar"] == [
+        f"{kind}-{r}-{c}"
+        for r, c in [(0, 0), (0, 2), (1, 0), (2, 0)]
+        for kind, c in (("picture", c), ("map", c + 1))
+    ]
+    texts = _texts(figure)
+    assert [t for t in texts if t in ("T", "best", "worst", "b0", "b1", "b2", "w")] == [
+        "T", "best", "b0", "b1", "b2", "worst", "w",
+    ]  # fmt: skip
+    assert texts.count("hit 1") == 4
+    assert "Yellow line: the annotated region." in " ".join(texts)
+
+
+def test_a_plain_list_is_a_sheet_without_headers():
+    figure = case_sheet([_case("one"), _case("two")])
+    assert [n for n in names(figure) if n != "colour-bar"] == [
+        "picture-0-0",
+        "map-0-1",
+        "picture-0-2",
+        "map-0-3",
+    ]
+
+
+def test_region_is_outlined_in_the_drawn_picture():
+    found = (drawn(case_sheet([_case()]), "picture-0-0") == YELLOW).all(axis=2)
+    factor = found.shape[1] // 60
+    rows, columns = np.nonzero(found)
+    assert (rows.min() // factor, rows.max() // factor) == (10, 29)
+    assert (columns.min() // factor, columns.max() // factor) == (20, 49)
+    assert found.sum() == (2 * 30 + 2 * 18) * factor**2
+    none = case_sheet([_case(region=None)])
+    assert not (drawn(none, "picture-0-0") == YELLOW).all(axis=2).any()
+    assert "Yellow" not in " ".join(_texts(none))
+
+
+def test_outline_of_a_large_picture_survives_drawing_it_smaller():
+    large = np.zeros((900, 1200), bool)
+    large[200:700, 300:900] = True
+    figure = case_sheet([ShownCase("large", np.full((900, 1200, 3), 0.5), np.ones((900, 1200)), large)])
+    found = (drawn(figure, "picture-0-0") == YELLOW).all(axis=2)
+    assert found.sum() > 500
+
+
+def test_outline_lies_inside_and_changes_nothing_else():
+    picture = np.random.default_rng(0).random((40, 60, 3))
+    before, region = picture.copy(), _region()
+    found = outlined(picture, region)
+    assert np.array_equal(picture, before)
+    assert np.array_equal(found[~region], picture[~region])
+    assert np.array_equal(found[12:28, 22:48], picture[12:28, 22:48])
+    assert (found[10, 20:50] == (1.0, 0.9, 0.2)).all()
+    assert (found[11, 21:49] == 0).all()
+
+
+def test_outline_at_the_border_and_of_nothing():
+    assert (outlined(np.ones((6, 6, 3)), np.ones((6, 6), bool))[0] == (1.0, 0.9, 0.2)).all()
+    assert (outlined(np.ones((6, 6, 3)), np.zeros((6, 6), bool)) == 1).all()
+    assert (outlined(np.ones((6, 6, 3)), None) == 1).all()
+
+
+def test_randomisation_shows_first_last_and_steps_between():
+    figure = randomisation_sheet([_steps("alpha"), _steps("beta")], title="Cascade")
+    texts = _texts(figure)
+    steps = [t for t in texts if "conv" in t]
+    assert steps == 2 * [f"{k:02} conv{k}" for k in (1, 3, 6, 9, 11, 13, 16)]
+    assert texts.count("trained") == texts.count("input") == 2
+    assert {"Cascade", "alpha", "beta", "SSIM 0", "SSIM 15"} <= set(texts)
+    assert "7 of 16 steps are drawn." in " ".join(texts)
+    assert len(names(figure)) == 2 * 9 + 1
+
+
+def test_few_steps_are_all_drawn():
+    texts = _texts(randomisation_sheet([_steps(count=3)]))
+    assert [t for t in texts if "conv" in t] == ["01 conv1", "02 conv2", "03 conv3"]
+    assert "steps are drawn" not in " ".join(texts)
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="Expected at least one case to draw but got none"):
+        case_sheet({"best": []})
+    with pytest.raises(InputError, match="Expected at least 1 case across but got 0"):
+        case_sheet([_case()], across=0)
+    with pytest.raises(InputError, match=r"region of the picture's size \(40, 60\) but got \(3, 3\)"):
+        case_sheet([_case(region=np.ones((3, 3), bool))])
+    with pytest.raises(InputError, match=r"a map of the picture's size \(4, 4\) for 'x' but got \(4, 5\)"):
+        case_sheet([ShownCase("x", np.ones((4, 4, 3)), np.ones((4, 5)))])
+    with pytest.raises(InputError, match=r"Expected a picture \(H, W, 3\) for 'x' but got shape \(4, 4\)"):
+        case_sheet([ShownCase("x", np.ones((4, 4)), np.ones((4, 4)))])
+    with pytest.raises(InputError, match="Expected finite relevance to draw"):
+        case_sheet([ShownCase("x", np.ones((4, 4, 3)), np.full((4, 4), np.nan))])
+    with pytest.raises(InputError, match="Expected at least one row of maps to draw but got none"):
+        randomisation_sheet([])
+    with pytest.raises(InputError, match="Expected at least 1 step to draw but got 0"):
+        randomisation_sheet([_steps()], most=0)
+    with pytest.raises(InputError, match="the same steps in every row but 'alpha' has 16 and 'beta' has 3"):
+        randomisation_sheet([_steps(), _steps("beta", 3)])

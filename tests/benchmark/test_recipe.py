@@ -1,0 +1,297 @@
+"""Recipes: what can be written, what is refused, and when two are the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relprop.benchmark.recipe import MethodEntry, MetricEntry, Recipe, read_recipe, recipe_from, recipes
+from relprop.errors import InputError, UnknownNameError
+from relprop.methods.text import method_from
+from relprop.metrics.registry import load_metric
+
+NAMES = sorted(recipes())
+
+
+def plain(**changes: Any) -> dict[str, Any]:
+    given = {
+        "name": "mine",
+        "data": {"name": "scenes", "n": 5},
+        "model": {"spec": "scenes-vgg"},
+        "methods": ["gradient", {"method": "lrp-epsilon", "reduce": "max-abs", "smooth": 0.02}],
+        "metrics": ["energy", {"name": "pointing-game", "tolerance": 3}],
+    }
+    return {**given, **changes}
+
+
+def test_the_published_tables_are_there() -> None:
+    assert set(NAMES) >= {
+        "affine-bias",
+        "affine-masking",
+        "rsp-fig7-randomisation",
+        "rsp-table1-coco14",
+        "rsp-table1-voc07",
+        "rsp-table2-imagenet-seg",
+        "scenes",
+    }
+    assert all(line and line == line.strip() and "\n" not in line for line in recipes().values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_named_recipes_hold_what_exists(name: str) -> None:
+    recipe = read_recipe(name)
+    assert recipe.name == name
+    for entry in recipe.methods:
+        if entry.method not in ("center", "random"):
+            method_from(entry.method)
+    for entry in recipe.metrics:
+        metric = load_metric(entry.name, **entry.settings)
+        keys = {f"{label}.{o.key}" for label in recipe.metric_labels for o in metric.outcomes}
+        own = {column.split("[")[0] for column in recipe.published}
+        assert {c for c in own if c.split(".")[0] == (entry.label or entry.name)} <= keys
+    for methods in recipe.published.values():
+        assert methods
+    assert bool(recipe.published) <= bool(recipe.source)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plain_values_give_the_recipe_back(name: str) -> None:
+    recipe = read_recipe(name)
+    again = recipe_from(recipe.plain())
+    assert again == recipe
+    assert recipe_from(json.loads(json.dumps(recipe.plain()))) == recipe
+    assert again.fingerprint() == recipe.fingerprint()
+
+
+def test_entries_of_every_form() -> None:
+    recipe = recipe_from(
+        plain(
+            model={"spec": "a.py:b", "size": [8, 9], "mean": [0.5], "multi_label": True},
+            metrics=[{"name": "energy", "label": "masks", "region": "masks"}, "energy"],
+        )
+    )
+    assert recipe.methods == (MethodEntry("gradient"), MethodEntry("lrp-epsilon", "", "max-abs", 0.02))
+    assert recipe.metrics == (MetricEntry("energy", "masks", {"region": "masks"}), MetricEntry("energy"))
+    assert recipe.metric_labels == ["masks", "energy"]
+    assert recipe.model.size == (8, 9)
+    assert recipe_from(recipe.plain()) == recipe
+    assert recipe.with_(limit=3, chunk=None).limit == 3
+    assert recipe.with_(limit=3, chunk=None).chunk == recipe.chunk
+
+
+def test_file(tmp_path: Path) -> None:
+    file = tmp_path / "my own.toml"
+    file.write_text(
+        'about = "ü"\nmethods = ["gradient"]\nmetrics = ["energy"]\n'
+        '[data]\nname = "scenes"\n[model]\nspec = "scenes-vgg"\n',
+        encoding="utf-8",
+    )
+    recipe = read_recipe(file)
+    assert (recipe.name, recipe.about) == ("my own", "ü")
+    assert read_recipe(str(file)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b"methods = [", r"Expected a recipe in TOML but '.*x\.toml' is not: "),
+        (b"chunk = 1\nchunk = 2\n", r"Expected a recipe in TOML but '.*x\.toml' is not: "),
+        (b"about = '\xff'", r"Expected a recipe file but '.*x\.toml' can't be read: .*utf-8"),
+        (b"", r"Expected .*x\.toml to have 'data' but it has none\."),
+        (
+            b"chunks = 3",
+            r"Expected a known key in .*x\.toml but got 'chunks'\. Did you mean 'chunk'\? Valid: ",
+        ),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path: Path, text: bytes, error: str) -> None:
+    (tmp_path / "x.toml").write_bytes(text)
+    with pytest.raises(InputError, match=error):
+        read_recipe(tmp_path / "x.toml")
+
+
+def test_dates_are_toml_but_no_values(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(
+        'methods = ["gradient"]\nmetrics = ["energy"]\n[data]\nname = "voc"\nyear = 2007-01-01\n'
+        '[model]\nspec = "a"\n'
+    )
+    with pytest.raises(InputError, match=r"Expected texts, numbers, lists and tables in .*date"):
+        read_recipe(tmp_path / "x.toml")
+
+
+def test_recipes_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"Expected a recipe file but 'no\.toml' can't be read: No such file"
+    ):
+        read_recipe("no.toml")
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(InputError, match=r"can't be read: Is a directory\."):
+        read_recipe(tmp_path / "folder.toml")
+    with pytest.raises(
+        UnknownNameError, match=r"got 'scene'\. Did you mean 'scenes'\? Valid: FILE\.toml, affine"
+    ):
+        read_recipe("scene")
+
+
+@pytest.mark.parametrize("missing", ["data", "model", "methods", "metrics"])
+def test_missing_keys(missing: str) -> None:
+    table = plain()
+    del table[missing]
+    with pytest.raises(InputError, match=rf"^Expected the recipe to have '{missing}' but it has none\.$"):
+        recipe_from(table)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"extra": 1}, "Expected a known key in the recipe but got 'extra'"),
+        ({"model": {"spec": "a", "sice": 3}}, r"known key in \[model\] of the recipe but got 'sice'.*'size'"),
+        (
+            {"methods": [{"method": "a", "lable": "b"}]},
+            r"key in \[\[methods\]\] of the recipe but got 'lable'",
+        ),
+        ({"model": {}}, r"Expected \[model\] of the recipe to have a 'spec'\."),
+        ({"model": 5}, r"Expected 'model' of the recipe to be a table but got 5\."),
+        ({"model": {"spec": 5}}, r"Expected spec of \[model\] of the recipe to be a text but got 5\."),
+        ({"model": {"spec": None}}, r"Expected spec of \[model\] of the recipe to be a text but got None\."),
+        (
+            {"model": {"spec": "a", "size": 224}},
+            r"Expected size of .* to be a list of whole numbers but got 224",
+        ),
+        ({"model": {"spec": "a", "size": [1, "2"]}}, r"to be a list of whole numbers but got \[1, '2'\]"),
+        ({"model": {"spec": "a", "std": "x"}}, r"Expected std of .* to be a list of numbers but got 'x'"),
+        (
+            {"model": {"spec": "a", "multi_label": "no"}},
+            r"multi_label of .* to be true or false but got 'no'",
+        ),
+        (
+            {"model": {"spec": "a", "geometry": "long"}},
+            "Expected model.geometry to be one of 'shorter', 'squash'",
+        ),
+        (
+            {"model": {"spec": "a", "classes": "x"}},
+            "Expected model.classes to be one of 'auto', 'names', 'syn",
+        ),
+        (
+            {"model": {"spec": "a", "predicted": "x"}},
+            "Expected model.predicted to be one of 'auto', 'sigmoid'",
+        ),
+        ({"data": {}}, r"Expected \[data\] of the recipe to have a 'name' such as \"voc\"\."),
+        ({"data": {"name": 5}}, r"Expected \[data\] of the recipe to have a 'name'"),
+        ({"data": "voc"}, r"Expected \[data\] of the recipe to have a 'name'"),
+        ({"methods": "gradient"}, "Expected 'methods' of the recipe to be a list but got 'gradient'"),
+        ({"methods": [5]}, "Expected 'methods' of the recipe to be a table but got 5"),
+        ({"methods": [{"label": "a"}]}, r"Expected \[\[methods\]\] of the recipe to have a 'method'\."),
+        ({"methods": [{"method": "a", "smooth": "b"}]}, "Expected smooth of .* to be a number but got 'b'"),
+        ({"methods": [{"method": "a", "smooth": 1}]}, "Expected smooth of a from 0 to 1 but got 1"),
+        ({"methods": [{"method": "a", "smooth": -0.1}]}, "Expected smooth of a from 0 to 1 but got -0.1"),
+        (
+            {"methods": [{"method": "a", "smooth": float("nan")}]},
+            "Expected smooth of a from 0 to 1 but got nan",
+        ),
+        (
+            {"methods": [{"method": "a", "reduce": "mean"}]},
+            "Expected reduce of a to be one of 'sum', 'max-abs'",
+        ),
+        ({"methods": []}, "Expected at least one method and one metric in recipe 'mine'"),
+        (
+            {"methods": ["a", "b", "a"]},
+            "Expected methods with different labels but 'a' comes twice. Set label",
+        ),
+        ({"methods": ["a", {"method": "b", "label": "a"}]}, "different labels but 'a' comes twice"),
+        ({"metrics": []}, "Expected at least one method and one metric in recipe 'mine'"),
+        ({"metrics": "energy"}, "Expected 'metrics' of the recipe to be a list but got 'energy'"),
+        ({"metrics": [{"label": "a"}]}, "Expected every metric of the recipe to have a 'name'"),
+        (
+            {"metrics": [{"name": 3}]},
+            r"Expected name of \[\[metrics\]\] of the recipe to be a text but got 3",
+        ),
+        ({"metrics": [{"name": "energy", "settings": 3}]}, "Expected 'settings' of the recipe to be a table"),
+        ({"metrics": ["energy", {"name": "energy"}]}, "Expected metrics with different labels but 'energy'"),
+        ({"targets": "top-5"}, "Expected targets to be one of 'labels', 'top-1' but got 'top-5'"),
+        ({"chunk": 0}, "Expected chunk to be a whole number >= 1 but got 0"),
+        ({"chunk": 2.0}, "Expected chunk to be a whole number >= 1 but got 2.0"),
+        ({"batch": True}, "Expected batch to be a whole number >= 1 but got True"),
+        ({"limit": -1}, "Expected limit to be a whole number >= 0 but got -1"),
+        ({"seed": "0"}, "Expected seed to be a whole number >= 0 but got '0'"),
+        ({"threads": 0}, "Expected threads to be a whole number >= 1 but got 0"),
+        ({"replicates": None}, "Expected replicates to be a whole number >= 1 but got None"),
+        ({"name": 5}, "Expected name of the recipe to be a text but got 5"),
+        ({"published": {"energy.inside": 5}}, "Expected published of the recipe to be tables of numbers"),
+        (
+            {"published": {"energy.inside": {"a": "5"}}},
+            "Expected published of the recipe to be tables of numbers",
+        ),
+    ],
+)
+def test_wrong_values(changes: dict[str, Any], error: str) -> None:
+    with pytest.raises(InputError, match=error):
+        recipe_from(plain(**changes))
+
+
+def test_fingerprint_ignores_how_results_are_shown() -> None:
+    recipe = recipe_from(plain())
+    shown = replace(
+        recipe, name="other", about="x", source="y", replicates=7, published={"energy.inside": {"a": 1}}
+    )
+    assert shown.fingerprint() == recipe.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"name": "scenes", "n": 6}},
+        {"data": {"name": "scenes", "n": 5, "seed": 1}},
+        {"model": {"spec": "scenes-resnet"}},
+        {"model": {"spec": "scenes-vgg", "geometry": "squash"}},
+        {"model": {"spec": "scenes-vgg", "size": [56, 56]}},
+        {"model": {"spec": "scenes-vgg", "size": [64, 64]}},
+        {"methods": ["gradient"]},
+        {"methods": ["gradient", {"method": "lrp-epsilon", "reduce": "positive", "smooth": 0.02}]},
+        {"methods": ["gradient", {"method": "lrp-epsilon", "reduce": "max-abs", "smooth": 0.03}]},
+        {
+            "methods": [
+                "gradient",
+                {"method": "lrp-epsilon", "reduce": "max-abs", "smooth": 0.02, "layer": "a"},
+            ]
+        },
+        {"metrics": ["energy", {"name": "pointing-game", "tolerance": 4}]},
+        {"metrics": ["energy", {"name": "pointing-game", "tolerance": 3, "label": "x"}]},
+        {"targets": "top-1"},
+        {"seed": 1},
+        {"limit": 1},
+        {"chunk": 3},
+        {"batch": 3},
+        {"threads": 3},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_fingerprint_changes_with_what_results_depend_on(changes: dict[str, Any]) -> None:
+    assert recipe_from(plain(**changes)).fingerprint() != recipe_from(plain()).fingerprint()
+
+
+def test_fingerprint_is_of_the_content_not_of_the_order_of_keys() -> None:
+    table = plain()
+    turned = dict(reversed(table.items()))
+    turned["data"] = dict(reversed(table["data"].items()))
+    assert recipe_from(turned).fingerprint() == recipe_from(table).fingerprint()
+    assert isinstance(recipe_from(turned), Recipe)
+
+
+def test_fingerprint_does_not_ask_where_files_lie() -> None:
+    def lying_in(place: str) -> str:
+        given = read_recipe("rsp-table1-voc07").plain()
+        given["data"] |= {"folder": f"{place}/VOC2007", "difficult": f"{place}/list.txt"}
+        given["model"] |= {
+            "spec": f"{place}/net.py:make",
+            "weights": f"{place}/w.pth",
+            "labels": f"{place}/l.txt",
+        }
+        return recipe_from(given).fingerprint()
+
+    assert lying_in("/data") == lying_in("/elsewhere")
+    assert lying_in("/data") != read_recipe("rsp-table1-voc07").fingerprint()  # another model
