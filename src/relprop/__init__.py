@@ -41,10 +41,10 @@ _PUBLIC = {
 }
 
 # Subpackages that `import relprop` alone makes reachable. `relprop.methods` can also be called.
-_PARTS = ("datasets", "methods", "models", "rules", "viz")
+_PARTS = ("benchmark", "datasets", "methods", "metrics", "models", "rules", "viz")
 
 if TYPE_CHECKING:
-    from relprop import datasets, methods, models, rules, viz
+    from relprop import benchmark, datasets, methods, metrics, models, rules, viz
     from relprop.api import explain, inspect, pixel_bounds
     from relprop.engine.composite import Composite, Depth
     from relprop.engine.trace import Trace, trace
@@ -82,11 +82,13 @@ __all__ = [
     "SmoothGrad",
     "Trace",
     "__version__",
+    "benchmark",
     "clear_cache",
     "datasets",
     "explain",
     "inspect",
     "methods",
+    "metrics",
     "models",
     "pixel_bounds",
     "rules",

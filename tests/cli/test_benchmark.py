@@ -93,7 +93,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         assert any(line.split()[:1] == [name] and about.split(":")[0] in line for line in lines)
     assert "FILE.toml" in lines[-1]
     assert run(["benchmark", "list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == recipes()
+    assert json.loads(capsys.readouterr().out)["recipe"] == recipes()
 
 
 def test_tables_plots_and_the_second_time(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -242,6 +242,7 @@ def benchmark(
         ),
     ] = None,
     weights: Weights = None,
+    random_weights: RandomWeights = False,
     labels: Annotated[
         Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")
     ] = None,
@@ -300,6 +301,7 @@ def benchmark(
             difficult=difficult,
             model=model,
             weights=weights,
+            random_weights=random_weights,
             labels=labels,
             multi_label=multi_label,
             methods=method,

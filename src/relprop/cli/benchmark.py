@@ -29,6 +29,7 @@ class Request:
     difficult: Path | None
     model: str | None
     weights: Path | None
+    random_weights: bool
     labels: Path | None
     multi_label: bool | None
     methods: list[str] | None
@@ -45,15 +46,20 @@ class Request:
 
 
 def list_recipes(json: bool) -> None:
-    """Print the recipes that come with the package."""
+    """Print the recipes that come with the package, and what a recipe of one's own can name."""
+    from relprop.benchmark.baselines import BASELINES
     from relprop.benchmark.recipe import recipes
+    from relprop.datasets.registry import datasets
+    from relprop.metrics.registry import metrics
 
-    found = recipes()
+    found = {"recipe": recipes(), "data set": datasets(), "metric": metrics(), "baseline": BASELINES}
     if json:
         print_json(found)
         return
-    print_table(["recipe", "what it is"], [[name, text] for name, text in found.items()])
-    print_lines("", "Or FILE.toml for your own; see the documentation's page on benchmarks.")
+    for kind, entries in found.items():
+        print_table([kind, "what it is"], [[name, text] for name, text in entries.items()])
+        print_lines("")
+    print_lines("A recipe of your own is a FILE.toml that names these and any of: relprop methods.")
 
 
 def run_benchmark(request: Request) -> None:
@@ -125,6 +131,7 @@ def adapted(request: Request) -> Recipe:
             weights=None if request.weights is None else str(request.weights.absolute()),
             labels=None if request.labels is None else str(request.labels.absolute()),
             multi_label=request.multi_label,
+            random_weights=request.random_weights or None,
         ),
     )
     changes = _given(limit=request.limit, seed=request.seed, chunk=request.chunk, batch=request.batch)
