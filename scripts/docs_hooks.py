@@ -12,7 +12,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
     ("Understand", ["adds-up.md", "compatibility.md", "coverage.md", "speed.md", "troubleshooting.md"]),
     ("Methods", ["methods/"]),
     ("Rules", ["rules/"]),
-    ("Judge", ["benchmark.md", "datasets.md", "cluster.md"]),
+    ("Judge", ["benchmark.md", "datasets.md", "real-pictures.md", "cluster.md"]),
     ("Metrics", ["metrics/"]),
     ("Extend", ["write-a-rule.md", "write-a-method.md", "python.md", "development.md"]),
     ("Sources", ["sources.md"]),

@@ -73,7 +73,6 @@ class Worker:
             for label, entry in zip(recipe.method_labels, recipe.methods, strict=True)
         }
         self.metrics = load_metrics(recipe)
-
         self.indices = _drawn(len(self.data), recipe)
 
     @property
@@ -143,9 +142,7 @@ class Worker:
         name = self.data.names[index]
         try:
             sample = self.data[index]
-        except (
-            Exception
-        ) as error:  # whatever a damaged file makes a decoder do is this picture's affair alone
+        except Exception as error:  # a damaged file can make a decoder do anything
             problems.append(Problem(name, "data", _said(error)))
             return None
         try:
@@ -212,7 +209,7 @@ class Worker:
         found = None if method is None else self._explained(group, entry, method)
         for row, picture in enumerate(group):
             size = picture.sample.size
-            again: dict[int, Tensor] = {}
+            again: dict[nn.Module, list[Tensor]] = {}
             for k, label in enumerate(picture.labels):
                 # A baseline knows the input's size alone; a map takes its own way through the geometry.
                 draw = partial(self._baseline, entry.method, picture, label)
@@ -254,15 +251,14 @@ class Worker:
         k: int,
         entry: MethodEntry,
         method: Method,
-        known: dict[int, Tensor],
+        known: dict[nn.Module, list[Tensor]],
         net: nn.Module,
     ) -> Tensor:
         """The map of the k-th target on another network; all targets are made at once and kept in `known`."""
-        if id(net) not in known:
+        if net not in known:
             found = explain(net, picture.x, picture.targets, method, _layers(entry))
-            maps = [_reduced(r, entry.reduce) for r in _relevance(found, entry)[:, 0]]
-            known[id(net)] = torch.stack(maps).cpu()
-        return known[id(net)][k]
+            known[net] = [_reduced(r, entry.reduce).cpu() for r in _relevance(found, entry)[:, 0]]
+        return known[net][k]
 
     def _baseline(self, name: str, picture: _Picture, label: int, _: nn.Module | None) -> Tensor:
         height, width = picture.x.shape[-2:]
