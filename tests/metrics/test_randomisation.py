@@ -187,11 +187,11 @@ def test_similarities_are_a_choice() -> None:
 def test_networks_are_made_once_and_go_with_the_model() -> None:
     model = make.net()
     metric, other = Randomisation(), Randomisation()
-    first = metric._networks(model, X)
-    assert other._networks(model, X) is first
-    assert Randomisation(seed=1)._networks(model, X) is not first
+    first = metric.networks(model, X)
+    assert other.networks(model, X) is first
+    assert Randomisation(seed=1).networks(model, X) is not first
     model[0].weight = nn.Parameter(torch.zeros_like(model[0].weight))  # type: ignore[index]
-    renewed = metric._networks(model, X)
+    renewed = metric.networks(model, X)
     assert renewed is not first
     assert renewed[0][1][0].weight is model[0].weight  # type: ignore[index]
     assert model in _STEPS
