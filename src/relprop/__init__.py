@@ -16,6 +16,7 @@ _PUBLIC = {
     "CLRP": "relprop.methods.clrp",
     "Composite": "relprop.engine.composite",
     "ContrastiveExcitationBackprop": "relprop.methods.excitation_backprop",
+    "ContrastiveRSP": "relprop.methods.rsp",
     "DeconvNet": "relprop.methods.guided_backprop",
     "DeepTaylor": "relprop.methods.deep_taylor",
     "Depth": "relprop.engine.composite",
@@ -35,6 +36,8 @@ _PUBLIC = {
     "LRPEpsilon": "relprop.methods.lrp",
     "LRPGamma": "relprop.methods.lrp",
     "pixel_bounds": "relprop.api",
+    "RAP": "relprop.methods.rap",
+    "RSP": "relprop.methods.rsp",
     "SmoothGrad": "relprop.methods.gradient",
     "Trace": "relprop.engine.trace",
     "trace": "relprop.engine.trace",
@@ -58,13 +61,18 @@ if TYPE_CHECKING:
     from relprop.methods.guided_backprop import DeconvNet, GuidedBackprop
     from relprop.methods.integrated_gradients import IntegratedGradients
     from relprop.methods.lrp import LRP, LRP0, LRPAlphaBeta, LRPComposite, LRPEpsilon, LRPGamma
+    from relprop.methods.rap import RAP
+    from relprop.methods.rsp import RSP, ContrastiveRSP
 
 __all__ = [
     "CLRP",
     "LRP",
     "LRP0",
+    "RAP",
+    "RSP",
     "Composite",
     "ContrastiveExcitationBackprop",
+    "ContrastiveRSP",
     "DeconvNet",
     "DeepTaylor",
     "Depth",

@@ -247,8 +247,7 @@ def test_ctrl_c(here: Path) -> None:
         sys.executable,
         "-c",
         # Whoever was started in the background has inherited a deaf ear for SIGINT.
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from relprop.cli import main; main()",
+        "import signal; signal.signal(2, signal.default_int_handler); from relprop.cli import main; main()",
         "benchmark",
         "drawn.toml",
         "--workers",

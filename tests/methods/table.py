@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from tests.methods import reference as ref
+from tests.methods import sectional
 from torch import Tensor, nn
 
 import relprop
@@ -205,6 +206,17 @@ LIVE = [
     Line(relprop.CLRP(variant=1), live=clrp(1)),
     Line(relprop.CLRP(variant=1, others="scores"), live=clrp(1, scores=True)),
     Line(relprop.CLRP(variant=2), live=clrp(2)),
+    Line(relprop.RSP(), live=sectional.rsp()),
+    Line(relprop.RSP(hostile="predicted"), live=sectional.rsp("predicted")),
+    Line(relprop.RSP(hostile="top-2"), live=sectional.rsp("top-2")),
+    Line(relprop.RSP(hostile="all"), live=sectional.rsp("all")),
+    Line(relprop.RSP(hostile=[4, 2, 2]), live=sectional.rsp([2, 4])),
+    Line(relprop.RSP(start="1", hostile=[0]), live=sectional.rsp([0], at=1)),
+    Line(relprop.RSP(mode="released"), live=sectional.rsp(mode="released")),
+    Line(relprop.RSP(mode="released", hostile=[0, 3]), live=sectional.rsp([0, 3], "released")),
+    Line(relprop.ContrastiveRSP(), live=sectional.contrastive_rsp),
+    Line(relprop.RAP(), live=sectional.rap()),
+    Line(relprop.RAP(released=True), live=sectional.rap(released=True)),
 ]
 
 FILE = [
@@ -233,4 +245,5 @@ FILE = [
     Line(_ab(2, 1, start="one"), "zennit.ab21.1.input"),
     Line(_ab(2, 1, bias="none", start="one"), "zennit.ab21_nobias.1.input"),
     Line(relprop.LRP(rule="z-plus", start="one"), "zennit.zplus.1.input"),
+    Line(relprop.RAP(released=True), "rap.1.input"),
 ]

@@ -172,13 +172,15 @@ def test_layers(name: str) -> None:
         with pytest.raises(InputError, match="Expected no layers for integrated-gradients"):
             relprop.explain(model, x, 2, method, layers=["4"])
         return
-    e = relprop.explain(model, x, [2, 3], method, layers=["4", "5"])
+    # RSP starts behind module 4.
+    other, size = ("2", (6, 8, 8)) if name.endswith("rsp") else ("5", (8, 4, 4))
+    e = relprop.explain(model, x, [2, 3], method, layers=["4", other])
     assert torch.equal(e.relevance, relprop.explain(model, x, [2, 3], method).relevance)
-    channels = 1 if name == "grad-cam" else 8
-    assert e.layers["4"].shape == (2, 3, channels, 8, 8)
-    assert e.layers["5"].shape == (2, 3, channels, 4, 4)
-    alone = relprop.explain(model, x, 3, method, layers=["5"])
-    assert_close(alone.layers["5"], e.layers["5"][1])
+    one = name == "grad-cam"
+    assert e.layers["4"].shape == (2, 3, 1 if one else 8, 8, 8)
+    assert e.layers[other].shape == (2, 3, 1 if one else size[0], *size[1:])
+    alone = relprop.explain(model, x, 3, method, layers=[other])
+    assert_close(alone.layers[other], e.layers[other][1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

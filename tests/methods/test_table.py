@@ -62,7 +62,7 @@ def test_file(line: Line, tiny: dict[str, Tensor], record_property: pytest.Recor
 
 
 def test_file_has_no_other_key(tiny: dict[str, Tensor]) -> None:
-    ours = ("torchray.", "innvestigate.", "zennit.", "lrp.")
+    ours = ("torchray.", "innvestigate.", "zennit.", "lrp.", "rap.")
     asked = {line.file for line in FILE} | {"torchray.grad_cam.features.13.1.raw"}
     assert {k for k in tiny if k.startswith(ours)} == asked
 

@@ -67,9 +67,8 @@ class Worker:
         self.model = _load(recipe.model, device)
         self.geometry = _geometry(recipe.model, self.model)
         self.classes = _class_map(recipe, self.model, self.data.classes)
-        bounds = pixel_bounds(self.model.mean, self.model.std)
         self.methods: dict[str, tuple[MethodEntry, Method | None]] = {
-            label: (entry, None if entry.method in BASELINES else method_from(entry.method, bounds))
+            label: (entry, self._method(entry.method))
             for label, entry in zip(recipe.method_labels, recipe.methods, strict=True)
         }
         self.metrics = load_metrics(recipe)
@@ -137,6 +136,13 @@ class Worker:
             cases = dict(self._cases([picture], entry, recipe))
         case = cases[0, picture.labels.index(label)]
         return picture.sample, case.heat, case
+
+    def _method(self, text: str) -> Method | None:
+        """The configured method; None for a baseline."""
+        if text in BASELINES:
+            return None
+        bounds = pixel_bounds(self.model.mean, self.model.std)
+        return method_from(text, bounds, multi_label=self.model.multi_label)
 
     def _picture(self, index: int, problems: list[Problem]) -> _Picture | None:
         name = self.data.names[index]

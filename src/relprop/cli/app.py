@@ -122,6 +122,7 @@ def explain(
         list[str] | None,
         typer.Option(
             "--target",
+            "--targets",
             "-t",
             metavar="CLASS",
             help="Class index or name, 'top', or 'predicted' (every predicted class of a multi-label model). "

@@ -119,7 +119,7 @@ def _explain_one(
     explanations: dict[str, Explanation] = {}
     bounds = relprop.pixel_bounds(model.mean, model.std)
     for text in methods:
-        method = method_from(text, bounds, steps.part)
+        method = method_from(text, bounds, steps.part, model.multi_label)
         steps.doing(f"{path.name}: {text}")
         # One target alone keeps the plain shapes; several share one forward run.
         asked = targets[0] if len(targets) == 1 else targets

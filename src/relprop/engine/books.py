@@ -73,10 +73,12 @@ class Books:
             )
         self.arrivals[node] = totals, sizes
 
+    def splits(self, signal: Node) -> bool:
+        """Whether the sum of what arrives at a value won't tell one operator's share."""
+        return self.readers[signal] > 1 or signal not in self.visited
+
     def share(self, node: Node, signal: Node, flow: Flow, value: Tensor) -> None:
-        """Sum one operator's share of the relevance at a value, where the value's sum won't tell it."""
-        if self.readers[signal] <= 1 and signal in self.visited:
-            return
+        """Sum one operator's share of the relevance at a value that `splits`."""
         sums = _sums(flow, value, signal)
         if signal not in self.visited:
             self.aside += [s[0] for s in sums]
@@ -151,7 +153,7 @@ class Books:
     def _passed(self, node: Node) -> tuple[Sums, Sums]:
         total, size = self._column(node, "passed"), self._column(node, "passed_size")
         for signal in self.handed.get(node, ()):
-            if self.readers[signal] <= 1 and signal in self.visited:
+            if not self.splits(signal):
                 there = self._found(signal)
                 if there is not None:
                     total, size = _plus(total, there[0]), _plus(size, there[1])

@@ -190,12 +190,12 @@ class _Walk:
             return
         exact = not isinstance(flow, list) and not flow.multiplier
         if self.ledger and not rule.books_arrival:
-            books.arrive(node, flow, self.trace.value(node) if exact else self.trace.stored(node))
+            books.arrive(node, flow, self.trace.stored(node))  # a multiplier's: relevance is summed as it is
         outs = rule.cross(Site(self.trace, node, step.signals, account, step.unit, exact=exact), flow)
         if self.ledger and rule.books_arrival:
             books.arrivals[node] = (account.arrived, account.absolute)
         for signal, out in zip(step.signals, outs, strict=True):
-            if self.ledger:
+            if self.ledger and books.splits(signal):
                 books.share(node, signal, out, self.trace.stored(node if node.op == "getitem" else signal))
             if signal in books.visited:
                 self._hand(node, signal, out)

@@ -7,10 +7,11 @@ from typing import Literal
 
 import torch
 
-from relprop.engine.composite import Composite, Match, Place
+from relprop.engine.composite import Composite, Match
 from relprop.engine.trace import Trace
 from relprop.errors import InputError, RelpropWarning
 from relprop.graph import Graph, Node
+from relprop.methods.closed import Closed
 from relprop.methods.feature_map import label, place_name
 from relprop.methods.method import Method, Request, Result, check_choice
 from relprop.methods.negated import Negated
@@ -20,7 +21,6 @@ from relprop.rules import (
     BatchNorm,
     Excitation,
     Gate,
-    Gradient,
     Identity,
     MaxPool,
     Norm,
@@ -29,7 +29,7 @@ from relprop.rules import (
     Shape,
 )
 
-__all__ = ["ContrastiveExcitationBackprop", "ExcitationBackprop"]
+__all__ = ["ContrastiveExcitationBackprop", "ExcitationBackprop", "contrast_layer"]
 
 Shares = Literal["value", "positive", "absolute"]
 
@@ -146,26 +146,15 @@ class ContrastiveExcitationBackprop(Method):
     def explain(self, request: Request) -> Result:
         """See `Method.explain`."""
         run = request.trace
-        middle = _contrast(run.graph) if self.contrast is None else run.graph.find(self.contrast)
+        middle = contrast_layer(run.graph) if self.contrast is None else run.graph.find(self.contrast)
         stop, at = _stop(run, self.stop, middle)
         composite = _excitation(self.clamp_input, self.add, self.name)
         opposite = Negated(Excitation(clamp_input=self.clamp_input))
-        dual = _Closed([("last", opposite), *composite.rules], "gradient", self.name)
+        dual = Closed([("last", opposite), *composite.rules], self.name)
         seed = request.seed("one")
         p, q = (run.run(seed, c, stop=middle, ledger=False).relevance for c in (composite, dual))
         walked = request.propagate(p.sub_(q), composite, start=middle, stop=stop)
         return _checked(Result.of(walked, at), self)
-
-
-class _Closed(Composite):
-    """A composite without a base: what its rules leave out is refused by name.
-
-    It is built on the gradient base because that one keeps batch norms apart from convolutions.
-    """
-
-    def rule_for(self, place: Place) -> Rule | None:
-        found = super().rule_for(place)
-        return None if isinstance(found, Gradient) else found
 
 
 def _excitation(clamp_input: bool, add: Shares, name: str) -> Composite:
@@ -182,7 +171,7 @@ def _excitation(clamp_input: bool, add: Shares, name: str) -> Composite:
         ("scale", Scale()),
         *[(kind, Shape()) for kind in ("shape", "pass", "negate")],
     ]
-    return _Closed(rules, "gradient", name)
+    return Closed(rules, name)
 
 
 def _checked(result: Result, method: ExcitationBackprop | ContrastiveExcitationBackprop) -> Result:
@@ -228,8 +217,12 @@ def _lowest_nonnegative(run: Trace, start: Node) -> Node:
     return graph.input
 
 
-def _contrast(graph: Graph) -> Node:
-    """The input of the last linear operator."""
+def contrast_layer(graph: Graph) -> Node:
+    """The input of the last linear operator: where c*EB contrasts by default.
+
+    Raises:
+        InputError: the network ends in several linear operators, or has none.
+    """
     linear = [n for n in graph.ancestors([graph.output]) if n.kind == "linear" and n.dependent]
     last = [n for n in linear if not (graph.descendants([n]) - {n}) & set(linear)]
     if len(last) != 1:

@@ -12,6 +12,8 @@ from relprop.methods.guided_backprop import DeconvNet, GuidedBackprop
 from relprop.methods.integrated_gradients import IntegratedGradients
 from relprop.methods.lrp import LRP0, LRPAlphaBeta, LRPComposite, LRPEpsilon, LRPGamma
 from relprop.methods.method import Method
+from relprop.methods.rap import RAP
+from relprop.methods.rsp import RSP, ContrastiveRSP
 
 __all__ = ["METHODS", "methods", "resolve"]
 
@@ -34,6 +36,9 @@ METHODS: dict[str, type[Method]] = {
         ExcitationBackprop,
         ContrastiveExcitationBackprop,
         CLRP,
+        RSP,
+        ContrastiveRSP,
+        RAP,
     )
 }
 """Every method that `explain` knows by name."""

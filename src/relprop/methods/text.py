@@ -14,7 +14,7 @@ from relprop.methods.registry import METHODS
 __all__ = ["method_from", "slug"]
 
 
-def method_from(text: str, bounds: Any = None, progress: Any = None) -> Method:
+def method_from(text: str, bounds: Any = None, progress: Any = None, multi_label: bool = False) -> Method:
     """The configured method.
 
     Values are Python literals (`2`, `0.25`, `None`, `(0, 1)`), or else text.
@@ -23,6 +23,8 @@ def method_from(text: str, bounds: Any = None, progress: Any = None) -> Method:
         text: `name` or `name:key=value,key=value`.
         bounds: box of the input, for methods with a z-box that the text gives no bounds.
         progress: called with (done, total) by methods of many runs.
+        multi_label: the model's scores are sigmoids, so that methods which compare a class with hostile
+            ones take the predicted classes, unless the text says otherwise.
 
     Raises:
         InputError: unknown method or setting, or a value that the method refuses.
@@ -42,6 +44,8 @@ def method_from(text: str, bounds: Any = None, progress: Any = None) -> Method:
     boxed = "first" not in known or given.get("first") == "z-box"
     if bounds is not None and boxed and "bounds" in known:
         given.setdefault("bounds", bounds)
+    if multi_label and "hostile" in known:
+        given.setdefault("hostile", "predicted")
     if "progress" in known:
         given["progress"] = progress
     try:

@@ -8,6 +8,7 @@ from relprop.metrics.iou import MeanIoU, iou
 from relprop.metrics.ledger import LedgerClosure
 from relprop.metrics.masking import MaskingFidelity, masking_fidelity
 from relprop.metrics.metric import SUBSETS, Case, Metric, Outcome
+from relprop.metrics.opposition import Opposition, opposition
 from relprop.metrics.perturbation import Perturbation, perturbation_curves
 from relprop.metrics.pointing_game import PointingGame, point, pointing_game
 from relprop.metrics.quantus_adapter import quantus_explain
@@ -26,6 +27,7 @@ __all__ = [
     "MaskingFidelity",
     "MeanIoU",
     "Metric",
+    "Opposition",
     "Outcome",
     "Perturbation",
     "PointingGame",
@@ -39,6 +41,7 @@ __all__ = [
     "load_metric",
     "masking_fidelity",
     "metrics",
+    "opposition",
     "perturbation_curves",
     "point",
     "pointing_game",

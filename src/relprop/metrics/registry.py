@@ -12,6 +12,7 @@ from relprop.metrics.iou import MeanIoU
 from relprop.metrics.ledger import LedgerClosure
 from relprop.metrics.masking import MaskingFidelity
 from relprop.metrics.metric import Metric
+from relprop.metrics.opposition import Opposition
 from relprop.metrics.perturbation import Perturbation
 from relprop.metrics.pointing_game import PointingGame
 from relprop.metrics.randomisation import Randomisation
@@ -25,6 +26,7 @@ METRICS: dict[str, type[Metric]] = {
         PointingGame,
         MeanIoU,
         Energy,
+        Opposition,
         Segmentation,
         Randomisation,
         MaskingFidelity,

@@ -2,14 +2,17 @@
 
 from relprop.rules.activation import Identity, Slope
 from relprop.rules.gradient import Gradient, Rectify
+from relprop.rules.influence import AbsoluteInfluence, RelativeInfluence
 from relprop.rules.linear import AlphaBeta, Epsilon, Excitation, Flat, Gamma, WSquare, ZBox, ZPlus
 from relprop.rules.merge import Add, Gate, Scale
 from relprop.rules.norm import BatchNorm, Norm
 from relprop.rules.pooling import AveragePool, MaxPool
 from relprop.rules.rule import LinearRule, Rule
+from relprop.rules.section import Section
 from relprop.rules.shape import Shape
 
 __all__ = [
+    "AbsoluteInfluence",
     "Add",
     "AlphaBeta",
     "AveragePool",
@@ -25,8 +28,10 @@ __all__ = [
     "MaxPool",
     "Norm",
     "Rectify",
+    "RelativeInfluence",
     "Rule",
     "Scale",
+    "Section",
     "Shape",
     "Slope",
     "WSquare",

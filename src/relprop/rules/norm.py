@@ -37,7 +37,7 @@ class BatchNorm(Rule):
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         """See `Rule.cross`."""
         if self.form == "identity":
-            return [flow.relevance(site.y)]
+            return [flow.relevance(site.y) if flow.multiplier else flow]
         scale, shift = (
             v.reshape(-1, *[1] * (site.y.ndim - 2)) for v in batch_norm_affine(site.trace, site.node)
         )
@@ -68,7 +68,7 @@ class Norm(Rule):
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         """See `Rule.cross`."""
         if self.form == "identity":
-            return [flow.relevance(site.y)]
+            return [flow.relevance(site.y) if flow.multiplier else flow]
         centre, factor, shift = _normaliser(site)
         parts = _divided(site, flow)
         if shift is not None:

@@ -28,6 +28,7 @@ Labels = Sequence[str] | Mapping[int, str]
 MOST_SAMPLES = 8
 #: Frames of a clip that are drawn, evenly spaced from the first to the last.
 MOST_FRAMES = 8
+_HOSTILE = 3  # hostile classes that are named below a map
 
 
 def contact_sheet(
@@ -104,7 +105,7 @@ def contact_sheet(
                             values[k, n],
                             picture,
                             "" if rows else head,
-                            tuple(filter(None, [note])),
+                            tuple(filter(None, [_against(e, k, n, labels), note])),
                             e.signed,
                         )
                     )
@@ -173,7 +174,10 @@ def explanation_figure(
             rows += [_map_strip(maps[k, n], picture, frames, e.signed, named[k]) for k in shown]
             continue
         panels: list[Panel | None] = [Panel(picture=picture, title=name)]
-        panels += [Panel(maps[k, n], picture, named[k], (), e.signed) for k in shown]
+        panels += [
+            Panel(maps[k, n], picture, named[k], tuple(filter(None, [_against(e, k, n, labels)])), e.signed)
+            for k in shown
+        ]
         rows.append(Row(panels))
     if title is None:
         title = " · ".join(filter(None, [e.method, ledger_note(e)]))
@@ -216,7 +220,10 @@ def target_name(e: Explanation, k: int, n: int, labels: Labels | None) -> str:
     Raises:
         InputError: if labels is a list with fewer names than the target's index needs.
     """
-    index = int(e.targets.reshape(-1, e.targets.shape[-1])[k, n])
+    return _class_name(int(e.targets.reshape(-1, e.targets.shape[-1])[k, n]), labels)
+
+
+def _class_name(index: int, labels: Labels | None) -> str:
     if labels is None:
         return f"class {index}"
     if isinstance(labels, Mapping):
@@ -225,6 +232,20 @@ def target_name(e: Explanation, k: int, n: int, labels: Labels | None) -> str:
         got = f"the string {labels!r}" if isinstance(labels, str) else f"{len(labels)} names"
         raise InputError(f"Expected labels to name class {index} but got {got}. Pass one name per class.")
     return str(labels[index])
+
+
+def _against(e: Explanation, k: int, n: int, labels: Labels | None) -> str:
+    """The hostile classes that target k of sample n was compared with, where the method names them."""
+    hostile = e.extras.get("hostile")
+    if not isinstance(hostile, Tensor) or hostile.dim() != e.targets.dim() + 1:
+        return ""
+    row = hostile.reshape(-1, *hostile.shape[-2:])[k, n]
+    classes = row.nonzero()[:, 0].tolist()
+    if not classes:
+        return "against none"
+    names = [_class_name(c, labels) for c in classes[:_HOSTILE]]
+    more = f" and {len(classes) - _HOSTILE} more" if len(classes) > _HOSTILE else ""
+    return f"against {', '.join(names)}{more}"
 
 
 def _said(e: Explanation, k: int, n: int, probability: str | None) -> str:

@@ -1,0 +1,28 @@
+"""Closed: a composite without a base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relprop.engine.composite import Composite, Match, Place
+from relprop.rules import Gradient, Rule
+
+__all__ = ["Closed"]
+
+
+class Closed(Composite):
+    """A composite without a base: what its rules leave out is refused by name.
+
+    It is built on the gradient base because that one keeps batch norms apart from convolutions.
+
+    Args:
+        rules, name: see `Composite`.
+    """
+
+    def __init__(self, rules: Iterable[tuple[Match, Rule]], name: str) -> None:
+        super().__init__(rules, "gradient", name)
+
+    def rule_for(self, place: Place) -> Rule | None:
+        """See `Composite.rule_for`."""
+        found = super().rule_for(place)
+        return None if isinstance(found, Gradient) else found

@@ -1,0 +1,82 @@
+"""RAP: relative attributing propagation."""
+
+from __future__ import annotations
+
+from relprop.methods.closed import Closed
+from relprop.methods.lrp import Bounds, z_box
+from relprop.methods.method import Method, Request, Result
+from relprop.rules import (
+    AbsoluteInfluence,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Gate,
+    Identity,
+    MaxPool,
+    Norm,
+    RelativeInfluence,
+    Scale,
+    Shape,
+)  # fmt: skip
+
+__all__ = ["RAP"]
+
+
+class RAP(Method):
+    r"""Relative attributing propagation: what matters more than average, and what less.
+
+    The last layer shares out the score by the size of contributions (`relprop.rules.AbsoluteInfluence`:
+    all of one sign). Every layer below adds positive and negative influence and shifts the sum uniformly
+    back to its total (`relprop.rules.RelativeInfluence`), so that units of little influence turn
+    negative: the signs mean *relevant or not*, rather than for or against. z^B at the input.
+
+    Source: Nam et al. 2020 (AAAI). Our formulas are those of the code that the authors published.
+    Shapes: (N, C, *spatial). Conserves: the total is the target's score, less what the ledger lists as
+    lost.
+
+    Args:
+        released: exactly as published: in matrix products negative relevance follows positive weights (in
+            convolutions it follows negative ones, which is what we do everywhere), and sums share by
+            value, unbounded where terms cancel (else by size).
+        bounds: box of z^B, see `relprop.DeepTaylor`.
+
+    Raises:
+        InputError: bad bounds.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> net.weight.data = torch.tensor([[2.0, -1.0]])
+    >>> e = relprop.explain(net, torch.tensor([[3.0, 2.0]]), 0, "rap")
+    >>> e.relevance.tolist()  # 4 * [6, 2] / 8
+    [[3.0, 1.0]]
+    """
+
+    name = "rap"
+    summary = (
+        "Relative attributing propagation: size of influence, shifted so that little of it turns negative"
+    )
+
+    def __init__(self, *, released: bool = False, bounds: Bounds = "sample") -> None:
+        self.released, self.bounds = bool(released), bounds
+        self._composite = Closed(
+            [
+                ("last", AbsoluteInfluence()),
+                ("first", z_box(bounds)),
+                ("linear", RelativeInfluence(one_way=self.released)),
+                ("batch_norm", BatchNorm("identity")),
+                ("norm", Norm("identity")),
+                ("activation", Identity()),
+                ("max_pool", MaxPool()),
+                ("avg_pool", AveragePool()),
+                ("upsample", AveragePool()),
+                ("add", Add("value" if self.released else "absolute")),
+                ("gate", Gate()),
+                ("scale", Scale()),
+                *[(kind, Shape()) for kind in ("shape", "pass", "negate")],
+            ],
+            self.name,
+        )
+
+    def explain(self, request: Request) -> Result:
+        """See `Method.explain`."""
+        return Result.of(request.propagate(request.seed("score"), self._composite))
