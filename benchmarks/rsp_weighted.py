@@ -1,6 +1,6 @@
 """Does RSP get better when its sections read the weights? The same purge, balance and shift around the z+ rule.
 
-    python benchmarks/rsp_weighted.py --model scenes-vgg --scenes 500 --sanity 20
+    python benchmarks/rsp_weighted.py --model scenes-vgg --scenes 80 --sanity 2
 
 Prints the tables, and the differences between each variant and its original over the same pictures.
 """
@@ -99,7 +99,7 @@ def main() -> None:
     kind = asked.model.removeprefix("scenes-")
     for part, count in (("scenes", asked.scenes), ("sanity", asked.sanity)):
         recipe = read_recipe(HERE / f"rsp_{part}_{kind}.toml")
-        recipe = replace(recipe, methods=tuple(map(MethodEntry, names)), limit=count, threads=2)
+        recipe = replace(recipe, methods=tuple(map(MethodEntry, names)), limit=count)
         # In this process: others wouldn't know the two methods.
         done = run(recipe, asked.out / f"{part}-{kind}.sqlite", workers=1)
         table = table_of(done)
