@@ -21,10 +21,11 @@ from relprop.benchmark.table import paired_difference
 from relprop.engine.composite import Composite
 from relprop.engine.flow import safe_divide
 from relprop.engine.site import Site
+from relprop.methods.closed import handed_on
 from relprop.methods.lrp import z_box
 from relprop.methods.registry import METHODS
 from relprop.methods.rsp import RSP, ContrastiveRSP
-from relprop.rules import Add, AveragePool, BatchNorm, Gate, Identity, MaxPool, Norm, Scale, Section
+from relprop.rules import Add, Section
 
 HERE = Path(__file__).parent
 
@@ -52,14 +53,7 @@ def weighted(ratio: float, name: str) -> Composite:
         [
             ("first", z_box("sample")),
             ("linear", WeightedSection("paper", ratio)),
-            ("batch_norm", BatchNorm("identity")),
-            ("norm", Norm("identity")),
-            ("activation", Identity()),
-            ("max_pool", MaxPool()),
-            ("avg_pool", AveragePool()),
-            ("add", Add("positive")),
-            ("gate", Gate()),
-            ("scale", Scale()),
+            *handed_on(Add("positive")),
         ],
         "value",
         name,

@@ -13,7 +13,7 @@ from tests.metrics import make
 from torch import Tensor, nn
 
 import relprop
-from relprop.errors import InputError
+from relprop.errors import InputError, UnknownNameError
 from relprop.metrics import Randomisation, steps
 from relprop.metrics.randomisation import _STEPS, layers_from_output, parse_step
 
@@ -184,6 +184,17 @@ def test_similarities_are_a_choice() -> None:
     assert {k.split("@")[0] for k in found} == {"spearman"}
 
 
+def test_layers_narrow_the_steps_and_change_nothing_else() -> None:
+    case = make.model_case()
+    every = Randomisation(similarities=("spearman",)).measure(case)
+    steps_ = sorted(k for k in every if "@" in k)
+    wanted = parse_step(steps_[-1])[2]
+    found = Randomisation(similarities=("spearman",), layers=[wanted]).measure(case)
+    assert found == {steps_[-1]: every[steps_[-1]], "spearman": every[steps_[-1]]}
+    with pytest.raises(UnknownNameError, match=r"Expected a known layer but got 'head'\..* Valid: "):
+        Randomisation(layers=["head"]).measure(case)
+
+
 def test_networks_are_made_once_and_go_with_the_model() -> None:
     model = make.net()
     metric, other = Randomisation(), Randomisation()
@@ -257,6 +268,10 @@ def test_refusals() -> None:
         Randomisation(similarities=("mse",))
     with pytest.raises(InputError, match=r"Expected similarities to be a list of names but got 'ssim'."):
         Randomisation(similarities="ssim")
+    with pytest.raises(InputError, match=r"Expected layers to be a list of names but got 'fc'."):
+        Randomisation(layers="fc")
+    with pytest.raises(InputError, match=r"Expected layers to be a list of names but got \[\]."):
+        Randomisation(layers=[])
     for seed in (-1, True, 0.5, 2**31):
         with pytest.raises(
             InputError, match=r"Expected seed to be a whole number from 0 to 2147483647 but got"
@@ -268,6 +283,6 @@ def test_settings_are_plain_and_copy() -> None:
     metric = Randomisation(mode="independent", seed=3)
     assert metric.settings() == {
         "mode": "independent", "redraw": "default", "seed": 3,
-        "similarities": ("ssim", "spearman", "hog"), "absolute": False,
+        "similarities": ("ssim", "spearman", "hog"), "absolute": False, "layers": None,
     }  # fmt: skip
     copy.deepcopy(metric).merge(metric)

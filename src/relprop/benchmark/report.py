@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from relprop.benchmark.formats import FORMATS
 from relprop.benchmark.formats import shown as shown_value
-from relprop.benchmark.formats import to_csv, to_json, to_markdown, to_text
 from relprop.benchmark.run import Finished
 from relprop.benchmark.table import Column, Table, tabulate
 from relprop.errors import RelpropError
@@ -72,10 +72,7 @@ def write_report(done: Finished, folder: Path, warn: Callable[[str], None]) -> t
     table = table_of(done)
     made: list[Path] = []
     jobs: list[tuple[str, Callable[[], bytes]]] = [
-        ("table.txt", lambda: to_text(table).encode()),
-        ("table.csv", lambda: to_csv(table).encode()),
-        ("table.md", lambda: to_markdown(table).encode()),
-        ("table.json", lambda: to_json(table).encode()),
+        (f"table.{ending}", partial(_encoded, write, table)) for ending, write in FORMATS.items()
     ]
     jobs += [(name, partial(_png, draw)) for name, draw in _figures(done, table)]
     for name, make in jobs:
@@ -195,11 +192,15 @@ def _steps(done: Finished, label: str) -> Figure:
         assert case.explain is not None
         found = {
             path: worker.geometry.back(case.explain(network), sample.size)
-            for path, network in metric.networks(case.model, case.x)
+            for _, path, network in metric.compared(case.model, case.x)
         }
         picture = np.asarray(sample.image, dtype=np.float64) / 255.0
         rows.append(ShownSteps(method, picture, heat, found, signed=case.signed))
     return randomisation_sheet(rows, title=f"{image}: maps as the network is randomised ({metric.mode})")
+
+
+def _encoded(write: Callable[[Table], str], table: Table) -> bytes:
+    return write(table).encode()
 
 
 def _png(draw: Callable[[], Figure]) -> bytes:

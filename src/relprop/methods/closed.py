@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from relprop.engine.composite import Composite, Match, Place
-from relprop.rules import Gradient, Rule
+from relprop.rules import (
+    AveragePool,
+    BatchNorm,
+    Gate,
+    Gradient,
+    Identity,
+    MaxPool,
+    Norm,
+    Rule,
+    Scale,
+    Shape,
+)  # fmt: skip
 
-__all__ = ["Closed"]
+__all__ = ["Closed", "handed_on"]
 
 
 class Closed(Composite):
@@ -26,3 +37,19 @@ class Closed(Composite):
         """See `Composite.rule_for`."""
         found = super().rule_for(place)
         return None if isinstance(found, Gradient) else found
+
+
+def handed_on(add: Rule) -> list[tuple[Match, Rule]]:
+    """Rules for everything but linear operators: sums by `add`, average pools by value, the rest hands on."""
+    return [
+        ("batch_norm", BatchNorm("identity")),
+        ("norm", Norm("identity")),
+        ("activation", Identity()),
+        ("max_pool", MaxPool()),
+        ("avg_pool", AveragePool()),
+        ("upsample", AveragePool()),
+        ("add", add),
+        ("gate", Gate()),
+        ("scale", Scale()),
+        *[(kind, Shape()) for kind in ("shape", "pass", "negate")],
+    ]

@@ -11,23 +11,11 @@ from relprop.engine.composite import Composite, Match
 from relprop.engine.trace import Trace
 from relprop.errors import InputError, RelpropWarning
 from relprop.graph import Graph, Node
-from relprop.methods.closed import Closed
+from relprop.methods.closed import Closed, handed_on
 from relprop.methods.feature_map import label, place_name
 from relprop.methods.method import Method, Request, Result, check_choice
 from relprop.methods.negated import Negated
-from relprop.rules import (
-    Add,
-    AveragePool,
-    BatchNorm,
-    Excitation,
-    Gate,
-    Identity,
-    MaxPool,
-    Norm,
-    Rule,
-    Scale,
-    Shape,
-)
+from relprop.rules import Add, Excitation, Rule
 
 __all__ = ["ContrastiveExcitationBackprop", "ExcitationBackprop", "contrast_layer"]
 
@@ -160,16 +148,7 @@ class ContrastiveExcitationBackprop(Method):
 def _excitation(clamp_input: bool, add: Shares, name: str) -> Composite:
     rules: list[tuple[Match, Rule]] = [
         ("linear", Excitation(clamp_input=clamp_input)),
-        ("batch_norm", BatchNorm("identity")),
-        ("norm", Norm("identity")),
-        ("activation", Identity()),
-        ("max_pool", MaxPool()),
-        ("avg_pool", AveragePool()),
-        ("upsample", AveragePool()),
-        ("add", Add(add)),
-        ("gate", Gate()),
-        ("scale", Scale()),
-        *[(kind, Shape()) for kind in ("shape", "pass", "negate")],
+        *handed_on(Add(add)),
     ]
     return Closed(rules, name)
 

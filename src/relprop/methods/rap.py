@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from relprop.methods.closed import Closed
+from relprop.methods.closed import Closed, handed_on
 from relprop.methods.lrp import Bounds, z_box
 from relprop.methods.method import Method, Request, Result
-from relprop.rules import (
-    AbsoluteInfluence,
-    Add,
-    AveragePool,
-    BatchNorm,
-    Gate,
-    Identity,
-    MaxPool,
-    Norm,
-    RelativeInfluence,
-    Scale,
-    Shape,
-)  # fmt: skip
+from relprop.rules import AbsoluteInfluence, Add, RelativeInfluence
 
 __all__ = ["RAP"]
 
@@ -63,16 +51,7 @@ class RAP(Method):
                 ("last", AbsoluteInfluence()),
                 ("first", z_box(bounds)),
                 ("linear", RelativeInfluence(one_way=self.released)),
-                ("batch_norm", BatchNorm("identity")),
-                ("norm", Norm("identity")),
-                ("activation", Identity()),
-                ("max_pool", MaxPool()),
-                ("avg_pool", AveragePool()),
-                ("upsample", AveragePool()),
-                ("add", Add("value" if self.released else "absolute")),
-                ("gate", Gate()),
-                ("scale", Scale()),
-                *[(kind, Shape()) for kind in ("shape", "pass", "negate")],
+                *handed_on(Add("value" if self.released else "absolute")),
             ],
             self.name,
         )

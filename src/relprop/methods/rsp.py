@@ -14,24 +14,13 @@ from torch import Tensor
 from relprop.engine.trace import Trace
 from relprop.errors import InputError, RelpropWarning
 from relprop.graph import Node
-from relprop.methods.closed import Closed
+from relprop.methods.closed import Closed, handed_on
 from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, contrast_layer
 from relprop.methods.feature_map import label, last_feature_map, place_name
 from relprop.methods.gradient import DERIVATIVES
 from relprop.methods.lrp import Bounds, z_box
 from relprop.methods.method import Method, Request, Result, check_choice
-from relprop.rules import (
-    Add,
-    AveragePool,
-    BatchNorm,
-    Gate,
-    Identity,
-    MaxPool,
-    Norm,
-    Scale,
-    Section,
-    Shape,
-)  # fmt: skip
+from relprop.rules import Add, Section
 from relprop.rules.section import sections
 
 __all__ = ["RSP", "ContrastiveRSP", "Hostile", "Mode"]
@@ -198,16 +187,7 @@ def sectional(mode: Mode, ratio: float, bounds: Bounds, name: str) -> Closed:
         [
             ("first", z_box(bounds)),
             ("linear", Section(mode, ratio)),
-            ("batch_norm", BatchNorm("identity")),
-            ("norm", Norm("identity")),
-            ("activation", Identity()),
-            ("max_pool", MaxPool()),
-            ("avg_pool", AveragePool()),
-            ("upsample", AveragePool()),
-            ("add", Add("positive")),
-            ("gate", Gate()),
-            ("scale", Scale()),
-            *[(kind, Shape()) for kind in ("shape", "pass", "negate")],
+            *handed_on(Add("positive")),
         ],
         name,
     )

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from relprop.errors import InputError
+from relprop.errors import InputError, unknown_name
 from relprop.graph import Node, capture
 from relprop.methods.method import check_choice
 from relprop.metrics.metric import Case, Metric, Outcome
@@ -184,6 +184,8 @@ class Randomisation(Metric):
         seed: of the draws.
         similarities: among "ssim", "spearman" and "hog".
         absolute: compare |maps|.
+        layers: compare at the steps of these layers alone, which keep their numbers (a cascade still randomises
+            all layers on the way); None: at every step.
 
     Raises:
         InputError: other settings.
@@ -207,6 +209,7 @@ class Randomisation(Metric):
         seed: int = 0,
         similarities: Sequence[str] = ("ssim", "spearman", "hog"),
         absolute: bool = False,
+        layers: Sequence[str] | None = None,
     ) -> None:
         check_choice("mode", mode, ("cascading", "independent"))
         check_choice("redraw", redraw, ("default", "ae"))
@@ -215,8 +218,11 @@ class Randomisation(Metric):
             raise InputError(f"Expected similarities to be a list of names but got {similarities!r}.")
         for similarity in similarities:
             check_choice("similarities", similarity, tuple(SIMILARITIES))
+        if isinstance(layers, str) or (layers is not None and not layers):
+            raise InputError(f"Expected layers to be a list of names but got {layers!r}.")
         self.mode, self.redraw, self.seed = mode, redraw, seed
         self.similarities, self.absolute = tuple(similarities), absolute
+        self.layers = None if layers is None else tuple(layers)
 
     def measure(self, case: Case) -> dict[str, float]:
         """See `Metric.measure`."""
@@ -226,11 +232,10 @@ class Randomisation(Metric):
             raise InputError(
                 f"Expected a case with map and explain for {self.name!r} but got {missing}=None."
             )
-        networks = self.networks(model, x)
-        digits = max(2, len(str(len(networks))))
+        digits = max(2, len(str(len(self.networks(model, x)))))
         found: dict[str, list[float]] = {}
         at: dict[str, float] = {}
-        for number, (path, network) in enumerate(networks, 1):
+        for number, path, network in self.compared(model, x):
             changed = case.explain(network)
             capture(network, x).weights.clear()  # derived weights of every step would fill the memory
             for similarity in self.similarities:
@@ -238,6 +243,22 @@ class Randomisation(Metric):
                 found.setdefault(similarity, []).append(value)
                 at[f"{similarity}@{number:0{digits}} {path}"] = value
         return {**{key: math.fsum(values) / len(values) for key, values in found.items()}, **at}
+
+    def compared(self, model: nn.Module, x: Tensor) -> list[tuple[int, str, nn.Module]]:
+        """Number, layer and network of the steps at which maps are compared.
+
+        Raises:
+            UnknownNameError: a layer of the setting `layers` is no step; the text lists the steps.
+        """
+        networks = self.networks(model, x)
+        for layer in self.layers or ():
+            if layer not in dict(networks):
+                raise unknown_name("layer", layer, dict(networks))
+        return [
+            (number, path, network)
+            for number, (path, network) in enumerate(networks, 1)
+            if self.layers is None or path in self.layers
+        ]
 
     def networks(self, model: nn.Module, x: Tensor) -> list[tuple[str, nn.Module]]:
         """Layer and randomised network by step, made once for a model and these settings, forgotten with it."""
