@@ -18,6 +18,7 @@ import platform
 import tempfile
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +33,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import relprop
-from relprop.datasets import CLASSES, Scenes
+from relprop.datasets import CLASSES, Scene, Scenes
 from relprop.models.networks import ARCHITECTURES, SceneVGG
 from relprop.models.scoring import mean_average_precision
 
@@ -49,40 +50,49 @@ def progress() -> Progress:
     return Progress(*columns, TextColumn("{task.fields[note]}"))
 
 
-def _render_block(job: tuple[str, int, int, int, int]) -> tuple[int, NDArray[np.uint8], NDArray[np.float32]]:
-    split, seed, total, start, stop = job
+Truth = Callable[[Scene], NDArray[np.float32]]
+
+
+def multi_hot(scene: Scene) -> NDArray[np.float32]:
+    """Which classes a scene shows, (8,) of 0 and 1."""
+    return scene.labels_multi_hot
+
+
+def _render_block(
+    job: tuple[str, int, int, int, int, Truth],
+) -> tuple[int, NDArray[np.uint8], NDArray[np.float32]]:
+    split, seed, total, start, stop, truth = job
     part = list(Scenes(size=SIZE, n=total, seed=seed, split=split)[start:stop])
-    return start, np.stack([s.image for s in part]), np.stack([s.labels_multi_hot for s in part])
+    return start, np.stack([s.image for s in part]), np.stack([truth(s) for s in part])
 
 
 def rendered(
-    cache: Path, split: str, seed: int, n: int, workers: int
+    cache: Path, split: str, seed: int, n: int, workers: int, truth: Truth = multi_hot
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return (n, SIZE, SIZE, 3) pictures as a memory map and (n, 8) labels; render them where missing."""
+    """Return (n, SIZE, SIZE, 3) pictures as a memory map and `truth` of each; render them where missing."""
     # The first picture's hash tells pictures of another version of the renderer apart.
-    version = hashlib.sha256(Scenes(size=SIZE, n=1, seed=seed, split=split)[0].image.tobytes()).hexdigest()[
-        :8
-    ]
+    first = Scenes(size=SIZE, n=1, seed=seed, split=split)[0]
+    version = hashlib.sha256(first.image.tobytes()).hexdigest()[:8]
     stem = cache / f"{split}-{SIZE}-{seed}-{n}-{version}"
-    pictures, labels = stem.with_suffix(".npy"), stem.with_suffix(".labels.npy")
-    if not labels.exists():
+    pictures, told = stem.with_suffix(".npy"), stem.with_suffix(f".{truth.__name__}.npy")
+    if not told.exists() or not pictures.exists():
         cache.mkdir(parents=True, exist_ok=True)
         partial = pictures.with_suffix(f".{os.getpid()}.partial")
         images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(n, SIZE, SIZE, 3))
-        hot = np.zeros((n, len(CLASSES)), dtype=np.float32)
-        jobs = [(split, seed, n, start, min(start + 100, n)) for start in range(0, n, 100)]
+        truths = np.zeros((n, *truth(first).shape), dtype=np.float32)
+        jobs = [(split, seed, n, start, min(start + 100, n), truth) for start in range(0, n, 100)]
         with progress() as bar, ProcessPoolExecutor(workers) as pool:
             task = bar.add_task(f"render {split}", total=n, note="")
-            for start, block, block_hot in pool.map(_render_block, jobs):
+            for start, block, block_truth in pool.map(_render_block, jobs):
                 images[start : start + len(block)] = block
-                hot[start : start + len(block)] = block_hot
+                truths[start : start + len(block)] = block_truth
                 bar.advance(task, len(block))
         images.flush()
         partial.replace(pictures)
-        temporary = labels.with_suffix(f".{os.getpid()}.npy")
-        np.save(temporary, hot)
-        temporary.replace(labels)
-    return np.load(pictures, mmap_mode="r"), np.load(labels)
+        temporary = told.with_suffix(f".{os.getpid()}.npy")
+        np.save(temporary, truths)
+        temporary.replace(told)
+    return np.load(pictures, mmap_mode="r"), np.load(told)
 
 
 def to_input(images: NDArray[np.uint8]) -> Tensor:
@@ -91,16 +101,30 @@ def to_input(images: NDArray[np.uint8]) -> Tensor:
     return ((x - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
 
 
+def with_norms(features: nn.Sequential) -> nn.Sequential:
+    """Put a batch norm after each convolution: conv1_1, bn1_1, relu1_1 and so on."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for label, layer in features.named_children():
+        layers[label] = layer
+        if isinstance(layer, nn.Conv2d):
+            layers[label.replace("conv", "bn")] = nn.BatchNorm2d(layer.out_channels)
+    return nn.Sequential(layers)
+
+
+def fold_norms(trained: nn.Sequential, plain: nn.Sequential) -> None:
+    """Fold those batch norms into the convolutions and copy the result to the form without them."""
+    for label, layer in trained.named_children():
+        if isinstance(layer, nn.Conv2d):
+            norm = trained.get_submodule(label.replace("conv", "bn"))
+            fused = fuse_conv_bn_eval(layer, cast(nn.BatchNorm2d, norm))
+            plain.get_submodule(label).load_state_dict(fused.state_dict())
+
+
 def build(name: str) -> nn.Module:
     """Build the form that is trained: the VGG-like network gets a batch norm after each convolution."""
     model = ARCHITECTURES[name](len(CLASSES))
     if isinstance(model, SceneVGG):
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for label, layer in model.features.named_children():
-            layers[label] = layer
-            if isinstance(layer, nn.Conv2d):
-                layers[label.replace("conv", "bn")] = nn.BatchNorm2d(layer.out_channels)
-        model.features = nn.Sequential(layers)
+        model.features = with_norms(model.features)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -109,11 +133,7 @@ def released(name: str, trained: nn.Module) -> nn.Module:
     trained.eval()
     model = ARCHITECTURES[name](len(CLASSES)).eval()
     if isinstance(model, SceneVGG) and isinstance(trained, SceneVGG):
-        for label, layer in trained.features.named_children():
-            if isinstance(layer, nn.Conv2d):
-                norm = trained.features.get_submodule(label.replace("conv", "bn"))
-                fused = fuse_conv_bn_eval(layer, cast(nn.BatchNorm2d, norm))
-                model.features.get_submodule(label).load_state_dict(fused.state_dict())
+        fold_norms(trained.features, model.features)
         model.classifier.load_state_dict(trained.classifier.state_dict())
     else:
         model.load_state_dict(trained.state_dict())
@@ -129,11 +149,41 @@ def predict(model: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def train(args: argparse.Namespace, checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Train with AdamW, warm-up and cosine decay; one checkpoint an epoch."""
-    images, labels = rendered(args.cache, "train", TRAIN_SEED, args.scenes, args.workers)
-    val_images, val_labels = rendered(args.cache, "val", TRAIN_SEED, args.val_scenes, args.workers)
+    """Train a classifier with binary cross-entropy."""
+    images, hot = rendered(args.cache, "train", TRAIN_SEED, args.scenes, args.workers)
+    val_images, val_hot = rendered(args.cache, "val", TRAIN_SEED, args.val_scenes, args.workers)
     torch.manual_seed(args.seed)
     model = build(args.model)
+
+    def loss(rows: NDArray[np.int64], turn: int) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(turned(to_input(images[rows]), turn))
+        return binary_cross_entropy_with_logits(logits.float(), torch.from_numpy(hot[rows]))
+
+    return model, fit(
+        args, model, checkpoint, loss, lambda: mean_average_precision(predict(model, val_images), val_hot)[0]
+    )
+
+
+def turned(x: Tensor, turn: int) -> Tensor:
+    """Turn 0 to 7: scenes have no preferred direction, so a turned or mirrored one is as good a scene."""
+    x = torch.rot90(x, turn % 4, (2, 3))
+    x = x.flip(3) if turn >= 4 else x
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def fit(
+    args: argparse.Namespace,
+    model: nn.Module,
+    checkpoint: Path,
+    loss_of: Callable[[NDArray[np.int64], int], Tensor],
+    score_of: Callable[[], float],
+) -> dict[str, Any]:
+    """Train with AdamW, warm-up and cosine decay; one checkpoint an epoch.
+
+    `loss_of(rows, turn)` is the loss of those training scenes, turned; `score_of()` the mAP on validation
+    scenes. Return the last checkpoint's content.
+    """
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}]
@@ -163,21 +213,14 @@ def train(args: argparse.Namespace, checkpoint: Path) -> tuple[nn.Module, dict[s
                 for group in optimiser.param_groups:
                     group["lr"] = rate + 1e-6
                 rows = np.sort(order[step * args.batch : (step + 1) * args.batch])
-                x, y = to_input(images[rows]), torch.from_numpy(labels[rows])
-                # Scenes have no preferred direction: a turn or a mirror image is as good a scene.
-                x = torch.rot90(x, turns[step] % 4, (2, 3))
-                x = x.flip(3) if turns[step] >= 4 else x
-                x = x.contiguous(memory_format=torch.channels_last)
-                with torch.autocast("cpu", torch.bfloat16):
-                    logits = model(x)
-                loss = binary_cross_entropy_with_logits(logits.float(), y)
+                loss = loss_of(rows, turns[step])
                 optimiser.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 mean_loss += loss.item() / steps
                 bar.update(task, advance=1, note=f"loss {loss.item():.4f}")
-        score, _ = mean_average_precision(predict(model, val_images), val_labels)
+        score = score_of()
         state["seconds"] += time.monotonic() - begin
         state["epoch"] = epoch + 1
         state["history"].append([round(mean_loss, 5), round(score, 5)])
@@ -195,7 +238,7 @@ def train(args: argparse.Namespace, checkpoint: Path) -> tuple[nn.Module, dict[s
         temporary.replace(checkpoint)
         if epoch + 1 == args.stop_after:
             raise SystemExit(0)
-    return model, state
+    return state
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -206,8 +249,8 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 def write(args: argparse.Namespace, model: nn.Module, state: dict[str, Any]) -> None:
     """Measure on test scenes, then write weights and card."""
     model = released(args.model, model)
-    images, labels = rendered(args.cache, "test", TEST_SEED, args.test_scenes, args.workers)
-    score, each = mean_average_precision(predict(model, images), labels)
+    images, hot = rendered(args.cache, "test", TEST_SEED, args.test_scenes, args.workers)
+    score, each = mean_average_precision(predict(model, images), hot)
     args.out.mkdir(parents=True, exist_ok=True)
     weights = args.out / f"{args.model}.safetensors"
     weights.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "clear_cache": "relprop.graph",
     "CLRP": "relprop.methods.clrp",
+    "CRP": "relprop.methods.crp",
     "Composite": "relprop.engine.composite",
     "ContrastiveExcitationBackprop": "relprop.methods.excitation_backprop",
     "ContrastiveRSP": "relprop.methods.rsp",
@@ -22,6 +23,7 @@ _PUBLIC = {
     "Depth": "relprop.engine.composite",
     "ExcitationBackprop": "relprop.methods.excitation_backprop",
     "explain": "relprop.api",
+    "explain_detection": "relprop.detectors.explain",
     "Explanation": "relprop.explanation",
     "GradCAM": "relprop.methods.grad_cam",
     "Gradient": "relprop.methods.gradient",
@@ -44,16 +46,18 @@ _PUBLIC = {
 }
 
 # Subpackages that `import relprop` alone makes reachable. `relprop.methods` can also be called.
-_PARTS = ("benchmark", "datasets", "methods", "metrics", "models", "rules", "viz")
+_PARTS = ("benchmark", "datasets", "detectors", "methods", "metrics", "models", "rules", "viz")
 
 if TYPE_CHECKING:
-    from relprop import benchmark, datasets, methods, metrics, models, rules, viz
+    from relprop import benchmark, datasets, detectors, methods, metrics, models, rules, viz
     from relprop.api import explain, inspect, pixel_bounds
+    from relprop.detectors.explain import explain_detection
     from relprop.engine.composite import Composite, Depth
     from relprop.engine.trace import Trace, trace
     from relprop.explanation import Explanation
     from relprop.graph import clear_cache
     from relprop.methods.clrp import CLRP
+    from relprop.methods.crp import CRP
     from relprop.methods.deep_taylor import DeepTaylor
     from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, ExcitationBackprop
     from relprop.methods.grad_cam import GradCAM
@@ -66,6 +70,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLRP",
+    "CRP",
     "LRP",
     "LRP0",
     "RAP",
@@ -93,7 +98,9 @@ __all__ = [
     "benchmark",
     "clear_cache",
     "datasets",
+    "detectors",
     "explain",
+    "explain_detection",
     "inspect",
     "methods",
     "metrics",

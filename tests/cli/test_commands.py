@@ -147,9 +147,9 @@ def test_methods_and_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(json.loads(capsys.readouterr().out)) == set(METHODS)
     assert run(["models"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in models())
+    assert all(name in out for name in (*models(), "scenes-ssd"))
     assert run(["models", "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == set(models())
+    assert set(json.loads(capsys.readouterr().out)) == {*models(), "scenes-ssd"}
     assert run(["models", "--source", "torchvision"]) == 0
     assert "torchvision:resnet18\n" in capsys.readouterr().out
 

@@ -126,6 +126,20 @@ def clrp(variant: int, scores: bool = False) -> Callable[..., Tensor]:
     return run
 
 
+def crp(first: ref.Rule, start: str = "one") -> Callable[..., Tensor]:
+    """One map a class, the others' mean taken off at the end."""
+
+    def run(model: nn.Sequential, x: Tensor, target: int) -> Tensor:
+        y = model(x).detach()
+        values = {"one": torch.ones_like(y), "logit": y, "softmax": y.softmax(1)}[start]
+        rules = [first, ref.z_plus, ref.z_plus, ref.z_plus]
+        maps = [ref.propagate(model, x, one_hot(model, x, k) * values, rules) for k in range(y.shape[1])]
+        others = [m for k, m in enumerate(maps) if k != target]
+        return maps[target] - torch.stack(others).mean(0)
+
+    return run
+
+
 def zennit_alpha_beta(model: nn.Module, x: Tensor, target: int) -> Tensor:
     load_torchvision()  # which it imports
     from zennit.composites import LayerMapComposite
@@ -217,6 +231,10 @@ LIVE = [
     Line(relprop.ContrastiveRSP(), live=sectional.contrastive_rsp),
     Line(relprop.RAP(), live=sectional.rap()),
     Line(relprop.RAP(released=True), live=sectional.rap(released=True)),
+    Line(relprop.CRP(), live=crp(zp)),
+    Line(relprop.CRP(bounds="sample"), live=crp(ref.sample_box)),
+    Line(relprop.CRP(start="logit"), live=crp(zp, "logit")),
+    Line(relprop.CRP(start="softmax"), live=crp(zp, "softmax")),
 ]
 
 FILE = [

@@ -1,4 +1,4 @@
-"""The command line: `relprop explain | inspect | methods | models`."""
+"""The command line: `relprop explain | detect | inspect | methods | models`."""
 
 from __future__ import annotations
 

@@ -195,6 +195,111 @@ def explain(
     )
 
 
+def _detector_names(incomplete: str) -> list[str]:
+    from relprop.detectors.bundled import models
+    from relprop.detectors.sources import DETECTOR_FORMS
+
+    return [name for name in [*models(), *DETECTOR_FORMS] if name.startswith(incomplete)]
+
+
+@app.command()
+def detect(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="IMAGE", help="Picture files. Default: the demo scene.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="SPEC",
+            help="A bundled detector, torchvision:NAME (SSD, SSDLite, RetinaNet), or file.py:factory.",
+            autocompletion=_detector_names,
+        ),
+    ] = "scenes-ssd",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Explain every detection; --box and --versus do so too.")
+    ] = False,
+    box: Annotated[
+        list[int] | None,
+        typer.Option("--box", "-b", metavar="N", help="Explain this detection only. Repeat for several."),
+    ] = None,
+    versus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS", help="What if: what would speak for this class instead? Index or name."
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            "-x",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="How to explain (relprop methods lists them).",
+            autocompletion=_method_names,
+        ),
+    ] = "crp",
+    include_background: Annotated[
+        bool | None,
+        typer.Option(
+            "--include-background/--no-background",
+            help="Whether crp contrasts with the background too. Default: the method's own.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, metavar="P", help="Least score of a detection. Default: the detector's own."
+        ),
+    ] = None,
+    weights: Weights = None,
+    random_weights: RandomWeights = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Class names, the background's too: a text file, one a line, or a JSON list."),
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="Colours of a page: shared (one scale), symmetric (each map its own), or a number."
+        ),
+    ] = "shared",
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("relprop-out"),
+    device: Device = "cpu",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Detect objects, and explain why this class and why this box.
+
+    Draws the detections and lists them. Explained, each gets a page: the map for its class (and for another with
+    --versus), the four maps of its box, the strongest pixels, and relevance layer by layer.
+    """
+    from relprop.cli.detect import Request, detect_images
+    from relprop.datasets.demo import demo_image_path
+
+    detect_images(
+        Request(
+            images=images or [demo_image_path()],
+            model=model,
+            explain=explain,
+            boxes=box or [],
+            versus=versus,
+            method=method,
+            include_background=include_background,
+            threshold=threshold,
+            weights=weights,
+            random_weights=random_weights,
+            labels=labels,
+            scale=scale,
+            out=out,
+            device=device,
+            json=json,
+        )
+    )
+
+
 @app.command()
 def inspect(
     model: Model,

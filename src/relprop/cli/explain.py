@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from relprop.explanation import Explanation
 
-__all__ = ["Request", "explain_images"]
+__all__ = ["Request", "explain_images", "parsed_scale", "picture_folders"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def explain_images(request: Request) -> None:
     methods = list(dict.fromkeys(request.methods))
     for text in methods:
         method_from(text)  # a typing error shall not wait for the model
-    scale = _scale(request.scale)
+    scale = parsed_scale(request.scale)
     model = load_model(
         request.model,
         weights=request.weights,
@@ -87,7 +87,7 @@ def explain_images(request: Request) -> None:
             f"Expected a model of pictures but {model.spec} takes clips (N, C, T, H, W). "
             "Explain a clip from Python: relprop.explain(model, clip)."
         )
-    folders = _folders(request.out, [path for path, _ in pictures])
+    folders = picture_folders(request.out, [path for path, _ in pictures])
     results = []
     with progress(len(pictures) * len(methods), request.json) as steps:
         for (path, picture), folder in zip(pictures, folders, strict=True):
@@ -150,7 +150,7 @@ def _explain_one(
     return _Result(path, folder, found, targets, explanations, folder / "sheet.png")
 
 
-def _folders(out: Path, paths: list[Path]) -> list[Path]:
+def picture_folders(out: Path, paths: list[Path]) -> list[Path]:
     """A folder a picture, named after it; equal names get a number."""
     if out.exists() and not out.is_dir():
         raise InputError(f"Expected a folder for --out but '{out}' is a file.")
@@ -162,7 +162,12 @@ def _folders(out: Path, paths: list[Path]) -> list[Path]:
     return folders
 
 
-def _scale(text: str) -> Literal["symmetric", "shared"] | float:
+def parsed_scale(text: str) -> Literal["symmetric", "shared"] | float:
+    """The value of --scale.
+
+    Raises:
+        InputError: another word, or a number that is none or not above 0.
+    """
     if text == "symmetric":
         return "symmetric"
     if text == "shared":

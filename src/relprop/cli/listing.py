@@ -33,9 +33,10 @@ def list_models(source: str | None, json: bool) -> None:
         else:
             print_lines(*names)
         return
+    from relprop.detectors.bundled import models as detectors
     from relprop.models import models
 
-    found = models()
+    found = models() | {name: f"for relprop detect: {text}" for name, text in detectors().items()}
     if json:
         print_json(found)
         return

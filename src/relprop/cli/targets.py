@@ -10,7 +10,7 @@ from torch import Tensor
 
 from relprop.errors import InputError, unknown_name
 
-__all__ = ["Prediction", "class_name", "predictions", "resolve"]
+__all__ = ["Prediction", "class_index", "class_name", "predictions", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,20 @@ def resolve(
         elif text == "predicted":
             passed = [p.index for p in found if p.score >= 0.5] if multi_label else []
             indices += passed or [found[0].index]
-        elif text.lstrip("-").isdigit():
-            indices.append(_index(int(text), len(found)))
         else:
-            indices.append(_named(text, classes))
+            indices.append(class_index(text, len(found), classes))
     return list(dict.fromkeys(indices))
 
 
-def _index(index: int, count: int) -> int:
+def class_index(text: str, count: int, classes: Sequence[str] | None) -> int:
+    """The index of a class that is given by index or by name.
+
+    Raises:
+        InputError: no such class, or a name that fits several.
+    """
+    if not text.lstrip("-").isdigit():
+        return _named(text, classes)
+    index = int(text)
     if not 0 <= index < count:
         raise InputError(f"Expected a class index from 0 to {count - 1} but got {index}.")
     return index

@@ -161,6 +161,7 @@ class Books:
 
 
 def _sums(flow: Flow, value: Tensor, node: Node) -> list[tuple[Tensor, Tensor]]:
+    value = flow.crop(value)
     sums = [dot_sums(p, value) if flow.multiplier else plain_sums(p) for p in flow.parts]
     return sums if node.per_sample else [(t.sum(-1, keepdim=True), s.sum(-1, keepdim=True)) for t, s in sums]
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from relprop.engine.window import Window
+
 __all__ = ["Flow", "behind_relu", "safe_divide", "sum_to_shape"]
 
 
@@ -21,27 +23,43 @@ class Flow:
         parts: (k, N, *shape) each; the k add up to K.
         multiplier: whether the parts hold c (True) or R (False).
         owned: whether the parts may be overwritten (nobody else holds them).
+        window: where the parts lie in x; None: they cover it.
     """
 
     parts: list[Tensor]
     multiplier: bool
     owned: bool = True
+    window: Window | None = None
+
+    def crop(self, value: Tensor) -> Tensor:
+        """What of a value lies where the parts do."""
+        return value if self.window is None else self.window.crop(value)
+
+    def whole(self) -> Flow:
+        """The same flow over the whole value."""
+        if self.window is None:
+            return self
+        return Flow([self.window.whole(p) for p in self.parts], self.multiplier)
 
     def add(self, other: Flow, value: Tensor) -> Flow:
         """The sum of two flows at the same value."""
+        if self.window != other.window:
+            return self.whole().add(other.whole(), value)
         if self.multiplier != other.multiplier:
             return self.relevance(value).add(other.relevance(value), value)
         if self.owned:
-            return Flow([a.add_(b) for a, b in zip(self.parts, other.parts, strict=True)], self.multiplier)
-        return Flow([a + b for a, b in zip(self.parts, other.parts, strict=True)], self.multiplier)
+            sums = [a.add_(b) for a, b in zip(self.parts, other.parts, strict=True)]
+        else:
+            sums = [a + b for a, b in zip(self.parts, other.parts, strict=True)]
+        return Flow(sums, self.multiplier, window=self.window)
 
     def relevance(self, value: Tensor) -> Flow:
         """The same flow as relevance."""
         if not self.multiplier:
             return self
-        if self.owned:
-            return Flow([p.mul_(value) for p in self.parts], False)
-        return Flow([p * value for p in self.parts], False)
+        value = self.crop(value)
+        parts = [p.mul_(value) if self.owned else p * value for p in self.parts]
+        return Flow(parts, False, window=self.window)
 
 
 def behind_relu(part: Tensor, y: Tensor, *, owned: bool) -> Tensor:

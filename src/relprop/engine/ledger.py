@@ -166,7 +166,11 @@ class Ledger:
 
 def _merged(tallies: Sequence[Tally]) -> Tally:
     rows = []
-    for same in zip(*(t.rows for t in tallies), strict=True):
+    by_node: dict[str, list[Row]] = {}
+    for tally in tallies:
+        for row in tally.rows:  # a group that has no relevance at an operator has no row for it
+            by_node.setdefault(row.node, []).append(row)
+    for same in by_node.values():
         names = ("arrived", "passed", "bias", "stabiliser", "lost", "absolute")
         sums = {name: sum(getattr(r, name) for r in same) for name in names}
         rows.append(replace(same[0], **sums, error=max(r.error for r in same)))

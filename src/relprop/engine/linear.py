@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relprop.engine.unit import Unit
+from relprop.engine.window import Window, receptive
 from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Node
 
@@ -224,6 +225,24 @@ class LinearMap:
         return torch.convolution(
             grad, weight, None, c.stride, c.padding, c.dilation, True, left_over, c.groups
         )
+
+    def within(self, window: Window, size: Sequence[int]) -> tuple[LinearMap, Window] | None:
+        """The map confined to a window of its outputs, and the window of the input that it reads.
+
+        None for matrix products and transposed convolutions.
+        """
+        c = self.conv
+        if c is None or c.transposed or len(window.spans) != len(c.stride):
+            return None
+        # Explicit padding comes last axis first, (before, after) each.
+        explicit = c.extra[::2][::-1] or (0,) * len(c.padding)
+        before = [p + e for p, e in zip(c.padding, explicit, strict=True)]
+        found = receptive(window, size, self.weight.shape[2:], c.stride, before, c.dilation)
+        if found is None:
+            return None
+        inner, pads = found
+        conv = replace(c, padding=(0,) * len(c.padding), extra=pads if any(pads) else ())
+        return replace(self, conv=conv), inner
 
     # Blocks of rows ---------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from relprop.engine.linear import LinearMap
 from relprop.engine.sums import mean_square, totals
 from relprop.engine.unit import Unit
+from relprop.engine.window import Window
 from relprop.graph import Node
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ class Site:
         self._linear: LinearMap | None = None
         self._y: Tensor | None = None
         self._rms: Tensor | None = None
+        self._inside: Window | None = None
 
     def block(self, cut: slice, linear: LinearMap) -> Site:
         """The same site with some of its outputs only (matrix products: the last dimension)."""
@@ -116,6 +119,19 @@ class Site:
         part = Site(self.trace, self.node, self.signals, account, self._unit, exact=self.exact)
         part._linear, part._y, part._rms = linear, self.y[..., cut], self._rms
         return part
+
+    def within(self, window: Window) -> tuple[Site, Window] | None:
+        """The same convolution confined to a window of its outputs, and the window of its input.
+
+        None for operators other than plain convolutions.
+        """
+        found = self.linear.within(window, self.x.shape[2:])
+        if found is None:
+            return None
+        part = copy(self)
+        part._linear, part._inside = found
+        part._y = window.crop(self.y).contiguous()
+        return part, found[1]
 
     def rms(self) -> Tensor:
         """Root mean square of the output (behind a ReLU that alone reads it) per sample, (N, 1, ...)."""
@@ -136,7 +152,8 @@ class Site:
 
     def input(self, i: int) -> Tensor:
         """Value of operand i."""
-        return self.trace.stored(self.signals[i])
+        value = self.trace.stored(self.signals[i])
+        return value if self._inside is None else self._inside.crop(value).contiguous()
 
     @property
     def y(self) -> Tensor:

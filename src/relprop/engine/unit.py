@@ -40,6 +40,11 @@ class Unit:
         return self.before or self.linear
 
     @property
+    def is_product(self) -> bool:
+        """Whether it is a matrix product, no convolution."""
+        return self.linear.op in _PRODUCTS
+
+    @property
     def inner(self) -> set[Node]:
         """The nodes that disappear into the unit."""
         return {n for n in (self.linear, self.before, self.pad) if n is not None and n is not self.end}

@@ -15,6 +15,7 @@ from relprop.engine.flow import Flow, safe_divide
 from relprop.engine.ledger import Ledger
 from relprop.engine.plan import Plan, Step, make_plan
 from relprop.engine.site import Account, Site
+from relprop.engine.window import support
 from relprop.errors import InputError
 from relprop.graph import Node
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Propagation", "walk"]
 
-_PART = 5  # targets carried in one tensor
+_PART = 5  # targets carried in one tensor,
+_PART_BYTES = 64 << 20  # and fewer where a value of theirs would outgrow this
+_MOST = 0.75  # part of a map beyond which it is not worth cutting out a window
 _BYTES = 1 << 30  # relevance of all targets at one value, beyond which they are walked in groups
 
 
@@ -65,8 +68,8 @@ def walk(
     stop, *recorded = plan.stops
     places = dict(zip(names, recorded, strict=True))
     with torch.no_grad(), torch.inference_mode(False):
-        parts, single = _seed_parts(trace, plan.start, seed)
-        size = _parts_at_once(trace)
+        width, size = _sizes(trace)
+        parts, single = _seed_parts(trace, plan.start, seed, width)
         groups = [parts[i : i + size] for i in range(0, len(parts), size)]
         runs = []
         for i, group in enumerate(groups):
@@ -82,25 +85,36 @@ def walk(
         whole = torch.cat(found) if len(found) > 1 else found[0]
         return whole[0] if single else whole
 
-    biases = [run.books.biases() for run in runs]
     return Propagation(
         joined(stop),
         {name: joined(node) for name, node in places.items()},
         Ledger.merged([run.books.ledger() for run in runs]) if ledger else None,
         plan,
-        {name: torch.cat([b[name] for b in biases]) for name in biases[0]},
+        _joined_biases([run.books.biases() for run in runs], [sum(map(len, group)) for group in groups]),
     )
 
 
-def _parts_at_once(trace: Trace) -> int:
-    """How many parts fit: all targets go through an operator together, up to a gigabyte a value."""
+def _joined_biases(found: list[dict[str, Tensor]], targets: list[int]) -> dict[str, Tensor]:
+    """What biases absorbed, over groups of targets; 0 for a group that has no relevance at an operator."""
+    like = {name: sums for group in found for name, sums in group.items()}
+    return {
+        name: torch.cat(
+            [b.get(name, sums.new_zeros(k, *sums.shape[1:])) for b, k in zip(found, targets, strict=True)]
+        )
+        for name, sums in like.items()
+    }
+
+
+def _sizes(trace: Trace) -> tuple[int, int]:
+    """Targets in a part, and how many parts go through an operator together: up to a gigabyte a value."""
     largest = max(
         (v.numel() * v.element_size() for v in trace.values.values() if torch.is_tensor(v)), default=1
     )
-    return max(1, _BYTES // (largest * _PART))
+    width = max(1, min(_PART, _PART_BYTES // largest))
+    return width, max(1, _BYTES // (largest * width))
 
 
-def _seed_parts(trace: Trace, start: Node, seed: Tensor) -> tuple[list[Tensor], bool]:
+def _seed_parts(trace: Trace, start: Node, seed: Tensor, width: int) -> tuple[list[Tensor], bool]:
     value = trace.stored(start)
     fits = isinstance(seed, Tensor) and seed.ndim in (value.ndim, value.ndim + 1)
     if not fits or seed.shape[-value.ndim :] != value.shape:
@@ -115,7 +129,7 @@ def _seed_parts(trace: Trace, start: Node, seed: Tensor) -> tuple[list[Tensor], 
         raise InputError("Expected a finite seed but it holds NaN or infinity.")
     single = seed.ndim == value.ndim
     whole = seed.detach().to(value)
-    return list((whole[None] if single else whole).split(_PART)), single
+    return list((whole[None] if single else whole).split(width)), single
 
 
 class _Walk:
@@ -144,6 +158,8 @@ class _Walk:
     def go(self, flow: Flow) -> None:
         self.books.parts = len(flow.parts)
         widths = [p.shape[0] for p in flow.parts]
+        # Looked up first: values freed on the way would have to be computed from the input again.
+        shapes = {node: self.trace.stored(node).shape for node in {self.stop, *self.record}}
         self.pending[self.plan.start] = flow
         for node in sorted(self.books.visited, key=lambda n: -n.index):
             if node not in self.pending:
@@ -153,15 +169,17 @@ class _Walk:
                 self._keep(node, arrived)
             step = self.plan.steps.get(node)
             if step is not None:
-                self._cross(step, arrived)
+                arrived = self._confined(step, arrived)
+                if arrived is not None:
+                    self._cross(step, arrived)
                 if self.release:
                     self._free(node)
             elif self.ledger:
                 self.books.arrive(node, arrived, self.trace.stored(node))
-        for node in {self.stop, *self.record} - set(self.results):
-            # No relevance came here: every way was cut off by a gate or a constant.
-            value = self.trace.stored(node)
-            self.results[node] = [value.new_zeros(k, *value.shape) for k in widths]
+        for node, shape in shapes.items():
+            if node not in self.results:
+                # No relevance came here: every way was cut off, by a gate, a constant or zeros.
+                self.results[node] = [flow.parts[0].new_zeros(k, *shape) for k in widths]
 
     def _free(self, done: Node) -> None:
         while self.held and self._needed_until(self.held[-1]) >= done.index:
@@ -171,14 +189,32 @@ class _Walk:
         return self.stands_for.get(node, node).index
 
     def _keep(self, node: Node, flow: Flow) -> None:
-        value = self.trace.stored(node)
+        value = flow.crop(self.trace.stored(node))
         kept = flow
         if flow.multiplier and not self.multiplier:
-            kept = Flow([p * value for p in flow.parts], False)
+            kept = Flow([p * value for p in flow.parts], False, window=flow.window)
         elif self.multiplier and not flow.multiplier:
-            kept = Flow([safe_divide(p, value) for p in flow.parts], True)
+            kept = Flow([safe_divide(p, value) for p in flow.parts], True, window=flow.window)
+        kept = kept.whole()
         last = node not in self.plan.steps
         self.results[node] = kept.parts if last or kept is not flow else [p.clone() for p in kept.parts]
+
+    def _confined(self, step: Step, flow: Any) -> Any:
+        """A flow in the window that it fills, where the rule can make use of that; None where it is all 0."""
+        if isinstance(flow, list):
+            return flow
+        confines = step.rule.confines
+        if flow.window is not None:
+            return flow if confines and flow.window.share <= _MOST else flow.whole()
+        if step.unit is None:
+            return flow
+        spatial = 0 if step.unit.is_product else flow.parts[0].ndim - 3
+        window = support(flow.parts, spatial)
+        if window is None:
+            return None
+        if not (confines and spatial and window.share <= _MOST):
+            return flow
+        return Flow([window.crop(p) for p in flow.parts], flow.multiplier, flow.owned, window)
 
     def _cross(self, step: Step, flow: Any) -> None:
         node, rule, books = step.node, step.rule, self.books

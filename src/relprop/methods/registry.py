@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relprop.errors import InputError, unknown_name
 from relprop.methods.clrp import CLRP
+from relprop.methods.crp import CRP
 from relprop.methods.deep_taylor import DeepTaylor
 from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, ExcitationBackprop
 from relprop.methods.grad_cam import GradCAM
@@ -39,6 +40,7 @@ METHODS: dict[str, type[Method]] = {
         RSP,
         ContrastiveRSP,
         RAP,
+        CRP,
     )
 }
 """Every method that `explain` knows by name."""

@@ -104,17 +104,9 @@ def load(name: str) -> BundledModel:
     """
     if name not in _ABOUT:
         raise unknown_name("bundled model", name, _ABOUT)
-    folder = files("relprop.models") / "weights"
-    card = json.loads(_read(folder / f"{name}.json", name))
-    data = _read(folder / f"{name}.safetensors", name)
-    found = hashlib.sha256(data).hexdigest()
-    if found != card["sha256"]:
-        raise RelpropError(
-            f"Expected weights of {name} with SHA-256 {card['sha256'][:16]}… but got {found[:16]}…; the file is "
-            f"damaged or not the one of its card: reinstall relprop or run {card['training']['command']!r}."
-        )
+    card, tensors = read_bundled(name)
     module = ARCHITECTURES[name](len(card["classes"]))
-    module.load_state_dict(load_tensors(data))
+    module.load_state_dict(tensors)
     return BundledModel(
         name=name,
         module=module.eval(),
@@ -125,6 +117,24 @@ def load(name: str) -> BundledModel:
         multi_label=bool(card["multi_label"]),
         card=card,
     )
+
+
+def read_bundled(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the card and the weights of that name, in this order.
+
+    Raises:
+        RelpropError: one is missing, or the weights' SHA-256 is not the card's.
+    """
+    folder = files("relprop.models") / "weights"
+    card = json.loads(_read(folder / f"{name}.json", name))
+    data = _read(folder / f"{name}.safetensors", name)
+    found = hashlib.sha256(data).hexdigest()
+    if found != card["sha256"]:
+        raise RelpropError(
+            f"Expected weights of {name} with SHA-256 {card['sha256'][:16]}… but got {found[:16]}…; the file is "
+            f"damaged or not the one of its card: reinstall relprop or run {card['training']['command']!r}."
+        )
+    return card, load_tensors(data)
 
 
 def _read(file: Traversable, name: str) -> bytes:

@@ -119,7 +119,7 @@ def load_model(
         InputError: the specification, a file or an option can't be used.
         RelpropError: the model's own code raised.
     """
-    target = _device(device)
+    target = device_named(device)
     if weights is not None and random_weights:
         raise InputError("Expected weights from a file or random ones but got both. Leave one out.")
     recipe = _recipe(spec, weights is None and not random_weights, progress)
@@ -193,7 +193,7 @@ def read_labels(path: str | Path) -> list[str]:
 
 
 def _build(recipe: _Recipe, spec: str, classes: int | None) -> nn.Module:
-    with _seeded():
+    with seeded():
         module = recipe.build(classes)
     if not isinstance(module, nn.Module):
         raise InputError(f"Expected '{spec}' to give a torch.nn.Module but got {type(module).__name__}.")
@@ -259,7 +259,7 @@ def _from_torchvision(name: str, published: bool, progress: bool) -> _Recipe:
         try:
             return models.get_model(name, weights=weights, progress=progress, **extra)
         except (OSError, RuntimeError) as error:
-            raise _no_published(f"torchvision:{name}", weights.url, error) from error
+            raise no_published(f"torchvision:{name}", weights.url, error) from error
 
     return _Recipe(
         build=build,
@@ -293,7 +293,7 @@ def _from_timm(name: str, published: bool) -> _Recipe:
         except Exception as error:  # the hub's errors have no common base
             if not published:
                 raise
-            raise _no_published(f"timm:{name}", config.hf_hub_id or config.url, error) from error
+            raise no_published(f"timm:{name}", config.hf_hub_id or config.url, error) from error
 
     return _Recipe(
         build=build,
@@ -309,13 +309,26 @@ def _from_timm(name: str, published: bool) -> _Recipe:
 
 
 def _from_file(path: Path, name: str) -> _Recipe:
+    make = factory_of(path, name)
+    return _Recipe(build=lambda _: make())
+
+
+def factory_of(path: Path, name: str, ready: tuple[type, ...] = (nn.Module,)) -> Callable[[], Any]:
+    """What gives the model of ``file.py:name``; the file is run here.
+
+    Instances of `ready` are taken as they are, though they can be called.
+
+    Raises:
+        InputError: no such file or name.
+        RelpropError: the file's own code raised.
+    """
     if not path.is_file():
         raise InputError(f"Expected a Python file but got '{path}', which does not exist.")
     spec = importlib.util.spec_from_file_location(f"relprop_model_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"Expected a Python file but got '{path}'.")
     file = importlib.util.module_from_spec(spec)
-    with _seeded(), _blame(f"Running '{path}'"), _importable(path.resolve().parent):
+    with seeded(), _blame(f"Running '{path}'"), _importable(path.resolve().parent):
         sys.modules[spec.name] = file  # dataclasses and pickles look their module up
         spec.loader.exec_module(file)
     factory = getattr(file, name, None)
@@ -323,17 +336,17 @@ def _from_file(path: Path, name: str) -> _Recipe:
         public = sorted(n for n, v in vars(file).items() if callable(v) and not n.startswith("_"))
         raise unknown_name(f"name in '{path}'", name, public)
 
-    def build(_: int | None) -> nn.Module:
-        if isinstance(factory, nn.Module) or not callable(factory):
+    def make() -> Any:
+        if isinstance(factory, ready) or not callable(factory):
             return factory
         with _blame(f"Calling {name}() of '{path}'"), _importable(path.resolve().parent):
             return factory()
 
-    return _Recipe(build=build)
+    return make
 
 
 @contextmanager
-def _seeded() -> Iterator[None]:
+def seeded() -> Iterator[None]:
     """Random weights come out the same each time, and the caller's random state stays."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -377,7 +390,7 @@ def _unknown_in(source: str, name: str) -> UnknownNameError:
     )
 
 
-def _no_published(spec: str, where: str, error: Exception) -> RelpropError:
+def no_published(spec: str, where: str, error: Exception) -> RelpropError:
     text = " ".join(str(error).split())[:160]
     return RelpropError(
         f"Expected the published weights of {spec} but they can't be had here ({type(error).__name__}: {text}). "
@@ -385,7 +398,7 @@ def _no_published(spec: str, where: str, error: Exception) -> RelpropError:
     )
 
 
-def _device(device: str | torch.device) -> torch.device:
+def device_named(device: str | torch.device) -> torch.device:
     try:
         target = torch.device(device)
         torch.empty(0, device=target)

@@ -25,18 +25,21 @@ class Identity(Rule):
 
     kinds = frozenset({"activation"})
     passes_relu = True
+    confines = True
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         """See `Rule.cross`."""
         if not flow.multiplier:
             return [flow]
         if site.node.op == "relu":
-            return [Flow([behind_relu(p, site.y, owned=flow.owned) for p in flow.parts], True)]
+            y = flow.crop(site.y)
+            parts = [behind_relu(p, y, owned=flow.owned) for p in flow.parts]
+            return [Flow(parts, True, window=flow.window)]
         if site.node.op in OFFSET_ACTIVATIONS:
             return [flow.relevance(site.y)]
-        x = site.x
-        ratio = torch.where(x == 0, 0, site.y / x.masked_fill(x == 0, 1))
-        return [Flow([p * ratio for p in flow.parts], True)]
+        x = flow.crop(site.x)
+        ratio = torch.where(x == 0, 0, flow.crop(site.y) / x.masked_fill(x == 0, 1))
+        return [Flow([p * ratio for p in flow.parts], True, window=flow.window)]
 
 
 class Slope(Rule):

@@ -233,9 +233,13 @@ class ZPlus(LinearRule):
     and no bias. Conserves, except at units that are active through their bias alone ("lost").
     """
 
+    confines = True
+
     def prepare(self, site: Site) -> Message:
         """See `LinearRule.prepare`."""
         linear, x = site.linear, site.x
+        if not site.nonneg and _is_wide(linear):
+            return _both_signs_at_once(site)
         quotient = Quotient(site, _positive(linear, x, site.nonneg))
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
@@ -408,6 +412,28 @@ def _positive(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:
         return linear.forward(x, linear.part("+"))
     up = linear.forward(x.clamp(min=0), linear.part("+"))
     return up.add_(linear.forward(x.clamp(max=0), linear.part("-")))
+
+
+def _is_wide(linear: LinearMap) -> bool:
+    """Whether a convolution has so few inputs beside its outputs that reading those is most of the work."""
+    conv, weight = linear.conv, linear.weight
+    return (
+        conv is not None and conv.groups == 1 and not conv.transposed and 4 * weight.shape[1] <= len(weight)
+    )
+
+
+def _both_signs_at_once(site: Site) -> Message:
+    """z+ for signed pixels: x+ w+ + x- w- as one convolution of (x+, x-) with (w+, w-)."""
+    linear, x = site.linear, site.x
+    weight = torch.cat([linear.part("+"), linear.part("-")], 1)
+    pair = torch.cat([x.clamp(min=0), x.clamp(max=0)], 1)
+    quotient = Quotient(site, linear.forward(pair, weight))
+
+    def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+        up, down = linear.backward(quotient(part, multiplier, owned=owned), weight, pair).chunk(2, 2)
+        return torch.where(x > 0, up, down)
+
+    return message
 
 
 def _negative(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:

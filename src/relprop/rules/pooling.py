@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relprop.engine.flow import Flow, safe_divide
 from relprop.engine.site import Site
+from relprop.engine.window import Window, receptive
 from relprop.errors import InputError, UnsupportedOperatorError
 from relprop.rules.rule import Rule
 
@@ -34,6 +35,7 @@ class MaxPool(Rule):
     """
 
     kinds = frozenset({"max_pool"})
+    confines = True
 
     def __init__(self, ties: Literal["first", "share"] = "first") -> None:
         if ties not in ("first", "share"):
@@ -46,10 +48,15 @@ class MaxPool(Rule):
         if with_indices:
             flow = flow[0]
         dims = _POOLS.get(site.node.op)
+        if flow.window is not None:
+            reached = _read(site, flow.window, dims) if dims is not None and self.ties == "first" else None
+            if reached is not None:
+                return [_confined(site, flow, *reached)]
+            flow = flow.whole()
         if self.ties == "share":
             parts = [_shared(site, p) for p in flow.parts]
         elif dims is not None:
-            where = _winners(site, dims)
+            where = _winners(site.x, dims, _pool_arguments(site))
             parts = [_scatter(p, where, site.x, dims) for p in flow.parts]
         else:
             parts = [site.vjp([p, None] if with_indices else p)[0] for p in flow.parts]
@@ -65,10 +72,31 @@ def _pool_arguments(site: Site) -> dict[str, Any]:
     return given
 
 
-def _winners(site: Site, dims: int) -> Tensor:
+def _read(site: Site, window: Window, dims: int) -> tuple[Window, tuple[int, ...]] | None:
+    """What the pool reads for a window of its outputs, see `receptive`."""
+    settings = _pool_arguments(site)
+    kernel = _per_axis(settings["kernel_size"], dims)
+    others = {"stride": kernel, "padding": 0, "dilation": 1}
+    stride, padding, dilation = (_per_axis(settings.get(k, v), dims) for k, v in others.items())
+    return receptive(window, site.x.shape[-dims:], kernel, stride, padding, dilation)
+
+
+def _confined(site: Site, flow: Flow, inside: Window, pads: tuple[int, ...]) -> Flow:
+    """The winners' relevance, where only a window of the outputs has any."""
+    dims = len(inside.shape)
+    settings = _pool_arguments(site) | {"padding": 0, "ceil_mode": False}
+    x = F.pad(inside.crop(site.x), pads, value=-torch.inf)
+    where = _winners(x, dims, settings)
+    sides = zip(pads[-2::-2], pads[::-2], x.shape[-dims:], strict=True)
+    own = Window(tuple((before, size - after) for before, after, size in sides), tuple(x.shape[-dims:]))
+    parts = [own.crop(_scatter(p, where, x, dims)) for p in flow.parts]
+    return Flow(parts, flow.multiplier, window=inside)
+
+
+def _winners(x: Tensor, dims: int, settings: dict[str, Any]) -> Tensor:
     """Flat spatial index of each window's winner, (N, C, windows)."""
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[dims - 1]
-    _, where = pool(site.x, return_indices=True, **_pool_arguments(site))
+    _, where = pool(x, return_indices=True, **settings)
     return where.flatten(-dims)
 
 

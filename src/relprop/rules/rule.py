@@ -27,11 +27,13 @@ class Rule:
         kinds: kinds of operator that the rule is for; empty for any.
         books_arrival: the rule books what arrived by itself.
         passes_relu: relevance crosses a ReLU unchanged.
+        confines: flows may come in a window of the output (`Flow.window`); else they cover it.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset()
     books_arrival: ClassVar[bool] = False
     passes_relu: ClassVar[bool] = False
+    confines: ClassVar[bool] = False
 
     @property
     def masks(self) -> bool:
@@ -84,10 +86,17 @@ class LinearRule(Rule):
 
     def cross(self, site: Site, flow: Flow) -> list[Flow]:
         """See `Rule.cross`. Very large products are walked in blocks of outputs."""
+        inside = None
+        if flow.window is not None:
+            confined = site.within(flow.window)
+            if confined is None:
+                flow = flow.whole()
+            else:
+                site, inside = confined
         if not site.linear.is_split:
             message = self.prepare(site)
             parts = [message(p, flow.multiplier, flow.owned) for p in flow.parts]
-            return [Flow(parts, self.gives_multiplier)]
+            return [Flow(parts, self.gives_multiplier, window=inside)]
         sums: list[Tensor] = []
         accounts = []
         for cut, linear in site.linear.blocks():

@@ -50,7 +50,7 @@ class Line:
 
 
 def compose(
-    lines: Sequence[Line], *, title: str, caption: str, limits: Sequence[Limit], least: int
+    lines: Sequence[Line], *, title: str, caption: str, limits: Sequence[Limit], least: int, room: int = 0
 ) -> Figure:
     """Put cells, words, colour bar and caption on a page; pixels stay pixels.
 
@@ -60,6 +60,7 @@ def compose(
         caption: beside or below the colour bar.
         limits: the scales of the maps on the page; no colour bar without any.
         least: least width of a column in pixels.
+        room: pixels left empty at the bottom, for what the caller draws there.
 
     Raises:
         InputError: if the page would be too large to draw.
@@ -88,7 +89,7 @@ def compose(
     under_bar = top + _BAR[1] + 4 + _height(_SMALL) if limits else top
     foot = wrap(caption, (inner + _MARGIN - left) / _POINT, _SMALL, 10) if caption else []
     end = marks.block(left, top - 2 if beside else under_bar + 8, foot, _SMALL, colour="#555555")
-    width, height = inner + 2 * _MARGIN, max(end, under_bar) + _MARGIN
+    width, height = inner + 2 * _MARGIN, max(end, under_bar) + _MARGIN + room
     if max(width, height) > _MOST_SIDE or width * height > _MOST_PIXELS:
         raise InputError(
             f"Expected a page of at most {_MOST_PIXELS // 1_000_000} million pixels but got {width} x {height}. "

@@ -70,6 +70,7 @@ def draw_panels(
     title: str | None = None,
     notes: Sequence[str] = (),
     side: int = 200,
+    room: int = 0,
 ) -> Figure:
     """Draw rows of panels on one page with a colour bar and a caption that states the scale.
 
@@ -81,6 +82,7 @@ def draw_panels(
         title: line on top of the page.
         notes: sentences that follow the caption.
         side: least length in pixels of a panel's longer side; small maps grow by whole factors.
+        room: pixels left empty at the bottom of the page.
 
     Returns:
         A matplotlib figure that belongs to no pyplot state and needs no display.
@@ -122,7 +124,7 @@ def draw_panels(
         header = [row.header, first if row.scale_in_header else ""]
         lines.append(Line(placed, " · ".join(filter(None, header))))
     caption = " ".join([*_caption(found, scale, clip, under, maps), *notes])
-    return compose(lines, title=title or "", caption=caption, limits=found, least=side)
+    return compose(lines, title=title or "", caption=caption, limits=found, least=side, room=room)
 
 
 def _pixels(panel: Panel, limit: float, under: Under, side: int) -> NDArray[np.uint8]:

@@ -1,0 +1,125 @@
+"""Speed of CRP on torchvision's SSD300-VGG16, as multiples of one input-gradient of the same detector.
+
+    python benchmarks/crp_speed.py                                   # every level, centre and corner
+    python benchmarks/crp_speed.py --levels 0 5 --cells centre --clock cpu --threads 1
+
+Random weights, 300², batch 1. A call explains one default box: the contrast of a class, or that and the
+four offsets together (five maps). In each round a gradient of one class score is timed before and after
+every call; a cell's cost is the median over the rounds of its time over the mean of those two.
+Relevance fills what the box's head reads of the image: little on the finest level, all of it on coarse ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch import Tensor, nn
+
+import relprop
+from benchmarks.common import environment, markdown, noise, randomise, synchronise
+from relprop.compat import load_torchvision
+from relprop.detectors.unit import DetectionUnit, Layout
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+CELLS = ("centre", "corner")
+SIDES = (38, 19, 10, 5, 3, 1)
+BOXES = (4, 6, 6, 6, 4, 4)
+
+
+class Raw(nn.Module):
+    """A torchvision SSD up to its raw outputs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = model.backbone, model.head
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and offsets of every default box."""
+        out = self.head(list(self.backbone(x).values()))
+        return out["cls_logits"], out["bbox_regression"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--levels", nargs="+", type=int, choices=range(6), default=list(range(6)))
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--classes", type=int, default=91)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    print(", ".join(f"{k} {v}" for k, v in environment(args.device).items()), flush=True)
+    unit = _unit(args.classes).to(args.device)
+    x = noise((1, 3, 300, 300), seed=9, device=args.device)
+    rows = [_measured(unit, x, level, cell, args) for level in args.levels for cell in args.cells]
+    head = ["level", "map", "cell", "gradient, s", "class", "class + 4 offsets", "receptive field"]
+    print(f"\nSSD300-VGG16, {args.classes} classes; in input-gradients\n\n{markdown(head, rows)}", flush=True)
+    return 0
+
+
+def _unit(classes: int) -> DetectionUnit:
+    torch.manual_seed(0)
+    model = load_torchvision().models.detection.ssd300_vgg16(
+        weights=None, weights_backbone=None, num_classes=classes
+    )
+    raw = Raw(model).eval().requires_grad_(False)
+    randomise(raw, (3, 300, 300))
+    return DetectionUnit(raw, Layout(classes, background=0))
+
+
+def _measured(unit: DetectionUnit, x: Tensor, level: int, cell: str, args: argparse.Namespace) -> list[str]:
+    side = SIDES[level]
+    before = sum(s * s * b for s, b in zip(SIDES[:level], BOXES[:level], strict=True))
+    y = side // 2 if cell == "centre" else 0
+    unit.at(before + (y * side + y) * BOXES[level])
+    asked = [unit.layout.index("class", 1), *(unit.layout.index(o) for o in unit.layout.offsets)]
+    clock = CLOCKS[args.clock]
+
+    def gradient() -> None:
+        leaf = x.clone().requires_grad_()
+        torch.autograd.grad(unit(leaf)[0, asked[0]], leaf)
+
+    def timed(call: Callable[[], object]) -> float:
+        synchronise(args.device)
+        begin = clock()
+        call()
+        synchronise(args.device)
+        return clock() - begin
+
+    calls = [
+        lambda: relprop.explain(unit, x, asked[0], "crp"),
+        lambda: relprop.explain(unit, x, asked, "crp"),
+    ]
+    gradient()
+    found = calls[1]()  # captures, and fills caches
+    assert found.ledger is not None
+    assert found.ledger.closes
+    ratios: list[list[float]] = [[], []]
+    yardsticks = [timed(gradient)]
+    for _ in range(args.repeats):
+        for call, kept in zip(calls, ratios, strict=True):
+            spent = timed(call)
+            yardsticks.append(timed(gradient))
+            kept.append(2 * spent / sum(yardsticks[-2:]))
+    filled = float((found.relevance != 0).flatten(0, 2).any(0).double().mean())
+    return [
+        str(level + 1), f"{side}×{side}", cell, f"{median(yardsticks):.2f}",
+        *(f"{median(r):.2f}" for r in ratios), f"{100 * filled:.0f} %",
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

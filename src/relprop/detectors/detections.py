@@ -1,0 +1,175 @@
+"""Detections that know which output unit made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from torch import Tensor
+
+from relprop.errors import InputError
+
+__all__ = ["Detection", "Detections", "Reading"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detection:
+    """One detection: a class and a box that one anchor's output units made.
+
+    Boxes are corners x0, y0, x1, y1 in pixels of the picture.
+
+    Attributes:
+        box: (4,), cut at the picture's edge.
+        label: class index among the K.
+        score: the label's, 0 to 1.
+        anchor: index among the A anchors: the output unit.
+        name: the label's name, or its number as text.
+        index: place among the detections, best first; None for an anchor that was picked by hand.
+        default_box: (4,), the anchor before localisation; it may reach over the edge.
+        scores: (K,), the scores of all classes at this anchor.
+        offsets: (4,), the raw outputs that move the default box.
+    """
+
+    box: Tensor
+    label: int
+    score: float
+    anchor: int
+    name: str
+    index: int | None
+    default_box: Tensor
+    scores: Tensor
+    offsets: Tensor
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values without `scores`, as JSON holds them."""
+        return {
+            "index": self.index,
+            "label": self.label,
+            "name": self.name,
+            "score": self.score,
+            "anchor": self.anchor,
+            "box": self.box.tolist(),
+            "default_box": self.default_box.tolist(),
+            "offsets": self.offsets.tolist(),
+        }
+
+    def __repr__(self) -> str:
+        box = ", ".join(f"{v:.0f}" for v in self.box.tolist())
+        return f"Detection({self.name} {self.score:.2f}, box [{box}], anchor {self.anchor})"
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the raw network said at some or all of its anchors, with the boxes that this means.
+
+    Attributes:
+        anchor: (D,) int64, which anchors the rows are.
+        scores: (D, K), 0 to 1.
+        offsets: (D, 4), raw.
+        boxes: (D, 4), decoded, cut at the edge, in picture pixels.
+        default_boxes: (D, 4), the anchors in picture pixels.
+        names: class names, or None.
+        background: index of the background among the K, or None.
+    """
+
+    anchor: Tensor
+    scores: Tensor
+    offsets: Tensor
+    boxes: Tensor
+    default_boxes: Tensor
+    names: list[str] | None
+    background: int | None
+
+    def detection(self, row: int, label: int | None = None, index: int | None = None) -> Detection:
+        """The detection that a row makes; `label=None`: its best class that isn't the background."""
+        scores = self.scores[row]
+        if label is None:
+            rivals = scores.clone()
+            if self.background is not None:
+                rivals[self.background] = -1.0
+            label = int(rivals.argmax())
+        return Detection(
+            box=self.boxes[row],
+            label=label,
+            score=float(scores[label]),
+            anchor=int(self.anchor[row]),
+            name=str(label) if self.names is None else self.names[label],
+            index=index,
+            default_box=self.default_boxes[row],
+            scores=scores,
+            offsets=self.offsets[row],
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections(Sequence[Detection]):
+    """What a detector found in a picture, best first. A sequence of `Detection`.
+
+    Attributes:
+        boxes: (D, 4) x0, y0, x1, y1 in pixels of the picture.
+        labels: (D,) int64.
+        scores: (D,).
+        anchor: (D,) int64, the output unit that made each.
+        reading: what the network said at all A anchors, before thresholds and suppression.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    anchor: Tensor
+    reading: Reading = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Detection]: ...
+
+    def __getitem__(self, index: int | slice) -> Detection | list[Detection]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            # Iteration ends on this error, so it has to stay an IndexError.
+            valid = f"from 0 to {len(self) - 1}" if len(self) else "but none was found"
+            raise IndexError(f"Expected a detection {valid}; got {index}.")
+        return self.reading.detection(int(self.anchor[place]), int(self.labels[place]), place)
+
+    def at(self, anchor: int, label: int | None = None) -> Detection:
+        """What an anchor says that made no detection, or another class of one that did.
+
+        Args:
+            anchor: index among the A.
+            label: class index; None for the anchor's best class besides the background.
+
+        Raises:
+            InputError: no such anchor or class.
+        """
+        total, classes = self.reading.scores.shape
+        if not 0 <= anchor < total:
+            raise InputError(f"Expected an anchor from 0 to {total - 1} but got {anchor}.")
+        if label is not None and not 0 <= label < classes:
+            raise InputError(f"Expected a class from 0 to {classes - 1} but got {label}.")
+        return self.reading.detection(anchor, label)
+
+    def near(self, most: int = 3) -> list[Detection]:
+        """The anchors with the best scores, whether over the threshold or not: what nearly was one.
+
+        Overlapping boxes are not suppressed.
+        """
+        scores = self.reading.scores.clone()
+        if self.reading.background is not None:
+            scores[:, self.reading.background] = -1.0
+        best = scores.amax(1).topk(min(most, len(scores))).indices
+        return [self.at(int(a)) for a in best]
+
+    def __repr__(self) -> str:
+        if not len(self):
+            best = self.near(1)
+            below = f"; best below the threshold: {best[0].name} {best[0].score:.3f}" if best else ""
+            return f"Detections(none{below})"
+        return "Detections(\n" + "".join(f"  {i}: {d!r}\n" for i, d in enumerate(self)) + ")"

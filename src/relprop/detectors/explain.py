@@ -1,0 +1,241 @@
+"""explain_detection: why this class, why this box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relprop.api import explain
+from relprop.detectors.detections import Detection, Reading
+from relprop.detectors.detector import Detector
+from relprop.detectors.prepare import Prepared
+from relprop.detectors.unit import DetectionUnit, Layout
+from relprop.errors import InputError, unknown_name
+from relprop.explanation import Explanation
+from relprop.methods.method import Method
+
+__all__ = ["explain_detection"]
+
+
+def explain_detection(
+    detector: Detector,
+    image: Any,
+    detection: Detection | int | Sequence[Detection | int],
+    of: str | Sequence[str] = "class",
+    target: int | str | Sequence[int | str | None] | None = None,
+    method: str | Method = "crp",
+    layers: Sequence[str] = (),
+) -> Explanation:
+    """What in the picture made this detection its class, or put its box there?
+
+    The output units of the detection's own anchor are explained, and no others.
+
+    Args:
+        detector: from `relprop.detectors.wrap` or `relprop.detectors.load`.
+        image: the picture in which it was found.
+        detection: a `Detection`, or an anchor's index; a list of them: their relevance is added.
+        of: "class", an offset ("cx", "cy", "w", "h"), or "objectness" where the network has it; a list of them
+            puts a K axis in front of the relevance.
+        target: for "class", a class index or name; None: the detection's own (an anchor's best). Another
+            asks what would speak for it. With a list, each "class" of `of` stands for as many rows.
+        method: a name (`relprop.methods()`) or a configured method.
+        layers: modules or nodes of the raw network at whose output relevance is wanted too.
+
+    Returns:
+        Relevance at the detector's input, (1, 3, h, w), K in front for a list. `extras` hold "detection" (plain
+        values; a list for a list), "of" (the rows, with the class behind "class"), and "picture": its "size"
+        (H, W) and "scale" (picture pixels per input pixel, x and y). Padding right and below the picture
+        belongs to the input. `targets` count a `DetectionUnit`'s outputs: classes, offsets, objectness.
+
+    Raises:
+        InputError: no such anchor, class or part; a detection from another picture or detector.
+
+    Source: Tsunakawa et al., Contrastive Relevance Propagation for Interpreting Predictions by a
+    Single-Shot Object Detector, IJCNN 2019, for `method="crp"`.
+    """
+    if not isinstance(detector, Detector):
+        raise InputError(
+            f"Expected a relprop.detectors.Detector but got {type(detector).__name__}. Pass "
+            "relprop.detectors.wrap(model)."
+        )
+    prepared = detector.prepared(image)
+    chosen = _chosen(detection)
+    anchors = _anchors(detector, prepared, chosen)
+    unit = _unit(detector, prepared, len(anchors)).at(anchors)
+    found = _detections(detector, prepared, unit, chosen)
+    rows, single = _rows(of, target, found, detector.classes, unit.layout)
+
+    # Several detections: a target each, side by side, and their sum afterwards.
+    wanted = [unit.layout.index(part, label[d], d) for part, label in rows for d in range(len(found))]
+    asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in _names(layers)}
+    alone = single and len(found) == 1
+    e = explain(unit, prepared.x, wanted[0] if alone else wanted, method, list(asked.values()))
+    _check_same(found, detector, prepared, unit, e)
+    if not alone:
+        e = _added(e, len(rows), len(found), single)
+    named = [_title(part, label, detector.classes) for part, label in rows]
+    described = [d.as_dict() for d in found]
+    extras = {
+        "detection": described if isinstance(detection, (list, tuple)) else described[0],
+        "of": named[0] if single else named,
+        "picture": {"size": list(prepared.size), "scale": list(prepared.scale)},
+    }
+    kept = {name: e.layers[inner] for name, inner in asked.items()}
+    return replace(e, layers=kept, extras=e.extras | extras)
+
+
+def _chosen(detection: Any) -> list[Detection | int]:
+    several = list(detection) if isinstance(detection, (list, tuple)) else [detection]
+    if not several:
+        raise InputError("Expected at least one detection but got an empty list.")
+    chosen: list[Detection | int] = []
+    for one in several:
+        if isinstance(one, Detection):
+            chosen.append(one)
+        elif hasattr(one, "__index__") and not isinstance(one, bool):
+            chosen.append(int(one))
+        else:
+            raise InputError(
+                f"Expected a Detection, an anchor's index, or a list of those, but got {type(one).__name__}."
+            )
+    return chosen
+
+
+def _anchors(detector: Detector, prepared: Prepared, chosen: list[Detection | int]) -> list[int]:
+    total = sum(len(level) for level in detector.levels(prepared.x))
+    anchors = [one.anchor if isinstance(one, Detection) else one for one in chosen]
+    for anchor in anchors:
+        if not 0 <= anchor < total:
+            raise InputError(
+                f"Expected an anchor from 0 to {total - 1} but got {anchor}. Detections belong to the detector "
+                "and the size of picture that they came from."
+            )
+    return anchors
+
+
+def _unit(detector: Detector, prepared: Prepared, count: int) -> DetectionUnit:
+    """The view of `count` anchors; kept, since the graph is captured once a view."""
+    if "outputs" not in detector.memo:
+        detector.outputs(prepared.x)
+    classes, objectness = detector.memo["outputs"]
+    key = ("unit", count)
+    if key not in detector.memo:
+        layout = Layout(classes, detector.background, detector.offsets, objectness, count)
+        detector.memo[key] = DetectionUnit(detector.raw, layout)
+    unit: DetectionUnit = detector.memo[key]
+    return unit
+
+
+def _detections(
+    detector: Detector, prepared: Prepared, unit: DetectionUnit, chosen: list[Detection | int]
+) -> list[Detection]:
+    """Anchors given by number become detections, for which the network has to be asked first."""
+    if all(isinstance(one, Detection) for one in chosen):
+        return [one for one in chosen if isinstance(one, Detection)]
+    with torch.no_grad():
+        reading = _reading(detector, prepared, unit, unit(prepared.x))
+    return [one if isinstance(one, Detection) else reading.detection(d) for d, one in enumerate(chosen)]
+
+
+def _reading(detector: Detector, prepared: Prepared, unit: DetectionUnit, output: Tensor) -> Reading:
+    layout = unit.layout
+    k, o = layout.classes, len(layout.offsets)
+    table = output[0].reshape(layout.anchors, layout.width)
+    objectness = table[:, -1] if layout.objectness else None
+    return detector.reading(prepared, unit.anchors.clone(), table[:, :k], table[:, k : k + o], objectness)
+
+
+def _rows(
+    of: Any, target: Any, found: list[Detection], names: list[str] | None, layout: Layout
+) -> tuple[list[tuple[str, list[int | None]]], bool]:
+    """(part, class of each detection) for each row of relevance, and whether one row was asked."""
+    parts = [of] if isinstance(of, str) else list(of)
+    if not parts:
+        raise InputError("Expected at least one part of the detection to explain but got an empty list.")
+    targets = list(target) if isinstance(target, (list, tuple)) else [target]
+    if not targets:
+        raise InputError("Expected at least one target class but got an empty list.")
+    if target is not None and "class" not in parts:
+        raise InputError(f"Expected no target with of={of!r} but got {target!r}: only 'class' has targets.")
+    rows: list[tuple[str, list[int | None]]] = []
+    for part in parts:
+        if part == "class":
+            for one in targets:
+                label = None if one is None else _class_index(one, names, layout.classes)
+                rows.append((part, [d.label if label is None else label for d in found]))
+        else:
+            rows.append((part, [None] * len(found)))
+    return rows, isinstance(of, str) and not isinstance(target, (list, tuple))
+
+
+def _class_index(target: Any, names: list[str] | None, classes: int) -> int:
+    if isinstance(target, str):
+        if names is None:
+            raise InputError(
+                f"Expected a class index, since this detector has no class names, but got {target!r}. Give it "
+                "names: relprop.detectors.wrap(detector, classes=[...])."
+            )
+        if target not in names:
+            raise unknown_name("class", target, names)
+        return names.index(target)
+    if isinstance(target, bool) or not hasattr(target, "__index__"):
+        raise InputError(f"Expected a class index or name but got {type(target).__name__} {target!r}.")
+    if not 0 <= int(target) < classes:
+        raise InputError(f"Expected a class from 0 to {classes - 1} but got {int(target)}.")
+    return int(target)
+
+
+def _names(layers: Sequence[str]) -> list[str]:
+    if isinstance(layers, str):
+        raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
+    return list(layers)
+
+
+def _owns(detector: Detector, name: str) -> bool:
+    return name in dict(detector.raw.named_modules())
+
+
+def _check_same(
+    found: list[Detection], detector: Detector, prepared: Prepared, unit: DetectionUnit, e: Explanation
+) -> None:
+    """The detection's offsets are a fingerprint of the picture and the network it came from."""
+    here = _reading(detector, prepared, unit, e.outputs).offsets
+    for d, now in zip(found, here, strict=True):
+        # Another batch size, device or library version rounds otherwise; another picture differs by far more.
+        if not torch.allclose(d.offsets.to(now), now, rtol=1e-2, atol=1e-2):
+            raise InputError(
+                f"Expected a detection from this picture and detector but anchor {d.anchor} gives the offsets "
+                f"{_rounded(now)} here and {_rounded(d.offsets)} in the detection. Detect again, or pass the "
+                "anchor's index."
+            )
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(v, 3) for v in values.tolist()]
+
+
+def _added(e: Explanation, rows: int, count: int, single: bool) -> Explanation:
+    """Relevance of (rows * count, ...) targets, added over the detections of each row."""
+
+    def add(t: Tensor) -> Tensor:
+        total = t.reshape(rows, count, *t.shape[1:]).sum(1)
+        return total[0] if single else total
+
+    targets = e.targets.reshape(rows, count, -1)[:, 0]  # the first detection's stand for all
+    return replace(
+        e,
+        relevance=add(e.relevance),
+        targets=targets[0] if single else targets,
+        layers={name: add(t) for name, t in e.layers.items()},
+    )
+
+
+def _title(part: str, labels: list[int | None], names: list[str] | None) -> str:
+    if part != "class":
+        return part
+    words = dict.fromkeys(str(k) if names is None or k is None else names[k] for k in labels)
+    return f"class {', '.join(words)}"

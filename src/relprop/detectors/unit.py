@@ -1,0 +1,145 @@
+"""DetectionUnit: a detector's output units at chosen anchors, in the shape of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from relprop.errors import InputError, unknown_name
+
+__all__ = ["DetectionUnit", "Layout"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of a `DetectionUnit`'s output are: class logits, offsets, objectness, per anchor.
+
+    Attributes:
+        classes: K, background included where there is one.
+        background: index of the background among the classes, or None.
+        offsets: names of the offset columns.
+        objectness: whether an objectness logit follows the offsets.
+        anchors: D, how many anchors are looked at.
+
+    Raises:
+        InputError: no class, a background that is no class, or no anchor.
+
+    >>> layout = Layout(classes=3, background=0, anchors=2)
+    >>> layout.width, layout.index("class", 2), layout.index("w", d=1)
+    (7, 2, 12)
+    """
+
+    classes: int
+    background: int | None = None
+    offsets: tuple[str, ...] = ("cx", "cy", "w", "h")
+    objectness: bool = False
+    anchors: int = 1
+
+    def __post_init__(self) -> None:
+        if self.classes < 1 or self.anchors < 1:
+            raise InputError(
+                f"Expected a layout with a class and an anchor but got {self.classes} and {self.anchors}."
+            )
+        if self.background is not None and not 0 <= self.background < self.classes:
+            raise InputError(
+                f"Expected the background to be one of {self.classes} classes but got index {self.background}."
+            )
+
+    @property
+    def width(self) -> int:
+        """Number of columns of one anchor."""
+        return self.classes + len(self.offsets) + self.objectness
+
+    def index(self, of: str, target: int | None = None, d: int = 0) -> int:
+        """The output index of a class logit, an offset or the objectness at anchor `d`.
+
+        Args:
+            of: "class", the name of an offset, or "objectness".
+            target: the class, for "class".
+            d: which of the anchors.
+
+        Raises:
+            UnknownNameError: no such part; lists the valid ones.
+            InputError: a class or an anchor out of range.
+        """
+        if not 0 <= d < self.anchors:
+            raise InputError(f"Expected an anchor from 0 to {self.anchors - 1} but got {d}.")
+        if of == "class":
+            if target is None or not 0 <= target < self.classes:
+                raise InputError(f"Expected a class from 0 to {self.classes - 1} but got {target}.")
+            column = target
+        elif of in self.offsets:
+            column = self.classes + self.offsets.index(of)
+        elif of == "objectness" and self.objectness:
+            column = self.width - 1
+        else:
+            valid = ["class", *self.offsets, *(["objectness"] if self.objectness else [])]
+            raise unknown_name("part of a detection", of, valid)
+        return d * self.width + column
+
+
+class DetectionUnit(nn.Module):
+    """View of a raw detector at one or several anchors, so that every method can explain it.
+
+    The anchors are a buffer that the forward pass selects with, so one captured graph serves them all;
+    only another number of anchors is captured anew. The raw module is used as it is.
+
+    Args:
+        raw: (N, 3, H, W) -> logits (N, A, K), offsets (N, A, 4), and perhaps objectness (N, A).
+        layout: what those hold.
+
+    Attributes:
+        raw, layout: as given; the layout's `anchors` follows `at`.
+        anchors: the anchors looked at, int64 (D,).
+
+    >>> class Raw(nn.Module):
+    ...     def forward(self, x):
+    ...         return x[:, :, :2], x[:, :, 2:]
+    >>> unit = DetectionUnit(Raw(), Layout(classes=2)).at(1)
+    >>> unit(torch.arange(12.0).reshape(1, 2, 6)).tolist()
+    [[6.0, 7.0, 8.0, 9.0, 10.0, 11.0]]
+    """
+
+    anchors: Tensor
+
+    def __init__(self, raw: nn.Module, layout: Layout) -> None:
+        super().__init__()
+        self.raw = raw
+        self.training = raw.training
+        self.layout = layout
+        first = next((t for t in (*raw.parameters(), *raw.buffers())), None)
+        device = None if first is None else first.device
+        self.register_buffer("anchors", torch.zeros(layout.anchors, dtype=torch.int64, device=device))
+
+    def at(self, anchors: int | Sequence[int] | Tensor) -> DetectionUnit:
+        """Look at these anchors from now on; returns the unit itself.
+
+        Raises:
+            InputError: no anchor, or one that isn't a number >= 0.
+        """
+        where = torch.as_tensor(anchors).reshape(-1)
+        if not where.numel() or where.is_floating_point() or where.is_complex() or bool((where < 0).any()):
+            raise InputError(f"Expected one or several anchor indices >= 0 but got {anchors!r}.")
+        if len(where) == self.layout.anchors:
+            self.anchors.copy_(where)
+        else:
+            self.layout = replace(self.layout, anchors=len(where))
+            self.anchors = where.to(self.anchors)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits, offsets and objectness at the anchors: (N, D * layout.width)."""
+        outputs = self.raw(x)
+        shapes = [tuple(o.shape[2:]) for o in outputs]
+        layout = self.layout
+        expected = [(layout.classes,), (len(layout.offsets),), *([()] if layout.objectness else [])]
+        if shapes != expected:
+            raise InputError(
+                f"Expected a raw detector that returns, per anchor, {expected} values (classes, offsets"
+                f"{', objectness' if layout.objectness else ''}) but it returns {shapes}. Correct the layout."
+            )
+        columns = [o if o.ndim == 3 else o.unsqueeze(2) for o in outputs]
+        return torch.cat([c.index_select(1, self.anchors) for c in columns], 2).flatten(1)

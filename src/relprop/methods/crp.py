@@ -1,0 +1,225 @@
+"""Contrastive Relevance Propagation (CRP), for detectors and classifiers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from relprop.engine.composite import Composite, Match
+from relprop.engine.plan import places_of
+from relprop.engine.trace import Trace
+from relprop.errors import InputError
+from relprop.graph import Node
+from relprop.methods.lrp import Bounds, z_box
+from relprop.methods.method import Method, Request, Result, check_choice
+from relprop.methods.switch import Switch
+from relprop.rules import MaxPool, Rule, ZPlus
+
+if TYPE_CHECKING:
+    from relprop.detectors.unit import Layout
+
+__all__ = ["CRP"]
+
+
+class CRP(Method):
+    r"""Contrastive Relevance Propagation: what speaks for this output unit rather than for the others.
+
+    With :math:`R[u]` the relevance that starts at output unit u alone and :math:`k^*` the target class,
+
+    .. math:: \text{class: } Q = R[k^*] - \frac{1}{K-1} \sum_{k \neq k^*} R[k], \qquad
+        \text{offset } o \text{: } Q = R[o] - \frac{1}{K} \sum_k R[k],
+
+    the k being the class units of the same anchor. A unit's relevance crosses the head by w+ (w- for an
+    offset with a negative value, so that what pushed it the way it went is red either way), and every
+    layer below by w+. Both rules are linear in relevance, so the contrast could be taken in the seed.
+
+    What w+ loses on the way (units that are active through their bias alone) it doesn't lose equally from
+    both sides of the contrast, and where much is lost, the difference shows nothing but that. So each
+    side is scaled at the input to the total that it started with (``balance``, ours); where nothing is
+    lost that changes nothing. ``e.extras["survived"]`` (K, N, 2) has the share of the target's relevance
+    and of the others' that arrived.
+
+    On a `relprop.detectors.unit.DetectionUnit` a target is a class, an offset or the objectness (which
+    is treated as an offset, but always takes w+) at one of its anchors. On any other model it is a class,
+    and the contrast is taken at the last linear operator.
+
+    Source: Tsunakawa et al. 2019 (IJCNN). This is not Concept Relevance Propagation. Shapes:
+    (N, C, *spatial), and the layers' own, where relevance is as it arrives, not scaled. With
+    ``start="one"`` the total is 0 (without balance: but for what the ledger lists as lost).
+
+    Args:
+        include_background: whether the background counts among the K classes.
+        start: what each unit starts with: "one"; "logit", its own raw value; "softmax", for classes
+            their probability (at the anchor), for the rest 1.
+        bounds: None: w+ on signed products at the input; or the box of z^B, see `relprop.DeepTaylor`.
+        ties: "first" or "share", what equal maxima of a pool do (`relprop.rules.MaxPool`).
+        balance: make up for lost relevance; False is the published formula as it stands. Has no effect with
+            ``start="logit"``, whose totals may be of either sign.
+
+    Raises:
+        InputError: an unknown word or bad bounds; a model without background under
+            ``include_background=False``; no other class to contrast with.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 3, bias=False)
+    >>> net.weight.data = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 3.0]])
+    >>> e = relprop.explain(net, torch.ones(1, 2), 0, "crp")  # (1, 0) - ((1/2, 1/2) + (1/4, 3/4)) / 2
+    >>> e.relevance.tolist()
+    [[0.625, -0.625]]
+    """
+
+    name = "crp"
+    summary = "Contrastive Relevance Propagation: a class or box offset against the mean of the classes"
+
+    def __init__(
+        self,
+        *,
+        include_background: bool = True,
+        start: Literal["one", "logit", "softmax"] = "one",
+        bounds: Bounds | None = None,
+        ties: Literal["first", "share"] = "first",
+        balance: bool = True,
+    ) -> None:
+        check_choice("start", start, ("one", "logit", "softmax"))
+        self.include_background, self.start, self.bounds, self.ties = include_background, start, bounds, ties
+        self.balance = bool(balance)
+        first: list[tuple[Match, Rule]] = [] if bounds is None else [("first", z_box(bounds))]
+        self._rules: list[tuple[Match, Rule]] = [*first, ("linear", ZPlus()), ("max_pool", MaxPool(ties))]
+
+    def explain(self, request: Request) -> Result:
+        """See `Method.explain`."""
+        # The detectors' package explains by methods, and so imports this module.
+        from relprop.detectors.unit import DetectionUnit, Layout
+
+        output = request.output
+        if isinstance(request.model, DetectionUnit):
+            layout = request.model.layout
+        else:
+            layout = Layout(classes=output.shape[1], offsets=())
+        units = output.reshape(len(output), layout.anchors, layout.width, *output.shape[2:])
+        anchor, column = request.targets // layout.width, request.targets % layout.width
+        there = _marks(anchor, layout.anchors)[..., None]  # (K, N, D, 1)
+        own = _marks(column, layout.width)  # (K, N, width)
+        counts = self._counted(layout).to(column.device)  # (width,)
+        number = self._others(counts, own, layout)  # (K, N, 1)
+
+        def spread(seed: Tensor) -> Tensor:  # to spatial axes
+            return seed.reshape(*seed.shape, *[1] * (output.ndim - 2))
+
+        starts = self._starts(units, layout.classes)
+        rules = self._rules
+        is_offset = (column >= layout.classes) & (column < layout.classes + len(layout.offsets))
+        if bool(is_offset.any()):
+            asked = there & (own & is_offset[..., None])[:, :, None]
+            negative = spread(asked.any(0)) & (units < 0)
+            if bool(negative.any()):
+                rules = [("last", Switch(_at_heads(request.trace, negative.reshape(output.shape)))), *rules]
+        composite = Composite(rules, "positive", name="CRP")
+        if not self.balance or self.start == "logit":
+            contrast = own.to(output.dtype) - (counts & ~own) / number.to(output.dtype)
+            seed = spread(there * contrast[:, :, None]) * starts
+            return Result.of(request.propagate(seed.reshape(-1, *output.shape), composite))
+        # One row a target, and one an anchor for the sum of its classes, which all its targets share.
+        every = _marks(torch.arange(layout.anchors, device=column.device), layout.anchors)
+        target = spread((there & own[:, :, None]).to(output.dtype)) * starts
+        classes = spread((every[:, None, :, None] & counts).to(output.dtype)) * starts
+        seed = torch.cat([target, classes]).reshape(-1, *output.shape)
+        run = request.propagate(seed, composite)
+        pair = _Pair(len(anchor), anchor, (own & counts).any(-1), number[..., 0])
+        began = pair.sides(seed)
+        arrived = pair.sides(run.relevance)
+        sides, survived = zip(*(_restored(a, b) for a, b in zip(arrived, began, strict=True)), strict=True)
+        layers = {name: torch.sub(*pair.sides(r)) for name, r in run.layers.items()}
+        extras = {
+            "survived": torch.stack(survived, -1),
+            "ledger_of": "the target and the sum of its anchor's classes, before one is subtracted",
+        }
+        return Result(torch.sub(*sides), layers, run.plan, run.ledger, extras=extras)
+
+    def _counted(self, layout: Layout) -> Tensor:
+        """Which columns are classes that a target may be contrasted with, (width,)."""
+        counts = torch.arange(layout.width) < layout.classes
+        if not self.include_background:
+            if layout.background is None:
+                raise InputError(
+                    "Expected a detector with a background class for include_background=False but this model "
+                    "has none. Leave the setting out, or name the background in the layout."
+                )
+            counts[layout.background] = False
+        return counts
+
+    def _others(self, counts: Tensor, own: Tensor, layout: Layout) -> Tensor:
+        """How many classes each target is contrasted with, (K, N, 1)."""
+        number = (counts & ~own).sum(-1, keepdim=True)
+        if not bool(number.all()):
+            raise InputError(
+                f"Expected another class to contrast with but of {layout.classes} classes"
+                f"{'' if self.include_background else ' (one of them the background)'} none is left for "
+                f"{self.name}. Take a method without contrast, such as 'deep-taylor'."
+            )
+        return number
+
+    def _starts(self, units: Tensor, classes: int) -> Tensor:
+        """What each unit starts with, (N, D, width, *spatial)."""
+        if self.start == "logit":
+            return units
+        starts = torch.ones_like(units)
+        if self.start == "softmax":
+            starts[:, :, :classes] = units[:, :, :classes].softmax(2)
+        return starts
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The two sides of each contrast, out of the rows for targets (K) and for sums of classes (D anchors).
+
+    Attributes:
+        targets: K.
+        anchor: whose classes a target is contrasted with, (K, N).
+        counted: whether the target is one of those classes, (K, N).
+        number: how many others there are, (K, N).
+    """
+
+    targets: int
+    anchor: Tensor
+    counted: Tensor
+    number: Tensor
+
+    def sides(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """R[target], and the mean of R over the other classes: (K + D, N, ...) to (K, N, ...) twice."""
+        target, classes = rows[: self.targets], rows[self.targets :]
+        total = classes[self.anchor, torch.arange(rows.shape[1], device=rows.device)]
+        shape = (*self.anchor.shape, *[1] * (rows.ndim - 2))
+        others = total - target * self.counted.reshape(shape)
+        return target, others.div_(self.number.reshape(shape))
+
+
+def _restored(arrived: Tensor, began: Tensor) -> tuple[Tensor, Tensor]:
+    """Relevance scaled to the total it started with, and the share that had arrived; (K, N, ...) and (K, N)."""
+    now, then = (side.flatten(2).double().sum(-1) for side in (arrived, began))
+    factor = torch.where(now > 0, then / now, 0.0).to(arrived)
+    share = torch.where(then > 0, now / then, 0.0)
+    return arrived * factor.reshape(*factor.shape, *[1] * (arrived.ndim - 2)), share
+
+
+def _marks(index: Tensor, count: int) -> Tensor:
+    """One-hot rows: (K, N) -> (K, N, count) booleans."""
+    return index[..., None] == torch.arange(count, device=index.device)
+
+
+def _at_heads(trace: Trace, asked: Tensor) -> dict[Node, Tensor]:
+    """Which outputs of the last linear operators the given elements of the model's output stand for.
+
+    Between the two are reshapes, permutations and joins (one convolution may make classes and
+    offsets), which carry a mark as they carry relevance.
+    """
+    graph = trace.graph
+    composite = Composite(base="positive", name="CRP")
+    heads = [node for place, node, _, _ in places_of(graph, composite, [graph.output]) if place.last]
+    first, *more = heads
+    run = trace.run(asked.to(trace.output.dtype), composite, stop=first, record=more, ledger=False)
+    found = {first: run.relevance, **{node: run.layers[node.name] for node in more}}
+    return {node: marks != 0 for node, marks in found.items() if bool((marks != 0).any())}

@@ -1,0 +1,90 @@
+"""Per-layer tables at the foot of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relprop.viz.scale import number
+from relprop.viz.text import clean, fit, style, width
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from relprop.detectors.analysis import LayerRow
+
+__all__ = ["Table", "draw_tables", "tables_height"]
+
+_SIZE = 6.5  # points
+_LINE = 17  # pixels from line to line at 144 dots an inch
+_HEADS = ("max", "95 %", "median", "5 %", "min", "Σ|R|")
+_LAYER, _NUMBER, _GAP = 180, 70, 26  # widths of columns and of the space between tables, in pixels
+_MARGIN = 22
+_WHOLE = _LAYER + len(_HEADS) * _NUMBER
+_ACROSS = 2  # side by side; four panels are wider than two tables
+_LONG = 16  # a table alone on the page that has more rows is broken into two
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of one target; ``title`` stands above it."""
+
+    title: str
+    rows: Sequence[LayerRow]
+
+
+def tables_height(tables: Sequence[Table]) -> int:
+    """Pixels that the tables need at the foot of a page of four panels or more."""
+    return sum(map(_height, _lines(tables)))
+
+
+def draw_tables(figure: Figure, tables: Sequence[Table]) -> None:
+    """Write the tables at the foot of a page that left `tables_height` pixels of room there."""
+    width_, height_ = (round(float(v)) for v in figure.bbox.size)
+    top = height_ - tables_height(tables)
+    for line in _lines(tables):
+        for c, table in enumerate(line):
+            _draw(figure, table, _MARGIN + c * (_WHOLE + _GAP), top, width_, height_)
+        top += _height(line)
+
+
+def _lines(tables: Sequence[Table]) -> list[Sequence[Table]]:
+    if len(tables) == 1 and len(tables[0].rows) > _LONG:
+        (whole,) = tables
+        half = (len(whole.rows) + 1) // 2
+        return [[Table(whole.title, whole.rows[:half]), Table("", whole.rows[half:])]]
+    return [tables[i : i + _ACROSS] for i in range(0, len(tables), _ACROSS)]
+
+
+def _height(line: Sequence[Table]) -> int:
+    return _LINE * (2 + max(len(table.rows) for table in line)) + _MARGIN
+
+
+def _draw(figure: Figure, table: Table, left: int, top: int, page_width: int, page_height: int) -> None:
+    def put(text: str, x: float, line: int, weight: str, align: str) -> None:
+        y = top + line * _LINE + _SIZE * 2
+        words = style(_SIZE, weight)
+        figure.text(x / page_width, 1 - y / page_height, text, ha=align, va="baseline", **words)
+
+    right = [left + _LAYER + (c + 1) * _NUMBER for c in range(len(_HEADS))]
+    put(fit([table.title], _WHOLE / 2, _SIZE, "bold")[0][0], left, 0, "bold", "left")
+    put("layer just crossed", left, 1, "normal", "left")
+    for x, head in zip(right, _HEADS, strict=True):
+        put(head, x, 1, "normal", "right")
+    for line, row in enumerate(table.rows, start=2):
+        put(_short(row.layer), left, line, "normal", "left")
+        values = (row.max, row.p95, row.median, row.p5, row.min, row.size)
+        for x, value in zip(right, values, strict=True):
+            put(number(value).replace("-", "−"), x, line, "normal", "right")
+
+
+def _short(layer: str) -> str:
+    """A layer's name that fits: its end says more than its beginning."""
+    text, room = clean(layer), _LAYER / 2 - 4
+    if width(text, _SIZE) <= room:
+        return text
+    for start in range(1, len(text)):
+        if width("…" + text[start:], _SIZE) <= room:
+            return "…" + text[start:].lstrip(".")
+    return text[-1:]

@@ -1,0 +1,206 @@
+"""`relprop detect`, from the words typed to the files and the text that come out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tests.detectors.nets import tiny_detector
+
+import relprop
+from relprop.cli import run
+
+TINY = str(Path(tiny_detector.__file__))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    return tmp_path
+
+
+def _document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert run(["detect", *arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    document: dict[str, Any] = json.loads(out)
+    return document
+
+
+def test_detections_are_drawn_and_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tiny_detector.detector()(Image.open("a.png"))
+    assert run(["detect", "a.png", "--model", f"{TINY}:make"]) == 0
+    out = capsys.readouterr().out
+    for d in found:
+        assert f"{d.name:<6}" in out
+        assert f"{d.score:.2f}" in out
+    assert "--explain" in out
+    assert [p.name for p in (here / "relprop-out" / "a").iterdir()] == ["detections.png"]
+
+
+def test_numbers_are_those_of_the_library(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    detector = tiny_detector.detector()
+    with Image.open("a.png") as picture:
+        found = detector(picture)
+        d = found[1]
+        versus = next(k for k in (1, 2, 3) if k != d.label)
+        name = tiny_detector.CLASSES[versus]
+        e = relprop.explain_detection(
+            detector, picture, d, ["class", "cx", "cy", "w", "h"], [d.label, versus]
+        )
+    document = _document(capsys, "a.png", "--model", f"{TINY}:make", "--box", "1", "--versus", name)
+    (image,) = document["images"]
+    assert image["size"] == [24, 40]
+    assert image["input_size"] == [16, 16]
+    assert [one["anchor"] for one in image["detections"]] == found.anchor.tolist()
+    listed = image["detections"][1]
+    assert listed["box"] == pytest.approx(d.box.tolist())
+    assert listed["offsets"] == pytest.approx(dict(zip(detector.offsets, d.offsets.tolist(), strict=True)))
+    assert listed["scores"][0]["score"] == pytest.approx(float(d.scores.max()))
+    (one,) = image["explanations"]
+    assert one["box"] == 1
+    assert one["method"] == "crp"
+    assert [t["name"] for t in one["targets"]] == [d.name, name, "cx", "cy", "w", "h"]
+    saved = relprop.Explanation.load(one["folder"])
+    assert torch.equal(saved.relevance, e.relevance)
+    for k, target in enumerate(one["targets"]):
+        assert target["relevance_sum"] == pytest.approx(float(e.relevance[k].sum()), abs=1e-12)
+        assert target["relevance_size"] == pytest.approx(float(e.relevance[k].abs().sum()))
+        row = target["table"][-1]
+        assert row["layer"] == "low"
+        assert [row["max"], row["min"]] == pytest.approx(
+            [float(e.relevance[k].max()), float(e.relevance[k].min())]
+        )
+    assert one["ledger"]["closes"] is True
+    for path in (one["figure"], image["drawn"], *one["files"]):
+        assert Path(path).is_file()
+    with Image.open(one["figure"]) as figure:
+        assert figure.width > figure.height > 800
+    manifest = json.loads((Path(one["folder"]) / "manifest.json").read_text())
+    assert [t["name"] for t in manifest["targets"]] == [t["name"] for t in one["targets"]]
+    assert manifest["extras"]["detection"]["anchor"] == d.anchor
+
+
+def test_explain_takes_all_boxes_and_goes_over_old_results(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["detect", "a.png", "--model", f"{TINY}:ready", "--explain", "--method", "gradient-x-input"]
+    for _ in range(2):
+        assert run(command) == 0
+        out = capsys.readouterr().out
+    count = len(tiny_detector.detector()(Image.open("a.png")))
+    assert count > 1
+    folder = here / "relprop-out" / "a"
+    expected = {"detections.png"} | {f"box-{i}{end}" for i in range(count) for end in ("", ".png")}
+    assert {p.name for p in folder.iterdir()} == expected
+    assert "by gradient-x-input" in out
+    assert "centre moved" in out
+
+
+def test_settings_of_the_method_and_the_detector(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "names.txt").write_text("zero\none\ntwo\nthree\n")
+    tiny = ["a.png", "--model", f"{TINY}:make", "--box", "0"]
+    document = _document(capsys, *tiny, "--no-background", "--labels", "names.txt", "--threshold", "0.1")
+    assert document["model"]["threshold"] == 0.1
+    assert document["model"]["classes"] == ["zero", "one", "two", "three"]
+    (one,) = document["images"][0]["explanations"]
+    assert one["settings"]["include_background"] is False
+    assert one["targets"][0]["name"] in ("one", "two", "three")
+    document = _document(capsys, *tiny, "--include-background", "--method", "crp:start=logit")
+    (one,) = document["images"][0]["explanations"]
+    assert (one["settings"]["include_background"], one["settings"]["start"]) == (True, "logit")
+    assert one["settings"]["bounds"] is None
+    document = _document(capsys, *tiny, "--method", "deep-taylor")  # which can't do without a box
+    assert document["images"][0]["explanations"][0]["ledger"]["closes"] is True
+
+
+def test_weights_are_loaded(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = tiny_detector.detector().raw
+    state = {name: torch.zeros_like(t) for name, t in net.state_dict().items()}
+    save_file(state, here / "zero.safetensors")
+    document = _document(capsys, "a.png", "--model", f"{TINY}:make", "--weights", "zero.safetensors")
+    assert document["images"][0]["detections"] == []
+    assert document["images"][0]["below_threshold"][0]["score"] == pytest.approx(0.25)
+    assert document["model"]["weights"] == "zero.safetensors"
+
+
+def test_nothing_found_is_no_failure(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["detect", "a.png", "--model", f"{TINY}:blind", "--explain"]) == 0
+    out = capsys.readouterr().out
+    best = max(tiny_detector.detector()(Image.open("a.png")).scores.tolist())
+    assert "No detection with a score over 1. The best below:" in out
+    assert f"{best:.2f}" in out
+    assert [p.name for p in (here / "relprop-out" / "a").iterdir()] == ["detections.png"]
+
+
+def test_the_label_itself_is_no_what_if(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    d = tiny_detector.detector()(Image.open("a.png"))[0]
+    tiny = ["detect", "a.png", "--model", f"{TINY}:make", "--box", "0", "--versus", d.name]
+    assert run(tiny) == 0
+    out = capsys.readouterr().out
+    assert "what if" not in out
+    assert f"Box 0 is {d.name} already" in out
+
+
+def test_the_bundled_detector_and_picture(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = _document(capsys, "--box", "0")
+    assert document["model"]["spec"] == "scenes-ssd"
+    (image,) = document["images"]
+    truth = set(relprop.datasets.demo.demo_scene().names)
+    assert {d["name"] for d in image["detections"]} <= truth
+    (one,) = image["explanations"]
+    assert one["ledger"]["closes"] is True
+    assert one["targets"][0]["inside"] > 0.5
+
+
+def test_torchvision_with_random_weights(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["a.png", "--model", "torchvision:ssdlite320_mobilenet_v3_large", "--random-weights"]
+    document = _document(capsys, *command, "--threshold", "1")
+    assert document["model"]["weights"] == "random (seed 0)"
+    assert document["model"]["classes"][1] == "person"
+    assert document["images"][0]["input_size"] == [320, 320]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["nowhere.png"], 2, "does not exist"),
+        (["a.png", "--model", "alexnet"], 2, "Valid: file.py:factory, scenes-ssd, torchvision:NAME"),
+        (["a.png", "--model", "torchvision:fasterrcnn_resnet50_fpn"], 2, "Valid: retinanet_resnet50_fpn"),
+        (["a.png", "--model", "{tiny}:mak"], 2, "Did you mean 'make'"),
+        (["a.png", "--model", "{tiny}:module"], 2, "Pass anchors="),
+        (["a.png", "--model", "{tiny}:SIDE"], 2, "to give a relprop.detectors.Detector or a torch.nn.Module"),
+        (["a.png", "--model", "{tiny}:make", "--box", "9"], 2, "Expected --box from 0 to"),
+        (["a.png", "--model", "{tiny}:make", "--versus", "sheep"], 2, "Valid: ball, cube, nothing, star"),
+        (["a.png", "--model", "{tiny}:make", "--versus", "4"], 2, "from 0 to 3 but got 4"),
+        (["a.png", "--model", "{tiny}:make", "--threshold", "2"], 2, "--threshold"),
+        (["a.png", "--model", "{tiny}:make", "--method", "crq"], 2, "Did you mean 'crp'"),
+        (["a.png", "--model", "{tiny}:make", "--scale", "big"], 2, "--scale"),
+        (["a.png", "--model", "{tiny}:make", "--device", "cuda:99"], 2, "device"),
+        (["a.png", "--model", "{tiny}:make", "--labels", "a.png"], 2, "labels file"),
+        (["a.png", "--model", "{tiny}:make", "--out", "a.png"], 2, "is a file"),
+        (
+            ["a.png", "--model", "{tiny}:make", "--method", "lrp-0", "--no-background"],
+            2,
+            "setting of lrp-0 but got 'include_background'",
+        ),
+        (["a.png", "--model", "{tiny}:make", "--random-weights", "--weights", "w.pth"], 2, "Leave one out"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str], code: int, text: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["detect", *(a.format(tiny=TINY) for a in arguments)]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert text in err
+    assert err.count("\n") == 1
+    assert not (here / "relprop-out").exists()  # nothing half-written

@@ -1,0 +1,171 @@
+"""Statistics a layer, strongest pixels, offsets in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.detectors.nets import tiny_detector
+
+import relprop
+from relprop.detectors import analysis
+from relprop.detectors.analysis import LayerRow, Place
+from relprop.errors import InputError
+from relprop.explanation import Explanation
+from relprop.saved import SavedPlan
+
+
+def _picture() -> torch.Tensor:
+    return torch.rand(3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def _explained(anchor: int, of: list[str]) -> tuple[Explanation, tuple[Place, ...]]:
+    detector = tiny_detector.detector()
+    found = analysis.places(relprop.explain_detection(detector, _picture(), anchor, of).plan)
+    layers = analysis.recorded(found)
+    return relprop.explain_detection(detector, _picture(), anchor, of, layers=layers), found
+
+
+def test_a_row_holds_the_statistics_of_all_elements() -> None:
+    values = torch.randn(4, 5, 5, generator=torch.Generator().manual_seed(0)).relu()
+    row = LayerRow.of("conv", values)
+    ranked = np.sort(values.double().flatten().numpy())
+
+    def at(share: float) -> float:  # linear between the two ranks
+        place = share * (len(ranked) - 1)
+        low = math.floor(place)
+        return float(ranked[low] + (place - low) * (ranked[min(low + 1, 99)] - ranked[low]))
+
+    assert (row.layer, row.shape) == ("conv", (4, 5, 5))
+    assert [row.max, row.p95, row.median, row.p5, row.min] == pytest.approx(
+        [ranked[-1], at(0.95), at(0.5), at(0.05), 0.0], abs=1e-15
+    )
+    assert row.total == pytest.approx(ranked.sum())
+    assert row.size == pytest.approx(np.abs(ranked).sum())
+
+
+@pytest.mark.parametrize(
+    ("anchor", "layers"),
+    [
+        (5, ["heads.0", "pool", "low"]),  # the head at the first grid: nothing goes through the second
+        (17, ["heads.1", "high", "pool", "low"]),
+    ],
+)
+def test_rows_are_named_after_the_layer_just_crossed(anchor: int, layers: list[str]) -> None:
+    e, found = _explained(anchor, ["class", "cx"])
+    tables = analysis.layer_tables(e, found, "raw.")
+    assert [[row.layer for row in table] for table in tables] == [layers, layers]
+    for k, table in enumerate(tables):
+        assert table[-1] == LayerRow.of("low", e.relevance[k, 0])  # the first layer's row is the input's
+
+
+def test_rows_are_what_a_run_that_stops_there_finds() -> None:
+    e, found = _explained(17, ["class"])
+    rows = {row.layer: row for row in analysis.layer_tables(e, found, "raw.")[0]}
+    detector = tiny_detector.detector()
+    x = detector.prepared(_picture()).x
+    # By hand: class against the mean of the other classes, w+ through the head and the layer below it.
+    with torch.no_grad():
+        first = detector.raw.pool(torch.relu(detector.raw.low(x)))
+        second = torch.relu(detector.raw.high(first))
+        head = detector.raw.heads[1]
+        window = torch.nn.functional.pad(second, (1, 1, 1, 1))[0, :, 0:3, 1:4]  # anchor 17: row 0, column 1
+        products = head.weight[:4] * window
+        shares = products.clamp(min=0) / products.clamp(min=0).sum((1, 2, 3), keepdim=True)
+        label = int(head(second)[0, 1:4, 0, 1].argmax()) + 1
+        others = [k for k in range(4) if k != label]
+        contrast = shares[label] - shares[others].mean(0)
+        # Back from the padded window to the 2 × 2 grid: its first row and column are padding.
+        grid = torch.zeros_like(second[0])
+        grid[:, 0:2, 0:2] = contrast[:, 1:3, 0:2]
+    expected = LayerRow.of("heads.1", grid)
+    assert rows["heads.1"].max == pytest.approx(expected.max, rel=1e-12)
+    assert rows["heads.1"].min == pytest.approx(expected.min, rel=1e-12)
+    assert rows["heads.1"].p95 == pytest.approx(expected.p95, rel=1e-12, abs=1e-18)
+    assert rows["heads.1"].size == pytest.approx(expected.size, rel=1e-12)
+
+
+def test_layers_that_read_one_value_share_a_row() -> None:
+    class Fork(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = torch.nn.Conv2d(3, 4, 3)
+            self.left, self.right = torch.nn.Conv2d(4, 2, 1), torch.nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.stem(x))
+            return torch.cat([self.left(x), self.right(x)], 1).mean((2, 3))
+
+    torch.manual_seed(0)
+    net, x = Fork().double().eval(), _picture()[None]
+    found = analysis.places(relprop.explain(net, x, 0, "lrp-0").plan)
+    e = relprop.explain(net, x, [0, 3], "lrp-0", analysis.recorded(found))
+    left, right = analysis.layer_tables(e, found)
+    assert [row.layer for row in left[1:]] == ["left", "stem"]
+    assert [row.layer for row in right[1:]] == ["right", "stem"]
+    both = replace(e, layers={name: t.sum(0, keepdim=True).expand_as(t) for name, t in e.layers.items()})
+    assert [row.layer for row in analysis.layer_tables(both, found)[0][1:]] == ["left + right", "stem"]
+
+
+def test_plans_without_steps_have_no_places() -> None:
+    assert analysis.places(None) == ()
+    assert analysis.places(SavedPlan(())) == ()
+
+
+def test_tables_need_their_layers_and_one_sample() -> None:
+    e, found = _explained(5, ["class"])
+    with pytest.raises(InputError, match="among the explanation's layers but it isn't there"):
+        analysis.layer_tables(replace(e, layers={}), found)
+    two = replace(
+        e,
+        relevance=e.relevance.expand(-1, 2, -1, -1, -1),
+        input=e.input.expand(2, -1, -1, -1),
+        targets=e.targets.expand(-1, 2),
+    )
+    with pytest.raises(InputError, match="one sample but got 2"):
+        analysis.layer_tables(two, found)
+
+
+def test_the_strongest_pixels_are_the_top_share() -> None:
+    heat = torch.randperm(400, generator=torch.Generator().manual_seed(0)).reshape(20, 20).double() + 1
+    mask = analysis.strongest(heat)
+    assert int(mask.sum()) == 60  # 15 % of 400
+    assert bool((heat[mask].min() > heat[~mask].max()).item())
+    several = analysis.strongest(torch.stack([heat, -heat]))
+    assert torch.equal(several[0], mask)
+    assert not several[1].any()
+
+
+def test_what_was_not_seen_is_not_among_the_strongest() -> None:
+    heat = torch.zeros(10, 10)
+    heat[:2, :2] = torch.tensor([[1.0, 2.0], [-3.0, 4.0]])  # percentile 85 is 0 here
+    mask = analysis.strongest(heat)
+    assert mask.nonzero().tolist() == [[0, 0], [0, 1], [1, 1]]
+    with pytest.raises(InputError, match="percentile from 0 to 100 but got 101"):
+        analysis.strongest(heat, 101)
+
+
+def test_positive_inside_counts_pixel_centres() -> None:
+    heat = torch.tensor([[1.0, 2.0, -9.0], [4.0, 8.0, 1.0]])
+    assert analysis.positive_inside(heat, (0, 0, 3, 2)) == 1.0
+    assert analysis.positive_inside(heat, (0.6, 0, 2.4, 1)) == 2 / 16  # only column 1 has its centre inside
+    assert math.isnan(analysis.positive_inside(-heat.abs(), (0, 0, 3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "after", "words"),
+    [
+        ("cx", (30, 10, 50, 30), "centre moved 20 px right"),
+        ("cx", (9.5, 10, 29.5, 30), "centre moved 0.5 px left"),
+        ("cy", (10, 13.2, 30, 33.2), "centre moved 3.2 px down"),
+        ("cy", (10, 0, 30, 20), "centre moved 10 px up"),
+        ("cy", (0, 10.02, 90, 30.02), "centre stayed"),
+        ("w", (0, 0, 30, 5), "width 20 → 30 px (× 1.50)"),
+        ("h", (0, 0, 30, 5), "height 20 → 5.0 px (× 0.25)"),
+    ],
+)
+def test_offsets_in_words(name: str, after: tuple[float, ...], words: str) -> None:
+    assert analysis.offset_words(name, (10, 10, 30, 30), after) == words
