@@ -40,6 +40,7 @@ _PUBLIC = {
     "pixel_bounds": "relprop.api",
     "RAP": "relprop.methods.rap",
     "RSP": "relprop.methods.rsp",
+    "separate_motion": "relprop.video.separate",
     "SmoothGrad": "relprop.methods.gradient",
     "Trace": "relprop.engine.trace",
     "trace": "relprop.engine.trace",
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from relprop.methods.lrp import LRP, LRP0, LRPAlphaBeta, LRPComposite, LRPEpsilon, LRPGamma
     from relprop.methods.rap import RAP
     from relprop.methods.rsp import RSP, ContrastiveRSP
+    from relprop.video.separate import separate_motion
 
 __all__ = [
     "CLRP",
@@ -107,6 +109,7 @@ __all__ = [
     "models",
     "pixel_bounds",
     "rules",
+    "separate_motion",
     "trace",
     "viz",
 ]

@@ -56,7 +56,7 @@ def explain(
         raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
     run = trace(model, x)
     checked_output(model, run.output)
-    targets, single = _targets(target, run.output, x.shape[0])
+    targets, single = class_indices(target, run.output, x.shape[0])
     request = Request(model, run, targets, single, tuple(layers))
     seen = run.input
     result = recipe.explain(request)
@@ -80,8 +80,12 @@ def explain(
     )
 
 
-def _targets(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
-    """Class indices (K, N), and whether one target was asked."""
+def class_indices(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
+    """Class indices (K, N) for a `target` as `explain` takes it, and whether one was asked.
+
+    Raises:
+        InputError: as for `explain`.
+    """
     if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != n:
         got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise InputError(

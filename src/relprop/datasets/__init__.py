@@ -7,6 +7,7 @@ from relprop.datasets.demo import demo_image_path, demo_scene
 from relprop.datasets.difficult import DifficultList
 from relprop.datasets.folder import Folder
 from relprop.datasets.imagenet_segmentation import ImageNetSegmentation
+from relprop.datasets.motion import MotionClip, MotionClips
 from relprop.datasets.registry import DATASETS, datasets, load_dataset
 from relprop.datasets.sample import Annotated, Region, Sample
 from relprop.datasets.scene_samples import SceneSamples
@@ -24,6 +25,8 @@ __all__ = [
     "DifficultList",
     "Folder",
     "ImageNetSegmentation",
+    "MotionClip",
+    "MotionClips",
     "Region",
     "Sample",
     "Scene",

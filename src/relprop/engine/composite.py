@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from relprop.errors import InputError, unknown_name
 from relprop.graph import Graph, Node
@@ -66,9 +66,14 @@ class Composite:
             only (adds by |x|, a lone batch norm passes relevance on). "gradient": derivatives.
         name: how the composite is called in plans and errors.
 
+    Attributes:
+        adds: some of its rules add relevance of their own, so that zeros have to be carried to them.
+
     Raises:
         InputError: unknown match word or base, or a rule that can't be used where it is put.
     """
+
+    adds: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -75,8 +75,9 @@ def walk(
         for i, group in enumerate(groups):
             free = release and i + 1 == len(groups)
             run = _Walk(
-                trace, plan, stop, set(places.values()), ledger=ledger, release=free, multiplier=multiplier
-            )
+                trace, plan, stop, set(places.values()), ledger=ledger, release=free, multiplier=multiplier,
+                prune=not composite.adds,
+            )  # fmt: skip
             run.go(Flow(list(group), multiplier, owned=False))
             runs.append(run)
 
@@ -143,9 +144,10 @@ class _Walk:
         ledger: bool,
         release: bool,
         multiplier: bool,
+        prune: bool,
     ) -> None:
         self.trace, self.plan, self.stop, self.record = trace, plan, stop, record
-        self.ledger, self.release, self.multiplier = ledger, release, multiplier
+        self.ledger, self.release, self.multiplier, self.prune = ledger, release, multiplier, prune
         self.results: dict[Node, list[Tensor]] = {}
         self.pending: dict[Node, Any] = {}
         visited = {plan.start, stop, *record, *plan.steps}
@@ -211,7 +213,7 @@ class _Walk:
         spatial = 0 if step.unit.is_product else flow.parts[0].ndim - 3
         window = support(flow.parts, spatial)
         if window is None:
-            return None
+            return None if self.prune else flow
         if not (confines and spatial and window.share <= _MOST):
             return flow
         return Flow([window.crop(p) for p in flow.parts], flow.multiplier, flow.owned, window)

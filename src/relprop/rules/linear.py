@@ -313,7 +313,7 @@ class ZBox(LinearRule):
     def prepare(self, site: Site) -> Message:
         """See `LinearRule.prepare`."""
         linear, x = site.linear, site.x
-        low, high = self._box(x)
+        low, high = self.box(x)
         every, up, down = linear.part("all"), linear.part("+"), linear.part("-")
         denominator = linear.forward(x, every)
         denominator = denominator - linear.forward(low, up) - linear.forward(high, down)
@@ -327,7 +327,12 @@ class ZBox(LinearRule):
 
         return message
 
-    def _box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The bounds as tensors shaped like an input.
+
+        Raises:
+            InputError: the input lies outside, or the bounds don't fit its shape.
+        """
         if self.bounds == "sample":
             dims = tuple(range(1, x.ndim))
             return x.amin(dims, keepdim=True).expand_as(x), x.amax(dims, keepdim=True).expand_as(x)

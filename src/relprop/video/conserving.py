@@ -1,0 +1,139 @@
+"""The conserving split: relevance in two streams, through what motion adds and through what stays without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from relprop.api import class_indices
+from relprop.engine.ledger import Ledger
+from relprop.engine.plan import Plan
+from relprop.engine.trace import Trace, checked_output, trace
+from relprop.errors import InputError
+from relprop.graph import Node
+from relprop.methods.deep_taylor import DeepTaylor
+from relprop.methods.lrp import LRP
+from relprop.methods.method import Method, Request
+from relprop.rules import ZBox, ZPlus
+from relprop.video.freezing import motion_shares
+from relprop.video.separation import Split
+from relprop.video.streams import Stream, reads_pixels
+
+__all__ = ["conserving_split"]
+
+
+def conserving_split(
+    model: nn.Module, clip: Tensor, target: Any, method: Method, *, chunk: int, tick: Callable[[int], None]
+) -> Split:
+    r"""Split one clip's relevance into a stream through what motion adds, and one through what stays.
+
+    At the last activations that have a time axis the plain explanation puts relevance :math:`R^a`, and a share
+    δ of their activity is gone when the clip is frozen (`motion_shares`). There two streams start,
+
+    .. math:: M^a = δ^a R^a, \qquad S^a = (1 - δ^a) R^a,
+
+    carried to the input by the method's rules, M through the part δx of every value and S through (1 - δ) x
+    (`ZPlusPart`); at the pixels M counts how they change (`NearbyBox`) and S what they are. temporal = M,
+    spatial = S, and
+
+    .. math:: \sum \text{spatial} + \sum \text{temporal} = \sum \text{original}
+
+    but for what the ledgers list as lost. Under deep Taylor both are >= 0. For a still clip M is 0, and S is
+    the original.
+
+    Args:
+        model: the network.
+        clip: (1, C, T, H, W).
+        target: what to explain, as for `explain`.
+        method: a method with the z+ and z-box rules.
+        chunk: frozen clips that run at once.
+        tick: called with the number of frames done after each run.
+
+    Raises:
+        InputError: the method isn't of the LRP family, or has other rules than z+ and z-box where motion's
+            relevance goes; no activation of the network has a time axis.
+    """
+    _check_method(method)
+    run = trace(model, clip)
+    checked_output(model, run.output)
+    targets, single = class_indices(target, run.output, 1)
+    activations = _with_time(run)
+    # Nodes are places as good as names, and here names may be those of modules too.
+    layers = cast("list[str]", activations)
+    result = method.explain(Request(model, run, targets, single, layers, release=False))
+    assert result.plan is not None
+    assert result.ledger is not None
+    last = _last(run, [n for n in activations if n in result.plan.steps])
+    start = last[0] if len(last) == 1 else run.graph.output
+    inputs = _read(run, result.plan, start)
+    shares, frozen_outputs = motion_shares(model, run, list(dict.fromkeys([*last, *inputs])), chunk, tick)
+    original = result.relevance[:, 0]
+    films = {"original": original}
+    ledgers = {"original": result.ledger}
+    for name, part in (("spatial", {n: 1 - s for n, s in shares.items()}), ("temporal", shares)):
+        walks = []
+        for k in range(len(targets)):
+            joining = {n: result.layers[n.name][k : k + 1] * part[n] for n in last}
+            stream = Stream(
+                result.plan, joining, {n: part[n] for n in inputs}, nearby=name == "temporal", name=name
+            )
+            walks.append(run.run(torch.zeros_like(run.stored(start))[None], stream, start=start))
+        films[name] = torch.cat([w.relevance for w in walks])[:, 0]
+        ledgers[name] = Ledger.merged([w.ledger for w in walks if w.ledger])
+    if not any(bool(s.any()) for s in shares.values()):
+        films["spatial"] = original.clone()  # the same, without another walk's rounding
+    if single:
+        films = {name: film[0] for name, film in films.items()}
+    return Split(
+        films={name: film.sum(-4) for name, film in films.items()},
+        relevance=films,
+        outputs=run.output,
+        targets=targets[0] if single else targets,
+        frozen_outputs=frozen_outputs,
+        ledgers=ledgers,
+    )
+
+
+def _check_method(method: Method) -> None:
+    if not isinstance(method, (DeepTaylor, LRP)):
+        raise InputError(
+            f"Expected deep-taylor or an LRP method with the z+ and z-box rules for mode='conserving' but got "
+            f"{method.name}."
+        )
+
+
+def _with_time(run: Trace) -> list[Node]:
+    """The activations that have a time axis."""
+    found = [n for n in run.graph.nodes if n.kind == "activation" and n.dependent and n in run.values]
+    return [n for n in found if run.stored(n).ndim == 5]
+
+
+def _last(run: Trace, places: list[Node]) -> list[Node]:
+    """The places behind which no other lies: every way of relevance to the input passes at most one."""
+    if not places:
+        raise InputError(
+            "Expected a network with activations (N, C, T, H, W) for mode='conserving' but relevance meets none. "
+            "Use mode='naive'."
+        )
+    return [n for n in places if not run.graph.descendants([n]) & (set(places) - {n})]
+
+
+def _read(run: Trace, plan: Plan, start: Node) -> list[Node]:
+    """What linear operators before `start` read, the first ones apart."""
+    upstream = run.graph.ancestors([start])
+    found = []
+    for step in plan.steps.values():
+        if step.unit is None or step.node not in upstream or run.stored(step.signals[0]).ndim != 5:
+            continue
+        first = reads_pixels(step)
+        if not isinstance(step.rule, (ZBox, ZPlus) if first else ZPlus):
+            raise InputError(
+                f"Expected a method with the z+ rule (z-box at the input) up to the last time axis (deep-taylor, "
+                f"lrp-composite) but {plan.composite} has {step.rule!r} at {step.unit.linear.where()}."
+            )
+        if not first:
+            found.append(step.signals[0])
+    return list(dict.fromkeys(found))

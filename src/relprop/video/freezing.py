@@ -1,0 +1,77 @@
+"""Freezing: what a clip's activity owes to motion, found by running its frames one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from relprop.engine.trace import Trace, trace
+from relprop.graph import Node
+from relprop.video.frozen import Frozen, chunks, freeze, frozen_clips
+
+__all__ = ["motion_shares"]
+
+
+def motion_shares(
+    model: nn.Module, run: Trace, places: Sequence[Node], chunk: int, tick: Callable[[int], None]
+) -> tuple[dict[Node, Tensor], Tensor]:
+    r"""The share of each value that is gone when the clip is frozen, and the scores of the frozen clips.
+
+    With :math:`x_t` a value in slice t of the clip and :math:`x^f_t` in the clip frozen at frame f,
+
+    .. math:: δ_t = \frac{(|x_t| - (s_t x^t_t)^+)^+}{|x_t|}, \qquad s_t = \operatorname{sign} x_t
+
+    0 where the unit is as active without motion, 1 where it is silent then. Where the network has merged
+    frames, so that a slice covers several, it is the mean over those. In a still clip δ is 0 everywhere,
+    exactly: the clip is its own frozen clip.
+
+    Args:
+        model: what was traced.
+        run: the forward run on one clip (1, C, T, H, W).
+        places: whose shares are wanted; values (1, C', T', H', W').
+        chunk: frozen clips that run at once. What is kept of them is one sum as large as the values.
+        tick: called with the number of frames done after each run.
+
+    Returns:
+        Shares by place, shaped like its value, and scores (T, classes).
+    """
+    clip = run.input[0]
+    length = clip.shape[1]
+    gone = {n: torch.zeros_like(run.stored(n)) for n in places}
+    outputs = run.output.repeat_interleave(length, 0)
+    frames = frozen_clips(clip)
+    if len(frames) == 1:
+        tick(length)
+        return gone, outputs
+    for group in chunks(frames, chunk):
+        frozen = trace(model, torch.stack([freeze(clip, f) for f, _ in group]))
+        for i, (_, at) in enumerate(group):
+            outputs[at] = frozen.output[i]
+        for node, total in gone.items():
+            x, values = run.stored(node)[0], _twin(frozen, node)
+            for i, s, weight in _covered(group, x.shape[1], length):
+                there = (torch.sgn(x[:, s]) * values[i, :, s]).clamp_(min=0)
+                total[0, :, s] += (x[:, s].abs() - there).clamp_(min=0) * weight
+        del frozen
+        tick(sum(len(at) for _, at in group))
+    for node, total in gone.items():
+        size = run.stored(node).abs()
+        total.div_(size.masked_fill_(size == 0, 1)).clamp_(max=1)
+    return gone, outputs
+
+
+def _twin(frozen: Trace, node: Node) -> Tensor:
+    """The node's value in another trace; a model that fixes its batch size has a graph for each size."""
+    return frozen.stored(frozen.graph.by_name[node.name])
+
+
+def _covered(group: list[Frozen], slices: int, length: int) -> Iterator[tuple[int, int, float]]:
+    """(row in the batch, slice, weight in the slice's mean) of each frame and each slice that covers it."""
+    for i, (_, at) in enumerate(group):
+        for t in at:
+            # Slice s of S covers the frames from s T / S to (s + 1) T / S.
+            for s in range(t * slices // length, ((t + 1) * slices - 1) // length + 1):
+                covered = ((s + 1) * length - 1) // slices - s * length // slices + 1
+                yield i, s, 1 / covered

@@ -1,0 +1,205 @@
+"""separate_motion: which relevance comes from how frames look, and which from motion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from relprop.api import explain
+from relprop.engine.ledger import Ledger
+from relprop.errors import InputError
+from relprop.methods.gradient import Progress, check_count, check_progress
+from relprop.methods.method import Method, check_choice
+from relprop.methods.registry import resolve
+from relprop.video.conserving import conserving_split
+from relprop.video.naive import Normalise, Slice, naive_split
+from relprop.video.selective import check_selection, selective_split
+from relprop.video.separation import MotionSeparation, Split, check_place
+
+__all__ = ["separate_motion"]
+
+# Mode -> its own settings with their defaults.
+_MODES: dict[str, dict[str, Any]] = {
+    "naive": {"slice": "same", "normalise": None, "clamp": False},
+    "conserving": {},
+    "selective": {"padding": "replicate", "sigma": 1.0, "absolute": False},
+}
+
+
+def separate_motion(
+    model: nn.Module,
+    clip: Tensor,
+    target: int | Tensor | Sequence[int | Tensor] | None = None,
+    method: str | Method = "deep-taylor",
+    mode: Literal["naive", "conserving", "selective"] = "naive",
+    *,
+    slice: Slice = "same",
+    normalise: Normalise | None = None,
+    clamp: bool = False,
+    padding: Literal["replicate", "zero"] = "replicate",
+    sigma: float = 1.0,
+    absolute: bool = False,
+    chunk: int = 4,
+    progress: Progress | None = None,
+) -> MotionSeparation:
+    """Split a clip's relevance into what its frames' looks explain and what motion adds.
+
+    Three modes; `docs/video.md` has their mathematics and says what each one's films mean.
+
+    - "naive": each frame is shown alone (repeated T times) and the same class explained; temporal =
+      original - spatial. T + 1 explanations.
+    - "conserving": one explanation, T forward runs and two walks. Relevance is split by the share of activity
+      that freezing takes away, and carried to the input in two streams. The sums of spatial and temporal
+      make the sum of original. For methods with the z+ and z-box rules (deep-taylor, lrp-composite).
+    - "selective": one explanation; temporal is the relevance at places where it changes over time.
+
+    Clips are taken one at a time and their frozen clips `chunk` at a time, so memory grows with `chunk`
+    alone.
+
+    Args:
+        model: maps clips (N, C, T, H, W) to scores (N, classes), in evaluation mode. It is left as it came.
+        clip: (N, C, T, H, W) with T >= 2, as the model expects it.
+        target: as for `relprop.explain`; None explains each clip's top class, in the frozen clips too.
+        method: a name, which stands for the method started from 1 (frozen clips score the class
+            differently, and starts in proportion to scores couldn't be compared), or a configured method,
+            taken as it is. Bounds "sample" are those of the whole clip, in its frozen clips too.
+        mode: which split.
+        slice: naive: which slice of a frozen clip's relevance stands for its frame: "same" (slice t for
+            frame t), "first" (slice 0), the "mean" or the "sum" of all.
+        normalise: naive: "maxabs" divides each explanation by its own largest absolute value first; with
+            slice="first" that is what the authors' script does.
+        clamp: naive: negative temporal relevance becomes 0.
+        padding: selective: "replicate" or "zero" (`relprop.video.selective`).
+        sigma: selective: standard deviations a change must have.
+        absolute: selective: take rising relevance too.
+        chunk: frozen clips that run at once.
+        progress: called with (frames done, frames).
+
+    Raises:
+        InputError: a clip that isn't (N, C, T, H, W) or has one frame, an unknown mode or setting, a
+            setting of another mode, a target out of range, a method whose relevance isn't at the input.
+
+    Source: Hiley et al. 2019 (naive); Hiley et al. 2020 (selective).
+    """
+    settings = _settings(
+        mode,
+        {
+            "slice": slice, "normalise": normalise, "clamp": clamp,
+            "padding": padding, "sigma": sigma, "absolute": absolute,
+        },
+    )  # fmt: skip
+    check_count("chunk", chunk)
+    check_progress(progress)
+    _check_clip(clip)
+    recipe = _from_one(method)
+    n, length = clip.shape[0], clip.shape[2]
+    done = 0
+
+    def tick(frames: int) -> None:
+        nonlocal done
+        done += frames
+        if progress is not None:
+            progress(done, n * length)
+
+    def split(one: Tensor, own: Any) -> Split:
+        boxed = _with_box(recipe, one)
+        if mode == "conserving":
+            return conserving_split(model, one, own, boxed, chunk=chunk, tick=tick)
+        e = explain(model, one, own, boxed)
+        check_place(e.method, e.at)
+        if mode == "selective":
+            tick(length)
+            return selective_split(e, padding=padding, sigma=sigma, absolute=absolute)
+        return naive_split(
+            model, e, boxed, slice=slice, normalise=normalise, clamp=clamp, chunk=chunk, tick=tick
+        )
+
+    splits = [split(clip[i : i + 1], own) for i, own in enumerate(_per_sample(target, n))]
+    return _joined(splits, recipe, mode, settings)
+
+
+def _joined(splits: list[Split], recipe: Method, mode: str, settings: dict[str, Any]) -> MotionSeparation:
+    """The splits of all clips, one after another."""
+    first = splits[0]
+    lead = first.targets.dim() - 1
+    frozen = [s.frozen_outputs for s in splits if s.frozen_outputs is not None]
+    return MotionSeparation(
+        **{name: torch.stack([s.films[name] for s in splits], lead) for name in first.films},
+        relevance={name: torch.stack([s.relevance[name] for s in splits], lead) for name in first.relevance},
+        outputs=torch.cat([s.outputs for s in splits]),
+        frozen_outputs=torch.stack(frozen) if frozen else None,
+        targets=torch.cat([s.targets for s in splits], -1),
+        method=recipe.name,
+        mode=mode,
+        settings={**settings, "method": recipe.settings()},
+        ledgers={name: Ledger.merged([s.ledgers[name] for s in splits]) for name in first.ledgers},
+    )
+
+
+def _settings(mode: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The mode's own settings, checked; those of other modes must be at their defaults."""
+    check_choice("mode", mode, tuple(_MODES))
+    for owner, defaults in _MODES.items():
+        for name, default in defaults.items():
+            if owner != mode and given[name] != default:
+                raise InputError(
+                    f"Expected no {name}= with mode={mode!r}: it is a setting of mode={owner!r}."
+                )
+    own = {name: given[name] for name in _MODES[mode]}
+    if mode == "naive":
+        check_choice("slice", own["slice"], ("same", "first", "mean", "sum"))
+        if own["normalise"] is not None:
+            check_choice("normalise", own["normalise"], ("maxabs",))
+        if not isinstance(own["clamp"], bool):
+            raise InputError(f"Expected clamp to be True or False but got {own['clamp']!r}.")
+    elif mode == "selective":
+        check_selection(**own)
+    return own
+
+
+def _check_clip(clip: object) -> None:
+    if not isinstance(clip, Tensor):
+        raise InputError(f"Expected clip to be a tensor (N, C, T, H, W) but got {type(clip).__name__}.")
+    if clip.ndim != 5 or clip.shape[0] == 0:
+        raise InputError(
+            f"Expected a clip (N, C, T, H, W) with N >= 1 but got shape {tuple(clip.shape)}. A single clip needs "
+            "a first axis of 1 (clip[None])."
+        )
+    if clip.shape[2] < 2:
+        raise InputError("Expected a clip of at least 2 frames but got 1: nothing can move in it.")
+
+
+def _from_one(method: str | Method) -> Method:
+    """The method; one that was named starts from 1, if it can."""
+    recipe = resolve(method)
+    if not isinstance(method, Method) and recipe.settings().get("start") == "score":
+        return type(recipe)(start="one")  # type: ignore[call-arg]
+    return recipe
+
+
+def _with_box(recipe: Method, clip: Tensor) -> Method:
+    """The method with the clip's own least and largest value for bounds "sample"."""
+    settings = recipe.settings()
+    bounds = settings.get("bounds")
+    if not isinstance(bounds, str) or bounds != "sample":
+        return recipe
+    if not bool(torch.isfinite(clip).all()):
+        return recipe  # to be refused by name
+    least, most = (float(v) for v in torch.aminmax(clip))
+    return type(recipe)(**{**settings, "bounds": (least, most)})
+
+
+def _per_sample(target: Any, n: int) -> list[Any]:
+    """What to explain in each clip: (N,) tensors taken apart, everything else as it is."""
+    if isinstance(target, (list, tuple)):
+        return [list(own) for own in zip(*(_per_sample(t, n) for t in target), strict=True)] or [[]] * n
+    if not isinstance(target, Tensor) or target.ndim == 0:
+        return [target] * n
+    if target.shape != (n,) or target.is_floating_point() or target.dtype == torch.bool:
+        raise InputError(
+            f"Expected a target tensor of integers with shape ({n},) but got {target.dtype} {tuple(target.shape)}."
+        )
+    return target.tolist()

@@ -1,0 +1,118 @@
+"""The result of a separation: three films that belong together, and what they were made with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from relprop.engine.ledger import Ledger
+from relprop.errors import InputError
+
+__all__ = ["Curve", "MotionSeparation", "Split", "check_place"]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What a mode makes of one clip.
+
+    Attributes:
+        films: "original", "spatial" and "temporal", (T, H, W) or (K, T, H, W).
+        relevance: the same before channels were summed, (C, T, H, W) or (K, C, T, H, W), where there is such.
+        outputs: scores of the clip, (1, classes).
+        targets: explained classes, (1,) or (K, 1).
+        frozen_outputs: scores of the frozen clips, (T, classes), or None.
+        ledgers: by name.
+    """
+
+    films: dict[str, Tensor]
+    relevance: dict[str, Tensor]
+    outputs: Tensor
+    targets: Tensor
+    frozen_outputs: Tensor | None = None
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+
+
+class Curve(NamedTuple):
+    """Sums of a film's positive and negative relevance in every frame, (N, T) or (K, N, T) each."""
+
+    positive: Tensor
+    negative: Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MotionSeparation:
+    """What in a clip is relevant by its looks, and what because it moves.
+
+    Films are summed over channels: (N, T, H, W), or (K, N, T, H, W) where a list of K targets was asked.
+
+    Attributes:
+        original: the plain explanation of the clip, divided or rescaled as the mode says.
+        spatial: relevance by looks.
+        temporal: relevance because something moves.
+        relevance: by name ("original", "spatial", "temporal"), before channels were summed: (N, C, T, H, W)
+            or (K, N, C, T, H, W), where the mode has it.
+        outputs: the model's scores for the clip, (N, classes).
+        frozen_outputs: its scores for each frozen clip, (N, T, classes), or None where none were run.
+        targets: the explained classes, (N,) or (K, N).
+        method: name of the method.
+        mode: "naive", "conserving" or "selective".
+        settings: what the mode was run with, and the method's settings under "method".
+        ledgers: by name, where relevance went: "original" (the clips), "frozen" (all frozen clips together),
+            "spatial" and "temporal" (the two streams; what starts at an activation stands in the lost column,
+            with a minus). Empty for methods without rules.
+
+    >>> film, score, target = Tensor([[[[3.0]], [[-1.0]]]]), Tensor([[2.0]]), Tensor([0])
+    >>> s = MotionSeparation(film, film, film - film, {}, score, None, target, "lrp-0", "naive")
+    >>> s.frames["original"].negative.tolist()
+    [[0.0, -1.0]]
+    """
+
+    original: Tensor
+    spatial: Tensor
+    temporal: Tensor
+    relevance: dict[str, Tensor]
+    outputs: Tensor
+    frozen_outputs: Tensor | None
+    targets: Tensor
+    method: str
+    mode: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The ledger of the clip's own explanation, or None."""
+        return self.ledgers.get("original")
+
+    @property
+    def frozen_targets(self) -> Tensor | None:
+        """The class with the highest score for each frozen clip, (N, T), or None where none were run."""
+        return None if self.frozen_outputs is None else self.frozen_outputs.argmax(2)
+
+    @property
+    def frames(self) -> dict[str, Curve]:
+        """The relevance of each frame, for "original", "spatial" and "temporal"."""
+        films = {"original": self.original, "spatial": self.spatial, "temporal": self.temporal}
+        return {
+            name: Curve(film.clamp(min=0).sum((-2, -1)), film.clamp(max=0).sum((-2, -1)))
+            for name, film in films.items()
+        }
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.original.shape))
+        return f"MotionSeparation({self.mode}, {self.method}, films {shape})"
+
+
+def check_place(method: str, at: str) -> None:
+    """Refuse relevance that isn't at the input.
+
+    Raises:
+        InputError: names the method.
+    """
+    if at != "input":
+        raise InputError(
+            f"Expected a method with relevance at the input, where the frames are, but {method} gives it at "
+            f"{at!r}."
+        )
