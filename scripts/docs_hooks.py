@@ -8,7 +8,10 @@ from typing import Any
 #: Section → pages in order; a folder (ending in /) stands for its index.md and its other pages by name. Pages
 #: that are not there (benchmarks write some) are left out; pages that are not named here come last.
 SECTIONS: list[tuple[str, list[str]]] = [
-    ("Start", ["index.md", "quickstart.md", "words.md", "command-line.md", "detectors.md", "detect.md", "video.md"]),
+    (
+        "Start",
+        ["index.md", "quickstart.md", "words.md", "command-line.md", "detectors.md", "detect.md", "video.md"],
+    ),
     ("Understand", ["adds-up.md", "compatibility.md", "coverage.md", "speed.md", "troubleshooting.md"]),
     ("Methods", ["methods/"]),
     ("Rules", ["rules/"]),

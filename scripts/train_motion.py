@@ -8,12 +8,9 @@ Clips are rendered once to a file in the cache folder. A stopped run goes on fro
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import json
 import os
-import platform
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -22,13 +19,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from train_scenes import progress, provenance, training_arguments
 
-import relprop
 from relprop.datasets._choreography import cast as cast_of
 from relprop.datasets.motion import CLASSES, MOTION_CLASSES, MotionClips
 from relprop.datasets.scenes import _SPLITS as SPLITS
@@ -39,19 +35,12 @@ SIZE, FRAMES = 48, 16
 WIDTHS, HIDDEN, DROPOUT = (8, 16, 32, 48, 64), 96, 0.1
 MEAN = (90.0, 98.0, 102.0)  # as C3D's, for frames in 0..255
 SCALE = 64.0  # divisor while training; the released conv1 holds it
-WEIGHTS = Path(relprop.__file__).parent / "models" / "weights"
 # Test clips come from another split and another seed than training clips.
 TRAIN_SEED, TEST_SEED = 0, 2024
 CHUNK = 50
 
 Clips = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-
-
-def progress() -> Progress:
-    """Bar with counts, time left and one line of text."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[note]}"))
 
 
 def _render_block(job: tuple[str, int, int, int, int, int]) -> tuple[int, Clips, Labels]:
@@ -343,14 +332,7 @@ def write(args: argparse.Namespace, trained: C3D, state: dict[str, Any]) -> None
             "cpu_minutes": round(state["seconds"] / 60, 1),
             "losses_and_val_accuracy_per_epoch": state["history"],
         },
-        "reproducible": "Same machine, torch version and thread count: equal bits. Elsewhere rounding "
-        "differs, and so will the bits; how far the accuracy moves then was not measured.",
-        "versions": {
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **provenance("accuracy"),
     }
     (args.out / f"{NAME}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     print(f"{NAME}: test accuracy {test['accuracy']:.4f} on {args.test_clips} clips → {weights}")
@@ -368,17 +350,7 @@ def main() -> None:
     parser.add_argument("--val-clips", type=int, default=300)
     parser.add_argument("--test-clips", type=int, default=2000)
     parser.add_argument("--frozen-clips", type=int, default=300)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--stop-after", type=int, help="leave after this epoch's checkpoint; run again to go on"
-    )
-    parser.add_argument("--workers", type=int, default=1, help="processes that render")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "relprop-motion")
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    training_arguments(parser, epochs=12, batch=16, rate=2e-3, workers=1, cache="relprop-motion")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.cache.mkdir(parents=True, exist_ok=True)

@@ -246,6 +246,37 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("model", "scenes", "epochs", "batch", "rate", "seed")}
 
 
+def provenance(score: str) -> dict[str, Any]:
+    """What every card says of how far its numbers can be had again."""
+    return {
+        "reproducible": "Same machine, torch version and thread count: equal bits. Elsewhere rounding "
+        f"differs, and so will the bits; how far the {score} moves then was not measured.",
+        "versions": {
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def training_arguments(
+    parser: argparse.ArgumentParser, *, epochs: int, batch: int, rate: float, workers: int, cache: str
+) -> None:
+    """Add the options of every training script, with its defaults."""
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=rate)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--stop-after", type=int, help="leave after this epoch's checkpoint; run again to go on"
+    )
+    parser.add_argument("--workers", type=int, default=workers, help="processes that render")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / cache)
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+
+
 def write(args: argparse.Namespace, model: nn.Module, state: dict[str, Any]) -> None:
     """Measure on test scenes, then write weights and card."""
     model = released(args.model, model)
@@ -282,14 +313,7 @@ def write(args: argparse.Namespace, model: nn.Module, state: dict[str, Any]) -> 
             "minutes": round(state["seconds"] / 60, 1),
             "loss_and_val_mAP_per_epoch": state["history"],
         },
-        "reproducible": "Same machine, torch version and thread count: equal bits. Elsewhere rounding "
-        "differs, and so will the bits; how far the mAP moves then was not measured.",
-        "versions": {
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **provenance("mAP"),
     }
     (args.out / f"{args.model}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     print(f"{args.model}: test mAP {score:.4f} on {args.test_scenes} scenes → {weights}")
@@ -304,17 +328,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=20_000, help="training scenes")
     parser.add_argument("--val-scenes", type=int, default=1000)
     parser.add_argument("--test-scenes", type=int, default=4000)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--stop-after", type=int, help="leave after this epoch's checkpoint; run again to go on"
-    )
-    parser.add_argument("--workers", type=int, default=2, help="processes that render")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "relprop-scenes")
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    training_arguments(parser, epochs=12, batch=64, rate=2e-3, workers=2, cache="relprop-scenes")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.cache.mkdir(parents=True, exist_ok=True)

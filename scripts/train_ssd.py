@@ -9,11 +9,8 @@ ImageNet. Scenes are rendered once to a file in the cache folder. A stopped run 
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import json
-import platform
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +26,13 @@ from train_scenes import (
     STD,
     TEST_SEED,
     TRAIN_SEED,
-    WEIGHTS,
     fit,
     fold_norms,
+    provenance,
     rendered,
     settings,
     to_input,
+    training_arguments,
     turned,
     with_norms,
 )
@@ -234,14 +232,7 @@ def write(args: argparse.Namespace, trained: SceneSSD, state: dict[str, Any]) ->
             "minutes": round(state["seconds"] / 60, 1),
             "loss_and_val_mAP_per_epoch": state["history"],
         },
-        "reproducible": "Same machine, torch version and thread count: equal bits. Elsewhere rounding "
-        "differs, and so will the bits; how far the mAP moves then was not measured.",
-        "versions": {
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **provenance("mAP"),
     }
     (args.out / f"{NAME}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     print(f"{NAME}: test mAP {score:.4f} on {args.test_scenes} scenes → {weights}")
@@ -255,17 +246,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=16_000, help="training scenes")
     parser.add_argument("--val-scenes", type=int, default=500)
     parser.add_argument("--test-scenes", type=int, default=2000)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--stop-after", type=int, help="leave after this epoch's checkpoint; run again to go on"
-    )
-    parser.add_argument("--workers", type=int, default=2, help="processes that render")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "relprop-scenes")
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    training_arguments(parser, epochs=6, batch=32, rate=1e-3, workers=2, cache="relprop-scenes")
     parser.set_defaults(model=NAME)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
