@@ -39,8 +39,8 @@ class CRP(Method):
     What w+ loses on the way (units that are active through their bias alone) it doesn't lose equally from
     both sides of the contrast, and where much is lost, the difference shows nothing but that. So each
     side is scaled at the input to the total that it started with (``balance``, ours); where nothing is
-    lost that changes nothing. ``e.extras["survived"]`` (K, N, 2) has the share of the target's relevance
-    and of the others' that arrived.
+    lost that changes nothing. ``e.extras["survived"]`` (N, 2), K in front for a list, has the share of the
+    target's relevance and of the others' that arrived.
 
     On a `relprop.detectors.unit.DetectionUnit` a target is a class, an offset or the objectness (which
     is treated as an offset, but always takes w+) at one of its anchors. On any other model it is a class,
@@ -133,8 +133,9 @@ class CRP(Method):
         arrived = pair.sides(run.relevance)
         sides, survived = zip(*(_restored(a, b) for a, b in zip(arrived, began, strict=True)), strict=True)
         layers = {name: torch.sub(*pair.sides(r)) for name, r in run.layers.items()}
+        share = torch.stack(survived, -1)
         extras = {
-            "survived": torch.stack(survived, -1),
+            "survived": share[0] if request.single else share,
             "ledger_of": "the target and the sum of its anchor's classes, before one is subtracted",
         }
         return Result(torch.sub(*sides), layers, run.plan, run.ledger, extras=extras)
