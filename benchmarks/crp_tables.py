@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from benchmarks.common import markdown
 from benchmarks.crp_maps import head_of
@@ -17,7 +17,7 @@ from benchmarks.crp_truth import STRIPS
 from relprop.benchmark.bootstrap import Estimate, Pairs, Resampling
 from relprop.detectors.scene_ssd import SCALES, Scale
 
-__all__ = ["LEAST_OFFSET", "offset_scores", "ranks", "report", "values"]
+__all__ = ["LEAST_OFFSET", "offset_scores", "report", "values"]
 
 OFFSETS = ("cx", "cy", "w", "h")
 LEAST_OFFSET = 0.25  # a shift of 2.5 % of the anchor's side, or a size ratio of 1.05
@@ -59,20 +59,9 @@ _TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def ranks(values: Sequence[float]) -> NDArray[np.float64]:
-    """Ranks from 0, ties averaged.
-
-    >>> ranks([5.0, 1.0, 5.0, 7.0]).tolist()
-    [1.5, 0.0, 1.5, 3.0]
-    """
-    v = np.asarray(values, dtype=np.float64)
-    below, equal = (v[:, None] > v).sum(1), (v[:, None] == v).sum(1)
-    return below + (equal - 1) / 2
-
-
 def _spearman(a: Sequence[float], b: Sequence[float]) -> float:
     """Rank correlation; 0 where one of the two is constant."""
-    x, y = (r - r.mean() for r in (ranks(a), ranks(b)))
+    x, y = (r - r.mean() for r in (rankdata(a), rankdata(b)))
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / scale if scale else 0.0
 

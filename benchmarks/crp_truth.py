@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from relprop.datasets import Scene
+from relprop.datasets._drawn import SPLITS
 from relprop.datasets._render import Instance, layout, paint
-from relprop.datasets.scenes import _SPLITS
 from relprop.detectors import Detection, Detections, iou
 
 __all__ = ["STRIPS", "Mask", "Picture", "correct", "inside_box", "strips", "without", "without_strips"]
@@ -56,7 +56,7 @@ def correct(found: Detections, scene: Scene, names: Sequence[str]) -> list[tuple
 
 def without(scene: Scene, k: int) -> Picture:
     """The same scene without object k: what is behind it, and no shadow of it; all else as it was."""
-    split = _SPLITS[scene.split]
+    split = SPLITS[scene.split]
     items = layout(scene.seed, split, scene.index)
     changed = tuple(_Absent(**vars(item)) if i == k else item for i, item in enumerate(items))
     image, _, _ = paint(changed, scene.seed, split, scene.index, scene.image.shape[0])

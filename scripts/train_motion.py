@@ -26,8 +26,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from train_scenes import progress, provenance, training_arguments
 
 from relprop.datasets._choreography import cast as cast_of
+from relprop.datasets._drawn import SPLITS
 from relprop.datasets.motion import CLASSES, MOTION_CLASSES, MotionClips
-from relprop.datasets.scenes import _SPLITS as SPLITS
 from relprop.video import C3D
 
 NAME = "motion-c3d"

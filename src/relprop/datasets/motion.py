@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relprop.datasets._choreography import APPEARANCES, MOTIONS, cast, drawn_label
+from relprop.datasets._drawn import SPLITS, Drawn, class_index, integer
 from relprop.datasets._film import film
-from relprop.datasets.scenes import _SPLITS, _integer
-from relprop.errors import InputError, unknown_name
+from relprop.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +100,7 @@ class MotionClip:
         return self.masks[self.decider]
 
 
-class MotionClips(Sequence[MotionClip]):
+class MotionClips(Drawn, Sequence[MotionClip]):
     """Clips of one split, drawn when asked for; nothing is stored and no order matters.
 
     Clip `i` depends on `(seed, split, i)` alone. Another `size` shows the same clip at another resolution,
@@ -136,18 +136,10 @@ class MotionClips(Sequence[MotionClip]):
         shake: bool = False,
     ) -> None:
         """Check the arguments; nothing is rendered yet."""
-        self.size = _integer("size", size, 32)
-        self.frames = _integer("frames", frames, 1)
-        self.seed = _integer("seed", seed, 0)
-        if split not in _SPLITS:
-            raise unknown_name("split", split, _SPLITS)
-        self.split = split
+        self.size = integer("size", size, 32)
+        self.frames = integer("frames", frames, 1)
         self.shake = bool(shake)
-        self.indices: Sequence[int] = range(_integer("n", n, 0))
-
-    def __len__(self) -> int:
-        """Count the clips."""
-        return len(self.indices)
+        super().__init__(n, seed, split)
 
     def __repr__(self) -> str:
         """Show what makes these clips what they are."""
@@ -165,7 +157,7 @@ class MotionClips(Sequence[MotionClip]):
         if isinstance(item, slice):
             return self._narrow(self.indices[item])
         index = self._index(item)
-        split = _SPLITS[self.split]
+        split = SPLITS[self.split]
         label, actors = cast(self.seed, split, index)
         frames, whole, visible, offsets = film(
             actors, self.seed, split, index, self.size, self.frames, self.shake
@@ -193,7 +185,7 @@ class MotionClips(Sequence[MotionClip]):
 
     def label(self, item: int) -> int:
         """Label of one clip without rendering it."""
-        return drawn_label(self.seed, _SPLITS[self.split], self._index(item))
+        return drawn_label(self.seed, SPLITS[self.split], self._index(item))
 
     def tensor(self, item: int) -> torch.Tensor:
         """One clip as a float32 tensor (3, T, size, size) in [0, 1]; not normalised."""
@@ -210,7 +202,7 @@ class MotionClips(Sequence[MotionClip]):
         """
         if not classes:
             raise InputError("Expected at least one class but got none; give names or indices of CLASSES.")
-        wanted = {_class_index(label) for label in classes}
+        wanted = {class_index(label, CLASSES) for label in classes}
         return self._narrow([i for at, i in enumerate(self.indices) if self.label(at) in wanted])
 
     def _narrow(self, indices: Sequence[int]) -> MotionClips:
@@ -219,23 +211,3 @@ class MotionClips(Sequence[MotionClip]):
         )
         part.indices = indices
         return part
-
-    def _index(self, item: int) -> int:
-        try:
-            return self.indices[item]
-        except IndexError:
-            raise IndexError(
-                f"Expected an index below {len(self)} but got {item}; give a larger n."
-            ) from None
-
-
-def _class_index(label: int | str) -> int:
-    if isinstance(label, str):
-        if label not in CLASSES:
-            raise unknown_name("class", label, CLASSES)
-        return CLASSES.index(label)
-    if not 0 <= label < len(CLASSES):
-        raise InputError(
-            f"Expected a class index from 0 to {len(CLASSES) - 1} but got {label!r}; see CLASSES."
-        )
-    return int(label)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from relprop.datasets._drawn import SPLITS, Drawn, class_index, integer
 from relprop.datasets._render import CLASS_PARTS, layout, paint
-from relprop.errors import InputError, unknown_name
+from relprop.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,6 @@ __all__ = ["CLASSES", "Scene", "Scenes"]
 
 CLASSES: list[str] = [f"{texture} {shape}" for texture, shape in CLASS_PARTS]
 
-_SPLITS = {"train": 0, "val": 1, "test": 2}
 _DIFFICULT_SEEN = 0.6
 _DIFFICULT_AREA = 0.015
 
@@ -81,11 +81,11 @@ class Scene:
 
     def class_mask(self, label: int | str) -> NDArray[np.bool_]:
         """Union of the visible pixels of one class, (size, size) bool; all False where it is absent."""
-        wanted = _class_index(label)
+        wanted = class_index(label, CLASSES)
         return np.asarray(self.masks[self.labels == wanted].any(axis=0))
 
 
-class Scenes(Sequence[Scene]):
+class Scenes(Drawn, Sequence[Scene]):
     """Scenes of one split, drawn when asked for; nothing is stored and no order matters.
 
     Scene `i` depends on `(seed, split, i)` alone, also its layout on nothing else: another `size` shows the
@@ -111,16 +111,8 @@ class Scenes(Sequence[Scene]):
 
     def __init__(self, *, size: int = 112, n: int = 1000, seed: int = 0, split: str = "train") -> None:
         """Check the arguments; nothing is rendered yet."""
-        self.size = _integer("size", size, 32)
-        self.seed = _integer("seed", seed, 0)
-        if split not in _SPLITS:
-            raise unknown_name("split", split, _SPLITS)
-        self.split = split
-        self.indices: Sequence[int] = range(_integer("n", n, 0))
-
-    def __len__(self) -> int:
-        """Count the scenes."""
-        return len(self.indices)
+        self.size = integer("size", size, 32)
+        super().__init__(n, seed, split)
 
     def __repr__(self) -> str:
         """Show what makes these scenes what they are."""
@@ -135,7 +127,7 @@ class Scenes(Sequence[Scene]):
         if isinstance(item, slice):
             return self._narrow(self.indices[item])
         index = self._index(item)
-        split = _SPLITS[self.split]
+        split = SPLITS[self.split]
         items = layout(self.seed, split, index)
         image, whole, visible = paint(items, self.seed, split, index, self.size)
         for array in (image, whole, visible):
@@ -162,7 +154,7 @@ class Scenes(Sequence[Scene]):
 
     def labels(self, item: int) -> NDArray[np.int64]:
         """Labels of one scene's objects, (n,), without rendering it."""
-        items = layout(self.seed, _SPLITS[self.split], self._index(item))
+        items = layout(self.seed, SPLITS[self.split], self._index(item))
         return np.array([instance.label for instance in items], dtype=np.int64)
 
     def tensor(self, item: int) -> torch.Tensor:
@@ -182,7 +174,7 @@ class Scenes(Sequence[Scene]):
         >>> sorted(set(both[0].names))
         ['checked ring', 'striped ball']
         """
-        wanted = {_class_index(label) for label in classes}
+        wanted = {class_index(label, CLASSES) for label in classes}
         if not wanted:
             raise InputError("Expected at least one class but got none; give names or indices of CLASSES.")
         kept = []
@@ -205,35 +197,9 @@ class Scenes(Sequence[Scene]):
         part.indices = indices
         return part
 
-    def _index(self, item: int) -> int:
-        try:
-            return self.indices[item]
-        except IndexError:
-            raise IndexError(
-                f"Expected an index below {len(self)} but got {item}; give a larger n."
-            ) from None
-
 
 def _box(mask: NDArray[np.bool_]) -> list[float]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return [0.0, 0.0, 0.0, 0.0]
     return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
-
-
-def _integer(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"Expected {name} to be an integer of at least {least} but got {value!r}; give one.")
-    return int(value)
-
-
-def _class_index(label: int | str) -> int:
-    if isinstance(label, str):
-        if label not in CLASSES:
-            raise unknown_name("class", label, CLASSES)
-        return CLASSES.index(label)
-    if not 0 <= label < len(CLASSES):
-        raise InputError(
-            f"Expected a class index from 0 to {len(CLASSES) - 1} but got {label!r}; see CLASSES."
-        )
-    return int(label)
