@@ -33,6 +33,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import relprop
 from benchmarks.cases import CASES, Work, gradient
 from benchmarks.common import DTYPES, build, environment, markdown, noise, synchronise
+from benchmarks.memory import mark, peak
 
 MEMORY_CASES = (
     "gradient", "epsilon", "z-plus", "epsilon-plus", "zennit-epsilon-plus", "alpha-beta", "zennit-alpha-beta"
@@ -334,44 +335,12 @@ def _memory_here(name: str, batch: int, key: str, args: argparse.Namespace) -> d
         call = gradient(work) if key == "gradient" else CASES[key].prepare(work)
         if key.startswith(("zennit", "captum")):
             work.model.to("meta")  # it works on its own copy
-        before = _mark(args.device)
+        before = mark(args.device)
         call()
-        first = _peak(args.device) - before
-        held = _mark(args.device) - before
+        first = peak(args.device) - before
+        held = mark(args.device) - before
         call()
-        return {"first": first, "later": held + _peak(args.device) - (before + held), "held": held}
-
-
-def _mark(device: str) -> float:
-    """Forget the peak so far; the memory in use now, MiB."""
-    import ctypes
-    import gc
-
-    gc.collect()
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**20
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError as error:
-        raise SystemExit(f"Measuring peak memory on the CPU needs Linux: {error}") from error
-    return _status("VmRSS")
-
-
-def _peak(device: str) -> float:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() / 2**20
-    return _status("VmHWM")
-
-
-def _status(field: str) -> float:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit(f"/proc/self/status has no {field}")
+        return {"first": first, "later": held + peak(args.device) - (before + held), "held": held}
 
 
 def _memory_table(rows: list[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import relprop
-from benchmarks import cases, common, speed
+from benchmarks import cases, common, memory, speed
 
 
 @pytest.fixture
@@ -96,12 +96,12 @@ def test_verdicts_follow_the_numbers() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_peak_sees_an_allocation() -> None:
-    before = speed._mark("cpu")
+    before = memory.mark("cpu")
     block = torch.ones(16 * 2**20)  # 64 MiB
     del block
-    assert 60 < speed._peak("cpu") - before < 90
-    assert speed._mark("cpu") - before < 20
-    assert speed._peak("cpu") - before < 20  # the mark forgets the old peak
+    assert 60 < memory.peak("cpu") - before < 90
+    assert memory.mark("cpu") - before < 20
+    assert memory.peak("cpu") - before < 20  # the mark forgets the old peak
 
 
 def test_stopwatch_sees_the_forward_run_and_the_walk(tiny_vgg: nn.Module, picture: torch.Tensor) -> None:

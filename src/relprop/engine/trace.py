@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Trace", "trace"]
 
+# Max pools, and what tells the winners too at no further cost: without it every walk would pool again.
+_WITH_WINNERS = {
+    f"max_pool{d}d": getattr(torch.ops.aten, f"max_pool{d}d_with_indices").default for d in (1, 2, 3)
+}
+
 
 def trace(model: nn.Module, x: Tensor) -> Trace:
     """Run `model` on `x` once and keep what relevance propagation will need.
@@ -47,6 +52,7 @@ class Trace:
     Attributes:
         graph: the captured graph.
         output: what `model(x)` returned (in float32 for models of half precision).
+        winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
     """
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
@@ -57,6 +63,7 @@ class Trace:
             wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
             self.params = self.graph.bind(model, wide)
             self.values: dict[Node, Any] = {self.graph.input: wide}
+            self.winners: dict[Node, Tensor] = {}
             if "rectified" not in self.graph.memo:
                 self.graph.memo["rectified"] = _rectified(self.graph)
             self.rectified: dict[Node, Node] = self.graph.memo["rectified"]
@@ -89,9 +96,12 @@ class Trace:
 
     def evaluate(self, node: Node, lookup: Callable[[Node], Any] | None = None) -> Any:
         """Run one operator on the values of its operands (or on what `lookup` gives for them)."""
-        get = lookup or self.value
         assert node.target is not None
-        return node.target(*_fill(node.args, get), **{k: _fill(v, get) for k, v in node.kwargs.items()})
+        return self._called(node.target, node, lookup or self.value)
+
+    @staticmethod
+    def _called(function: Callable[..., Any], node: Node, get: Callable[[Node], Any]) -> Any:
+        return function(*_fill(node.args, get), **{k: _fill(v, get) for k, v in node.kwargs.items()})
 
     def stored(self, node: Node) -> Tensor:
         """The node's value, or, where only a ReLU reads it, the ReLU's output in its place.
@@ -184,6 +194,9 @@ class Trace:
                 # The pre-activation has no other reader: write the ReLU over it.
                 z = values.pop(relus[node])
                 values[node] = z.relu_() if _owns_memory(z, relus[node]) else torch.relu(z)
+            elif node.op in _WITH_WINNERS:
+                values[node], where = self._called(_WITH_WINNERS[node.op], node, get)
+                self.winners[node] = where.to(torch.int32)
             else:
                 values[node] = self.evaluate(node, get)
             for operand in dict.fromkeys(node.operands()):

@@ -185,7 +185,9 @@ class _Walk:
 
     def _free(self, done: Node) -> None:
         while self.held and self._needed_until(self.held[-1]) >= done.index:
-            del self.trace.values[self.held.pop()]
+            node = self.held.pop()
+            del self.trace.values[node]
+            self.trace.winners.pop(node, None)
 
     def _needed_until(self, node: Node) -> int:
         return self.stands_for.get(node, node).index

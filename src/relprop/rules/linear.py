@@ -314,16 +314,18 @@ class ZBox(LinearRule):
         """See `LinearRule.prepare`."""
         linear, x = site.linear, site.x
         low, high = self.box(x)
-        every, up, down = linear.part("all"), linear.part("+"), linear.part("-")
-        denominator = linear.forward(x, every)
-        denominator = denominator - linear.forward(low, up) - linear.forward(high, down)
+        up, down = linear.part("+"), linear.part("-")
+        denominator = linear.forward(x, linear.part("all"))
+        denominator -= linear.forward(_once(low), up)
+        denominator -= linear.forward(_once(high), down)
         quotient = Quotient(site, denominator)
+        above, below = x - low, x - high
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            # x w - l w+ - h w- = (x - l) w+ + (x - h) w-: one convolution less, and no term below 0.
             s = quotient(part, multiplier, owned=owned)
-            relevance = linear.backward(s, every, x).mul_(x)
-            relevance -= linear.backward(s, up, x).mul_(low)
-            return relevance.sub_(linear.backward(s, down, x).mul_(high))
+            relevance = linear.backward(s, up, x).mul_(above)
+            return relevance.addcmul_(linear.backward(s, down, x), below)
 
         return message
 
@@ -356,6 +358,11 @@ class ZBox(LinearRule):
                 "Give the bounds in the units the network sees (relprop.pixel_bounds), or bounds='sample'."
             )
         return low, high
+
+
+def _once(bound: Tensor) -> Tensor:
+    """Bounds that are the same for every sample, once."""
+    return bound[:1] if bound.stride(0) == 0 else bound
 
 
 class WSquare(LinearRule):

@@ -56,7 +56,9 @@ class MaxPool(Rule):
         if self.ties == "share":
             parts = [_shared(site, p) for p in flow.parts]
         elif dims is not None:
-            where = _winners(site.x, dims, _pool_arguments(site))
+            found = site.trace.winners.get(site.node)
+            pooled = _winners(site.x, dims, _pool_arguments(site)) if found is None else found.flatten(-dims)
+            where = pooled.long()
             parts = [_scatter(p, where, site.x, dims) for p in flow.parts]
         else:
             parts = [site.vjp([p, None] if with_indices else p)[0] for p in flow.parts]
