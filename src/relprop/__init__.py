@@ -47,10 +47,10 @@ _PUBLIC = {
 }
 
 # Subpackages that `import relprop` alone makes reachable. `relprop.methods` can also be called.
-_PARTS = ("benchmark", "datasets", "detectors", "methods", "metrics", "models", "rules", "viz")
+_PARTS = ("benchmark", "datasets", "detectors", "methods", "metrics", "models", "rules", "video", "viz")
 
 if TYPE_CHECKING:
-    from relprop import benchmark, datasets, detectors, methods, metrics, models, rules, viz
+    from relprop import benchmark, datasets, detectors, methods, metrics, models, rules, video, viz
     from relprop.api import explain, inspect, pixel_bounds
     from relprop.detectors.explain import explain_detection
     from relprop.engine.composite import Composite, Depth
@@ -111,6 +111,7 @@ __all__ = [
     "rules",
     "separate_motion",
     "trace",
+    "video",
     "viz",
 ]
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from relprop.errors import InputError, RelpropError
 
-__all__ = ["load_timm", "load_torchvision", "nms"]
+__all__ = ["load_av", "load_timm", "load_torchvision", "nms"]
 
 _keep: list[torch.library.Library] = []  # a Library un-declares its operators when it is collected
 
@@ -94,6 +94,17 @@ def load_timm() -> ModuleType:
         raise InputError("Expected timm to be installed but it is not: pip install 'relprop[timm]'.")
     load_torchvision()
     return importlib.import_module("timm")
+
+
+def load_av() -> ModuleType:
+    """Import PyAV, which reads and writes films.
+
+    Raises:
+        InputError: PyAV is not installed.
+    """
+    if importlib.util.find_spec("av") is None:
+        raise InputError("Expected PyAV to be installed but it is not: pip install 'relprop[video]'.")
+    return importlib.import_module("av")
 
 
 def _declared(name: str) -> bool:

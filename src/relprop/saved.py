@@ -23,7 +23,7 @@ from relprop.storage import new_folder
 if TYPE_CHECKING:
     from relprop.explanation import Explanation
 
-__all__ = ["SavedLedger", "SavedPlan", "SavedRow", "load", "save"]
+__all__ = ["SavedLedger", "SavedPlan", "SavedRow", "jsonable", "load", "save", "version"]
 
 FORMAT = "relprop-explanation"
 VERSION = 1
@@ -160,14 +160,14 @@ def _manifest(
         ]
     picture = None
     if drawing is not None:
-        picture = _jsonable(drawing) | {"limits": _limits(e, drawing)}
+        picture = jsonable(drawing) | {"limits": _limits(e, drawing)}
     return {
         "format": FORMAT,
         "format_version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"relprop": _version(), "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {"relprop": version(), "torch": torch.__version__, "python": platform.python_version()},
         "method": e.method,
-        "settings": _jsonable(e.settings),
+        "settings": jsonable(e.settings),
         "at": e.at,
         "signed": e.signed,
         "shapes": {"input": list(e.input.shape), "relevance": list(e.relevance.shape)},
@@ -175,9 +175,9 @@ def _manifest(
         "targets": _targets(e, labels),
         "top_outputs": _top(e, labels),
         "outputs": outputs,
-        "extras": _jsonable({k: v for k, v in e.extras.items() if not isinstance(v, Tensor)}),
+        "extras": jsonable({k: v for k, v in e.extras.items() if not isinstance(v, Tensor)}),
         "plan": plan,
-        "ledger": None if e.ledger is None else _jsonable(e.ledger.summary()),
+        "ledger": None if e.ledger is None else jsonable(e.ledger.summary()),
         "picture": picture,
         "files": {
             name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
@@ -186,7 +186,8 @@ def _manifest(
     }
 
 
-def _version() -> str:
+def version() -> str:
+    """The installed version of this package, or "unknown"."""
     try:
         return metadata.version("relprop")
     except metadata.PackageNotFoundError:
@@ -222,7 +223,7 @@ def _targets(e: Explanation, labels: Sequence[str] | Mapping[int, str] | None) -
             index = int(rows[k, n])
             value = None
             if scores is not None and 0 <= index < scores.shape[1]:
-                value = _jsonable(float(scores[n, index]))
+                value = jsonable(float(scores[n, index]))
             found.append(
                 {"target": k, "sample": n, "index": index, "name": _name(labels, index), "output": value}
             )
@@ -235,7 +236,7 @@ def _top(e: Explanation, labels: Sequence[str] | Mapping[int, str] | None, most:
     values, indices = e.outputs.detach().to("cpu").float().topk(min(most, e.outputs.shape[1]), dim=1)
     return [
         [
-            {"index": int(i), "name": _name(labels, int(i)), "output": _jsonable(float(v))}
+            {"index": int(i), "name": _name(labels, int(i)), "output": jsonable(float(v))}
             for v, i in zip(row_v, row_i, strict=True)
         ]
         for row_v, row_i in zip(values, indices, strict=True)
@@ -246,20 +247,20 @@ def _is_scores(outputs: object) -> bool:
     return isinstance(outputs, Tensor) and outputs.dim() == 2 and outputs.is_floating_point()
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """A value as JSON can hold it: tensors of up to 64 elements as lists, NaN and infinities as words."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Tensor):
-        return _jsonable(value.tolist()) if value.numel() <= 64 else f"tensor of shape {tuple(value.shape)}"
+        return jsonable(value.tolist()) if value.numel() <= 64 else f"tensor of shape {tuple(value.shape)}"
     if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
+        return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_jsonable(v) for v in value]
+        return [jsonable(v) for v in value]
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return _jsonable(value.item())
+        return jsonable(value.item())
     return str(value)
 
 

@@ -35,14 +35,17 @@ def list_models(source: str | None, json: bool) -> None:
         return
     from relprop.detectors.bundled import models as detectors
     from relprop.models import models
+    from relprop.video.bundled import models as clips
 
-    found = models() | {name: f"for relprop detect: {text}" for name, text in detectors().items()}
+    found = models()
+    found |= {name: f"for relprop detect: {text}" for name, text in detectors().items()}
+    found |= {name: f"for relprop video: {text}" for name, text in clips().items()}
     if json:
         print_json(found)
         return
     print_table(["model", "what it is"], [[name, text] for name, text in found.items()])
     print_lines(
         "",
-        "Others: torchvision:NAME and timm:NAME (list them: relprop models --source torchvision), or",
-        "file.py:factory for your own, where factory() returns the module.",
+        "Others: torchvision:NAME and timm:NAME (list them: relprop models --source torchvision), c3d with",
+        "--weights (published layout), or file.py:factory for your own, where factory() returns the module.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relprop.datasets.coco import COCO
-from relprop.datasets.demo import demo_image_path, demo_scene
+from relprop.datasets.demo import demo_clip, demo_clip_path, demo_image_path, demo_scene
 from relprop.datasets.difficult import DifficultList
 from relprop.datasets.folder import Folder
 from relprop.datasets.imagenet_segmentation import ImageNetSegmentation
@@ -34,6 +34,8 @@ __all__ = [
     "Scenes",
     "Synset",
     "datasets",
+    "demo_clip",
+    "demo_clip_path",
     "demo_image_path",
     "demo_scene",
     "load_dataset",

@@ -11,7 +11,7 @@ from relprop.errors import InputError, unknown_name
 from relprop.methods.method import Method
 from relprop.methods.registry import METHODS
 
-__all__ = ["method_from", "slug"]
+__all__ = ["method_from", "slug", "with_settings"]
 
 
 def method_from(text: str, bounds: Any = None, progress: Any = None, multi_label: bool = False) -> Method:
@@ -29,11 +29,10 @@ def method_from(text: str, bounds: Any = None, progress: Any = None, multi_label
     Raises:
         InputError: unknown method or setting, or a value that the method refuses.
     """
-    name, _, settings = text.partition(":")
+    name, given = with_settings(text)
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
     kind = METHODS[name]
-    given = dict(_pair(part, text) for part in _split(settings))
     known = [n for n in inspect.signature(kind).parameters if n not in ("args", "kwargs")]
     valid = [n for n in known if n != "progress"]
     wrong = [key for key in given if key not in valid]
@@ -53,7 +52,21 @@ def method_from(text: str, bounds: Any = None, progress: Any = None, multi_label
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
+        settings = text.partition(":")[2]
         raise InputError(f"Expected settings that {name} accepts but got {settings!r}: {error}.") from error
+
+
+def with_settings(text: str, what: str = "method") -> tuple[str, dict[str, Any]]:
+    """The name and the settings of `name:key=value,key=value`; values are Python literals, or else text.
+
+    Raises:
+        InputError: a setting without "=".
+
+    >>> with_settings("naive:slice=first,clamp=True")
+    ('naive', {'slice': 'first', 'clamp': True})
+    """
+    name, _, settings = text.partition(":")
+    return name, dict(_pair(part, text, what) for part in _split(settings))
 
 
 def _split(settings: str) -> list[str]:
@@ -62,10 +75,10 @@ def _split(settings: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _pair(part: str, text: str) -> tuple[str, Any]:
+def _pair(part: str, text: str, what: str) -> tuple[str, Any]:
     key, equals, value = part.partition("=")
     if not equals:
-        raise InputError(f"Expected a method as name:key=value,key=value but got {text!r}.")
+        raise InputError(f"Expected a {what} as name:key=value,key=value but got {text!r}.")
     try:
         return key.strip().replace("-", "_"), ast.literal_eval(value.strip())
     except (ValueError, SyntaxError):

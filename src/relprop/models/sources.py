@@ -1,4 +1,4 @@
-"""Models by specification: bundled name, `torchvision:NAME`, `timm:NAME` or `file.py:factory`."""
+"""Models by specification: bundled name, `c3d`, `torchvision:NAME`, `timm:NAME` or `file.py:factory`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -22,10 +22,13 @@ from relprop.errors import InputError, RelpropError, UnknownNameError, unknown_n
 from relprop.models.pictures import Preprocess
 from relprop.models.state import load_state, read_state
 
+if TYPE_CHECKING:
+    from relprop.video.sampling import Sampling
+
 __all__ = ["SPEC_FORMS", "LoadedModel", "load_model", "read_labels", "source_names"]
 
 #: What a specification may look like besides a bundled model's name.
-SPEC_FORMS = ("torchvision:NAME", "timm:NAME", "file.py:factory")
+SPEC_FORMS = ("c3d", "torchvision:NAME", "timm:NAME", "file.py:factory")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class LoadedModel:
         multi_label: whether several classes may hold at once (sigmoid instead of softmax).
         preprocess: PIL picture → (1, C, H, W), float32.
         weights: where the weights came from, in a word or two.
+        sampling: how the source makes inputs of films; None for models of pictures, and where it isn't known.
     """
 
     spec: str
@@ -53,6 +57,7 @@ class LoadedModel:
     multi_label: bool
     preprocess: Callable[[Image.Image], Tensor]
     weights: str
+    sampling: Sampling | None = None
 
     @property
     def takes_clips(self) -> bool:
@@ -76,6 +81,7 @@ class _Recipe:
 
     build: Callable[[int | None], nn.Module]  # takes the number of classes; None: the model's own
     resizable: bool = False  # whether build heeds that number
+    fitted: Callable[[dict[str, Tensor]], nn.Module] | None = None  # builds what a state dict is of
     size: tuple[int, ...] = (224, 224)
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -85,6 +91,7 @@ class _Recipe:
     multi_label: bool = False
     preprocess: Callable[[Image.Image], Tensor] | None = None
     weights: str = "its own"
+    sampling: Sampling | None = None
 
 
 def load_model(
@@ -103,8 +110,9 @@ def load_model(
     """Load the model that a specification names.
 
     Args:
-        spec: a bundled name, ``torchvision:NAME``, ``timm:NAME``, or ``file.py:factory`` (a function or class
-            without arguments that returns the module, or the module itself). The file is run as it is.
+        spec: a bundled name, ``c3d`` (the published layout; `weights` say its width), ``torchvision:NAME``,
+            ``timm:NAME``, or ``file.py:factory`` (a function or class without arguments that returns the module,
+            or the module itself). The file is run as it is.
         weights: a state dict, ``.safetensors`` or ``.pth`` (read with ``weights_only=True``).
         labels: a text file with a class name a line, or a JSON list.
         size: (H, W), or (T, H, W) for clips, instead of the source's.
@@ -122,14 +130,18 @@ def load_model(
     target = device_named(device)
     if weights is not None and random_weights:
         raise InputError("Expected weights from a file or random ones but got both. Leave one out.")
-    recipe = _recipe(spec, weights is None and not random_weights, progress)
-    module = _build(recipe, spec, None)
+    recipe = _recipe(spec, weights is None and not random_weights, progress, size)
     origin = recipe.weights
-    if weights is not None:
+    if weights is not None and recipe.fitted is not None:
+        module = recipe.fitted(read_state(weights))
+        origin = str(weights)
+    else:
+        module = _build(recipe, spec, None)
+    if weights is not None and recipe.fitted is None:
         rebuild = (lambda classes: _build(recipe, spec, classes)) if recipe.resizable else None
         module = load_state(module, read_state(weights), str(weights), rebuild)
         origin = str(weights)
-    elif random_weights and ":" in spec:
+    elif random_weights and recipe.weights != "bundled":
         origin = "random (seed 0)"
     mean_, std_ = _statistics(recipe, mean, std)
     size_ = recipe.size if size is None else _size(size)
@@ -147,6 +159,7 @@ def load_model(
         multi_label=recipe.multi_label if multi_label is None else multi_label,
         preprocess=preprocess,
         weights=origin,
+        sampling=recipe.sampling,
     )
 
 
@@ -200,25 +213,24 @@ def _build(recipe: _Recipe, spec: str, classes: int | None) -> nn.Module:
     return module
 
 
-def _recipe(spec: str, published: bool, progress: bool) -> _Recipe:
-    from relprop import models as bundled
+def _recipe(spec: str, published: bool, progress: bool, size: Sequence[int] | None) -> _Recipe:
+    from relprop import models as pictures
+    from relprop.video import bundled as clips
 
     kind, colon, name = spec.rpartition(":")
-    if not colon:
-        if spec not in bundled.models():
-            raise _unknown_spec(spec, bundled.models())
+    if spec in pictures.models():
         return _from_bundled(spec)
+    if spec in clips.models():
+        return _from_bundled_clips(spec)
+    if spec == "c3d":
+        return _from_c3d(published, size)
     if kind == "torchvision":
         return _from_torchvision(name, published, progress)
     if kind == "timm":
         return _from_timm(name, published)
-    if kind.endswith(".py"):
+    if colon and kind.endswith(".py"):
         return _from_file(Path(kind), name)
-    raise _unknown_spec(spec, bundled.models())
-
-
-def _unknown_spec(spec: str, bundled: dict[str, str]) -> UnknownNameError:
-    return unknown_name("model", spec, [*bundled, *SPEC_FORMS])
+    raise unknown_name("model", spec, [*pictures.models(), *clips.models(), *SPEC_FORMS])
 
 
 def _from_bundled(name: str) -> _Recipe:
@@ -238,7 +250,52 @@ def _from_bundled(name: str) -> _Recipe:
     )
 
 
+def _from_bundled_clips(name: str) -> _Recipe:
+    from relprop.video import bundled as clips
+    from relprop.video.sampling import Sampling
+
+    model = clips.load(name)
+    side = model.input_size
+    return _Recipe(
+        build=lambda _: model.module,
+        size=(model.frames, side, side),
+        mean=tuple(m / 255 for m in model.mean),
+        std=(1 / 255,) * 3,
+        classes=list(model.classes),
+        weights="bundled",
+        sampling=Sampling(
+            frames=model.frames, resize=side, crop=side, divisor=1, mean=model.mean, std=(1, 1, 1)
+        ),
+    )
+
+
+def _from_c3d(published: bool, size: Sequence[int] | None) -> _Recipe:
+    from relprop.video.c3d import C3D
+    from relprop.video.sampling import Sampling
+
+    if published:
+        raise InputError(
+            "Expected weights for c3d but got none: it is a layout. Pass --weights FILE with a state dict of it, "
+            "or try it with --random-weights."
+        )
+    frames, *sides = (16, 112, 112) if size is None else _size(size)
+    if len(sides) != 2:
+        raise InputError(f"Expected a size (T, H, W) for c3d but got {tuple(size or ())}.")
+    side = (sides[0], sides[1])
+    sampling = Sampling.c3d()
+    return _Recipe(
+        build=lambda _: C3D(487, frames=frames, size=side),
+        fitted=lambda state: C3D.from_state_dict(state, frames=frames, size=side),
+        size=(frames, *side),
+        mean=tuple(m / 255 for m in sampling.mean),
+        std=(1 / 255,) * 3,
+        sampling=sampling,
+    )
+
+
 def _from_torchvision(name: str, published: bool, progress: bool) -> _Recipe:
+    from relprop.video.sampling import Sampling
+
     models = load_torchvision().models
     if name not in source_names("torchvision"):
         raise _unknown_in("torchvision", name)
@@ -271,6 +328,17 @@ def _from_torchvision(name: str, published: bool, progress: bool) -> _Recipe:
         interpolation="bilinear" if clip else preset.interpolation.value,
         classes=list(weights.meta["categories"]),
         weights=f"published ({weights.name})",
+        sampling=None
+        if not clip
+        # The presets' frame rate of 15: every second frame of most films.
+        else Sampling(
+            frames=16,
+            stride=2,
+            resize=tuple(preset.resize_size) if len(preset.resize_size) == 2 else preset.resize_size[0],
+            crop=(height, width),
+            mean=tuple(preset.mean),
+            std=tuple(preset.std),
+        ),
     )
 
 

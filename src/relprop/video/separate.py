@@ -19,10 +19,10 @@ from relprop.video.naive import Normalise, Slice, naive_split
 from relprop.video.selective import check_selection, selective_split
 from relprop.video.separation import MotionSeparation, Split, check_place
 
-__all__ = ["separate_motion"]
+__all__ = ["MODES", "separate_motion"]
 
-# Mode -> its own settings with their defaults.
-_MODES: dict[str, dict[str, Any]] = {
+#: Mode -> its own settings with their defaults.
+MODES: dict[str, dict[str, Any]] = {
     "naive": {"slice": "same", "normalise": None, "clamp": False},
     "conserving": {},
     "selective": {"padding": "replicate", "sigma": 1.0, "absolute": False},
@@ -141,14 +141,14 @@ def _joined(splits: list[Split], recipe: Method, mode: str, settings: dict[str, 
 
 def _settings(mode: str, given: dict[str, Any]) -> dict[str, Any]:
     """The mode's own settings, checked; those of other modes must be at their defaults."""
-    check_choice("mode", mode, tuple(_MODES))
-    for owner, defaults in _MODES.items():
+    check_choice("mode", mode, tuple(MODES))
+    for owner, defaults in MODES.items():
         for name, default in defaults.items():
             if owner != mode and given[name] != default:
                 raise InputError(
                     f"Expected no {name}= with mode={mode!r}: it is a setting of mode={owner!r}."
                 )
-    own = {name: given[name] for name in _MODES[mode]}
+    own = {name: given[name] for name in MODES[mode]}
     if mode == "naive":
         check_choice("slice", own["slice"], ("same", "first", "mean", "sum"))
         if own["normalise"] is not None:

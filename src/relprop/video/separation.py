@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from relprop.engine.ledger import Ledger
 from relprop.errors import InputError
+from relprop.saved import SavedLedger
 
 __all__ = ["Curve", "MotionSeparation", "Split", "check_place"]
 
@@ -79,10 +82,10 @@ class MotionSeparation:
     method: str
     mode: str
     settings: dict[str, Any] = field(default_factory=dict)
-    ledgers: dict[str, Ledger] = field(default_factory=dict)
+    ledgers: Mapping[str, Ledger | SavedLedger] = field(default_factory=dict)
 
     @property
-    def ledger(self) -> Ledger | None:
+    def ledger(self) -> Ledger | SavedLedger | None:
         """The ledger of the clip's own explanation, or None."""
         return self.ledgers.get("original")
 
@@ -99,6 +102,32 @@ class MotionSeparation:
             name: Curve(film.clamp(min=0).sum((-2, -1)), film.clamp(max=0).sum((-2, -1)))
             for name, film in films.items()
         }
+
+    def save(self, path: str | Path, overwrite: bool = False, **facts: Any) -> Path:
+        """Write a folder: the films (safetensors) and a manifest; it appears whole or not at all.
+
+        Args:
+            path: the folder.
+            overwrite: replace a folder that this wrote before.
+            facts: put into the manifest under "facts", as far as JSON can hold them.
+
+        Raises:
+            InputError: the folder exists, or holds what this did not write.
+        """
+        from relprop.video.saved import save
+
+        return save(self, path, overwrite, facts)
+
+    @staticmethod
+    def load(path: str | Path) -> MotionSeparation:
+        """Read what `save` wrote; of the ledgers the summaries come back.
+
+        Raises:
+            InputError: no such folder, or another format.
+        """
+        from relprop.video.saved import load
+
+        return load(path)
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.original.shape))

@@ -43,10 +43,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """Cells side by side under a header."""
+    """Cells side by side under a header, with ``room`` pixels left empty below."""
 
     cells: Sequence[Cell | None]
     header: str = ""
+    room: int = 0
 
 
 def compose(
@@ -87,7 +88,7 @@ def compose(
     beside = bool(limits) and inner >= _BESIDE
     left = _MARGIN + _BAR[0] + 130 if beside else _MARGIN
     under_bar = top + _BAR[1] + 4 + _height(_SMALL) if limits else top
-    foot = wrap(caption, (inner + _MARGIN - left) / _POINT, _SMALL, 10) if caption else []
+    foot = wrap(caption, (inner + _MARGIN - left) / _POINT, _SMALL, 20) if caption else []
     end = marks.block(left, top - 2 if beside else under_bar + 8, foot, _SMALL, colour="#555555")
     width, height = inner + 2 * _MARGIN, max(end, under_bar) + _MARGIN + room
     if max(width, height) > _MOST_SIDE or width * height > _MOST_PIXELS:
@@ -131,7 +132,7 @@ def _place(marks: _Marks, line: Line, top: int, column: int, inner: int, small: 
             parts = wrap(text, column / _POINT, small, 2, weight, even=True)
             under = marks.block(middle, under, parts, small, weight, "center")
         end = max(end, under)
-    return end + _GAP
+    return end + _GAP + line.room
 
 
 def _place_bar(marks: _Marks, limits: Sequence[Limit], x: int, y: int) -> None:

@@ -20,7 +20,7 @@ from relprop.viz.scale import CLIP, Limit, Scale, limits, number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Panel", "Row", "draw_panels"]
+__all__ = ["Panel", "Row", "draw_panels", "panel_pixels"]
 
 _SMALLEST = 24  # shorter sides have no outlines to speak of
 _LARGEST = 448  # longer sides are drawn smaller, by the mean over blocks of values
@@ -54,11 +54,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """Panels side by side, with a header across the row; ``scale_in_header`` adds the first map's scale to it."""
+    """Panels side by side, with a header across the row; ``scale_in_header`` adds the first map's scale to it.
+
+    ``room`` is left empty below the row, in pixels, for what the caller draws there.
+    """
 
     panels: Sequence[Panel | None]
     header: str = ""
     scale_in_header: bool = False
+    room: int = 0
 
 
 def draw_panels(
@@ -113,7 +117,7 @@ def draw_panels(
             below = [limit.text] if limit is not None and panel.show_scale else []
             placed.append(
                 Cell(
-                    _pixels(panel, 0.0 if limit is None else limit.value, under, side),
+                    panel_pixels(panel, 0.0 if limit is None else limit.value, under, side),
                     f"{'picture' if limit is None else 'map'}-{r}-{c}",
                     panel.title,
                     (*below, *panel.lines),
@@ -122,13 +126,13 @@ def draw_panels(
             )
         first = next((limit_at[r, c].text for c in range(len(row.panels)) if (r, c) in limit_at), "")
         header = [row.header, first if row.scale_in_header else ""]
-        lines.append(Line(placed, " · ".join(filter(None, header))))
+        lines.append(Line(placed, " · ".join(filter(None, header)), row.room))
     caption = " ".join([*_caption(found, scale, clip, under, maps), *notes])
     return compose(lines, title=title or "", caption=caption, limits=found, least=side, room=room)
 
 
-def _pixels(panel: Panel, limit: float, under: Under, side: int) -> NDArray[np.uint8]:
-    """The panel's pixels as they will stand on the page."""
+def panel_pixels(panel: Panel, limit: float, under: Under, side: int) -> NDArray[np.uint8]:
+    """The panel's pixels (H', W', 3) as they will stand on the page, its longer side at least ``side``."""
     picture, values = panel.picture, panel.heatmap
     shown = values if values is not None else picture
     if shown is None:

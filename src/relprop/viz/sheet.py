@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from relprop.explanation import Explanation
 
-__all__ = ["MOST_SAMPLES", "contact_sheet", "explanation_figure", "ledger_note"]
+__all__ = ["MOST_SAMPLES", "Labels", "class_name", "contact_sheet", "explanation_figure", "ledger_note"]
 
 Labels = Sequence[str] | Mapping[int, str]
 
@@ -220,10 +220,15 @@ def target_name(e: Explanation, k: int, n: int, labels: Labels | None) -> str:
     Raises:
         InputError: if labels is a list with fewer names than the target's index needs.
     """
-    return _class_name(int(e.targets.reshape(-1, e.targets.shape[-1])[k, n]), labels)
+    return class_name(int(e.targets.reshape(-1, e.targets.shape[-1])[k, n]), labels)
 
 
-def _class_name(index: int, labels: Labels | None) -> str:
+def class_name(index: int, labels: Labels | None) -> str:
+    """The name of a class: from ``labels``, else ``class 17``.
+
+    Raises:
+        InputError: if labels is a list with fewer names than the index needs.
+    """
     if labels is None:
         return f"class {index}"
     if isinstance(labels, Mapping):
@@ -243,7 +248,7 @@ def _against(e: Explanation, k: int, n: int, labels: Labels | None) -> str:
     classes = row.nonzero()[:, 0].tolist()
     if not classes:
         return "against none"
-    names = [_class_name(c, labels) for c in classes[:_HOSTILE]]
+    names = [class_name(c, labels) for c in classes[:_HOSTILE]]
     more = f" and {len(classes) - _HOSTILE} more" if len(classes) > _HOSTILE else ""
     return f"against {', '.join(names)}{more}"
 

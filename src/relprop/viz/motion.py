@@ -1,0 +1,237 @@
+"""What in a clip is relevant by its looks and what because it moves: the figure of a separation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relprop.errors import InputError
+from relprop.explanation import Explanation
+from relprop.video.separation import MotionSeparation
+from relprop.viz.curve import CURVE_ROOM, draw_curves
+from relprop.viz.panels import Panel, Row, draw_panels
+from relprop.viz.reel import Reel, film_limit, reel
+from relprop.viz.scale import CLIP, Limit, number
+from relprop.viz.sheet import Labels, class_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["motion_figure", "relevance_figure", "strongest_row"]
+
+_SIDE = 112  # least length in pixels of a frame's longer side
+_LOW = 96  # least height in pixels of a slice
+
+
+def motion_figure(
+    s: MotionSeparation,
+    frames: NDArray[np.uint8],
+    *,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    names: Labels | None = None,
+    scale: Literal["shared"] | float = "shared",
+    columns: int = 8,
+    sample: int = 0,
+    target: int = 0,
+) -> Figure:
+    """Draw one clip's frames above its original, spatial and temporal relevance.
+
+    Below stand the sums of each frame's positive and negative relevance, and slices x-t of the clip and of
+    the films along the row where the temporal film is strongest. All films have one scale.
+
+    Args:
+        s: the separation.
+        frames: the clip as the network saw it, (T, H, W, 3) uint8.
+        title: line on top; by default class, score, mode and method.
+        notes: sentences that follow the caption.
+        names: class names by index.
+        scale: ``"shared"``, see :func:`relprop.viz.reel.film_limit`, or a number > 0.
+        columns: frames that are drawn at most, evenly spaced from the first to the last.
+        sample: which of N clips.
+        target: which of K targets.
+
+    Returns:
+        A matplotlib figure outside pyplot. Save it with :func:`relprop.viz.save_figure`.
+
+    Raises:
+        InputError: if s is no separation, frames don't fit it, an index is out of range, names are missing,
+            or a value is NaN or infinite.
+
+    Source: Hiley et al. 2019 (films shown as frames over original, spatial and temporal relevance).
+    """
+    if not isinstance(s, MotionSeparation):
+        raise InputError(f"Expected a MotionSeparation but got {type(s).__name__}.")
+    limit = film_limit(s, scale, sample, target)
+    return _draw(reel(s, frames, sample, target), limit, scale, columns, title, notes, names)
+
+
+def relevance_figure(
+    e: Explanation,
+    frames: NDArray[np.uint8],
+    *,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    names: Labels | None = None,
+    scale: Literal["shared"] | float = "shared",
+    columns: int = 8,
+    sample: int = 0,
+    target: int = 0,
+) -> Figure:
+    """Draw one clip's frames above its relevance, with sums and slices; arguments as for `motion_figure`.
+
+    Raises:
+        InputError: if e is no explanation of clips, and as `motion_figure`.
+    """
+    if not isinstance(e, Explanation):
+        raise InputError(f"Expected an Explanation but got {type(e).__name__}.")
+    limit = film_limit(e, scale, sample, target)
+    return _draw(reel(e, frames, sample, target), limit, scale, columns, title, notes, names)
+
+
+def strongest_row(film: NDArray[np.floating]) -> int:
+    r"""The row y of a film (T, H, W) with the largest :math:`\sum_{t,x} |R_{tyx}|`.
+
+    >>> strongest_row(np.array([[[0.0, 1.0], [-3.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]]))
+    1
+    """
+    return int(np.abs(film).sum((0, 2)).argmax())
+
+
+def _draw(
+    clip: Reel,
+    limit: Limit,
+    scale: Literal["shared"] | float,
+    columns: int,
+    title: str | None,
+    notes: Sequence[str],
+    names: Labels | None,
+) -> Figure:
+    if isinstance(columns, bool) or not isinstance(columns, int) or columns < 1:
+        raise InputError(f"Expected columns to be a whole number of at least 1 but got {columns!r}.")
+    length, height, width = clip.frames.shape[:3]
+    shown = sorted({round(float(t)) for t in np.linspace(0, length - 1, min(length, columns))})
+    asked = "" if clip.target is None else class_name(clip.target, names)
+    *_, last = clip.films
+    chosen = last if clip.films[last].any() else next(iter(clip.films))
+    row = strongest_row(clip.films[chosen])
+    pictures = [clip.frames[t] / 255.0 for t in shown]
+    rows = [
+        Row(
+            [
+                Panel(picture=picture, title=f"frame {t}", lines=_frozen(clip, t, names), bold=_kept(clip, t))
+                for t, picture in zip(shown, pictures, strict=True)
+            ],
+            "frames",
+        )
+    ]
+    for name, film in clip.films.items():
+        panels = [_panel(film, film[t], picture, limit) for t, picture in zip(shown, pictures, strict=True)]
+        total = f" · sum {_signed(film.sum())}{_percent(clip, name)}" if not clip.caution else ""
+        room = CURVE_ROOM if name == last else 0
+        rows.append(Row(panels, f"{name}{total}", scale_in_header=True, room=room))
+    rows.append(_slices(clip, row, limit, max(1, -(-_SIDE // max(height, width)))))
+    if title is None:
+        score = "" if clip.output is None else f", output {clip.output:.3g}".replace("-", "−")
+        title = f"{asked}{score} · {clip.said}"
+    figure = draw_panels(
+        rows,
+        # All maps zero: there is no number to fix the scale at.
+        scale=limit.value or "shared",
+        title=title,
+        notes=[*_explained(clip, limit, scale, chosen, row, asked), *notes],
+        side=_SIDE,
+    )
+    above = [f"map-{len(clip.films)}-{c}" for c in range(len(shown))]
+    draw_curves(figure, clip.films, above, shown, clip.caution)
+    _mark(figure, row, height, len(shown))
+    return figure
+
+
+def _panel(
+    film: NDArray[np.float64],
+    values: NDArray[np.float64],
+    picture: NDArray[np.float64] | None,
+    limit: Limit,
+    title: str = "",
+) -> Panel:
+    # The two ends of the film are enough for its largest value; the scale itself is fixed for the page.
+    ends = np.array([film.min(), film.max()])
+    return Panel(values, picture, title, signed=limit.signed, scale_from=ends, show_scale=False)
+
+
+def _slices(clip: Reel, row: int, limit: Limit, grow: int) -> Row:
+    """The clip and its films along one row of pixels: x to the right, time down."""
+    length, height = clip.frames.shape[:2]
+    tall = -(-max(height * grow, _LOW) // length)
+
+    def large(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return values.repeat(tall, axis=0).repeat(grow, axis=1)
+
+    panels = [Panel(picture=large(clip.frames[:, row] / 255.0), title="frames")]
+    panels += [_panel(film, large(film[:, row]), None, limit, name) for name, film in clip.films.items()]
+    return Row(panels, f"row {row} over time: x →, time ↓")
+
+
+def _mark(figure: Figure, row: int, height: int, count: int) -> None:
+    """A thin line in the frames along the row of the slices."""
+    from matplotlib.patheffects import withStroke
+
+    for c in range(count):
+        axes = next(a for a in figure.axes if a.get_gid() == f"picture-0-{c}")
+        rows = axes.images[0].get_array().shape[0]  # type: ignore[union-attr]
+        axes.axhline(
+            (row + 0.5) / height * rows - 0.5,
+            color="black",
+            linewidth=0.5,
+            path_effects=[withStroke(linewidth=1.4, foreground="white")],
+            gid="row",
+        )
+
+
+def _kept(clip: Reel, t: int) -> bool:
+    return clip.frozen is not None and clip.frozen[t] == clip.target
+
+
+def _frozen(clip: Reel, t: int, names: Labels | None) -> tuple[str, ...]:
+    if clip.frozen is None:
+        return ()
+    return (("✓\u00a0" if _kept(clip, t) else "") + class_name(clip.frozen[t], names),)
+
+
+def _signed(value: float) -> str:
+    return number(float(value)).replace("-", "−")
+
+
+def _percent(clip: Reel, name: str) -> str:
+    if clip.share is None or name == "original":
+        return ""
+    part = clip.share if name == "temporal" else 1 - clip.share
+    return f" ({100 * part:.0f} %)"
+
+
+def _explained(
+    clip: Reel, limit: Limit, scale: Literal["shared"] | float, chosen: str, row: int, asked: str
+) -> list[str]:
+    sentences = []
+    if scale == "shared" and limit.value > 0:
+        several = f"all {len(clip.films)} films'" if len(clip.films) > 1 else "the film's"
+        sentences.append(
+            f"The scale ends at the {CLIP:g}th percentile of {several} non-zero |relevance|, over all frames."
+        )
+    sentences += clip.remarks
+    if clip.frozen is not None:
+        kept = sum(_kept(clip, t) for t in range(len(clip.frozen)))
+        sentences.append(
+            f"Below each frame: the class predicted when that frame stands still; ✓: the explained class "
+            f"({asked}), {kept} of {len(clip.frozen)} frames."
+        )
+    length, height = clip.frames.shape[:2]
+    sentences.append(
+        f"Row {row} of {height} (line in the frames) is where the {chosen} film is strongest, summed over "
+        f"x and time; its slices run from frame 0 at the top to frame {length - 1}."
+    )
+    return sentences
