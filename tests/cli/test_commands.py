@@ -147,9 +147,11 @@ def test_methods_and_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(json.loads(capsys.readouterr().out)) == set(METHODS)
     assert run(["models"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in (*models(), "scenes-ssd"))
+    assert all(name in out for name in (*models(), "scenes-ssd", "motion-c3d", "c3d with"))
     assert run(["models", "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {*models(), "scenes-ssd"}
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed) == {*models(), "scenes-ssd", "motion-c3d"}
+    assert listed["motion-c3d"].startswith("for relprop video: ")
     assert run(["models", "--source", "torchvision"]) == 0
     assert "torchvision:resnet18\n" in capsys.readouterr().out
 

@@ -5,15 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from relprop.api import pixel_bounds
+from relprop.datasets.motion import MotionClips
 from relprop.errors import InputError, RelpropError, UnknownNameError
+from relprop.models import sources
 from relprop.models.sources import load_model, read_labels, source_names
 from relprop.models.state import read_state
+from relprop.video import C3D
+from relprop.video import bundled as clips
+from relprop.video.sampling import Sampling
 
 FACTORY = """
 import torch
@@ -117,6 +124,7 @@ def test_weights_files_that_are_none(tmp_path: Path, name: str) -> None:
     [
         ("resnet18", UnknownNameError, "torchvision:NAME"),
         ("keras:resnet18", UnknownNameError, "Expected a known model"),
+        ("motion-c4d", UnknownNameError, "Did you mean 'motion-c3d'"),
         ("nowhere.py:make", InputError, "does not exist"),
         ("{factory}:mak", UnknownNameError, "Did you mean 'make'"),
         ("{factory}:broken", RelpropError, "raised KeyError: 'no such block'"),
@@ -184,6 +192,95 @@ def test_clips() -> None:
     model = load_model("torchvision:r3d_18", random_weights=True)
     assert model.takes_clips
     assert model.example().shape == (1, 3, 16, 112, 112)
+
+
+def test_bundled_clip_model() -> None:
+    """The sampling makes of a clip of the network's own size what the bundled model makes of it."""
+    bundled, model = clips.load(), load_model("motion-c3d")
+    assert model.sampling == Sampling(resize=48, crop=48, divisor=1, mean=(90, 98, 102))
+    assert (model.input_size, model.weights, model.multi_label) == ((16, 48, 48), "bundled", False)
+    assert model.takes_clips
+    assert model.classes == bundled.classes
+    frames = MotionClips(n=1, seed=6, split="test")[0].frames
+    x = model.sampling.tensor(np.stack([model.sampling.picture(frame) for frame in frames]))
+    assert torch.equal(x, bundled.preprocess(frames))
+    with torch.no_grad():
+        assert torch.equal(model.module(x), bundled.module(x))
+    # mean and std are those of pictures in 0-1, as for every other model.
+    low, high = pixel_bounds(model.mean, model.std)
+    for found, expected in zip((low, high), model.sampling.bounds(), strict=True):
+        assert torch.allclose(found.double(), expected.double(), rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [None, (16, 32, 48)])
+def test_c3d_with_weights(tmp_path: Path, size: tuple[int, int, int] | None) -> None:
+    torch.manual_seed(0)
+    built = (112, 112) if size is None else size[1:]
+    net = C3D(classes=5, widths=(2, 3, 4, 5, 6), hidden=7, size=built).eval()
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    model = load_model("c3d", weights=tmp_path / "w.safetensors", size=size)
+    assert model.input_size == (16, *built)
+    assert model.weights == str(tmp_path / "w.safetensors")
+    assert model.sampling == Sampling.c3d()
+    assert model.classes is None
+    x = model.example()
+    with torch.no_grad():
+        assert torch.equal(model.module(x), net(x))
+
+
+def test_c3d_of_another_length(tmp_path: Path) -> None:
+    net = C3D(classes=3, widths=(1, 1, 1, 1, 1), hidden=2, frames=32, size=16)
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    model = load_model("c3d", weights=tmp_path / "w.safetensors", size=(32, 16, 16))
+    assert model.input_size == (32, 16, 16)
+    with pytest.raises(InputError, match=r"Expected fc6 with 9 inputs for clips .* but got 2"):
+        load_model("c3d", weights=tmp_path / "w.safetensors", size=(16, 64, 64))
+
+
+def test_c3d_that_cannot_be_had(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"for c3d but got none.*--weights.*--random-weights"):
+        load_model("c3d")
+    with pytest.raises(InputError, match=r"Expected a size \(T, H, W\) for c3d but got \(112, 112\)"):
+        load_model("c3d", random_weights=True, size=(112, 112))
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"Expected the keys conv1\.weight"):
+        load_model("c3d", weights=tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "resize", "side"),
+    [
+        ("r3d_18", (128, 171), 112),
+        ("mc3_18", (128, 171), 112),
+        ("r2plus1d_18", (128, 171), 112),
+        ("s3d", (256, 256), 224),
+        ("mvit_v2_s", 256, 224),
+        ("swin3d_t", 256, 224),
+    ],
+)
+def test_sampling_of_torchvision(name: str, resize: int | tuple[int, int], side: int) -> None:
+    """Of frames that need no resize the sampling makes what torchvision's own preset does."""
+    from relprop.compat import load_torchvision
+
+    recipe = sources._recipe(f"torchvision:{name}", False, False, None)  # builds nothing
+    sampling = recipe.sampling
+    assert sampling is not None
+    assert (sampling.frames, sampling.stride, sampling.start) == (16, 2, 0)
+    assert (sampling.resize, sampling.crop, sampling.order) == (resize, (side, side), "rgb")
+    assert recipe.size == (16, side, side)
+    shape = (resize, resize + 51) if isinstance(resize, int) else resize
+    frames = np.random.default_rng(0).integers(0, 256, (16, *shape, 3), dtype=np.uint8)
+    x = sampling.tensor(np.stack([sampling.picture(frame) for frame in frames]))
+    preset = load_torchvision().models.get_model_weights(name).DEFAULT.transforms()
+    theirs = preset(torch.from_numpy(frames).permute(0, 3, 1, 2))
+    assert x[0].shape == theirs.shape
+    assert float((x[0] - theirs).abs().max()) < 1e-6
+
+
+def test_models_of_pictures_have_no_sampling(factory: Path) -> None:
+    assert load_model("scenes-vgg").sampling is None
+    assert load_model(f"{factory}:make").sampling is None
+    assert sources._recipe("torchvision:resnet18", False, False, None).sampling is None
 
 
 def test_timm() -> None:

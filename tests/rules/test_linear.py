@@ -211,6 +211,81 @@ def test_rule_in_front_of_a_relu(name: str, sign: str) -> None:
         assert through.ledger.closes, f"{what}: {through.ledger}"
 
 
+BOUNDS: dict[str, Callable[[Tensor], tuple[Any, Any]]] = {
+    "numbers": lambda x: (-5.0, 5.1),
+    "one number as a tensor": lambda x: (torch.tensor(-5.0), torch.tensor(5.1)),
+    "a number and channels": lambda x: (-5.0, x.amax((0, *range(2, x.ndim))) + 0.2),
+    "channels": lambda x: (
+        x.amin((0, *range(2, x.ndim))) - 0.1,
+        x.amax((0, *range(2, x.ndim))) + 0.2,
+    ),
+    "elements": lambda x: (x.amin(0) - 0.1, x.amax(0) + 0.3),
+    "elements, with an axis for samples": lambda x: (
+        x.amin(0, keepdim=True) - 0.1,
+        x.amax(0, keepdim=True) + 0.3,
+    ),
+    "elements of each sample": lambda x: (x - x.abs() - 0.1, x + 0.3 * x.abs() + 0.1),
+    "sample": lambda x: (None, None),
+}
+
+
+def z_box_by_hand(layer: nn.Module, x: Tensor, r: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Montavon et al. 2017, eq. 17, for one sample: three gradients, of w, w+ and w-, and no engine."""
+
+    def ways(keep: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        kept = {
+            name: keep(p.detach()) if name.endswith("weight") else torch.zeros_like(p)
+            for name, p in layer.named_parameters()
+        }
+        return lambda t: torch.func.functional_call(layer, kept, (t[None],))[0]
+
+    terms = [
+        (x, ways(lambda w: w)),
+        (-low, ways(lambda w: w.clamp(min=0))),
+        (-high, ways(lambda w: w.clamp(max=0))),
+    ]
+    z = sum(way(t) for t, way in terms)
+    relevance = torch.zeros_like(x)
+    for t, way in terms:
+        leaf = t.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad((way(leaf) * (r / z).detach()).sum(), leaf)
+        relevance += t * gradient
+    return relevance
+
+
+@pytest.mark.parametrize("given", BOUNDS)
+@pytest.mark.parametrize("name", ["linear", "conv2d", "conv2d, depthwise", "conv3d"])
+def test_z_box_is_the_published_formula(name: str, given: str) -> None:
+    """Bounds that all samples share are looked at once, others for each sample: three samples, two targets."""
+    layer, shape = build(name)
+    x = torch.randn(3, *shape, dtype=torch.float64)
+    low, high = BOUNDS[given](x)
+    rule = ZBox(bounds="sample") if given == "sample" else ZBox(low, high)
+    run = trace(layer, x)
+    seed = torch.randn(2, *run.output.shape, dtype=torch.float64)
+    found = run.run(seed, Composite([("linear", rule)]))
+    dims = tuple(range(1, x.ndim))
+    if given == "sample":
+        low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
+    box = [torch.as_tensor(bound, dtype=torch.float64) for bound in (low, high)]
+    box = [bound.reshape(-1, *[1] * (x.ndim - 2)) if bound.ndim == 1 else bound for bound in box]
+    least, most = (bound.expand_as(x) for bound in box)
+    expected = torch.stack(
+        [
+            torch.stack([z_box_by_hand(layer, x[n], r[n], least[n], most[n]) for n in range(len(x))])
+            for r in seed
+        ]
+    )
+    close(found.relevance, expected, given)
+    assert found.ledger is not None
+    assert found.ledger.closes, str(found.ledger)
+    close(found.relevance.flatten(2).sum(2), seed.flatten(2).sum(2), "what is conserved", seed.abs().sum())
+    if given != "elements of each sample":
+        for n in range(len(x)):
+            alone = trace(layer, x[n : n + 1]).propagate(seed[:, n : n + 1], Composite([("linear", rule)]))
+            close(alone, expected[:, n : n + 1], "a sample alone")
+
+
 @pytest.mark.parametrize(
     "rule", [Epsilon(0.0), Epsilon(0.1), Gamma(), AlphaBeta(), ZPlus(), ZBox(-4, 4), WSquare()], ids=repr
 )

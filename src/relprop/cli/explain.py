@@ -84,8 +84,7 @@ def explain_images(request: Request) -> None:
     )
     if model.takes_clips:
         raise InputError(
-            f"Expected a model of pictures but {model.spec} takes clips (N, C, T, H, W). "
-            "Explain a clip from Python: relprop.explain(model, clip)."
+            f"Expected a model of pictures but {model.spec} takes clips (N, C, T, H, W). Use relprop video."
         )
     folders = picture_folders(request.out, [path for path, _ in pictures])
     results = []

@@ -195,7 +195,7 @@ def _explain(
         made = relprop.separate_motion(
             model.module, x, target, method, chunk=request.chunk, progress=steps.part, **mode
         )
-        kept = folder / f"{made.mode}_{slug(request.method)}"
+        kept = folder / f"{slug(request.mode or made.mode)}_{slug(request.method)}"
     result = _Result(clip, folder, found, chosen, made, kept)
     _write(request, model, result)
     return result
@@ -246,7 +246,10 @@ def _figure(request: Request, model: LoadedModel, result: _Result, names: dict[i
     if model.weights.startswith("random"):
         title += " · RANDOM WEIGHTS"
     scale: Literal["shared"] | float = "shared" if request.scale is None else request.scale
-    notes = [f"Method: {request.method}.", *(f"{line}." for line in clip.sampling.lines())]
+    notes = [
+        f"Method: {request.method}.",
+        *(f"{line[0].upper()}{line[1:]}." for line in clip.sampling.lines()),
+    ]
     if model.weights.startswith("random"):
         notes.insert(
             0, "The weights are random: this shows that the way from file to film works, and nothing else."
@@ -290,6 +293,8 @@ def _print(model: LoadedModel, result: _Result) -> None:
         for name, film in films.items()
     ]
     print_table(["film", "Σ for", "Σ against", "Σ", "of the whole"], rows, right=(1, 2, 3, 4))
+    if not isinstance(made, MotionSeparation) and made.at != "input":
+        print_lines(f"The map lies at {made.at}; film and sums are of the map resized to the clip.")
     if result.split is not None and result.split.frozen_targets is not None:
         counts = Counter(result.split.frozen_targets[0].tolist()).most_common()
         said = ", ".join(f"{class_name(k, model.classes)} {n}" for k, n in counts)
@@ -342,6 +347,7 @@ def _described(result: _Result, model: LoadedModel) -> dict[str, Any]:
         "target": {"index": result.chosen.index, "name": result.chosen.name, "score": result.chosen.score},
         "method": made.method,
         "mode": None if split is None else split.mode,
+        "at": "input" if isinstance(made, MotionSeparation) else made.at,
         "settings": made.settings,
         "films": {
             name: {

@@ -1,0 +1,113 @@
+"""Options that several commands share, and how their texts are read. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Debug",
+    "Device",
+    "Json",
+    "Model",
+    "RandomWeights",
+    "Size",
+    "Weights",
+    "method_names",
+    "model_names",
+    "numbers",
+    "parsed_numbers",
+    "parsed_size",
+    "side",
+    "size_text",
+]
+
+
+def method_names(incomplete: str) -> list[str]:
+    """Names of methods that begin so."""
+    from relprop.methods.registry import METHODS
+
+    return [name for name in METHODS if name.startswith(incomplete)]
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Specifications of models that begin so."""
+    from relprop.models import models
+    from relprop.models.sources import SPEC_FORMS
+
+    return [name for name in [*models(), *SPEC_FORMS] if name.startswith(incomplete)]
+
+
+def numbers(text: str) -> str:
+    """Check `0.5,0.5,0.5`; parsed later (typer has no type for lists of three)."""
+    try:
+        [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"Expected numbers with commas, such as 0.5,0.5,0.5, but got {text!r}"
+        ) from None
+    return text
+
+
+def size_text(text: str) -> str:
+    """Check `224`, `240x320` or `16x112x112`; parsed later."""
+    parts = text.lower().split("x")
+    if not 1 <= len(parts) <= 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"Expected a size such as 224, 240x320 or 16x112x112 but got {text!r}")
+    return text
+
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="SPEC",
+        help="A bundled name (relprop models), torchvision:NAME, timm:NAME, or file.py:factory.",
+        autocompletion=model_names,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="State dict: .safetensors, or .pth (read with weights_only=True)."),
+]
+RandomWeights = Annotated[
+    bool,
+    typer.Option(
+        "--random-weights", help="Seeded random weights instead of published ones, to try things out."
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S",
+        callback=lambda v: v and size_text(v),
+        help="Input size: 224, 240x320 (H×W), 16x112x112 (T×H×W).",
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def parsed_numbers(text: str | None) -> tuple[float, ...] | None:
+    """The numbers of `0.5,0.5,0.5`."""
+    return None if text is None else tuple(float(part) for part in text.split(","))
+
+
+def side(text: str | None) -> int | tuple[int, ...] | str | None:
+    """`112`, `128x171` or `none`."""
+    if text is None or text == "none":
+        return text
+    parts = tuple(int(part) for part in size_text(text).lower().split("x"))
+    return parts[0] if len(parts) == 1 else parts
+
+
+def parsed_size(text: str | None) -> tuple[int, ...] | None:
+    """The sides of `224` (twice), `240x320` or `16x112x112`."""
+    if text is None:
+        return None
+    parts = tuple(int(part) for part in text.lower().split("x"))
+    return parts * 2 if len(parts) == 1 else parts
