@@ -10,7 +10,16 @@ from typing import Any
 SECTIONS: list[tuple[str, list[str]]] = [
     (
         "Start",
-        ["index.md", "quickstart.md", "words.md", "command-line.md", "detectors.md", "detect.md", "video.md"],
+        [
+            "index.md",
+            "quickstart.md",
+            "words.md",
+            "command-line.md",
+            "detectors.md",
+            "detect.md",
+            "video.md",
+            "affine.md",
+        ],
     ),
     ("Understand", ["adds-up.md", "compatibility.md", "coverage.md", "speed.md", "troubleshooting.md"]),
     ("Methods", ["methods/"]),

@@ -12,6 +12,9 @@ __version__ = "0.1.0"
 
 # Name -> module. Imported on first use, so that `import relprop` (and the command's --help) is quick.
 _PUBLIC = {
+    "Affine": "relprop.methods.affine",
+    "affine": "relprop.piecewise.decomposition",
+    "AffineForm": "relprop.piecewise.form",
     "clear_cache": "relprop.graph",
     "CLRP": "relprop.methods.clrp",
     "CRP": "relprop.methods.crp",
@@ -47,16 +50,30 @@ _PUBLIC = {
 }
 
 # Subpackages that `import relprop` alone makes reachable. `relprop.methods` can also be called.
-_PARTS = ("benchmark", "datasets", "detectors", "methods", "metrics", "models", "rules", "video", "viz")
+_PARTS = (
+    "benchmark", "datasets", "detectors", "methods", "metrics", "models", "piecewise", "rules", "video", "viz",
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from relprop import benchmark, datasets, detectors, methods, metrics, models, rules, video, viz
+    from relprop import (
+        benchmark,
+        datasets,
+        detectors,
+        methods,
+        metrics,
+        models,
+        piecewise,
+        rules,
+        video,
+        viz,
+    )
     from relprop.api import explain, inspect, pixel_bounds
     from relprop.detectors.explain import explain_detection
     from relprop.engine.composite import Composite, Depth
     from relprop.engine.trace import Trace, trace
     from relprop.explanation import Explanation
     from relprop.graph import clear_cache
+    from relprop.methods.affine import Affine
     from relprop.methods.clrp import CLRP
     from relprop.methods.crp import CRP
     from relprop.methods.deep_taylor import DeepTaylor
@@ -68,6 +85,8 @@ if TYPE_CHECKING:
     from relprop.methods.lrp import LRP, LRP0, LRPAlphaBeta, LRPComposite, LRPEpsilon, LRPGamma
     from relprop.methods.rap import RAP
     from relprop.methods.rsp import RSP, ContrastiveRSP
+    from relprop.piecewise.decomposition import affine
+    from relprop.piecewise.form import AffineForm
     from relprop.video.separate import separate_motion
 
 __all__ = [
@@ -77,6 +96,8 @@ __all__ = [
     "LRP0",
     "RAP",
     "RSP",
+    "Affine",
+    "AffineForm",
     "Composite",
     "ContrastiveExcitationBackprop",
     "ContrastiveRSP",
@@ -97,6 +118,7 @@ __all__ = [
     "SmoothGrad",
     "Trace",
     "__version__",
+    "affine",
     "benchmark",
     "clear_cache",
     "datasets",
@@ -107,6 +129,7 @@ __all__ = [
     "methods",
     "metrics",
     "models",
+    "piecewise",
     "pixel_bounds",
     "rules",
     "separate_motion",

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from tests.benchmark.reports import METHODS, METRICS, PUBLISHED, records
+from tests.viz.make import check_legible
 
 from relprop.benchmark.plots import bars, bars_page, curves
 from relprop.benchmark.record import Record
@@ -48,29 +48,6 @@ def _axes(figure: Figure, name: str):
 
 def _texts(figure: Figure) -> list[str]:
     return [t.get_text() for t in figure.texts]
-
-
-def _check_legible(figure: Figure) -> None:
-    """All words lie on the page, and none upon another."""
-    render(figure)
-    boxes = []
-    for text in [
-        *figure.texts,
-        *(t for a in figure.axes for t in [*a.get_xticklabels(), *a.get_yticklabels()]),
-    ]:
-        if not text.get_text() or not text.get_visible():
-            continue
-        box = text.get_window_extent()
-        assert box.x0 >= 0, text
-        assert box.y0 >= 0, text
-        assert box.x1 <= figure.bbox.width, text
-        assert box.y1 <= figure.bbox.height, text
-        if not text.get_rotation():
-            boxes.append((text.get_text(), box))
-    for (a, one), (b, two) in itertools.combinations(boxes, 2):
-        wide = min(one.x1, two.x1) - max(one.x0, two.x0)
-        tall = min(one.y1, two.y1) - max(one.y0, two.y0)
-        assert wide <= 1 or tall <= 3, (a, b)  # boxes have room for accents that the words lack
 
 
 def test_bars_have_the_values_and_stand_in_order():
@@ -151,10 +128,10 @@ def test_page_has_a_panel_per_column():
 
 def test_words_are_legible():
     for figure in (bars_page(_table()), curves(_table(), "randomising")):
-        _check_legible(figure)
+        check_legible(figure)
     wide = _wide()
     for figure in (bars_page(wide), bars(wide, "wide.error"), curves(wide, "wide", along="layers")):
-        _check_legible(figure)
+        check_legible(figure)
 
 
 def test_curves_have_a_line_per_method_and_the_places_below():

@@ -38,6 +38,17 @@ def gradient_x_input(model: nn.Module, x: Tensor, target: int) -> Tensor:
     return gradient(model, x, target) * x
 
 
+def affine(at: int = 0, *, positive: bool = False) -> Callable[..., Tensor]:
+    """The value behind `at` modules of `nets.vgg()` times the score's derivative by it."""
+
+    def run(model: nn.Sequential, x: Tensor, target: int) -> Tensor:
+        value = model[:at](x).detach()
+        r = gradient_x_input(model[at:], value, target)
+        return r.clamp(min=0) if positive else r
+
+    return run
+
+
 def smoothgrad(model: nn.Module, x: Tensor, target: int) -> Tensor:
     """Seed 5, six draws, a tenth of each sample's range."""
     g = torch.Generator().manual_seed(5)
@@ -206,6 +217,9 @@ LIVE = [
     Line(relprop.DeconvNet(), live=captum_hooks("Deconvolution")),
     Line(relprop.GuidedBackprop(), live=captum_hooks("GuidedBackprop")),
     Line(relprop.GradCAM(), live=captum_grad_cam),
+    Line(relprop.Affine(), live=affine()),
+    Line(relprop.Affine(at="4"), live=affine(5)),
+    Line(relprop.Affine(at="5", positive=True), live=affine(6, positive=True)),
     Line(relprop.LRP0(), live=gradient_x_input),
     Line(relprop.LRPEpsilon(), live=walked(eps, eps, eps, eps)),
     Line(relprop.LRPGamma(), live=walked(*[ref.gamma(0.25)] * 4)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,3 +83,26 @@ def names(figure: Figure) -> list[str]:
 
 def words(figure: Figure) -> str:
     return "\n".join(t.get_text().replace("\u00a0", " ") for t in figure.texts)
+
+
+def check_legible(figure: Figure) -> None:
+    """All words lie on the page, and none upon another."""
+    render(figure)
+    boxes = []
+    for text in [
+        *figure.texts,
+        *(t for a in figure.axes if a.axison for t in [*a.get_xticklabels(), *a.get_yticklabels()]),
+    ]:
+        if not text.get_text() or not text.get_visible():
+            continue
+        box = text.get_window_extent()
+        assert box.x0 >= 0, text
+        assert box.y0 >= 0, text
+        assert box.x1 <= figure.bbox.width, text
+        assert box.y1 <= figure.bbox.height, text
+        if not text.get_rotation():
+            boxes.append((text.get_text(), box))
+    for (a, one), (b, two) in itertools.combinations(boxes, 2):
+        wide = min(one.x1, two.x1) - max(one.x0, two.x0)
+        tall = min(one.y1, two.y1) - max(one.y0, two.y0)
+        assert wide <= 1 or tall <= 3, (a, b)  # boxes have room for accents that the words lack

@@ -7,9 +7,14 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from relprop.benchmark.baselines import BASELINES
-from relprop.benchmark.canvas import (
+from relprop.benchmark.formats import shown
+from relprop.benchmark.table import Column, Series, Table
+from relprop.errors import InputError, unknown_name
+from relprop.viz.canvas import (
+    COLOURS,
     FAINT,
     MARGIN,
+    MARKERS,
     NAME,
     POINT,
     RULE,
@@ -19,9 +24,6 @@ from relprop.benchmark.canvas import (
     height,
     value_axis,
 )
-from relprop.benchmark.formats import shown
-from relprop.benchmark.table import Column, Series, Table
-from relprop.errors import InputError, unknown_name
 from relprop.viz.text import fit, width, wrap
 
 if TYPE_CHECKING:
@@ -36,10 +38,7 @@ _BAR = 27  # height of a bar with its gap
 _TICKS = 26
 _CURVE = 380  # height of a panel of curves
 _OWN, _GREY, _PAPER = "#56b4e9", "#bbbbbb", "#d55e00"
-# Okabe and Ito's colours ("Color Universal Design", 2008) but for the yellow, which is faint on white, and
-# two darker ones. Markers and dashes tell methods apart without any colour.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#882255")
-_MARKERS = "osD^vPX*"
+# For more methods than colours.
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))
 
 
@@ -238,9 +237,9 @@ def _curve_panel(
             page.mark(figure, at, top + tall + 8 + SMALL * POINT, text, SMALL, align="center")
     ended = []
     for method, name in zip(methods, names, strict=True):
-        turn, index = divmod(table.methods.index(method), len(_COLOURS))
-        dashes, marker = _DASHES[turn % len(_DASHES)], _MARKERS[(index + 3 * turn) % len(_MARKERS)]
-        colour = "#888888" if method in baselines else _COLOURS[index]
+        turn, index = divmod(table.methods.index(method), len(COLOURS))
+        dashes, marker = _DASHES[turn % len(_DASHES)], MARKERS[(index + 3 * turn) % len(MARKERS)]
+        colour = "#888888" if method in baselines else COLOURS[index]
         points = [(x, c) for x, c in zip(xs, series.cells[method], strict=True) if c.pairs]
         held, ys = [x for x, _ in points], [unit * c.value for _, c in points]
         if banded:

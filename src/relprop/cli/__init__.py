@@ -1,4 +1,4 @@
-"""The command line: `relprop explain | detect | inspect | methods | models`."""
+"""The command line: `relprop explain | detect | video | affine | inspect | benchmark | methods | models`."""
 
 from __future__ import annotations
 

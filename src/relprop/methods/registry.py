@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relprop.errors import InputError, unknown_name
+from relprop.methods.affine import Affine
 from relprop.methods.clrp import CLRP
 from relprop.methods.crp import CRP
 from relprop.methods.deep_taylor import DeepTaylor
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
         DeconvNet,
         GuidedBackprop,
         GradCAM,
+        Affine,
         LRP0,
         LRPEpsilon,
         LRPGamma,

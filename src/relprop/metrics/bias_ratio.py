@@ -10,16 +10,11 @@ from torch import Tensor, nn
 
 from relprop.engine.trace import trace
 from relprop.errors import InputError
-from relprop.graph import Graph, Node
-from relprop.methods.feature_map import label
-from relprop.methods.gradient import DERIVATIVES
-from relprop.methods.method import one_hot
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import model_and_input
+from relprop.piecewise.decomposition import block_outputs, by_layer
 
 __all__ = ["Affine", "BiasRatio", "affine_parts", "block_outputs"]
-
-_POOLS = frozenset({"max_pool", "avg_pool"})
 
 
 @dataclass(frozen=True)
@@ -85,42 +80,10 @@ def affine_parts(
         raise InputError("Expected a model that returns one tensor of scores (1, classes).")
     if not 0 <= target < output.shape[1]:
         raise InputError(f"Expected a target from 0 to {output.shape[1] - 1} but got {target}.")
-    names = block_outputs(run.graph) if layers is None else [str(name) for name in layers if name != "input"]
-    seed = one_hot(torch.full((1, 1), target, device=output.device), output)
-    values = {name: run.value(name) for name in names}
-    walked = run.run(seed, DERIVATIVES, multiplier=True, record=names, ledger=False)
-    score = float(output[0, target])
-    parts = [_affine("input", score, run.input, walked.relevance)]
-    return parts + [_affine(name, score, values[name], walked.layers[name]) for name in names]
-
-
-def _affine(layer: str, score: float, value: Tensor, gradient: Tensor) -> Affine:
-    # In float64: the bias is a difference of sums that may be far larger than itself.
-    terms = value.double() * gradient[0].double()
-    return Affine(layer, score, score - float(terms.sum()), float(terms.abs().sum()))
-
-
-def block_outputs(graph: Graph) -> list[str]:
-    """The layers that end a block, in order of execution.
-
-    These are the ReLUs, and concatenations of them, that a pool reads, and the ReLUs that follow a sum: the last
-    ReLU before each pool of VGG-like networks, each block's output of ResNets. A network without any: every ReLU.
-    """
-    values = [n for n in graph.nodes if n.dependent and n.nonneg]
-    ends = [n for n in values if _ends_block(n)] or [n for n in values if n.op == "relu"]
-    return [_place(graph, n) for n in ends]
-
-
-def _place(graph: Graph, node: Node) -> str:
-    name = label(graph, node)
-    # A node may be called like a module ("relu"), which would then be meant.
-    return name if graph.find(name) is node else f"{node.module}@{node.call}"
-
-
-def _ends_block(node: Node) -> bool:
-    if node.op == "relu" and any(s.kind == "add" for s in node.signals()):
-        return True
-    return node.op in ("relu", "cat") and any(user.kind in _POOLS for user in node.users)
+    targets = torch.full((1, 1), target, device=output.device)
+    # Other networks have a bias of this kind too: what their tangent leaves over.
+    forms = by_layer(run, targets, layers, single=True, linearise=True)
+    return [Affine(n, float(f.score), float(f.bias), float(f.magnitude)) for n, f in forms.items()]
 
 
 class BiasRatio(Metric):

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "COLOURS",
     "FAINT",
     "HEAD",
     "MARGIN",
+    "MARKERS",
     "NAME",
     "POINT",
     "RULE",
@@ -32,6 +34,10 @@ POINT = DPI / 72  # pixels in a point
 HEAD, NAME, SMALL = 9.5, 7.5, 6.5  # font sizes in points, as on the sheets
 MARGIN = 24  # pixels
 WORDS, FAINT, RULE = "#222222", "#555555", "#e2e2e2"
+# Lines. Okabe and Ito's colours ("Color Universal Design", 2008) but for the yellow, which is faint on white,
+# and two darker ones. Markers tell lines apart without any colour.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#882255")
+MARKERS = "osD^vPX*"
 
 
 def value_axis(

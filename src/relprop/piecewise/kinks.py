@@ -1,0 +1,141 @@
+"""Kinks: how far each unit of a piece-wise affine operator is from changing its piece, along a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, floor
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from relprop.graph import Node
+from relprop.piecewise.operators import CUTS
+
+__all__ = ["steps_to_kink"]
+
+Moving = Callable[[Any], tuple[Tensor, Tensor]]
+"""An argument's value and its rate of change along the direction."""
+
+Side = Literal[-1, 0, 1]
+"""The piece of a unit exactly at its kink: -1 the lower, 1 the upper, 0 neither (any move leaves it)."""
+
+
+def steps_to_kink(node: Node, moving: Moving, output: tuple[Tensor, Tensor]) -> Tensor | None:
+    """For each element of the operator's output the smallest t >= 0 at which its piece ends, infinite for never.
+
+    Args:
+        node: the operator.
+        moving: looks up the operands.
+        output: the operator's value and its rate.
+
+    Returns:
+        Shaped like the output; None for operators of one piece.
+    """
+    if node.kind == "max_pool":
+        steps = _overtaking(node, *moving(node.args[0]), *output)
+        return steps.expand_as(output[0])
+    cuts = _cuts(node)
+    if not cuts:
+        return None
+    found: Tensor | None = None
+    value, rate = moving(node.args[0])
+    for bound, side in cuts:
+        at, its_rate = moving(bound)
+        steps = _crossing(value - at, rate - its_rate, side)
+        found = steps if found is None else torch.minimum(found, steps)
+    return found
+
+
+def _crossing(gap: Tensor, rate: Tensor, side: Side) -> Tensor:
+    """When gap + t * rate is 0 and changes sign; at gap = 0 now, if the rate leads out of the side."""
+    ahead = torch.sgn(gap) * torch.sgn(rate) < 0
+    steps = torch.where(ahead, -gap / rate, torch.inf)
+    leaves = (rate != 0) if side == 0 else (rate * side < 0)
+    return torch.where((gap == 0) & leaves, 0.0, steps)
+
+
+def _cuts(node: Node) -> list[tuple[Any, Side]]:
+    """Where an element-wise operator's pieces meet, and which of them PyTorch's derivative takes there."""
+
+    def argument(position: int, name: str, default: Any = None) -> Any:
+        return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
+
+    op = node.op
+    if op in ("relu", "leaky_relu", "prelu"):
+        return [(0.0, -1)]
+    if op == "abs":
+        return [(0.0, 0)]
+    if op == "relu6":
+        return [(0.0, -1), (6.0, 1)]
+    if op == "hardtanh":
+        return [(argument(1, "min_val", -1.0), -1), (argument(2, "max_val", 1.0), 1)]
+    if op == "threshold":
+        return [(argument(1, "threshold"), -1)]
+    if op in ("maximum", "minimum"):
+        return [(argument(1, "other"), 0)]
+    if op in ("clamp", "clamp_min", "clamp_max"):
+        low = None if op == "clamp_max" else argument(1, "min")
+        high = argument(1, "max") if op == "clamp_max" else argument(2, "max") if op == "clamp" else None
+        sides: list[tuple[Any, Side]] = [(low, 1), (high, -1)]
+        return [(bound, side) for bound, side in sides if bound is not None]
+    assert op not in CUTS
+    return []
+
+
+def _overtaking(node: Node, x: Tensor, rate: Tensor, best: Tensor, best_rate: Tensor) -> Tensor:
+    """When some other element of a window overtakes its winner: for each window."""
+    if node.op == "amax":
+        dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", [])
+        dims = [dims] if isinstance(dims, int) else list(dims) or list(range(x.ndim))
+        keep = node.args[2] if len(node.args) > 2 else node.kwargs.get("keepdim", False)
+        shape = [1 if i in {d % x.ndim for d in dims} else n for i, n in enumerate(x.shape)]
+        best, best_rate = best.reshape(shape), best_rate.reshape(shape)
+        steps = _overtaken(best - x, rate - best_rate, equal=True)
+        return steps.amin(dims, keepdim=keep)
+    spatial = best.ndim - 2
+    index: tuple[Any, ...] = tuple(
+        i.reshape(*[1] * (2 * axis), *i.shape, *[1] * (2 * (spatial - axis - 1)))
+        for axis, i in enumerate(_windows(node, x.shape[2:], best.shape[2:]))
+    )
+    # (N, C, out, window, out, window, ...)
+    shape = [*best.shape[:2], *[n for size in best.shape[2:] for n in (size, 1)]]
+    best, best_rate = best.reshape(shape), best_rate.reshape(shape)
+    gap, faster = best - x[(..., *index)], rate[(..., *index)] - best_rate
+    return _overtaken(gap, faster).amin(tuple(range(3, 3 + 2 * spatial, 2)))
+
+
+def _overtaken(gap: Tensor, faster: Tensor, *, equal: bool = False) -> Tensor:
+    """When a rival behind by `gap` >= 0 and faster by `faster` is level; `equal`: equals share the slope now."""
+    steps = torch.where(faster > 0, gap / faster, torch.inf)
+    return torch.where((gap == 0) & (faster != 0), 0.0, steps) if equal else steps
+
+
+def _windows(node: Node, size: torch.Size, out: torch.Size) -> list[Tensor]:
+    """For each axis the positions that each output reads, (out, window); windows at the border repeat one."""
+    dims = len(size)
+
+    def setting(position: int, name: str, default: Any) -> list[int]:
+        given = node.args[position] if len(node.args) > position else node.kwargs.get(name)
+        if given is None or given == []:  # an empty stride stands for the kernel's size
+            given = default
+        values = [given] if isinstance(given, int) else list(given)
+        return values * dims if len(values) == 1 else values
+
+    found = []
+    for axis in range(dims):
+        n, o = size[axis], out[axis]
+        if node.op.startswith("adaptive"):
+            rows = [range(floor(i * n / o), ceil((i + 1) * n / o)) for i in range(o)]
+        else:
+            kernel = setting(1, "kernel_size", None)
+            stride, padding = setting(2, "stride", kernel)[axis], setting(3, "padding", 0)[axis]
+            dilation = setting(4, "dilation", 1)[axis]
+            rows = [
+                range(i * stride - padding, i * stride - padding + dilation * kernel[axis], dilation)
+                for i in range(o)
+            ]
+        inside = [[p for p in row if 0 <= p < n] for row in rows]
+        longest = max(map(len, inside))
+        found.append(torch.tensor([row + row[:1] * (longest - len(row)) for row in inside]))
+    return found
