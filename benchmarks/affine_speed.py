@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,10 +22,10 @@ from torch import Tensor, nn
 
 import relprop
 from benchmarks.cases import Work, gradient
-from benchmarks.common import build, environment, markdown, noise, synchronise
+from benchmarks.common import build, markdown, noise
+from benchmarks.ratio import begin, costs, timing_options
 from relprop.piecewise import affine_by_layer, crossing
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Case = Callable[[nn.Module, Tensor, Tensor], object]
 CASES: dict[str, tuple[str, Case]] = {
     "form": ("W and b", lambda m, x, t: relprop.affine(m, x, t)),
@@ -50,13 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", nargs="+", type=int, default=[1], metavar="N")
     parser.add_argument("--size", type=int, default=64, help="height and width of the input")
     parser.add_argument("--only", nargs="+", choices=sorted(CASES), metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="cpu")
-    parser.add_argument("--device", default="cpu")
+    timing_options(parser, repeats=15, threads=1, clock="cpu")
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    print(", ".join(f"{k} {v}" for k, v in environment(args.device).items()), flush=True)
+    begin(args)
     for name in args.models:
         for batch in args.batches:
             rows = _measured(name, batch, args)
@@ -71,29 +65,9 @@ def _measured(name: str, batch: int, args: argparse.Namespace) -> list[list[str]
     x = noise((batch, *size), seed=9, device=args.device)
     with torch.no_grad():
         target = model(x).argmax(1)
-    yardstick = gradient(Work(name, model, x, target, ExitStack()))
-    clock = CLOCKS[args.clock]
-
-    def timed(call: Callable[[], object]) -> float:
-        synchronise(args.device)
-        begin = clock()
-        call()
-        synchronise(args.device)
-        return clock() - begin
-
     calls = {k: lambda case=CASES[k][1]: case(model, x, target) for k in (args.only or CASES)}
-    for call in (yardstick, *calls.values()):
-        call()  # captures, and fills caches
-    ratios: dict[str, list[float]] = {key: [] for key in calls}
-    seconds: dict[str, list[float]] = {key: [] for key in calls}
-    for _ in range(args.repeats):
-        before = timed(yardstick)
-        for key, call in calls.items():
-            spent, after = timed(call), timed(yardstick)
-            ratios[key].append(2 * spent / (before + after))
-            seconds[key].append(spent)
-            before = after
-    return [[CASES[k][0], f"{median(ratios[k]):.2f}", f"{median(seconds[k]):.3f}"] for k in calls]
+    found, _ = costs(gradient(Work(name, model, x, target, ExitStack())), calls, args)
+    return [[CASES[k][0], f"{cost.gradients:.2f}", f"{cost.seconds:.3f}"] for k, cost in found.items()]
 
 
 if __name__ == "__main__":

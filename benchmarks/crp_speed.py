@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 import relprop
-from benchmarks.common import environment, markdown, noise, randomise, synchronise
+from benchmarks.common import markdown, noise, randomise
+from benchmarks.ratio import begin, costs, timing_options
 from relprop.compat import load_torchvision
 from relprop.detectors.unit import DetectionUnit, Layout
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 CELLS = ("centre", "corner")
 SIDES = (38, 19, 10, 5, 3, 1)
 BOXES = (4, 6, 6, 6, 4, 4)
@@ -55,13 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--levels", nargs="+", type=int, choices=range(6), default=list(range(6)))
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--classes", type=int, default=91)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
-    parser.add_argument("--device", default="cpu")
+    timing_options(parser)
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    print(", ".join(f"{k} {v}" for k, v in environment(args.device).items()), flush=True)
+    begin(args)
     unit = _unit(args.classes).to(args.device)
     x = noise((1, 3, 300, 300), seed=9, device=args.device)
     rows = [_measured(unit, x, level, cell, args) for level in args.levels for cell in args.cells]
@@ -86,38 +80,23 @@ def _measured(unit: DetectionUnit, x: Tensor, level: int, cell: str, args: argpa
     y = side // 2 if cell == "centre" else 0
     unit.at(before + (y * side + y) * BOXES[level])
     asked = [unit.layout.index("class", 1), *(unit.layout.index(o) for o in unit.layout.offsets)]
-    clock = CLOCKS[args.clock]
 
     def gradient() -> None:
         leaf = x.clone().requires_grad_()
         torch.autograd.grad(unit(leaf)[0, asked[0]], leaf)
 
-    def timed(call: Callable[[], object]) -> float:
-        synchronise(args.device)
-        begin = clock()
-        call()
-        synchronise(args.device)
-        return clock() - begin
-
-    calls = [
-        lambda: relprop.explain(unit, x, asked[0], "crp"),
-        lambda: relprop.explain(unit, x, asked, "crp"),
-    ]
-    gradient()
-    found = calls[1]()  # captures, and fills caches
+    calls = {
+        "class": lambda: relprop.explain(unit, x, asked[0], "crp"),
+        "all": lambda: relprop.explain(unit, x, asked, "crp"),
+    }
+    measured, yardstick = costs(gradient, calls, args)
+    found = calls["all"]()
     assert found.ledger is not None
     assert found.ledger.closes
-    ratios: list[list[float]] = [[], []]
-    yardsticks = [timed(gradient)]
-    for _ in range(args.repeats):
-        for call, kept in zip(calls, ratios, strict=True):
-            spent = timed(call)
-            yardsticks.append(timed(gradient))
-            kept.append(2 * spent / sum(yardsticks[-2:]))
     filled = float((found.relevance != 0).flatten(0, 2).any(0).double().mean())
     return [
-        str(level + 1), f"{side}×{side}", cell, f"{median(yardsticks):.2f}",
-        *(f"{median(r):.2f}" for r in ratios), f"{100 * filled:.0f} %",
+        str(level + 1), f"{side}×{side}", cell, f"{yardstick:.2f}",
+        *(f"{cost.gradients:.2f}" for cost in measured.values()), f"{100 * filled:.0f} %",
     ]  # fmt: skip
 
 

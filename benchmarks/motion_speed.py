@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,14 +23,13 @@ import torch
 from torch import Tensor, nn
 
 import relprop
-from benchmarks.common import environment, markdown, noise, synchronise
+from benchmarks.common import markdown, noise
 from benchmarks.memory import mark, peak
+from benchmarks.ratio import Call, begin, costs, timing_options
 from relprop.video import C3D
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 BOUNDS = (-102.0, 165.0)  # 0..255 less the published means, in any order of the channels
 AIMS = {"deep Taylor": 1.9, "naive split": 17 * 1.6}
-Call = Callable[[], object]
 
 
 def calls(model: nn.Module, x: Tensor, chunk: int) -> dict[str, Call]:
@@ -66,37 +63,17 @@ def network(args: argparse.Namespace) -> tuple[nn.Module, Tensor]:
 def speed(args: argparse.Namespace) -> None:
     """Print the table of costs."""
     model, x = network(args)
-    clock = CLOCKS[args.clock]
-
-    def timed(call: Call) -> float:
-        synchronise(args.device)
-        begin = clock()
-        call()
-        synchronise(args.device)
-        return clock() - begin
-
     made = calls(model, x, args.chunks[0])
     gradient = made.pop("gradient")
-    gradient()
-    made["deep Taylor"]()  # captures, and fills caches
-    ratios: dict[str, list[float]] = {name: [] for name in made}
-    yardsticks = [timed(gradient)]
-    for _ in range(args.repeats):
-        for name, call in made.items():
-            spent = timed(call)
-            yardsticks.append(timed(gradient))
-            ratios[name].append(2 * spent / sum(yardsticks[-2:]))
+    found, yardstick = costs(gradient, made, args)
     rows = []
-    for name, found in ratios.items():
-        cost = median(found)
+    for name, (cost, _) in found.items():
         runs = 17 if name == "naive split" else 1
         aim = f"{AIMS[name] / runs:g}" if name in AIMS else ""
         verdict = "" if name not in AIMS else "met" if cost <= AIMS[name] else "missed"
         rows.append([name, f"{cost:.2f}", f"{cost / runs:.2f}" if runs > 1 else "", aim, verdict])
     head = ["case", "gradients", "of 17 gradients", "aim", ""]
-    print(
-        f"\nA gradient takes {median(yardsticks):.2f} s ({args.clock}).\n\n{markdown(head, rows)}", flush=True
-    )
+    print(f"\nA gradient takes {yardstick:.2f} s ({args.clock}).\n\n{markdown(head, rows)}", flush=True)
 
 
 def memory(args: argparse.Namespace) -> None:
@@ -129,17 +106,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", choices=["speed", "memory"])
     parser.add_argument("--chunks", nargs="+", type=int, default=[4, 1, 16], help="frozen clips at once")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
-    parser.add_argument("--device", default="cpu")
+    timing_options(parser, repeats=3)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
     if args.peak is not None:
+        torch.set_num_threads(args.threads)
         print(peak_of(args.peak, args))
         return 0
-    print(", ".join(f"{k} {v}" for k, v in environment(args.device).items()), flush=True)
+    begin(args)
     if args.only != "memory":
         speed(args)
     if args.only != "speed":

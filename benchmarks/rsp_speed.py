@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,14 +25,14 @@ from torch import Tensor
 
 import relprop
 from benchmarks.cases import Work, gradient
-from benchmarks.common import build, environment, markdown, noise, synchronise
+from benchmarks.common import build, markdown, noise
+from benchmarks.ratio import begin, costs, timing_options
 from relprop.engine.flow import safe_divide
 from relprop.engine.site import Site
 from relprop.errors import RelpropWarning
 from relprop.methods.method import Method
 from relprop.rules import section
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 CASES: dict[str, tuple[str, Callable[[], Method], bool]] = {
     "rsp": ("RSP", relprop.RSP, False),
     "rsp-hostile": ("RSP, two hostile classes", lambda: relprop.RSP(hostile="top-3"), False),
@@ -56,14 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], metavar="N")
     parser.add_argument("--size", type=int, default=224, help="height and width of the input")
     parser.add_argument("--only", nargs="+", choices=sorted(CASES), metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
-    parser.add_argument("--device", default="cpu")
+    timing_options(parser)
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore", RelpropWarning)
-    print(", ".join(f"{k} {v}" for k, v in environment(args.device).items()), flush=True)
+    begin(args)
     for name in args.models:
         for batch in args.batches:
             rows = _measured(name, batch, args)
@@ -78,16 +72,6 @@ def _measured(name: str, batch: int, args: argparse.Namespace) -> list[list[str]
     x = noise((batch, *size), seed=9, device=args.device)
     with torch.no_grad():
         target = model(x).argmax(1)
-    yardstick = gradient(Work(name, model, x, target, ExitStack()))
-    clock = CLOCKS[args.clock]
-
-    def timed(call: Callable[[], object]) -> float:
-        synchronise(args.device)
-        begin = clock()
-        call()
-        synchronise(args.device)
-        return clock() - begin
-
     cases = {k: CASES[k] for k in (args.only or CASES)}
     maps: dict[str, Tensor] = {}
 
@@ -96,25 +80,14 @@ def _measured(name: str, batch: int, args: argparse.Namespace) -> list[list[str]
         with _by_autograd() if by_autograd else ExitStack():
             maps[key] = relprop.explain(model, x, target, method()).relevance
 
-    yardstick()
-    for key in cases:
-        call(key)  # captures, and fills caches
-    ratios: dict[str, list[float]] = {key: [] for key in cases}
-    seconds: dict[str, list[float]] = {key: [] for key in cases}
-    for _ in range(args.repeats):
-        before = timed(yardstick)
-        for key in cases:
-            spent = timed(lambda key=key: call(key))
-            after = timed(yardstick)
-            ratios[key].append(2 * spent / (before + after))
-            seconds[key].append(spent)
-            before = after
+    calls = {key: lambda key=key: call(key) for key in cases}
+    found, _ = costs(gradient(Work(name, model, x, target, ExitStack())), calls, args)
     return [
         [
-            cases[key][0], f"{median(ratios[key]):.2f}", f"{median(seconds[key]):.2f}",
-            f"{batch / median(seconds[key]):.2f}", _difference(key, maps),
+            cases[key][0], f"{cost.gradients:.2f}", f"{cost.seconds:.2f}",
+            f"{batch / cost.seconds:.2f}", _difference(key, maps),
         ]
-        for key in cases
+        for key, cost in found.items()
     ]  # fmt: skip
 
 
