@@ -134,6 +134,16 @@ def test_depth_goes_on_where_it_stopped(
     assert (here / "cut" / "depth.jsonl").read_text() == (here / "whole" / "depth.jsonl").read_text()
 
 
+def test_depth_measures_other_weights_anew(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["a.png", "--depth", "--model", "net.py:Net", "--size", "20", "--layer", "gate"]
+    first = _json(capsys, *words)["models"]["net.py:Net"]
+    (here / "net.py").write_text(FACTORY.replace("manual_seed(3)", "manual_seed(4)"))
+    other = _json(capsys, *words)["models"]["net.py:Net"]
+    assert first != other
+    moved = _json(capsys, *words, "--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2")["models"]["net.py:Net"]
+    assert moved != other
+
+
 def test_depth_draws_some_of_the_pictures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [".", "--depth", "--model", "net.py:Net", "--size", "20", "--limit", "2"]
     drawn = _json(capsys, *words, "--seed", "1")["images"]

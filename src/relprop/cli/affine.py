@@ -48,6 +48,8 @@ class Request:
     random_weights: bool
     labels: Path | None
     size: tuple[int, ...] | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
     out: Path
     device: str
     json: bool
@@ -124,6 +126,8 @@ def decompose_images(request: Request) -> None:
         weights=request.weights,
         labels=request.labels,
         size=request.size,
+        mean=request.mean,
+        std=request.std,
         random_weights=request.random_weights,
         device=request.device,
         progress=not request.json,

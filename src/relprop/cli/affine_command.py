@@ -79,6 +79,16 @@ def affine(
         Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")
     ] = None,
     size: Size = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B", callback=lambda v: v and numbers(v), help="Subtracted from pictures in 0-1."
+        ),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(metavar="R,G,B", callback=lambda v: v and numbers(v), help="What is then divided by."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("relprop-out"),
     device: Device = "cpu",
     json: Json = False,
@@ -110,6 +120,8 @@ def affine(
                 weights=weights,
                 random_weights=random_weights,
                 size=parsed_size(size),
+                mean=parsed_numbers(mean),
+                std=parsed_numbers(std),
                 out=out,
                 device=device,
                 json=json,
@@ -134,6 +146,8 @@ def affine(
             random_weights=random_weights,
             labels=labels,
             size=parsed_size(size),
+            mean=parsed_numbers(mean),
+            std=parsed_numbers(std),
             out=out,
             device=device,
             json=json,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ class Request:
     weights: Path | None
     random_weights: bool
     size: tuple[int, ...] | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
     out: Path
     device: str
     json: bool
@@ -61,19 +64,20 @@ def measure_depth(request: Request) -> None:
                 spec,
                 weights=request.weights,
                 size=request.size,
+                mean=request.mean,
+                std=request.std,
                 random_weights=request.random_weights,
                 device=request.device,
                 progress=not request.json,
             )
+            about = [spec, _digest(model), model.input_size, model.mean, model.std, request.layers]
             for path in images:
                 steps.doing(f"{spec}: {path.name}")
-                key = [spec, model.weights, list(model.input_size), request.layers, str(path)]
+                key = [*about, str(path)]
                 if key not in book:
                     book.add(key, _measured(model, path, request.layers))
                 steps.done()
-            keys = [
-                [spec, model.weights, list(model.input_size), request.layers, str(path)] for path in images
-            ]
+            keys = [[*about, str(path)] for path in images]
             found[spec] = _together([book[key] for key in keys])
     figure = _draw(found, request.out)
     if request.json:
@@ -120,6 +124,15 @@ class _Book:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         self._held[json.dumps(key)] = entry
+
+
+def _digest(model: LoadedModel) -> str:
+    """Of all parameters and buffers: numbers of other weights shall not be taken for these."""
+    found = hashlib.sha256()
+    for name, tensor in model.module.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
 
 
 def _chosen(request: Request) -> list[Path]:
