@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from multiprocessing import active_children
 from pathlib import Path
@@ -77,3 +80,16 @@ def test_a_parent_that_is_gone_ends_the_worker(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(local.os, "_exit", left.append)
     local._leave_with(7)
     assert left == [1]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs POSIX signals")
+def test_workers_that_start_do_not_hear_ctrl_c() -> None:
+    ask = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+
+    def deaf() -> str:
+        done = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    with local._children_deaf():
+        inside = deaf()
+    assert (inside, deaf()) == ("True", "False")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 
 from relprop.benchmark.recipe import Recipe
@@ -37,8 +38,9 @@ def run_processes(recipe: Recipe, chunks: Sequence[int], device: str, workers: i
     others = set(active_children())
     try:
         while waiting or running:
-            while waiting and len(running) < 2 * workers:  # one at work and one ready for each
-                running.add(pool.submit(_process, waiting.pop()))
+            with _children_deaf():
+                while waiting and len(running) < 2 * workers:  # one at work and one ready for each
+                    running.add(pool.submit(_process, waiting.pop()))
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
@@ -55,6 +57,23 @@ def run_processes(recipe: Recipe, chunks: Sequence[int], device: str, workers: i
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _children_deaf() -> Iterator[None]:
+    """Children that start here don't hear Ctrl-C; this process does, at the end at the latest.
+
+    They set that up themselves (`_start`), but an interrupt that meets one while it still imports would make it
+    print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _worker: Worker

@@ -105,10 +105,11 @@ def draw_toy(seed: int, point: tuple[float, ...] | None, out: Path, json: bool) 
         found = {"seed": seed, "accuracy": made.accuracy, "pieces": len(cut), "figure": str(path)}
         print_json(found)
         return
+    told = "two points" if point is None else "the point"
     print_lines(
         f"A network of 2-5-5-5-2 units, {100 * made.accuracy:.1f} % of its points right, cuts the window into "
         f"{len(cut)} pieces.",
-        "On each the score is W·x + b with the piece's own W and b, exactly. The figure takes two points apart.",
+        f"On each the score is W·x + b with the piece's own W and b, exactly. The figure takes {told} apart.",
         f"Figure: {path}",
     )
 
