@@ -320,7 +320,8 @@ def _print(model: LoadedModel, result: _Result) -> None:
     if result.reach is not None:
         reach, whole = result.reach, float(form.value.double().norm())
         away = f"{percent(reach.distance / whole, 1)} of |x| away ({number(reach.distance)})"
-        tied = "The picture lies on a border of its piece (equal values in a window)"
+        why = "equal values in a window" if "pool" in reach.border else "a unit exactly on its kink"
+        tied = f"The picture lies on a border of its piece ({why})"
         print_lines(
             f"{f'Exact up to the nearest border met, {away}' if reach.distance else tied}: {reach.border}",
             f"At {percent(_STEP, 1)} of |x| the form misses {percent(reach.missed, 1)} of the score's changes",
