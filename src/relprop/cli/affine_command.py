@@ -11,8 +11,11 @@ from relprop.cli.options import (
     Debug,
     Device,
     Json,
+    Labels,
+    Mean,
     RandomWeights,
     Size,
+    Std,
     Weights,
     model_names,
     numbers,
@@ -75,20 +78,10 @@ def affine(
     seed: Annotated[int, typer.Option(min=0, help="Of --toy and --limit.")] = 0,
     weights: Weights = None,
     random_weights: RandomWeights = False,
-    labels: Annotated[
-        Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")
-    ] = None,
+    labels: Labels = None,
     size: Size = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            metavar="R,G,B", callback=lambda v: v and numbers(v), help="Subtracted from pictures in 0-1."
-        ),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(metavar="R,G,B", callback=lambda v: v and numbers(v), help="What is then divided by."),
-    ] = None,
+    mean: Mean = None,
+    std: Std = None,
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("relprop-out"),
     device: Device = "cpu",
     json: Json = False,

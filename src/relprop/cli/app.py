@@ -12,13 +12,15 @@ from relprop.cli.options import (
     Debug,
     Device,
     Json,
+    Labels,
+    Mean,
     Model,
     RandomWeights,
     Size,
+    Std,
     Weights,
     method_names,
     model_names,
-    numbers,
     parsed_numbers,
     parsed_size,
 )
@@ -89,10 +91,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("relprop-out"),
     weights: Weights = None,
     random_weights: RandomWeights = False,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Class names: a text file, one a line, or a JSON list."),
-    ] = None,
+    labels: Labels = None,
     multi_label: Annotated[
         bool | None,
         typer.Option(
@@ -100,16 +99,8 @@ def explain(
         ),
     ] = None,
     size: Size = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            metavar="R,G,B", callback=lambda v: v and numbers(v), help="Subtracted from pictures in 0-1."
-        ),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(metavar="R,G,B", callback=lambda v: v and numbers(v), help="What is then divided by."),
-    ] = None,
+    mean: Mean = None,
+    std: Std = None,
     scale: Annotated[
         str, typer.Option(help="Colours of the sheet: symmetric (each map its own), shared, or a number.")
     ] = "symmetric",
@@ -306,9 +297,7 @@ def benchmark(
     ] = None,
     weights: Weights = None,
     random_weights: RandomWeights = False,
-    labels: Annotated[
-        Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")
-    ] = None,
+    labels: Labels = None,
     multi_label: Annotated[
         bool | None, typer.Option("--multi-label/--single-label", help="Sigmoid or softmax scores.")
     ] = None,

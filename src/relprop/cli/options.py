@@ -11,9 +11,12 @@ __all__ = [
     "Debug",
     "Device",
     "Json",
+    "Labels",
+    "Mean",
     "Model",
     "RandomWeights",
     "Size",
+    "Std",
     "Weights",
     "method_names",
     "model_names",
@@ -86,6 +89,17 @@ Size = Annotated[
         callback=lambda v: v and size_text(v),
         help="Input size: 224, 240x320 (H×W), 16x112x112 (T×H×W).",
     ),
+]
+Labels = Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R,G,B", callback=lambda v: v and numbers(v), help="Subtracted from pictures in 0-1."
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(metavar="R,G,B", callback=lambda v: v and numbers(v), help="What is then divided by."),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]

@@ -11,6 +11,7 @@ from relprop.cli.options import (
     Debug,
     Device,
     Json,
+    Labels,
     RandomWeights,
     Weights,
     method_names,
@@ -110,9 +111,7 @@ def video(
     ] = None,
     weights: Weights = None,
     random_weights: RandomWeights = False,
-    labels: Annotated[
-        Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")
-    ] = None,
+    labels: Labels = None,
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("relprop-out"),
     device: Device = "cpu",
     json: Json = False,
