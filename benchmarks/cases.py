@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import relprop
-from relprop.engine.composite import Composite
-from relprop.methods.method import Method, one_hot
+from relprop.methods.method import Method
+from relprop.propagate.composite import Composite
+from relprop.propagate.targets import one_hot
 
 __all__ = ["CASES", "Case", "Work", "gradient"]
 

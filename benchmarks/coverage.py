@@ -37,10 +37,10 @@ from torch import Tensor, nn
 import relprop
 from benchmarks.common import DTYPES, HUGE, build, constructors, noise
 from benchmarks.coverage_report import read, report
-from relprop.engine.composite import Composite
-from relprop.engine.trace import Trace
 from relprop.errors import CaptureError, RelpropError, UnsupportedOperatorError
 from relprop.methods.method import Method
+from relprop.propagate.composite import Composite
+from relprop.propagate.trace import Trace
 from relprop.rules import Epsilon, Slope
 
 ROOT = Path(__file__).resolve().parents[1]

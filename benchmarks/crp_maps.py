@@ -17,13 +17,12 @@ from torch import Tensor
 import relprop
 from relprop.detectors import Detection, DetectionUnit, Detector, Layout, iou
 from relprop.detectors.scene_ssd import SCALES, Scale
-from relprop.engine.composite import Composite
-from relprop.engine.trace import Trace
 from relprop.methods.crp import CRP
-from relprop.methods.gradient import DERIVATIVES
 from relprop.methods.method import Request
-from relprop.methods.negated import Negated
+from relprop.propagate.composite import DERIVATIVES, Composite
+from relprop.propagate.trace import Trace
 from relprop.rules import MaxPool, ZPlus
+from relprop.rules.negated import Negated
 
 __all__ = [
     "OCCLUSION",

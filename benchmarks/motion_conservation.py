@@ -28,7 +28,7 @@ from torch import Tensor, nn
 import relprop
 from benchmarks.common import build
 from relprop.datasets.motion import MotionClip, MotionClips
-from relprop.video.bundled import load
+from relprop.models.bundled_clips import load
 
 # Of torchvision's presets for clips, in 0..1.
 MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)

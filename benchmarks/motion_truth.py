@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 import relprop
 from relprop.datasets.motion import MotionClip, MotionClips
+from relprop.models.bundled_clips import load
 from relprop.video import C3D
-from relprop.video.bundled import load
 
 MEAN = (90.0, 98.0, 102.0)
 METHOD = relprop.DeepTaylor(

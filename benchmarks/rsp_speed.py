@@ -27,11 +27,11 @@ import relprop
 from benchmarks.cases import Work, gradient
 from benchmarks.common import build, markdown, noise
 from benchmarks.ratio import begin, costs, timing_options
-from relprop.engine.flow import safe_divide
-from relprop.engine.site import Site
 from relprop.errors import RelpropWarning
 from relprop.methods.method import Method
 from relprop.rules import section
+from relprop.tracing.flow import safe_divide
+from relprop.tracing.site import Site
 
 CASES: dict[str, tuple[str, Callable[[], Method], bool]] = {
     "rsp": ("RSP", relprop.RSP, False),

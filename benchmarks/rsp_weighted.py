@@ -18,14 +18,14 @@ from relprop.benchmark.recipe import MethodEntry, read_recipe
 from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
 from relprop.benchmark.table import paired_difference
-from relprop.engine.composite import Composite
-from relprop.engine.flow import safe_divide
-from relprop.engine.site import Site
-from relprop.methods.closed import handed_on
-from relprop.methods.lrp import z_box
+from relprop.methods.bounds import z_box
 from relprop.methods.registry import METHODS
 from relprop.methods.rsp import RSP, ContrastiveRSP
+from relprop.propagate.composite import Composite
+from relprop.propagate.no_fallback import handed_on
 from relprop.rules import Add, Section
+from relprop.tracing.flow import safe_divide
+from relprop.tracing.site import Site
 
 HERE = Path(__file__).parent
 

@@ -252,7 +252,7 @@ def _first_call_here(name: str, args: argparse.Namespace) -> dict[str, Any]:
 @contextmanager
 def _stopwatch(args: argparse.Namespace) -> Any:
     """Adds up the time inside the forward run and the walk: the work proper of a call."""
-    from relprop.engine import trace, walk
+    from relprop.propagate import trace, walk
 
     inside = [0.0, 0]
     clock = CLOCKS[args.clock]

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from relprop.datasets import MotionClips, demo_clip_path
+from relprop.models.bundled_clips import load
 from relprop.models.sources import load_model
-from relprop.video.bundled import load
 from relprop.video.clip import read_clip
 from relprop.viz.film import save_gif
 

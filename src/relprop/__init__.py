@@ -18,21 +18,21 @@ _PUBLIC = {
     "clear_cache": "relprop.graph",
     "CLRP": "relprop.methods.clrp",
     "CRP": "relprop.methods.crp",
-    "Composite": "relprop.engine.composite",
+    "Composite": "relprop.propagate.composite",
     "ContrastiveExcitationBackprop": "relprop.methods.excitation_backprop",
     "ContrastiveRSP": "relprop.methods.rsp",
     "DeconvNet": "relprop.methods.guided_backprop",
     "DeepTaylor": "relprop.methods.deep_taylor",
-    "Depth": "relprop.engine.composite",
+    "Depth": "relprop.propagate.composite",
     "ExcitationBackprop": "relprop.methods.excitation_backprop",
-    "explain": "relprop.api",
+    "explain": "relprop.explanation.explain",
     "explain_detection": "relprop.detectors.explain",
     "Explanation": "relprop.explanation",
     "GradCAM": "relprop.methods.grad_cam",
     "Gradient": "relprop.methods.gradient",
     "GradientXInput": "relprop.methods.gradient",
     "GuidedBackprop": "relprop.methods.guided_backprop",
-    "inspect": "relprop.api",
+    "inspect": "relprop.explanation.coverage",
     "IntegratedGradients": "relprop.methods.integrated_gradients",
     "LRP": "relprop.methods.lrp",
     "LRP0": "relprop.methods.lrp",
@@ -40,13 +40,13 @@ _PUBLIC = {
     "LRPComposite": "relprop.methods.lrp",
     "LRPEpsilon": "relprop.methods.lrp",
     "LRPGamma": "relprop.methods.lrp",
-    "pixel_bounds": "relprop.api",
+    "pixel_bounds": "relprop.methods.bounds",
     "RAP": "relprop.methods.rap",
     "RSP": "relprop.methods.rsp",
     "separate_motion": "relprop.video.separate",
     "SmoothGrad": "relprop.methods.gradient",
-    "Trace": "relprop.engine.trace",
-    "trace": "relprop.engine.trace",
+    "Trace": "relprop.propagate.trace",
+    "trace": "relprop.propagate.trace",
 }
 
 # Subpackages that `import relprop` alone makes reachable. `relprop.methods` can also be called.
@@ -67,13 +67,13 @@ if TYPE_CHECKING:
         video,
         viz,
     )
-    from relprop.api import explain, inspect, pixel_bounds
     from relprop.detectors.explain import explain_detection
-    from relprop.engine.composite import Composite, Depth
-    from relprop.engine.trace import Trace, trace
     from relprop.explanation import Explanation
+    from relprop.explanation.coverage import inspect
+    from relprop.explanation.explain import explain
     from relprop.graph import clear_cache
     from relprop.methods.affine import Affine
+    from relprop.methods.bounds import pixel_bounds
     from relprop.methods.clrp import CLRP
     from relprop.methods.crp import CRP
     from relprop.methods.deep_taylor import DeepTaylor
@@ -87,6 +87,8 @@ if TYPE_CHECKING:
     from relprop.methods.rsp import RSP, ContrastiveRSP
     from relprop.piecewise.decomposition import affine
     from relprop.piecewise.form import AffineForm
+    from relprop.propagate.composite import Composite, Depth
+    from relprop.propagate.trace import Trace, trace
     from relprop.video.separate import separate_motion
 
 __all__ = [

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from benchmarks import common, coverage, coverage_report
-from relprop.engine.composite import Composite
-from relprop.engine.flow import Flow
-from relprop.engine.site import Site
 from relprop.methods.lrp import LRP
+from relprop.propagate.composite import Composite
 from relprop.rules import Epsilon
+from relprop.tracing.flow import Flow
+from relprop.tracing.site import Site
 
 pytestmark = pytest.mark.skipif(find_spec("torchvision") is None, reason="needs torchvision")
 

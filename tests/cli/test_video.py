@@ -18,10 +18,10 @@ import relprop
 from relprop.cli import run
 from relprop.cli import video as command
 from relprop.datasets import demo_clip_path
+from relprop.models.sampling import Sampling
 from relprop.models.sources import LoadedModel, load_model
 from relprop.video import C3D
 from relprop.video.clip import read_clip
-from relprop.video.sampling import Sampling
 from relprop.video.separation import MotionSeparation
 from relprop.viz import file as figures
 from relprop.viz.film import save_gif

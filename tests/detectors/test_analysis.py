@@ -15,7 +15,7 @@ from relprop.detectors import analysis
 from relprop.detectors.analysis import LayerRow, Place
 from relprop.errors import InputError
 from relprop.explanation import Explanation
-from relprop.saved import SavedPlan
+from relprop.explanation.saved import SavedPlan
 
 
 def _picture() -> torch.Tensor:

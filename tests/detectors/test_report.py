@@ -13,7 +13,7 @@ from relprop.cli.detect_page import page_notes
 from relprop.detectors import DetectionUnit, Layout
 from relprop.detectors import report as module
 from relprop.detectors.report import report
-from relprop.engine.composite import Composite
+from relprop.propagate.composite import Composite
 
 
 def _picture() -> torch.Tensor:

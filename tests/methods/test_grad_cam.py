@@ -11,7 +11,8 @@ from torch import Tensor, nn
 import relprop
 from relprop.compat import load_torchvision
 from relprop.errors import InputError, UnknownNameError
-from relprop.methods.feature_map import label, last_feature_map
+from relprop.graph.place import label
+from relprop.methods.feature_map import last_feature_map
 
 
 def found(model: nn.Module, x: Tensor) -> str:

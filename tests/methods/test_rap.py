@@ -86,7 +86,7 @@ def test_bias_of_the_last_layer_only_scales() -> None:
 
 def test_large_products_in_blocks() -> None:
     """A product that the engine walks in blocks of rows is shifted once, as a whole."""
-    from relprop.engine import linear
+    from relprop.tracing import linear_map as linear
 
     torch.manual_seed(5)
     model = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 24), nn.ReLU(), nn.Linear(24, 3))

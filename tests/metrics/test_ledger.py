@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from tests.metrics import make
 
-from relprop.engine.ledger import Ledger, Row, Tally
 from relprop.metrics import LedgerClosure
+from relprop.propagate.ledger import Ledger, Row, Tally
 
 
 def ledger(error: float = 0.0, start: float = 4.0, lost: float = -1.0) -> Ledger:

@@ -12,15 +12,15 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from relprop.api import pixel_bounds
 from relprop.datasets.motion import MotionClips
 from relprop.errors import InputError, RelpropError, UnknownNameError
+from relprop.methods.bounds import pixel_bounds
+from relprop.models import bundled_clips as clips
 from relprop.models import sources
+from relprop.models.sampling import Sampling
 from relprop.models.sources import load_model, read_labels, source_names
 from relprop.models.state import read_state
 from relprop.video import C3D
-from relprop.video import bundled as clips
-from relprop.video.sampling import Sampling
 
 FACTORY = """
 import torch

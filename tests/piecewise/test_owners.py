@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import relprop
 from relprop.errors import InputError
-from relprop.methods.method import one_hot
 from relprop.piecewise import AffineForm, Owner
+from relprop.propagate.targets import one_hot
 from relprop.rules import Slope
 
 NETS = nets.NETS | {"vgg": plain.vgg, "resnet": plain.resnet, "video": plain.video}
@@ -243,7 +243,7 @@ def test_targets_walked_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the values of all targets don't fit into memory together."""
     model, x = nets.clamped(), plain.pictures()
     whole = relprop.affine(model, x, [0, 1, 2, 3, 4, 0, 1], owners=True)
-    monkeypatch.setattr(import_module("relprop.engine.walk"), "_BYTES", 1)
+    monkeypatch.setattr(import_module("relprop.propagate.walk"), "_BYTES", 1)
     groups = relprop.affine(model, x, [0, 1, 2, 3, 4, 0, 1], owners=True)
     assert torch.equal(whole.weight, groups.weight)
     assert torch.equal(amounts(whole), amounts(groups))

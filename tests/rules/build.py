@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relprop import Composite, trace
-from relprop.engine.walk import Propagation
+from relprop.propagate.walk import Propagation
 
 
 class Fn(nn.Module):

@@ -19,7 +19,7 @@ import torch
 from relprop.datasets.motion import CLASSES, MOTION_CLASSES, MotionClips
 from relprop.errors import InputError, RelpropError, UnknownNameError
 from relprop.models import bundled as checked
-from relprop.video.bundled import load, models
+from relprop.models.bundled_clips import load, models
 
 NAME = "motion-c3d"
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_motion.py"

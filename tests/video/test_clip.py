@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from relprop.errors import InputError
+from relprop.models.sampling import Sampling
 from relprop.video import clip as module
 from relprop.video.clip import Clip, read_clip
-from relprop.video.sampling import Sampling
 
 av = pytest.importorskip("av")
 
@@ -250,7 +250,7 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
     data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
     film.write_bytes(data)
     code = (
-        "import sys; from relprop.video.clip import read_clip; from relprop.video.sampling import Sampling\n"
+        "import sys; from relprop.video.clip import read_clip; from relprop.models.sampling import Sampling\n"
         "try: read_clip(sys.argv[1], Sampling(frames=40))\nexcept ValueError as e: print(type(e).__name__)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(film)], capture_output=True, text=True, check=True)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import relprop
 from relprop.errors import InputError
+from relprop.rules.motion_streams import FLOOR
 from relprop.video.freezing import motion_shares
 from relprop.video.frozen import freeze
 from relprop.video.separation import MotionSeparation
-from relprop.video.streams import FLOOR
 
 TAYLOR = relprop.DeepTaylor(bounds=(-6.0, 6.0), start="one")
 LOW, HIGH = -6.0, 6.0

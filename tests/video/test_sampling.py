@@ -11,7 +11,7 @@ import torch
 
 import relprop
 from relprop.errors import InputError
-from relprop.video.sampling import Sampling
+from relprop.models.sampling import Sampling
 
 
 def _noise(*shape: int) -> np.ndarray:

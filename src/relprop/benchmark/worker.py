@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from relprop.api import explain, pixel_bounds
 from relprop.benchmark.baselines import BASELINES, baseline
 from relprop.benchmark.classes import ClassMap
 from relprop.benchmark.recipe import MethodEntry, ModelEntry, Recipe
@@ -28,6 +27,8 @@ from relprop.datasets.sample import EVERYTHING, Sample
 from relprop.datasets.synsets import outputs_of
 from relprop.errors import InputError, RelpropError
 from relprop.explanation import Explanation
+from relprop.explanation.explain import explain
+from relprop.methods.bounds import pixel_bounds
 from relprop.methods.method import Method
 from relprop.methods.text import method_from
 from relprop.metrics.metric import Case, Metric

@@ -35,7 +35,7 @@ def list_models(source: str | None, json: bool) -> None:
         return
     from relprop.detectors.bundled import models as detectors
     from relprop.models import models
-    from relprop.video.bundled import models as clips
+    from relprop.models.bundled_clips import models as clips
 
     found = models()
     found |= {name: f"for relprop detect: {text}" for name, text in detectors().items()}

@@ -16,9 +16,9 @@ from relprop.cli.output import Steps, percent, print_json, print_lines, print_ta
 from relprop.cli.targets import Prediction, check_names, class_name, predictions, resolve
 from relprop.errors import InputError, unknown_name
 from relprop.methods.text import method_from, slug, with_settings
+from relprop.models.sampling import Sampling
 from relprop.models.sources import LoadedModel, load_model
 from relprop.video.clip import Clip, read_clip
-from relprop.video.sampling import Sampling
 from relprop.video.separate import MODES
 from relprop.video.separation import MotionSeparation
 from relprop.viz.scale import number
@@ -26,9 +26,9 @@ from relprop.viz.scale import number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from relprop.engine.ledger import Ledger
     from relprop.explanation import Explanation
-    from relprop.saved import SavedLedger
+    from relprop.explanation.saved import SavedLedger
+    from relprop.propagate.ledger import Ledger
 
 __all__ = ["Request", "explain_clips"]
 

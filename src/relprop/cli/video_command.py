@@ -24,7 +24,7 @@ __all__ = ["video"]
 
 
 def _clip_model_names(incomplete: str) -> list[str]:
-    from relprop.video.bundled import models
+    from relprop.models.bundled_clips import models
 
     found = [*models(), "c3d", "torchvision:r3d_18", "torchvision:mc3_18", "torchvision:r2plus1d_18"]
     return [name for name in [*found, "torchvision:s3d", "file.py:factory"] if name.startswith(incomplete)]

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relprop.engine.plan import Plan
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.graph import Node
+from relprop.propagate.plan import Plan
 
 __all__ = [
     "LayerRow",

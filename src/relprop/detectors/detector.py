@@ -9,12 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from relprop.checks import check_choice
 from relprop.detectors.boxes import nms
 from relprop.detectors.detections import Detections, Reading
 from relprop.detectors.prepare import Prepared, as_is
-from relprop.engine.trace import checked_output
 from relprop.errors import InputError
-from relprop.methods.method import check_choice
+from relprop.tracing.values import checked_output
 
 __all__ = ["Detector"]
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relprop.api import explain
 from relprop.detectors.detections import Detection, Reading
 from relprop.detectors.detector import Detector
 from relprop.detectors.prepare import Prepared
 from relprop.detectors.unit import DetectionUnit, Layout
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
+from relprop.explanation.explain import explain
 from relprop.methods.method import Method
 
 __all__ = ["explain_detection"]

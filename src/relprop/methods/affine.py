@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from relprop.methods.feature_map import place_name
-from relprop.methods.gradient import DERIVATIVES
+from relprop.checks import place_name
 from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import DERIVATIVES
 
 __all__ = ["Affine"]
 

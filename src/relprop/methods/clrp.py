@@ -7,12 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from relprop.engine.composite import Composite, Match, Place
+from relprop.checks import check_choice
 from relprop.errors import InputError
-from relprop.methods.lrp import Bounds, z_box
-from relprop.methods.method import Method, Request, Result, check_choice
-from relprop.methods.negated import Negated
+from relprop.graph.place import Place
+from relprop.methods.bounds import Bounds, z_box
+from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import Composite, Match
 from relprop.rules import Rule, ZPlus
+from relprop.rules.negated import Negated
 
 __all__ = ["CLRP"]
 

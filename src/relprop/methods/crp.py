@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from relprop.engine.composite import Composite, Match
-from relprop.engine.plan import places_of
-from relprop.engine.trace import Trace
+from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.graph import Node
-from relprop.methods.lrp import Bounds, z_box
-from relprop.methods.method import Method, Request, Result, check_choice
-from relprop.methods.switch import Switch
+from relprop.methods.bounds import Bounds, z_box
+from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import Composite, Match
+from relprop.propagate.plan import places_of
+from relprop.propagate.trace import Trace
 from relprop.rules import MaxPool, Rule, ZPlus
+from relprop.rules.signed_heads import Switch
 
 if TYPE_CHECKING:
     from relprop.detectors.unit import Layout

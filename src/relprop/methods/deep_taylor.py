@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from relprop.engine.composite import Composite
-from relprop.methods.lrp import Bounds, z_box
-from relprop.methods.method import Method, Request, Result, check_choice
+from relprop.checks import check_choice
+from relprop.methods.bounds import Bounds, z_box
+from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import Composite
 from relprop.rules import ZPlus
 
 __all__ = ["DeepTaylor"]

@@ -7,15 +7,16 @@ from typing import Literal
 
 import torch
 
-from relprop.engine.composite import Composite, Match
-from relprop.engine.trace import Trace
+from relprop.checks import check_choice, place_name
 from relprop.errors import InputError, RelpropWarning
 from relprop.graph import Graph, Node
-from relprop.methods.closed import Closed, handed_on
-from relprop.methods.feature_map import label, place_name
-from relprop.methods.method import Method, Request, Result, check_choice
-from relprop.methods.negated import Negated
+from relprop.graph.place import label
+from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import Composite, Match
+from relprop.propagate.no_fallback import Closed, handed_on
+from relprop.propagate.trace import Trace
 from relprop.rules import Add, Excitation, Rule
+from relprop.rules.negated import Negated
 
 __all__ = ["ContrastiveExcitationBackprop", "ExcitationBackprop", "contrast_layer"]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from relprop.engine.trace import Trace
 from relprop.errors import InputError
-from relprop.graph import Graph, Node
+from relprop.graph import Node
+from relprop.graph.place import label
+from relprop.propagate.trace import Trace
 
-__all__ = ["label", "last_feature_map", "place_name"]
+__all__ = ["last_feature_map"]
 
 _POOLS = frozenset({"max_pool", "avg_pool", "pass"})
 
@@ -58,29 +59,6 @@ def last_feature_map(run: Trace) -> Node:
         names = ", ".join(repr(label(graph, n)) for n in sorted(maps, key=lambda n: n.index))
         raise InputError(f"Expected one last feature map but the head reads {len(maps)}: {names}. Name one.")
     return maps[0]
-
-
-def label(graph: Graph, node: Node) -> str:
-    """What a person calls this value: the outermost module that returns it, else the node's name."""
-    if node is graph.input:
-        return "input"
-    for path in node.modules:
-        if path and graph.find(path) is node:
-            return path
-    return node.name
-
-
-def place_name(setting: str, value: object) -> str | None:
-    """A setting that names a module or node; None stays None, 4 is the module "4" of a sequence.
-
-    Raises:
-        InputError: neither text nor a number.
-    """
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    raise InputError(f"Expected {setting} to name a module or node but got {type(value).__name__}.")
 
 
 def _is_map(value: Tensor) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from relprop.checks import place_name
 from relprop.errors import InputError
-from relprop.methods.feature_map import label, last_feature_map, place_name
-from relprop.methods.gradient import DERIVATIVES
+from relprop.graph.place import label
+from relprop.methods.feature_map import last_feature_map
 from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import DERIVATIVES
 
 __all__ = ["GradCAM"]
 

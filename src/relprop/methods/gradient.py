@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from relprop.engine.composite import Composite
-from relprop.engine.trace import trace
+from relprop.checks import Progress, check_count, check_progress
 from relprop.errors import InputError
-from relprop.methods.method import Method, Request, Result, one_hot
+from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import DERIVATIVES
+from relprop.propagate.targets import one_hot
+from relprop.propagate.trace import trace
 
 __all__ = ["Gradient", "GradientXInput", "SmoothGrad", "weighted_gradient"]
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total) after each forward and backward run."""
-
-DERIVATIVES = Composite([], "gradient", name="gradient")
 
 
 class Gradient(Method):
@@ -185,26 +181,6 @@ def weighted_gradient(
     if found is None:
         raise InputError("Expected at least one point to take the gradient at.")
     return found, at
-
-
-def check_count(name: str, value: Any) -> None:
-    """Refuse what isn't a whole number >= 1.
-
-    Raises:
-        InputError: with the name of the setting.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"Expected {name} to be a whole number >= 1 but got {value!r}.")
-
-
-def check_progress(progress: object) -> None:
-    """Refuse what can't be called.
-
-    Raises:
-        InputError: with what came.
-    """
-    if progress is not None and not callable(progress):
-        raise InputError(f"Expected progress to be a function of (done, total) but got {progress!r}.")
 
 
 def _fold(gradient: Tensor, weights: Sequence[float], n: int) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from relprop.engine.composite import Composite
 from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import Composite
 from relprop.rules import Rectify
 
 __all__ = ["DeconvNet", "GuidedBackprop"]

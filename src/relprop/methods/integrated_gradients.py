@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relprop.engine.trace import checked_output, trace
+from relprop.checks import Progress, check_choice, check_count, check_progress
 from relprop.errors import InputError
-from relprop.methods.gradient import DERIVATIVES, Progress, check_count, check_progress, weighted_gradient
-from relprop.methods.method import Method, Request, Result, check_choice, one_hot
+from relprop.methods.gradient import weighted_gradient
+from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import DERIVATIVES
+from relprop.propagate.targets import one_hot
+from relprop.propagate.trace import trace
+from relprop.tracing.values import checked_output
 
 __all__ = ["IntegratedGradients"]
 

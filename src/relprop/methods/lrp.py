@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from torch import Tensor
-
-from relprop.engine.composite import Composite, Depth, Match
+from relprop.checks import check_choice
 from relprop.errors import InputError
-from relprop.methods.method import Method, Request, Result, check_choice
-from relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, ZPlus
+from relprop.methods.bounds import Bounds, z_box
+from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import Composite, Depth, Match
+from relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZPlus
 
 __all__ = ["LRP", "LRP0", "LRPAlphaBeta", "LRPComposite", "LRPEpsilon", "LRPGamma"]
-
-Bounds = Literal["sample"] | tuple[Any, Any]
 
 _RULES = ("zero", "epsilon", "gamma", "alpha-beta", "z-plus")
 _COMPOSITES = ("epsilon-plus", "epsilon-plus-box", "epsilon-gamma-box", "epsilon-alpha-beta")
@@ -275,25 +273,6 @@ class LRPComposite(LRP):
     def settings(self) -> dict[str, Any]:
         """See `Method.settings`."""
         return {k: getattr(self, k) for k in ("lower", "epsilon", "gamma", "bounds", "start")}
-
-
-def z_box(bounds: Bounds) -> ZBox:
-    """The z^B rule for "sample" or (low, high).
-
-    Raises:
-        InputError: anything else.
-    """
-    if isinstance(bounds, str):
-        check_choice("bounds", bounds, ("sample",))
-        return ZBox(bounds="sample")
-    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
-        raise InputError(f"Expected bounds to be 'sample' or a pair (low, high) but got {bounds!r}.")
-    low, high = bounds
-    return ZBox(_number(low), _number(high))
-
-
-def _number(bound: Any) -> float | Tensor:
-    return bound if isinstance(bound, Tensor) else float(bound)
 
 
 def _is_product(place: Any) -> bool:

@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from relprop.engine.composite import Composite
-from relprop.engine.ledger import Ledger
-from relprop.engine.plan import Plan
-from relprop.engine.trace import Trace
-from relprop.engine.walk import Propagation
-from relprop.errors import InputError
+from relprop.propagate.composite import Composite
+from relprop.propagate.ledger import Ledger
+from relprop.propagate.plan import Plan
+from relprop.propagate.targets import one_hot
+from relprop.propagate.trace import Trace
+from relprop.propagate.walk import Propagation
 
-__all__ = ["Method", "Request", "Result", "one_hot"]
+__all__ = ["Method", "Request", "Result"]
 
 
 @dataclass(eq=False)
@@ -96,29 +96,3 @@ class Method:
     def __repr__(self) -> str:
         inner = ", ".join(f"{k}={v!r}" for k, v in self.settings().items())
         return f"{type(self).__name__}({inner})"
-
-
-def one_hot(targets: Tensor, output: Tensor, values: Tensor | None = None) -> Tensor:
-    """(K, N) class indices as a (K, N, classes, ...) tensor with 1, or `values`, at the targets.
-
-    >>> import torch
-    >>> one_hot(torch.tensor([[1]]), torch.tensor([[5.0, 7.0]]), torch.tensor([[5.0, 7.0]])).tolist()
-    [[[0.0, 7.0]]]
-    """
-    k, n = targets.shape
-    seed = output.new_zeros(k, *output.shape)
-    index = targets.reshape(k, n, 1, *[1] * (output.ndim - 2)).expand(k, n, 1, *output.shape[2:])
-    source = output.new_ones(1).expand(index.shape) if values is None else values.expand(k, *output.shape)
-    if values is not None:
-        source = source.gather(2, index)
-    return seed.scatter_(2, index, source)
-
-
-def check_choice(name: str, value: object, valid: Sequence[str]) -> None:
-    """Refuse a word that isn't among the valid ones.
-
-    Raises:
-        InputError: with the valid words.
-    """
-    if value not in valid:
-        raise InputError(f"Expected {name} to be one of {', '.join(map(repr, valid))} but got {value!r}.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from relprop.methods.closed import Closed, handed_on
-from relprop.methods.lrp import Bounds, z_box
+from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.method import Method, Request, Result
+from relprop.propagate.no_fallback import Closed, handed_on
 from relprop.rules import AbsoluteInfluence, Add, RelativeInfluence
 
 __all__ = ["RAP"]

@@ -11,15 +11,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from relprop.engine.trace import Trace
+from relprop.checks import check_choice, place_name
 from relprop.errors import InputError, RelpropWarning
 from relprop.graph import Node
-from relprop.methods.closed import Closed, handed_on
+from relprop.graph.place import label
+from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, contrast_layer
-from relprop.methods.feature_map import label, last_feature_map, place_name
-from relprop.methods.gradient import DERIVATIVES
-from relprop.methods.lrp import Bounds, z_box
-from relprop.methods.method import Method, Request, Result, check_choice
+from relprop.methods.feature_map import last_feature_map
+from relprop.methods.method import Method, Request, Result
+from relprop.propagate.composite import DERIVATIVES
+from relprop.propagate.no_fallback import Closed, handed_on
+from relprop.propagate.trace import Trace
 from relprop.rules import Add, Section
 from relprop.rules.section import sections
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from relprop.engine.trace import trace
 from relprop.errors import InputError
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import model_and_input
 from relprop.piecewise.decomposition import block_outputs, by_layer
+from relprop.propagate.trace import trace
 
 __all__ = ["Affine", "BiasRatio", "affine_parts", "block_outputs"]
 

@@ -18,7 +18,7 @@ class LedgerClosure(Metric):
     is "error" where it isn't finite (such a ledger doesn't close) and "lost" where the start is 0. The
     ledger of an explanation with several targets is one for all of them.
 
-    Source: `relprop.engine.ledger`; no paper.
+    Source: `relprop.propagate.ledger`; no paper.
     """
 
     name = "ledger"

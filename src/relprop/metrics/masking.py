@@ -8,9 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from relprop.checks import check_choice, check_count
 from relprop.errors import InputError
-from relprop.methods.gradient import check_count
-from relprop.methods.method import check_choice
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import (
     as_picture,

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from relprop.checks import check_choice, check_count
 from relprop.errors import InputError
-from relprop.methods.gradient import check_count
-from relprop.methods.method import check_choice
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import as_picture, by_relevance, model_and_input, scores_of
 

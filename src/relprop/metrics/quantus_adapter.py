@@ -39,7 +39,7 @@ def quantus_explain(method: str | Method = "lrp-composite") -> Callable[..., NDA
     recipe = resolve(method)
 
     def explain_func(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> NDArray[Any]:
-        from relprop.api import explain
+        from relprop.explanation.explain import explain
 
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
         device = kwargs.get("device") or like.device

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from relprop.checks import check_choice
 from relprop.errors import InputError, unknown_name
 from relprop.graph import Node, capture
-from relprop.methods.method import check_choice
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import model_and_input
 from relprop.metrics.similarity import SIMILARITIES

@@ -23,7 +23,7 @@ from relprop.models.pictures import Preprocess
 from relprop.models.state import load_state, read_state
 
 if TYPE_CHECKING:
-    from relprop.video.sampling import Sampling
+    from relprop.models.sampling import Sampling
 
 __all__ = ["SPEC_FORMS", "LoadedModel", "load_model", "read_labels", "source_names"]
 
@@ -215,7 +215,7 @@ def _build(recipe: _Recipe, spec: str, classes: int | None) -> nn.Module:
 
 def _recipe(spec: str, published: bool, progress: bool, size: Sequence[int] | None) -> _Recipe:
     from relprop import models as pictures
-    from relprop.video import bundled as clips
+    from relprop.models import bundled_clips as clips
 
     kind, colon, name = spec.rpartition(":")
     if spec in pictures.models():
@@ -251,8 +251,8 @@ def _from_bundled(name: str) -> _Recipe:
 
 
 def _from_bundled_clips(name: str) -> _Recipe:
-    from relprop.video import bundled as clips
-    from relprop.video.sampling import Sampling
+    from relprop.models import bundled_clips as clips
+    from relprop.models.sampling import Sampling
 
     model = clips.load(name)
     side = model.input_size
@@ -270,8 +270,8 @@ def _from_bundled_clips(name: str) -> _Recipe:
 
 
 def _from_c3d(published: bool, size: Sequence[int] | None) -> _Recipe:
-    from relprop.video.c3d import C3D
-    from relprop.video.sampling import Sampling
+    from relprop.models.c3d import C3D
+    from relprop.models.sampling import Sampling
 
     if published:
         raise InputError(
@@ -294,7 +294,7 @@ def _from_c3d(published: bool, size: Sequence[int] | None) -> _Recipe:
 
 
 def _from_torchvision(name: str, published: bool, progress: bool) -> _Recipe:
-    from relprop.video.sampling import Sampling
+    from relprop.models.sampling import Sampling
 
     models = load_torchvision().models
     if name not in source_names("torchvision"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from relprop.piecewise.decomposition import affine, affine_by_layer, block_outputs
 from relprop.piecewise.depth import BiasByDepth, bias_ratio_by_depth
 from relprop.piecewise.form import AffineForm, Deviation
-from relprop.piecewise.owners import Owner
 from relprop.piecewise.region import Crossing, Distance, Flip, crossing, distance
+from relprop.rules.owning import Owner
 
 __all__ = [
     "AffineForm",

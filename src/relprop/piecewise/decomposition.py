@@ -9,18 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relprop.api import class_indices
-from relprop.engine.composite import Composite
-from relprop.engine.trace import Trace, checked_output, trace
 from relprop.errors import InputError
 from relprop.graph import Graph, Node
-from relprop.methods.feature_map import label
-from relprop.methods.gradient import DERIVATIVES
-from relprop.methods.method import one_hot
+from relprop.graph.place import label
 from relprop.piecewise.form import AffineForm
 from relprop.piecewise.linearise import deviation
 from relprop.piecewise.operators import refusal, unfit
-from relprop.piecewise.owners import Owning
+from relprop.propagate.composite import DERIVATIVES, Composite
+from relprop.propagate.targets import class_indices, one_hot
+from relprop.propagate.trace import Trace, trace
+from relprop.rules.owning import Owning
+from relprop.tracing.values import checked_output
 
 __all__ = [
     "affine",

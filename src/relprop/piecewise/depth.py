@@ -9,8 +9,8 @@ from operator import length_hint
 import torch
 from torch import Tensor, nn
 
+from relprop.checks import check_progress
 from relprop.errors import InputError
-from relprop.methods.gradient import check_progress
 from relprop.piecewise.decomposition import affine_by_layer
 
 __all__ = ["BiasByDepth", "bias_ratio_by_depth"]

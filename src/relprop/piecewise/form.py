@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from relprop.errors import InputError
-from relprop.piecewise.owners import Owner
+from relprop.rules.owning import Owner
 
 __all__ = ["AffineForm", "Deviation"]
 

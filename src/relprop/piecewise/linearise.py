@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from relprop.engine.trace import Trace
 from relprop.graph import Node
 from relprop.piecewise.form import AffineForm, Deviation
 from relprop.piecewise.replay import replayed_output
+from relprop.propagate.trace import Trace
 
 __all__ = ["deviation"]
 

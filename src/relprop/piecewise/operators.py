@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 
-from relprop.engine.unit import is_affine
 from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Graph, Node
+from relprop.graph.fusion import is_affine
 
 __all__ = ["CUTS", "between", "refusal", "unfit"]
 

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from relprop.engine.trace import Trace, checked_output, trace
+from relprop.checks import check_count
 from relprop.errors import InputError
 from relprop.graph import Node
-from relprop.methods.gradient import check_count
 from relprop.piecewise.decomposition import started, value_at, weights
 from relprop.piecewise.kinks import steps_to_kink
 from relprop.piecewise.operators import refusal, unfit
 from relprop.piecewise.replay import replay
+from relprop.propagate.trace import Trace, trace
+from relprop.tracing.values import checked_output
 
 __all__ = ["Crossing", "Distance", "Flip", "crossing", "distance"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relprop.engine.trace import Trace
 from relprop.graph import Node
 from relprop.piecewise.operators import between
+from relprop.propagate.trace import Trace
 
 __all__ = ["replay", "replayed_output"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from relprop.engine.flow import Flow, behind_relu
-from relprop.engine.site import Site
 from relprop.graph.kinds import OFFSET_ACTIVATIONS
 from relprop.rules.rule import Rule
+from relprop.tracing.flow import Flow, behind_relu
+from relprop.tracing.site import Site
 
 __all__ = ["Identity", "Slope"]
 

@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 import torch
 
-from relprop.engine.composite import Place
-from relprop.engine.flow import Flow, behind_relu
-from relprop.engine.site import Site
-from relprop.engine.unit import is_affine
 from relprop.errors import InputError
+from relprop.graph.fusion import is_affine
+from relprop.graph.place import Place
 from relprop.rules.merge import Add
 from relprop.rules.norm import BatchNorm
 from relprop.rules.pooling import MaxPool
 from relprop.rules.rule import Rule
 from relprop.rules.shape import Shape
+from relprop.tracing.flow import Flow, behind_relu
+from relprop.tracing.site import Site
 
 __all__ = ["Gradient", "Rectify"]
 

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relprop.engine.flow import Flow, safe_divide
-from relprop.engine.linear import LinearMap
-from relprop.engine.quotient import Quotient
-from relprop.engine.site import Site
-from relprop.engine.sums import plain_sums, totals
 from relprop.rules.rule import LinearRule, Message
 from relprop.rules.section import shift
+from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.ledger_sums import plain_sums, totals
+from relprop.tracing.linear_map import LinearMap
+from relprop.tracing.quotient import Quotient
+from relprop.tracing.site import Site
 
 __all__ = ["AbsoluteInfluence", "RelativeInfluence"]
 

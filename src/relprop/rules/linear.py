@@ -13,12 +13,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from relprop.engine.linear import LinearMap
-from relprop.engine.quotient import Quotient
-from relprop.engine.site import Site
-from relprop.engine.sums import dot_sums, totals
 from relprop.errors import InputError
 from relprop.rules.rule import LinearRule, Message
+from relprop.tracing.ledger_sums import dot_sums, totals
+from relprop.tracing.linear_map import LinearMap
+from relprop.tracing.quotient import Quotient
+from relprop.tracing.site import Site
 
 __all__ = ["AlphaBeta", "Epsilon", "Excitation", "Flat", "Gamma", "WSquare", "ZBox", "ZPlus"]
 

@@ -7,13 +7,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from relprop.engine.composite import Place
-from relprop.engine.flow import Flow, safe_divide, sum_to_shape
-from relprop.engine.plan import gate_signal
-from relprop.engine.site import Site
 from relprop.errors import InputError
 from relprop.graph import Node
+from relprop.graph.place import Place, gate_signal
 from relprop.rules.rule import Rule
+from relprop.tracing.flow import Flow, safe_divide, sum_to_shape
+from relprop.tracing.site import Site
 
 __all__ = ["Add", "Gate", "Scale"]
 

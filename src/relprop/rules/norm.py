@@ -7,11 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from relprop.engine.flow import Flow, safe_divide
-from relprop.engine.linear import batch_norm_affine
-from relprop.engine.site import Site
 from relprop.errors import InputError, UnsupportedOperatorError
 from relprop.rules.rule import Rule
+from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.linear_map import batch_norm_affine
+from relprop.tracing.site import Site
 
 __all__ = ["BatchNorm", "Norm"]
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relprop.engine.linear import LinearMap
+from relprop.tracing.linear_map import LinearMap
 
 __all__ = ["Patches"]
 
@@ -37,7 +37,7 @@ class Patches:
         positions: number of output positions.
 
     >>> import relprop
-    >>> from relprop.engine.site import Account, Site
+    >>> from relprop.tracing.site import Account, Site
     >>> run = relprop.trace(torch.nn.Conv1d(1, 1, 3, padding=1), torch.tensor([[[1.0, 2.0, 3.0]]]))
     >>> conv = run.graph.output
     >>> linear = Site(run, conv, conv.signals(), Account(False), None).linear

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relprop.engine.flow import Flow, safe_divide
-from relprop.engine.site import Site
-from relprop.engine.window import Window, receptive
 from relprop.errors import InputError, UnsupportedOperatorError
 from relprop.rules.rule import Rule
+from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.site import Site
+from relprop.tracing.window import Window, receptive
 
 __all__ = ["AveragePool", "MaxPool"]
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from relprop.engine.composite import Place
-from relprop.engine.flow import Flow
-from relprop.engine.site import Site
 from relprop.graph import Node
+from relprop.graph.place import Place
+from relprop.tracing.flow import Flow
+from relprop.tracing.site import Site
 
 __all__ = ["LinearRule", "Message", "Rule"]
 

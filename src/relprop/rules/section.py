@@ -23,12 +23,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from relprop.engine.flow import Flow
-from relprop.engine.site import Site
-from relprop.engine.sums import plain_sums, totals
 from relprop.errors import InputError
 from relprop.rules.patches import Patches
 from relprop.rules.rule import Rule
+from relprop.tracing.flow import Flow
+from relprop.tracing.ledger_sums import plain_sums, totals
+from relprop.tracing.site import Site
 
 __all__ = ["Section", "sections", "shift"]
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relprop.engine.composite import Place
-from relprop.engine.flow import Flow
-from relprop.engine.site import Site
 from relprop.graph import Node
+from relprop.graph.place import Place
 from relprop.rules.rule import Rule
+from relprop.tracing.flow import Flow
+from relprop.tracing.site import Site
 
 __all__ = ["Shape"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from relprop.compat import load_av
 from relprop.errors import InputError
-from relprop.video.sampling import Sampling
+from relprop.models.sampling import Sampling
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -8,19 +8,20 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from relprop.api import class_indices
-from relprop.engine.ledger import Ledger
-from relprop.engine.plan import Plan
-from relprop.engine.trace import Trace, checked_output, trace
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.methods.deep_taylor import DeepTaylor
 from relprop.methods.lrp import LRP
 from relprop.methods.method import Method, Request
+from relprop.propagate.ledger import Ledger
+from relprop.propagate.plan import Plan
+from relprop.propagate.targets import class_indices
+from relprop.propagate.trace import Trace, trace
 from relprop.rules import ZBox, ZPlus
+from relprop.tracing.values import checked_output
 from relprop.video.freezing import motion_shares
 from relprop.video.separation import Split
-from relprop.video.streams import Stream, reads_pixels
+from relprop.video.stream import Stream, reads_pixels
 
 __all__ = ["conserving_split"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from relprop.engine.trace import Trace, trace
 from relprop.graph import Node
+from relprop.propagate.trace import Trace, trace
 from relprop.video.frozen import Frozen, chunks, freeze, frozen_clips
 
 __all__ = ["motion_shares"]

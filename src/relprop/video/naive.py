@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from relprop.api import explain
-from relprop.engine.ledger import Ledger
 from relprop.explanation import Explanation
+from relprop.explanation.explain import explain
 from relprop.methods.method import Method
+from relprop.propagate.ledger import Ledger
 from relprop.video.frozen import chunks, freeze, frozen_clips
 from relprop.video.separation import Split
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from relprop.errors import InputError
-from relprop.saved import SavedLedger, jsonable, version
+from relprop.explanation.saved import SavedLedger, jsonable, version
 from relprop.storage import new_folder
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relprop.engine.ledger import Ledger
+from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.explanation import Explanation
-from relprop.methods.method import check_choice
+from relprop.propagate.ledger import Ledger
 from relprop.video.separation import Split
 
 __all__ = ["check_selection", "selected", "selective_split", "temporal_sobel"]

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from relprop.api import explain
-from relprop.engine.ledger import Ledger
+from relprop.checks import Progress, check_choice, check_count, check_progress
 from relprop.errors import InputError
-from relprop.methods.gradient import Progress, check_count, check_progress
-from relprop.methods.method import Method, check_choice
+from relprop.explanation.explain import explain
+from relprop.methods.method import Method
 from relprop.methods.registry import resolve
+from relprop.propagate.ledger import Ledger
 from relprop.video.conserving import conserving_split
 from relprop.video.naive import Normalise, Slice, naive_split
 from relprop.video.selective import check_selection, selective_split

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from relprop.engine.ledger import Ledger
 from relprop.errors import InputError
-from relprop.saved import SavedLedger
+from relprop.explanation.saved import SavedLedger
+from relprop.propagate.ledger import Ledger
 
 __all__ = ["Curve", "MotionSeparation", "Split", "check_place"]
 

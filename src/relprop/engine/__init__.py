@@ -1,1 +1,0 @@
-"""The engine: trace once, propagate many, account for everything."""

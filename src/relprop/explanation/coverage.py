@@ -1,0 +1,92 @@
+"""Coverage: every operator of a model with its rule, or the reason there is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from relprop.graph import capture
+from relprop.propagate.composite import Composite
+from relprop.propagate.plan import operator_name, places_of
+
+__all__ = ["Coverage", "CoverageRow", "inspect"]
+
+
+@dataclass(frozen=True)
+class CoverageRow:
+    """One operator of a model: its rule, or the reason there is none."""
+
+    node: str
+    module: str
+    operator: str
+    kind: str
+    rule: str
+    source: str
+    covered: bool
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Every operator of a model with its rule under a composite. Prints as a table.
+
+    Attributes:
+        rows: one per operator that relevance may reach from the output.
+        composite: name of the composite that was asked.
+    """
+
+    rows: tuple[CoverageRow, ...]
+    composite: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether relevance can go from the output to the input."""
+        return all(r.covered for r in self.rows)
+
+    def __str__(self) -> str:
+        lines = [f"{'node':<26}{'module':<30}{'operator':<24}rule"]
+        lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<24.23}{r.rule}" for r in self.rows]
+        kinds = Counter(r.operator for r in self.rows if not r.covered)
+        missing = ", ".join(f"{op} ({n}x)" for op, n in kinds.items())
+        lines.append(
+            f"{len(self.rows)} operators, " + (f"no rule for {missing}" if missing else "all covered")
+        )
+        return "\n".join(lines)
+
+
+def inspect(model: nn.Module, x: Tensor, composite: Composite | None = None) -> Coverage:
+    """Coverage of a model before any explanation: every operator, its rule or why there is none.
+
+    Args:
+        model, x: as for `explain`; x gives the shape, only the graph is looked at.
+        composite: whose rules to show; default: LRP-0 (everything in proportion to value).
+
+    Raises:
+        CaptureError: the model can't be captured.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Softmax(1))
+    >>> print(relprop.inspect(net, torch.ones(1, 2)))  # doctest: +ELLIPSIS
+    node                      module                        operator                rule
+    softmax                   1                             softmax                 no rule
+    linear                    0                             linear                  Epsilon(epsilon=0.0, ...)
+    2 operators, no rule for softmax (1x)
+    """
+    composite = composite or Composite(name="LRP-0")
+    graph = capture(model, x)
+    outputs = [n for n in graph.outputs if hasattr(n, "kind") and n.dependent]
+    rows = []
+    for place, node, unit, rule in places_of(graph, composite, outputs):
+        rows.append(
+            CoverageRow(
+                node.name,
+                place.node.module,
+                operator_name(node, unit),
+                place.kind,
+                "no rule" if rule is None else repr(rule),
+                node.source,
+                rule is not None,
+            )
+        )
+    return Coverage(tuple(rows), composite.name)

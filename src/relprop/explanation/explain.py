@@ -1,0 +1,75 @@
+"""explain: what most people call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from relprop.errors import InputError
+from relprop.explanation import Explanation
+from relprop.methods.method import Method, Request
+from relprop.methods.registry import resolve
+from relprop.propagate.targets import class_indices
+from relprop.propagate.trace import trace
+from relprop.tracing.values import checked_output
+
+__all__ = ["explain"]
+
+
+def explain(
+    model: nn.Module,
+    x: Tensor,
+    target: int | Tensor | Sequence[int | Tensor] | None = None,
+    method: str | Method = "lrp-composite",
+    layers: Sequence[str] = (),
+) -> Explanation:
+    """What in `x` made `model` say `target`?
+
+    Args:
+        model: maps (N, C, *spatial) to scores (N, classes), in evaluation mode. It is left as it came.
+        x: the input, normalised as the model expects it.
+        target: a class index; an int64 tensor (N,) with one per sample; a list of K indices (or of such
+            tensors), which puts a K axis in front of the relevance; None for each sample's top class.
+        method: a name (`relprop.methods()`) or a configured method (`relprop.DeepTaylor(...)`).
+        layers: modules or nodes at whose output relevance is wanted too (`Explanation.layers`).
+
+    Raises:
+        InputError: bad input, target, method or layer; the text says which.
+        CaptureError: the model can't be captured as a graph of tensor operators.
+        UnsupportedOperatorError: relevance would reach an operator that has no rule.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Linear(2, 2, bias=False)
+    >>> net.weight.data = torch.tensor([[1.0, 0.0], [2.0, -1.0]])
+    >>> e = relprop.explain(net, torch.tensor([[3.0, 1.0]]), target=[0, 1], method="lrp-0")
+    >>> e.relevance.tolist()
+    [[[3.0, 0.0]], [[6.0, -1.0]]]
+    """
+    recipe = resolve(method)
+    if isinstance(layers, str):
+        raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
+    run = trace(model, x)
+    checked_output(model, run.output)
+    targets, single = class_indices(target, run.output, x.shape[0])
+    request = Request(model, run, targets, single, tuple(layers))
+    seen = run.input
+    result = recipe.explain(request)
+
+    def unstacked(t: Tensor) -> Tensor:
+        return t[0] if single else t
+
+    return Explanation(
+        relevance=unstacked(result.relevance),
+        input=seen,
+        outputs=run.output,
+        targets=unstacked(targets),
+        method=recipe.name,
+        settings=recipe.settings(),
+        plan=result.plan,
+        ledger=result.ledger,
+        layers={name: unstacked(t) for name, t in result.layers.items()},
+        at=result.at,
+        extras=result.extras,
+        signed=recipe.signed,
+    )

@@ -1,0 +1,247 @@
+"""The frozen result of a method: relevance, what it is about, and whether it adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relprop.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from relprop.explanation.saved import SavedLedger, SavedPlan
+    from relprop.propagate.ledger import Ledger
+    from relprop.propagate.plan import Plan
+    from relprop.viz.picture import Under
+    from relprop.viz.scale import Scale
+
+__all__ = ["Explanation"]
+
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """What in the input made the network say this.
+
+    Attributes:
+        relevance: float32 or better, at ``at``: (N, C, *spatial), or (K, N, C, *spatial) where a list of K
+            targets was asked. In the unit of the output that was explained.
+        input: the model's input (N, C, *spatial).
+        outputs: what ``model(input)`` returned; (N, classes) for classifiers.
+        targets: int64, the explained output of each sample: (N,) or (K, N).
+        method: the method's name in the registry.
+        settings: the method's settings.
+        plan: which rule crossed which operator, or None for methods without rules.
+        ledger: per operator, where the relevance went, or None.
+        layers: relevance at the layers that were asked for, by name.
+        at: where ``relevance`` lives: ``"input"`` or a layer's name.
+        extras: what else the method reports, such as the completeness gap of integrated gradients.
+        signed: False where the method gives no negative values by construction.
+
+    Raises:
+        InputError: if the shapes or dtypes contradict each other.
+
+    >>> e = Explanation(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), torch.tensor([[0.0, 12.0]]),
+    ...                 torch.tensor([1]), "gradient")
+    >>> e
+    Explanation(gradient, target 1, relevance 1×3×2×2)
+    >>> e.heatmap().tolist()
+    [[[3.0, 3.0], [3.0, 3.0]]]
+    """
+
+    relevance: Tensor
+    input: Tensor
+    outputs: Any
+    targets: Tensor
+    method: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    plan: Plan | SavedPlan | None = None
+    ledger: Ledger | SavedLedger | None = None
+    layers: dict[str, Tensor] = field(default_factory=dict)
+    at: str = "input"
+    extras: dict[str, Any] = field(default_factory=dict)
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        r, x, t = self.relevance, self.input, self.targets
+        if not r.is_floating_point() or torch.finfo(r.dtype).bits < 32:
+            raise InputError(f"Expected relevance in float32 or float64 but got {r.dtype}.")
+        if t.dtype != torch.int64 or t.dim() not in (1, 2) or t.shape[-1] != x.shape[0]:
+            raise InputError(
+                f"Expected targets as int64 of shape ({x.shape[0]},) or (K, {x.shape[0]}) but got {t.dtype} of "
+                f"shape {tuple(t.shape)}."
+            )
+        if r.dim() < t.dim() + 1 or r.shape[: t.dim()] != t.shape:
+            raise InputError(
+                f"Expected relevance to begin with the targets' shape {tuple(t.shape)}, then channels, but got "
+                f"{tuple(r.shape)}."
+            )
+        if self.at == "input" and r.shape[t.dim() :] != x.shape[1:]:
+            raise InputError(
+                f"Expected relevance at the input to have its shape {tuple(x.shape)} (K in front for several "
+                f"targets) but got {tuple(r.shape)}."
+            )
+
+    def heatmap(self) -> Tensor:
+        """Relevance summed over channels: (N, *spatial), or (K, N, *spatial) for a list of targets.
+
+        Relevance at a layer is resized to the input's spatial size (linear interpolation,
+        ``align_corners=False``), to be looked at: its sum is no longer the layer's.
+
+        Raises:
+            InputError: if the layer has another number of spatial axes than the input.
+        """
+        lead = self.targets.dim()
+        size = self.input.shape[2:]
+        if self.relevance.dim() - lead - 1 != len(size):
+            raise InputError(
+                f"Expected relevance with {len(size)} spatial axes for a heatmap but got shape "
+                f"{tuple(self.relevance.shape)} at {self.at!r}. Read .relevance, or stop at a layer before "
+                "the flattening."
+            )
+        heat = self.relevance.sum(dim=lead)
+        if heat.shape[lead:] == size or len(size) not in _MODES:
+            return heat
+        flat = heat.reshape(-1, 1, *heat.shape[lead:])
+        resized = F.interpolate(flat, size=tuple(size), mode=_MODES[len(size)], align_corners=False)
+        return resized.reshape(*heat.shape[:lead], *size)
+
+    def show(
+        self,
+        *,
+        scale: Scale = "symmetric",
+        clip: float | None = 99.5,
+        labels: Sequence[str] | Mapping[int, str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        under: Under = "outlines",
+        most: int = 8,
+        title: str | None = None,
+    ) -> Figure:
+        """Draw it: a row per sample, a column per target, clips as strips of frames.
+
+        Args:
+            scale: ``"symmetric"`` (each map its own), ``"shared"`` (one for all) or a number. Scales choose
+                colours and leave the numbers alone.
+            clip: percentile of the non-zero |relevance| that takes the strongest colour; None for the
+                maximum. The default keeps a few extreme pixels from leaving the rest nearly white.
+            labels: class names by index.
+            mean, std: what preprocessing subtracted and divided by, to show the input in its own colours.
+            under: trace of the picture below the map: ``"outlines"``, ``"grey"``, ``"none"``.
+            most: samples and targets drawn at most; the picture says when there are more.
+            title: line on top; by default the method and the ledger's verdict.
+
+        Returns:
+            A matplotlib figure outside pyplot, so nothing stays open.
+
+        Raises:
+            InputError: on NaN or infinite relevance, inputs that are neither pictures nor clips, too few
+                labels, an unknown scale.
+        """
+        from relprop.viz.sheet import explanation_figure
+
+        return explanation_figure(
+            self,
+            labels=labels,
+            scale=scale,
+            clip=clip,
+            mean=mean,
+            std=std,
+            under=under,
+            most=most,
+            title=title,
+        )
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        scale: Scale = "symmetric",
+        clip: float | None = 99.5,
+        labels: Sequence[str] | Mapping[int, str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        under: Under = "outlines",
+        most: int = 8,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write a folder with the picture, the numbers and what they are: all of it, or nothing.
+
+        ``explanation.png`` is :meth:`show`'s figure, ``relevance.safetensors`` holds relevance, heatmap,
+        input, targets, outputs and layers, ``manifest.json`` versions, method, settings, targets, plan,
+        ledger summary, drawing scale and each file's SHA-256. Without a map
+        over a picture or clip (signals, relevance at a flat layer) there is no picture.
+
+        Args:
+            path: the folder; parents are made.
+            overwrite: replace an explanation saved there before. Folders that hold anything else are
+                refused.
+            scale, clip, labels, mean, std, under, most: for the picture, as for :meth:`show`.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: if the folder exists (without ``overwrite``) or holds other files, or as :meth:`show`.
+        """
+        from relprop.explanation.saved import save
+
+        drawing = {
+            "scale": scale,
+            "clip": clip,
+            "mean": mean,
+            "std": std,
+            "under": under,
+            "most": most,
+        }
+        return save(self, path, labels, drawing, overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Explanation:
+        """Read a saved explanation back: the same numbers; plan and ledger as the summaries that were saved.
+
+        Raises:
+            InputError: if the folder is no saved explanation, or a file is missing or was changed.
+        """
+        from relprop.explanation.saved import load
+
+        return load(path)
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.relevance.shape))
+        where = "" if self.at == "input" else f" at {self.at}"
+        parts = [self.method, _targets(self.targets), f"relevance {shape}{where}"]
+        if self.ledger is not None:
+            verdict = "closes" if self.ledger.closes else "DOES NOT CLOSE"
+            parts.append(f"ledger {verdict} (max error {self.ledger.max_error:.1e})")
+        return f"Explanation({', '.join(parts)})"
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture for notebooks; None (text only) where there is no map to draw."""
+        from relprop.viz.file import png_bytes
+
+        return png_bytes(self.show()) if self._drawable else None
+
+    @property
+    def _drawable(self) -> bool:
+        spatial = self.input.dim() - 2
+        return spatial in (2, 3) and self.relevance.dim() - self.targets.dim() - 1 == spatial
+
+
+def _targets(targets: Tensor) -> str:
+    if targets.numel() == 1:
+        return f"target {int(targets)}"
+    if targets.dim() == 2 and bool((targets == targets[:, :1]).all()):
+        names = targets[:, 0].tolist()  # the same list for each sample
+    else:
+        names = targets.flatten().tolist()
+    listed = ", ".join(map(str, names[:6])) + (", …" if len(names) > 6 else "")
+    return f"targets {listed}" if len(names) > 1 else f"target {listed}"

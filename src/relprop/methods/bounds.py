@@ -1,0 +1,51 @@
+"""Bounds: the box of the values that an input may have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from relprop.checks import check_choice
+from relprop.errors import InputError
+from relprop.rules import ZBox
+
+__all__ = ["Bounds", "pixel_bounds", "z_box"]
+
+Bounds = Literal["sample"] | tuple[Any, Any]
+
+
+def pixel_bounds(
+    mean: Sequence[float], std: Sequence[float], low: float = 0.0, high: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The box of normalised pixels, per channel: ((low - mean) / std, (high - mean) / std), (C,) each.
+
+    >>> low, high = pixel_bounds([0.5], [0.25])
+    >>> low.tolist(), high.tolist()
+    ([-2.0], [2.0])
+    """
+    m, s = torch.tensor(list(mean)), torch.tensor(list(std))
+    if m.shape != s.shape or m.ndim != 1:
+        raise InputError(f"Expected mean and std with one number per channel but got {mean!r} and {std!r}.")
+    return (low - m) / s, (high - m) / s
+
+
+def z_box(bounds: Bounds) -> ZBox:
+    """The z^B rule for "sample" or (low, high).
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(bounds, str):
+        check_choice("bounds", bounds, ("sample",))
+        return ZBox(bounds="sample")
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        raise InputError(f"Expected bounds to be 'sample' or a pair (low, high) but got {bounds!r}.")
+    low, high = bounds
+    return ZBox(_number(low), _number(high))
+
+
+def _number(bound: Any) -> float | Tensor:
+    return bound if isinstance(bound, Tensor) else float(bound)

@@ -1,0 +1,101 @@
+"""The clip classifier that comes with the package: load it by name, with its card and its preprocessing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from relprop.errors import InputError, unknown_name
+from relprop.models.bundled import read_bundled
+from relprop.models.c3d import C3D
+
+__all__ = ["BundledClipModel", "load", "models"]
+
+_ABOUT = {"motion-c3d": "C3D of small width, 7 classes of relprop.datasets.motion, one a clip"}
+
+
+@dataclass(frozen=True, eq=False)
+class BundledClipModel:
+    """A trained clip classifier and what is needed to use it.
+
+    Attributes:
+        name: its name in `models()`.
+        module: the network on the CPU, float32, in evaluation mode: (N, 3, T, size, size) to (N, classes) logits.
+        classes: class names in the order of the outputs.
+        mean: per-channel mean, in 0..255 and RGB order, that `preprocess` subtracts; nothing is divided. For z^B:
+            `relprop.pixel_bounds(model.mean, (1, 1, 1), 0, 255)`.
+        frames: T.
+        input_size: side of the frames in pixels.
+        card: how it was trained and what it scores: `card["test"]["accuracy"]`, `["per_class"]`, `["confusion"]`,
+            the same under `"shake"`, and accuracies on frozen clips under `"frozen"`.
+    """
+
+    name: str
+    module: C3D
+    classes: list[str]
+    mean: tuple[float, float, float]
+    frames: int
+    input_size: int
+    card: dict[str, Any]
+
+    def preprocess(self, clip: NDArray[np.uint8]) -> Tensor:
+        """Turn RGB frames (T, size, size, 3), uint8, into the input (1, 3, T, size, size): 0..255 less mean.
+
+        Raises:
+            InputError: other shape or type.
+        """
+        wanted = (self.frames, self.input_size, self.input_size, 3)
+        if not isinstance(clip, np.ndarray) or clip.dtype != np.uint8 or clip.shape != wanted:
+            got = f"{clip.dtype} {clip.shape}" if isinstance(clip, np.ndarray) else type(clip).__name__
+            raise InputError(
+                f"Expected RGB frames as a uint8 array {wanted} but got {got}; sample and resize the clip first."
+            )
+        x = torch.from_numpy(clip.copy()).float() - torch.tensor(self.mean)
+        return x.permute(3, 0, 1, 2)[None].contiguous()
+
+    @torch.no_grad()
+    def predict(self, clips: Tensor) -> Tensor:
+        """Probabilities (N, classes) for model inputs (N, 3, T, size, size)."""
+        logits: Tensor = self.module(clips)
+        return logits.softmax(1)
+
+
+def models() -> dict[str, str]:
+    """Names of the bundled clip classifiers with one line about each.
+
+    >>> sorted(models())
+    ['motion-c3d']
+    """
+    return dict(_ABOUT)
+
+
+def load(name: str = "motion-c3d") -> BundledClipModel:
+    """Load a bundled clip classifier; the weights are checked against the SHA-256 on its card first.
+
+    Raises:
+        UnknownNameError: there is no bundled clip classifier of that name; the text lists them.
+        RelpropError: the weights or the card are missing or damaged.
+
+    >>> from relprop.datasets.motion import MotionClips
+    >>> model, clip = load(), MotionClips(n=1, seed=2, split="test")[0]
+    >>> clip.name, model.classes[int(model.predict(model.preprocess(clip.frames)).argmax())]
+    ('ring', 'ring')
+    """
+    if name not in _ABOUT:
+        raise unknown_name("bundled clip classifier", name, _ABOUT)
+    card, tensors = read_bundled(name)
+    size, frames = int(card["input_size"]), int(card["frames"])
+    return BundledClipModel(
+        name=name,
+        module=C3D.from_state_dict(tensors, frames=frames, size=size).eval(),
+        classes=list(card["classes"]),
+        mean=tuple(card["mean"]),
+        frames=frames,
+        input_size=size,
+        card=card,
+    )

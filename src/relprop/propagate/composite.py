@@ -1,0 +1,144 @@
+"""Composite: which rule where, as an ordered list of (match, rule)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from relprop.errors import InputError, unknown_name
+from relprop.graph import Graph
+from relprop.graph.kinds import KINDS
+from relprop.graph.place import Place
+from relprop.propagate.bases import base_rule
+
+if TYPE_CHECKING:
+    from relprop.rules.rule import Rule
+
+__all__ = ["DERIVATIVES", "Composite", "Depth", "Match"]
+
+_KIND_NAMES = (frozenset(KINDS.values()) | {"gate", "scale", "other"}) - {"multiply"}
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Match linear operators by relative depth: low <= depth < high (high = 1 includes the last)."""
+
+    low: float
+    high: float
+
+    def __call__(self, place: Place) -> bool:
+        """Whether the place lies in the range."""
+        inside = self.low <= place.depth < self.high or (self.high >= 1 and place.depth >= 1)
+        return place.kind == "linear" and inside
+
+
+Match = str | Callable[[Place], bool]
+"""A kind ("linear", "add", ...), "first" or "last", "op:NAME", a module path pattern
+("features.*"; its linear operators), or any function of a `Place`."""
+
+
+class Composite:
+    """An ordered list of (match, rule); the first match wins, the base has the rest.
+
+    Args:
+        rules: pairs of match and rule.
+        base: what happens where nothing matches. "value": everything in proportion to value (LRP-0,
+            epsilon; batch norm is an affine map). "positive": for rules that look at positive parts
+            only (adds by |x|, a lone batch norm passes relevance on). "gradient": derivatives.
+        name: how the composite is called in plans and errors.
+
+    Attributes:
+        adds: some of its rules add relevance of their own, so that zeros have to be carried to them.
+
+    Raises:
+        InputError: unknown match word or base, or a rule that can't be used where it is put.
+    """
+
+    adds: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        rules: Iterable[tuple[Match, Rule]] = (),
+        base: Literal["value", "positive", "gradient"] = "value",
+        name: str = "composite",
+    ) -> None:
+        if base not in ("value", "positive", "gradient"):
+            raise InputError(f"Expected base to be 'value', 'positive' or 'gradient' but got {base!r}.")
+        self.rules = tuple(rules)
+        for match, rule in self.rules:
+            _check_pair(match, rule)
+        self.base = base
+        self.name = name
+
+    def rule_for(self, place: Place) -> Rule | None:
+        """The rule of the first match, else the base's, else None."""
+        for match, rule in self.rules:
+            if _matches(match, place) and rule.accepts(place):
+                return rule
+        return base_rule(self.base, place)
+
+    def check(self, graph: Graph) -> None:
+        """Refuse module patterns that match nothing in the graph.
+
+        Raises:
+            InputError: names the pattern and what it could have matched.
+        """
+        for match, _ in self.rules:
+            if (
+                not isinstance(match, str)
+                or match in _KIND_NAMES | {"first", "last"}
+                or match.startswith("op:")
+            ):
+                continue
+            linear = [n for n in graph.nodes if n.kind == "linear" and n.dependent]
+            if not any(fnmatchcase(path, match) for n in linear for path in n.modules if path):
+                paths = ", ".join(dict.fromkeys(n.module for n in linear if n.module)) or "none with a module"
+                raise InputError(
+                    f"Expected {match!r} in {self.name} to be a kind of operator "
+                    f"({', '.join(sorted(_KIND_NAMES))}), 'first', 'last', 'op:NAME' or a pattern of module "
+                    f"paths with linear operators, but it matches none of: {paths}."
+                )
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"({m!r}, {r!r})" for m, r in self.rules)
+        return f"Composite([{inner}], base={self.base!r})"
+
+
+DERIVATIVES = Composite([], "gradient", name="gradient")
+"""Every operator by its derivative."""
+
+
+def _check_pair(match: Match, rule: Rule) -> None:
+    kind = None
+    if not isinstance(match, str):
+        return
+    if match.startswith("op:"):
+        if match[3:] not in KINDS:
+            raise unknown_name("operator", match[3:], KINDS)
+        kind = KINDS[match[3:]]
+        kind = None if kind == "multiply" else kind
+    elif match in _KIND_NAMES:
+        kind = match
+    else:
+        kind = "linear"  # "first", "last" and module patterns
+    if rule.kinds and kind is not None and kind not in rule.kinds:
+        raise InputError(
+            f"Expected a rule for {match!r} that covers {kind!r} operators but {rule!r} is for "
+            f"{', '.join(sorted(rule.kinds))}."
+        )
+
+
+def _matches(match: Match, place: Place) -> bool:
+    if callable(match):
+        return match(place)
+    if match == "first":
+        return place.first
+    if match == "last":
+        return place.last
+    if match in _KIND_NAMES:
+        return place.kind == match
+    if match.startswith("op:"):
+        return place.node.op == match[3:]
+    return place.kind == "linear" and any(fnmatchcase(path, match) for path in place.node.modules if path)

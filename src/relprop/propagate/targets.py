@@ -1,0 +1,74 @@
+"""Targets: reading `target=`, and the seed that it makes at the output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relprop.errors import InputError
+
+__all__ = ["class_indices", "one_hot"]
+
+
+def class_indices(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
+    """Class indices (K, N) for a `target` as `explain` takes it, and whether one was asked.
+
+    Raises:
+        InputError: as for `explain`.
+    """
+    if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != n:
+        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise InputError(
+            f"Expected a model that returns one tensor of scores ({n}, classes) but it returns {got}. "
+            "Wrap it in a module that returns the scores to be explained."
+        )
+    classes = output.shape[1]
+    if target is None:
+        scores = output if output.ndim == 2 else output.flatten(2).amax(-1)
+        return scores.argmax(1)[None], True
+    if isinstance(target, (list, tuple)):
+        if not target:
+            raise InputError("Expected at least one target but got an empty list.")
+        rows = [_target_row(t, n, classes) for t in target]
+        return torch.stack(rows).to(output.device), False
+    return _target_row(target, n, classes)[None].to(output.device), True
+
+
+def _target_row(target: Any, n: int, classes: int) -> Tensor:
+    if isinstance(target, Tensor) and target.ndim == 0:
+        target = target.item()
+    if isinstance(target, bool) or (
+        not isinstance(target, (int, Tensor)) and not hasattr(target, "__index__")
+    ):
+        raise InputError(
+            f"Expected target to be a class index, an int64 tensor ({n},), or a list of those, but got "
+            f"{type(target).__name__} {target!r}."
+        )
+    if not isinstance(target, Tensor):
+        target = torch.full((n,), int(target))
+    if target.is_floating_point() or target.dtype == torch.bool or target.shape != (n,):
+        raise InputError(
+            f"Expected a target tensor of integers with shape ({n},) but got {target.dtype} {tuple(target.shape)}."
+        )
+    bad = target[(target < 0) | (target >= classes)]
+    if bad.numel():
+        raise InputError(f"Expected targets from 0 to {classes - 1} but got {int(bad[0])}.")
+    return target.long()
+
+
+def one_hot(targets: Tensor, output: Tensor, values: Tensor | None = None) -> Tensor:
+    """(K, N) class indices as a (K, N, classes, ...) tensor with 1, or `values`, at the targets.
+
+    >>> import torch
+    >>> one_hot(torch.tensor([[1]]), torch.tensor([[5.0, 7.0]]), torch.tensor([[5.0, 7.0]])).tolist()
+    [[[0.0, 7.0]]]
+    """
+    k, n = targets.shape
+    seed = output.new_zeros(k, *output.shape)
+    index = targets.reshape(k, n, 1, *[1] * (output.ndim - 2)).expand(k, n, 1, *output.shape[2:])
+    source = output.new_ones(1).expand(index.shape) if values is None else values.expand(k, *output.shape)
+    if values is not None:
+        source = source.gather(2, index)
+    return seed.scatter_(2, index, source)

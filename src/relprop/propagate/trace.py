@@ -1,0 +1,105 @@
+"""Trace: the front door of the engine. One forward run, and the way back through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from relprop.graph import Node
+from relprop.propagate.composite import Composite
+from relprop.propagate.plan import Plan, make_plan
+from relprop.propagate.walk import Propagation, walk
+from relprop.tracing.values import Values
+
+__all__ = ["Trace", "trace"]
+
+
+def trace(model: nn.Module, x: Tensor) -> Trace:
+    """Run `model` on `x` once and keep what relevance propagation will need.
+
+    Args:
+        model: any module that maps one tensor to its output, in evaluation mode.
+        x: (N, C, *spatial), floating point, finite. Half precision is computed in float32.
+
+    Raises:
+        InputError: bad input tensor, or a model in training mode.
+        CaptureError: the model can't be captured as a graph of tensor operators.
+
+    >>> import torch, relprop
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU())
+    >>> net[0].weight.data = torch.tensor([[1.0, -1.0], [2.0, 0.0]])
+    >>> run = relprop.trace(net, torch.tensor([[3.0, 1.0]]))
+    >>> run.output.tolist()
+    [[2.0, 6.0]]
+    """
+    return Trace(model, x)
+
+
+class Trace(Values):
+    """The values of one forward run, and the way back through them.
+
+    Attributes:
+        graph: the captured graph.
+        output: what `model(x)` returned (in float32 for models of half precision).
+        winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
+    """
+
+    def propagate(
+        self,
+        seed: Tensor,
+        composite: Composite,
+        start: str | Node | None = None,
+        stop: str | Node | None = None,
+    ) -> Tensor:
+        """Carry relevance from `start` (default: the output) back to `stop` (default: the input).
+
+        Args:
+            seed: relevance at `start`, shaped like its value, or with a leading target axis K.
+            composite: which rule where.
+            start, stop: node names or module paths (meaning the module's output).
+
+        Returns:
+            Relevance at `stop`, shaped like its value, with K in front if the seed had it.
+
+        Raises:
+            UnsupportedOperatorError: relevance reaches an operator that has no rule.
+        """
+        return self.run(seed, composite, start=start, stop=stop).relevance
+
+    def run(
+        self,
+        seed: Tensor,
+        composite: Composite,
+        *,
+        start: str | Node | None = None,
+        stop: str | Node | None = None,
+        record: Sequence[str | Node] = (),
+        multiplier: bool = False,
+        ledger: bool = True,
+        release: bool = False,
+    ) -> Propagation:
+        """Like `propagate`, with everything that was learned on the way.
+
+        Args:
+            seed, composite, start, stop: see `propagate`.
+            record: further places whose relevance is wanted.
+            multiplier: seed and results are multipliers c (relevance divided by value; with gradient
+                rules: derivatives) instead of relevance.
+            ledger: keep the accounts.
+            release: free the trace's values on the way (the trace can't be used again).
+        """
+        return walk(
+            self, seed, composite, start=start, stop=stop, record=record, multiplier=multiplier,
+            ledger=ledger, release=release,
+        )  # fmt: skip
+
+    def plan(
+        self, composite: Composite, start: str | Node | None = None, stop: str | Node | None = None
+    ) -> Plan:
+        """Which rule applies where, before anything runs.
+
+        Raises:
+            UnsupportedOperatorError: relevance would reach an operator that has no rule.
+        """
+        return make_plan(self.graph, composite, start, [stop] if stop is not None else [self.graph.input])

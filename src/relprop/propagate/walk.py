@@ -1,0 +1,260 @@
+"""Walk: carry relevance from the start back to the stop, operator by operator, with accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from relprop.errors import InputError
+from relprop.graph import Node
+from relprop.propagate.bookkeeping import Books
+from relprop.propagate.composite import Composite
+from relprop.propagate.ledger import Ledger
+from relprop.propagate.plan import Plan, Step, make_plan
+from relprop.tracing.account import Account
+from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.site import Site
+from relprop.tracing.window import support
+
+if TYPE_CHECKING:
+    from relprop.propagate.trace import Trace
+
+__all__ = ["Propagation", "walk"]
+
+_PART = 5  # targets carried in one tensor,
+_PART_BYTES = 64 << 20  # and fewer where a value of theirs would outgrow this
+_MOST = 0.75  # part of a map beyond which it is not worth cutting out a window
+_BYTES = 1 << 30  # relevance of all targets at one value, beyond which they are walked in groups
+
+
+@dataclass(frozen=True, eq=False)
+class Propagation:
+    """What a walk returns.
+
+    Attributes:
+        relevance: at the stop, (N, ...) or (K, N, ...); multipliers if those were asked for.
+        layers: the same at the recorded places.
+        ledger: the accounts, or None.
+        plan: the rules that were used.
+        bias: relevance absorbed by the bias of each operator, node name -> (K, N) float64.
+    """
+
+    relevance: Tensor
+    layers: dict[str, Tensor]
+    ledger: Ledger | None
+    plan: Plan
+    bias: dict[str, Tensor] = field(default_factory=dict)
+
+
+def walk(
+    trace: Trace,
+    seed: Tensor,
+    composite: Composite,
+    *,
+    start: str | Node | None,
+    stop: str | Node | None,
+    record: Sequence[str | Node],
+    multiplier: bool,
+    ledger: bool,
+    release: bool,
+) -> Propagation:
+    """See `Trace.run`."""
+    graph = trace.graph
+    names = [r if isinstance(r, str) else r.name for r in record]
+    plan = make_plan(graph, composite, start, [graph.input if stop is None else stop, *record])
+    stop, *recorded = plan.stops
+    places = dict(zip(names, recorded, strict=True))
+    with torch.no_grad(), torch.inference_mode(False):
+        width, size = _sizes(trace)
+        parts, single = _seed_parts(trace, plan.start, seed, width)
+        groups = [parts[i : i + size] for i in range(0, len(parts), size)]
+        runs = []
+        for i, group in enumerate(groups):
+            free = release and i + 1 == len(groups)
+            run = _Walk(
+                trace, plan, stop, set(places.values()), ledger=ledger, release=free, multiplier=multiplier,
+                prune=not composite.adds,
+            )  # fmt: skip
+            run.go(Flow(list(group), multiplier, owned=False))
+            runs.append(run)
+
+    def joined(node: Node) -> Tensor:
+        found = [p for run in runs for p in run.results[node]]
+        whole = torch.cat(found) if len(found) > 1 else found[0]
+        return whole[0] if single else whole
+
+    return Propagation(
+        joined(stop),
+        {name: joined(node) for name, node in places.items()},
+        Ledger.merged([run.books.ledger() for run in runs]) if ledger else None,
+        plan,
+        _joined_biases([run.books.biases() for run in runs], [sum(map(len, group)) for group in groups]),
+    )
+
+
+def _joined_biases(found: list[dict[str, Tensor]], targets: list[int]) -> dict[str, Tensor]:
+    """What biases absorbed, over groups of targets; 0 for a group that has no relevance at an operator."""
+    like = {name: sums for group in found for name, sums in group.items()}
+    return {
+        name: torch.cat(
+            [b.get(name, sums.new_zeros(k, *sums.shape[1:])) for b, k in zip(found, targets, strict=True)]
+        )
+        for name, sums in like.items()
+    }
+
+
+def _sizes(trace: Trace) -> tuple[int, int]:
+    """Targets in a part, and how many parts go through an operator together: up to a gigabyte a value."""
+    largest = max(
+        (v.numel() * v.element_size() for v in trace.values.values() if torch.is_tensor(v)), default=1
+    )
+    width = max(1, min(_PART, _PART_BYTES // largest))
+    return width, max(1, _BYTES // (largest * width))
+
+
+def _seed_parts(trace: Trace, start: Node, seed: Tensor, width: int) -> tuple[list[Tensor], bool]:
+    value = trace.stored(start)
+    fits = isinstance(seed, Tensor) and seed.ndim in (value.ndim, value.ndim + 1)
+    if not fits or seed.shape[-value.ndim :] != value.shape:
+        got = tuple(seed.shape) if isinstance(seed, Tensor) else type(seed).__name__
+        raise InputError(
+            f"Expected a seed shaped like {start.name!r}, {tuple(value.shape)}, or with a target axis K in front, "
+            f"but got {got}."
+        )
+    if not seed.numel():
+        raise InputError("Expected a seed with at least one target but its axis K is empty.")
+    if not bool(torch.isfinite(seed).all()):
+        raise InputError("Expected a finite seed but it holds NaN or infinity.")
+    single = seed.ndim == value.ndim
+    whole = seed.detach().to(value)
+    return list((whole[None] if single else whole).split(width)), single
+
+
+class _Walk:
+    def __init__(
+        self,
+        trace: Trace,
+        plan: Plan,
+        stop: Node,
+        record: set[Node],
+        *,
+        ledger: bool,
+        release: bool,
+        multiplier: bool,
+        prune: bool,
+    ) -> None:
+        self.trace, self.plan, self.stop, self.record = trace, plan, stop, record
+        self.ledger, self.release, self.multiplier, self.prune = ledger, release, multiplier, prune
+        self.results: dict[Node, list[Tensor]] = {}
+        self.pending: dict[Node, Any] = {}
+        visited = {plan.start, stop, *record, *plan.steps}
+        tolerance = 1e-13 if trace.input.dtype == torch.float64 else 1e-6
+        self.books = Books(plan, visited, stop, tolerance)
+        # A ReLU's output stands for the value before it as well, and is needed as long.
+        self.stands_for = {relu: z for z, relu in trace.rectified.items()}
+        self.held = sorted(trace.values, key=self._needed_until) if release else []
+
+    def go(self, flow: Flow) -> None:
+        self.books.parts = len(flow.parts)
+        widths = [p.shape[0] for p in flow.parts]
+        # Looked up first: values freed on the way would have to be computed from the input again.
+        shapes = {node: self.trace.stored(node).shape for node in {self.stop, *self.record}}
+        self.pending[self.plan.start] = flow
+        for node in sorted(self.books.visited, key=lambda n: -n.index):
+            if node not in self.pending:
+                continue
+            arrived = self.pending.pop(node)
+            if node in self.record or node is self.stop:
+                self._keep(node, arrived)
+            step = self.plan.steps.get(node)
+            if step is not None:
+                arrived = self._confined(step, arrived)
+                if arrived is not None:
+                    self._cross(step, arrived)
+                if self.release:
+                    self._free(node)
+            elif self.ledger:
+                self.books.arrive(node, arrived, self.trace.stored(node))
+        for node, shape in shapes.items():
+            if node not in self.results:
+                # No relevance came here: every way was cut off, by a gate, a constant or zeros.
+                self.results[node] = [flow.parts[0].new_zeros(k, *shape) for k in widths]
+
+    def _free(self, done: Node) -> None:
+        while self.held and self._needed_until(self.held[-1]) >= done.index:
+            node = self.held.pop()
+            del self.trace.values[node]
+            self.trace.winners.pop(node, None)
+
+    def _needed_until(self, node: Node) -> int:
+        return self.stands_for.get(node, node).index
+
+    def _keep(self, node: Node, flow: Flow) -> None:
+        value = flow.crop(self.trace.stored(node))
+        kept = flow
+        if flow.multiplier and not self.multiplier:
+            kept = Flow([p * value for p in flow.parts], False, window=flow.window)
+        elif self.multiplier and not flow.multiplier:
+            kept = Flow([safe_divide(p, value) for p in flow.parts], True, window=flow.window)
+        kept = kept.whole()
+        last = node not in self.plan.steps
+        self.results[node] = kept.parts if last or kept is not flow else [p.clone() for p in kept.parts]
+
+    def _confined(self, step: Step, flow: Any) -> Any:
+        """A flow in the window that it fills, where the rule can make use of that; None where it is all 0."""
+        if isinstance(flow, list):
+            return flow
+        confines = step.rule.confines
+        if flow.window is not None:
+            return flow if confines and flow.window.share <= _MOST else flow.whole()
+        if step.unit is None:
+            return flow
+        spatial = 0 if step.unit.is_product else flow.parts[0].ndim - 3
+        window = support(flow.parts, spatial)
+        if window is None:
+            return None if self.prune else flow
+        if not (confines and spatial and window.share <= _MOST):
+            return flow
+        return Flow([window.crop(p) for p in flow.parts], flow.multiplier, flow.owned, window)
+
+    def _cross(self, step: Step, flow: Any) -> None:
+        node, rule, books = step.node, step.rule, self.books
+        account = books.accounts[node] = Account(self.ledger, node.per_sample)
+        books.handed[node] = step.signals
+        if self._relu_is_free(step):
+            # The value behind the ReLU stands in for the one before it: nothing to do, nothing to sum.
+            self._hand(node, step.signals[0], flow)
+            return
+        exact = not isinstance(flow, list) and not flow.multiplier
+        if self.ledger and not rule.books_arrival:
+            books.arrive(node, flow, self.trace.stored(node))  # a multiplier's: relevance is summed as it is
+        outs = rule.cross(Site(self.trace, node, step.signals, account, step.unit, exact=exact), flow)
+        if self.ledger and rule.books_arrival:
+            books.arrivals[node] = (account.arrived, account.absolute)
+        for signal, out in zip(step.signals, outs, strict=True):
+            if self.ledger and books.splits(signal):
+                books.share(node, signal, out, self.trace.stored(node if node.op == "getitem" else signal))
+            if signal in books.visited:
+                self._hand(node, signal, out)
+
+    def _relu_is_free(self, step: Step) -> bool:
+        """Whether the rule in front of a ReLU multiplies by the rectified value anyway."""
+        if not step.rule.passes_relu or step.node not in self.stands_for:
+            return False
+        (z,) = step.signals
+        ahead = self.plan.steps.get(z)
+        wanted = self.multiplier and (z in self.record or z is self.stop)
+        return ahead is not None and ahead.rule.masks and not wanted
+
+    def _hand(self, node: Node, signal: Node, flow: Any) -> None:
+        if node.op == "getitem":
+            # A value of a list: keep its place in the list, holes are filled when the list is crossed.
+            slots = self.pending.setdefault(signal, [None] * len(self.trace.value(signal)))
+            slots[int(node.args[1])] = flow
+            return
+        held = self.pending.get(signal)
+        self.pending[signal] = flow if held is None else held.add(flow, self.trace.stored(signal))

@@ -1,0 +1,122 @@
+"""Streams: rules that carry relevance through a part of what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relprop.graph import Node
+from relprop.graph.place import Place
+from relprop.rules import Rule, ZBox, ZPlus
+from relprop.rules.rule import LinearRule, Message
+from relprop.tracing.flow import Flow
+from relprop.tracing.quotient import Quotient
+from relprop.tracing.site import Site
+
+__all__ = ["FLOOR", "Joins", "NearbyBox", "ZPlusPart"]
+
+FLOOR = 1e-4
+"""The least part of a term: where a stream has no term of its own, it takes the plain rule's way."""
+
+
+class ZPlusPart(LinearRule):
+    r"""The z+ rule through a part of each input.
+
+    .. math:: R_i = \sum_j \frac{(w_{ij} e_i x_i)^+}{\sum_{i'} (w_{i'j} e_{i'} x_{i'})^+} R_j, \qquad
+        10^{-4} \le e \le 1
+
+    No bias; conserves but for units without positive contributions ("lost").
+
+    Args:
+        share: e, shaped like the input.
+    """
+
+    def __init__(self, share: Tensor) -> None:
+        self._share = share
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        linear, x = site.linear, site.x
+        share = self._share.clamp(min=FLOOR)
+        part = x * share
+        up = linear.forward(part if site.nonneg else part.clamp(min=0), linear.part("+"))
+        if not site.nonneg:
+            up += linear.forward(part.clamp(max=0), linear.part("-"))
+        quotient = Quotient(site, up)
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            s = quotient(part, multiplier, owned=owned)
+            c = linear.backward(s, linear.part("+"), x)
+            if not site.nonneg:
+                c = torch.where(x > 0, c, linear.backward(s, linear.part("-"), x))
+            return c.mul_(share)
+
+        return message
+
+
+class NearbyBox(LinearRule):
+    r"""The z^B rule with the box that each pixel goes through in its own and the neighbouring frames.
+
+    .. math:: R_i = \sum_j \frac{u_i w^+_{ij} - d_i w^-_{ij}}{\sum_{i'} u_{i'} w^+_{i'j} - d_{i'} w^-_{i'j}} R_j,
+        \qquad u_t = x_t - \min_{|τ| \le 1} x_{t+τ}, \quad d_t = \max_{|τ| \le 1} x_{t+τ} - x_t
+
+    Deep Taylor's z^B with the root searched among values that the pixels have just had or are about to
+    have. To u and d is added 10⁻⁴ of what they are in the inner rule's box. No bias; conserves.
+
+    Args:
+        inner: z^B, or z+, which is z^B with the box from min(x, 0) to max(x, 0).
+    """
+
+    gives_multiplier = False
+
+    def __init__(self, inner: ZBox | ZPlus) -> None:
+        self.inner = inner
+
+    def prepare(self, site: Site) -> Message:
+        """See `LinearRule.prepare`."""
+        linear, x, inner = site.linear, site.x, self.inner
+        low, high = inner.box(x) if isinstance(inner, ZBox) else (x.clamp(max=0), x.clamp(min=0))
+        up = _changing(x + F.max_pool3d(-x, (3, 1, 1), 1, (1, 0, 0)), x - low)
+        down = _changing(F.max_pool3d(x, (3, 1, 1), 1, (1, 0, 0)) - x, high - x)
+        plus, minus = linear.part("+"), linear.part("-")
+        quotient = Quotient(site, linear.forward(up, plus) - linear.forward(down, minus))
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            s = quotient(part, multiplier, owned=owned)
+            relevance = linear.backward(s, plus, x).mul_(up)
+            return relevance.sub_(linear.backward(s, minus, x).mul_(down))
+
+        return message
+
+
+def _changing(nearby: Tensor, whole: Tensor) -> Tensor:
+    whole = whole.clamp_(min=0)  # a pixel may lie outside its box by a rounding
+    return torch.minimum(nearby, whole).add_(whole, alpha=FLOOR)
+
+
+class Joins(Rule):
+    """Further relevance that starts at an activation: added there, booked as lost with a minus.
+
+    Args:
+        inner: the rule that carries the sum on.
+        joining: relevance by node.
+    """
+
+    def __init__(self, inner: Rule, joining: Mapping[Node, Tensor]) -> None:
+        self.inner = inner
+        self._joining = joining
+
+    def routes(self, place: Place, node: Node) -> list[Node]:
+        """As the inner rule."""
+        return self.inner.routes(place, node)
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        """See `Rule.cross`."""
+        joining = self._joining[site.node]
+        site.book("lost", -joining)
+        whole = flow.relevance(site.y).parts[0] + joining
+        return self.inner.cross(site, Flow([whole], False))

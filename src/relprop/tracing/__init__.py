@@ -1,0 +1,1 @@
+"""Tracing: one forward run of a graph, and what rules see of each operator in it."""

@@ -1,0 +1,70 @@
+"""Account: what one operator books while a walk runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["Account"]
+
+
+@dataclass(slots=True)
+class Account:
+    """The running sums of one operator: lists over parts of (k, N) float64 tensors.
+
+    Where the output's first axis isn't the samples, sums run over all samples: (k, 1).
+    """
+
+    enabled: bool
+    per_sample: bool = True
+    arrived: list[Tensor] = field(default_factory=list)
+    absolute: list[Tensor] = field(default_factory=list)
+    columns: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def book(self, column: str, sums: Tensor) -> None:
+        """Add (k, N) sums of one part to a column: "bias", "stabiliser", "lost" or "passed"."""
+        if self.enabled:
+            sums = sums if self.per_sample else sums.sum(-1, keepdim=True)
+            self.columns.setdefault(column, []).append(sums)
+
+    def arrive(self, total: Tensor, size: Tensor) -> None:
+        """Book (k, N) sums of relevance and of its absolute value at the output."""
+        if self.enabled:
+            if not self.per_sample:
+                total, size = total.sum(-1, keepdim=True), size.sum(-1, keepdim=True)
+            self.arrived.append(total)
+            self.absolute.append(size)
+
+    def merge(self, blocks: Sequence[Account]) -> None:
+        """Take over the sums of an operator that was walked in blocks of outputs."""
+        if not self.enabled:
+            return
+        self.arrived = [_total(ts) for ts in zip(*(b.arrived for b in blocks), strict=True)]
+        self.absolute = [_total(ts) for ts in zip(*(b.absolute for b in blocks), strict=True)]
+        parts = len(self.arrived)
+        for column in {c for b in blocks for c in b.columns}:
+            booked = [b.columns[column] for b in blocks if column in b.columns]
+            # A rule may book a column several times for one part: fold those first.
+            folded = [
+                [_total(c[i * (len(c) // parts) : (i + 1) * (len(c) // parts)]) for i in range(parts)]
+                for c in booked
+            ]
+            self.columns[column] = [_total(ts) for ts in zip(*folded, strict=True)]
+
+    def column(self, name: str, parts: int) -> Tensor | None:
+        """The (K, N) sums of a column, or None if nothing was booked."""
+        booked = self.columns.get(name)
+        if not booked:
+            return None
+        times = len(booked) // parts
+        return torch.cat([_total(booked[i * times : (i + 1) * times]) for i in range(parts)])
+
+
+def _total(sums: Sequence[Tensor]) -> Tensor:
+    total = sums[0]
+    for more in sums[1:]:
+        total = total + more
+    return total

@@ -1,0 +1,389 @@
+"""LinearMap: convolution (1-3 D, grouped, dilated, strided, transposed) or matrix product, BN included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relprop.errors import UnsupportedOperatorError
+from relprop.graph import Node
+from relprop.graph.fusion import Unit
+from relprop.tracing.window import Window, receptive
+
+if TYPE_CHECKING:
+    from relprop.propagate.trace import Trace
+
+__all__ = ["LinearMap", "Sign", "batch_norm_affine"]
+
+Sign = Literal["all", "+", "-"]
+
+CACHE_BYTES = 256 << 20
+"""Derived convolution weights kept per graph; beyond it they are computed anew at each use."""
+
+_SPLIT = 1 << 22  # matrix products with more weights than this are walked in blocks of rows
+_ROWS = 1 << 21  # weights in a block: small enough that the block's parts stay in cache
+_TARGETS = 5  # targets convolved at once: more is slower on a CPU (cache, page faults)
+
+
+@dataclass(frozen=True)
+class _Conv:
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+    extra: tuple[int, ...] = ()  # explicit zero padding before the convolution (F.pad order)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearMap:
+    """y = W x + b as rules see it: W scaled and b shifted by the batch norm that follows, if any.
+
+    Attributes:
+        weight: the layer's own weight; (out, in) for matrix products, the convolution's otherwise.
+        scale: per-output-channel factor of a batch norm that follows, or None.
+        scale_in: per-input-channel factor of a batch norm in front, or None.
+        bias: effective bias, (out,), or None; (out, *spatial) with a batch norm in front, whose shift
+            doesn't reach into the zero padding.
+    """
+
+    weight: Tensor
+    scale: Tensor | None
+    scale_in: Tensor | None
+    bias: Tensor | None
+    conv: _Conv | None
+    cache: dict[Any, Any]
+    key: Any
+    version: tuple[Any, ...] = ()
+    scratch: dict[Sign, Tensor] | None = None
+
+    @classmethod
+    def of(cls, trace: Trace, unit: Unit) -> LinearMap:
+        """The affine map of a unit."""
+        node = unit.linear
+        weight, bias, conv = _layer(trace, node)
+        version = (weight.data_ptr(), weight._version, weight.device, weight.dtype)
+        key = tuple(n.name for n in (unit.before, unit.linear, unit.after) if n is not None)
+        scale = scale_in = None
+        if unit.pad is not None:
+            assert conv is not None
+            conv = replace(conv, extra=_added(tuple(unit.pad.args[1]), conv.extra))
+        if unit.before is not None:
+            scale_in, shift = batch_norm_affine(trace, unit.before)
+            x = trace.stored(unit.before.signals()[0])
+            bare = cls(weight, None, None, None, conv, {}, ())
+            even = shift.reshape(1, -1, *[1] * (x.ndim - 2)).expand(1, *x.shape[1:])
+            moved = bare.forward(even, weight)[0]
+            bias = moved if bias is None else moved + bias.reshape(-1, *[1] * (moved.ndim - 1))
+        if unit.after is not None:
+            scale, shift = batch_norm_affine(trace, unit.after)
+            if bias is None:
+                bias = shift
+            else:
+                per_channel = (-1, *[1] * (bias.ndim - 1))
+                bias = bias * scale.reshape(per_channel) + shift.reshape(per_channel)
+        return cls(weight, scale, scale_in, bias, conv, trace.graph.weights, key, version)
+
+    # Weights ----------------------------------------------------------------------------------------
+
+    def part(self, sign: Sign) -> Tensor:
+        """The effective weight, its positive or its negative part. Cached under a byte cap."""
+        if sign == "all" and self.scale is None and self.scale_in is None:
+            return self.weight
+        key = (self.key, sign)
+        found = self.cache.get(key)
+        if found is not None and found.fits(self):
+            return found.part
+        if self.scratch is not None:
+            return self._in_scratch(sign)
+        self.cache.pop(key, None)
+        weight = self.weight if self.scale is None else self.weight * self._per_output(self.scale)
+        if self.scale_in is not None:
+            weight = weight * self._per_input(self.scale_in)
+        fresh = weight is not self.weight
+        if sign == "+":
+            weight = weight.clamp_(min=0) if fresh else weight.clamp(min=0)
+        elif sign == "-":
+            weight = weight.clamp_(max=0) if fresh else weight.clamp(max=0)
+        held = sum(v.part.numel() * v.part.element_size() for v in self.cache.values())
+        if not self.is_split and held + weight.numel() * weight.element_size() <= CACHE_BYTES:
+            self.cache[key] = _Cached(weight, self)
+        return weight
+
+    def _in_scratch(self, sign: Sign) -> Tensor:
+        key = (self.key, sign)
+        if key not in self.cache:
+            assert self.scratch is not None
+            if sign not in self.scratch:
+                self.scratch[sign] = torch.empty_like(self.weight)
+            out = self.scratch[sign][: self.weight.shape[0]]
+            self.cache[key] = _Cached(torch.clamp(self.weight, **_LIMITS[sign], out=out), self)
+        found: _Cached = self.cache[key]
+        return found.part
+
+    def _per_output(self, vector: Tensor) -> Tensor:
+        if self.conv is None or not self.conv.transposed:
+            return vector.reshape(-1, *[1] * (self.weight.ndim - 1))
+        # Transposed convolutions store (in, out / groups, *kernel).
+        groups = self.conv.groups
+        rows = vector.reshape(groups, 1, -1).expand(groups, self.weight.shape[0] // groups, -1)
+        return rows.reshape(self.weight.shape[0], -1, *[1] * (self.weight.ndim - 2))
+
+    def _per_input(self, vector: Tensor) -> Tensor:
+        conv, rank = self.conv, self.weight.ndim
+        if conv is None:
+            return vector
+        if conv.transposed:
+            return vector.reshape(-1, *[1] * (rank - 1))
+        out, width = self.weight.shape[:2]
+        rows = vector.reshape(conv.groups, 1, width).expand(conv.groups, out // conv.groups, width)
+        return rows.reshape(out, width, *[1] * (rank - 2))
+
+    @property
+    def fan_in(self) -> int:
+        """Number of products in one output element (away from the border)."""
+        if self.conv is None or not self.conv.transposed:
+            return prod(self.weight.shape[1:])
+        return prod(self.weight.shape[2:]) * self.weight.shape[0] // self.conv.groups
+
+    # Arithmetic -------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """W x for inputs (N, ...), without bias."""
+        if self.conv is None:
+            return F.linear(x, weight)
+        c = self.conv
+        if c.extra:
+            x = F.pad(x, c.extra)
+        return torch.convolution(
+            x, weight, None, c.stride, c.padding, c.dilation, c.transposed, c.output_padding, c.groups
+        )
+
+    def backward(self, part: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Transposed map of each target: (k, N, *out) -> (k, N, *in). `x` lends its shape and memory."""
+        if self.conv is None:
+            return torch.matmul(part, weight)
+        if part.shape[0] == 1:
+            return self._conv_backward(part[0], weight, x)[None]
+        out = [
+            self._conv_backward(p.flatten(0, 1), weight, x).unflatten(0, (p.shape[0], x.shape[0]))
+            for p in part.split(_TARGETS)
+        ]
+        return out[0] if len(out) == 1 else torch.cat(out)
+
+    def backward_plain(self, part: Tensor, x: Tensor, *, owned: bool) -> Tensor:
+        """`backward` with the whole weight; a batch norm scales the message, not the weights."""
+        if self.scale is not None:
+            factor = self.channels(self.scale, part.ndim)
+            part = part.mul_(factor) if owned else part * factor
+        back = self.backward(part, self.weight, x)
+        return back if self.scale_in is None else back.mul_(self.channels(self.scale_in, back.ndim))
+
+    def channels(self, vector: Tensor, ndim: int) -> Tensor:
+        """A per-channel vector, shaped to broadcast over parts with `ndim` dimensions."""
+        if self.conv is None or vector.ndim > 1:
+            return vector
+        return vector.reshape(-1, *[1] * (ndim - 3))
+
+    def _conv_backward(self, grad: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        c = self.conv
+        assert c is not None
+        shape = x.shape[1:]
+        if c.extra:
+            shape = F.pad(x[:1], c.extra).shape[1:]
+        if grad.shape[0] == x.shape[0] and not c.extra:
+            like = x
+        elif not c.transposed:
+            return _unpad(self._by_transpose(grad, weight, shape), c.extra)
+        else:
+            like = grad.new_empty(()).expand(grad.shape[0], *shape)
+        result: Tensor = torch.ops.aten.convolution_backward(
+            grad, like, weight, None, c.stride, c.padding, c.dilation, c.transposed, c.output_padding, c.groups,
+            [True, False, False],
+        )[0]  # fmt: skip
+        return _unpad(result, c.extra)
+
+    def _by_transpose(self, grad: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        # The transposed convolution needs no dummy input, whose layout would cost a copy.
+        c = self.conv
+        assert c is not None
+        spatial = shape[1:]
+        kernel = weight.shape[2:]
+        left_over = tuple(
+            n - ((g - 1) * s - 2 * p + d * (k - 1) + 1)
+            for n, g, s, p, d, k in zip(
+                spatial, grad.shape[2:], c.stride, c.padding, c.dilation, kernel, strict=True
+            )
+        )
+        return torch.convolution(
+            grad, weight, None, c.stride, c.padding, c.dilation, True, left_over, c.groups
+        )
+
+    def within(self, window: Window, size: Sequence[int]) -> tuple[LinearMap, Window] | None:
+        """The map confined to a window of its outputs, and the window of the input that it reads.
+
+        None for matrix products and transposed convolutions.
+        """
+        c = self.conv
+        if c is None or c.transposed or len(window.spans) != len(c.stride):
+            return None
+        # Explicit padding comes last axis first, (before, after) each.
+        explicit = c.extra[::2][::-1] or (0,) * len(c.padding)
+        before = [p + e for p, e in zip(c.padding, explicit, strict=True)]
+        found = receptive(window, size, self.weight.shape[2:], c.stride, before, c.dilation)
+        if found is None:
+            return None
+        inner, pads = found
+        conv = replace(c, padding=(0,) * len(c.padding), extra=pads if any(pads) else ())
+        return replace(self, conv=conv), inner
+
+    # Blocks of rows ---------------------------------------------------------------------------------
+
+    @property
+    def is_split(self) -> bool:
+        """Whether this is a matrix product so large that it is better walked in blocks of rows."""
+        return self.conv is None and self.scale is None and self.weight.numel() > _SPLIT
+
+    def blocks(self) -> Iterator[tuple[slice, LinearMap]]:
+        """The map as several maps, each with some of the outputs.
+
+        Their positive and negative parts share one buffer: use up a block before the next.
+        """
+        rows = max(1, _ROWS // self.weight.shape[1])
+        scratch: dict[Sign, Tensor] = {}
+        for begin in range(0, self.weight.shape[0], rows):
+            cut = slice(begin, begin + rows)
+            bias = None if self.bias is None else self.bias[cut]
+            yield cut, replace(self, weight=self.weight[cut], bias=bias, cache={}, scratch=scratch)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cached:
+    """A derived weight and the map it was derived from."""
+
+    part: Tensor
+    source: LinearMap  # holds the weight: while it lives, no other can get its address
+
+    def fits(self, now: LinearMap) -> bool:
+        """Whether the map is still the same.
+
+        Weights are told by address and version. Running statistics change without either in a forward
+        pass in training mode, but batch norms are small enough to be compared.
+        """
+        source = self.source
+        return (
+            source.version == now.version
+            and _same(source.scale, now.scale)
+            and _same(source.scale_in, now.scale_in)
+        )
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b if a is None or b is None else torch.equal(a, b)
+
+
+_LIMITS: dict[Sign, dict[str, float]] = {"+": {"min": 0}, "-": {"max": 0}}
+
+
+def batch_norm_affine(trace: Trace, node: Node) -> tuple[Tensor, Tensor]:
+    """A batch norm in evaluation mode as y = scale * x + shift, (C,) each."""
+    if node.op == "batch_norm":
+        names = ("weight", "bias", "running_mean", "running_var")
+        weight, bias, mean, var = (trace_value(trace, node, i + 1, n) for i, n in enumerate(names))
+        eps = node.args[7] if len(node.args) > 7 else node.kwargs.get("eps", 1e-5)
+    else:
+        weight, bias, mean, var = (trace_value(trace, node, i + 1, "") for i in range(4))
+        eps = node.args[-1]
+    assert mean is not None  # without statistics the layer runs in training mode, which capture refuses
+    assert var is not None
+    scale = torch.rsqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
+
+
+def trace_value(trace: Trace, node: Node, position: int, name: str) -> Tensor | None:
+    """The tensor at an argument's place, or None."""
+    value = node.args[position] if len(node.args) > position else node.kwargs.get(name)
+    return trace.value(value) if isinstance(value, Node) else value
+
+
+def _layer(trace: Trace, node: Node) -> tuple[Tensor, Tensor | None, _Conv | None]:
+    """Weight, bias and geometry of a linear operator."""
+    args = dict(enumerate(node.args))
+
+    def get(position: int, name: str, default: Any = None) -> Any:
+        value = args.get(position, node.kwargs.get(name, default))
+        return trace.value(value) if isinstance(value, Node) else value
+
+    if node.op == "linear":
+        return get(1, "weight"), get(2, "bias"), None
+    if node.op in ("matmul", "mm", "addmm"):
+        weight = get(2, "mat2") if node.op == "addmm" else get(1, "other")
+        if weight.ndim != 2:
+            raise UnsupportedOperatorError(
+                f"No rule for {node.where()}: only products with a 2-D weight have one."
+            )
+        if node.op != "addmm":
+            return weight.t(), None, None
+        alpha, beta = node.kwargs.get("alpha", 1), node.kwargs.get("beta", 1)
+        return weight.t() * alpha, (get(0, "self") * beta).expand(weight.shape[1]), None
+    weight = get(1, "weight")
+    return weight, get(2, "bias"), _conv_arguments(node, weight, get)
+
+
+def _added(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    """Two zero paddings in a row as one (last axis first)."""
+    longest = max(len(first), len(second))
+    pairs = zip(first + (0,) * (longest - len(first)), second + (0,) * (longest - len(second)), strict=True)
+    return tuple(a + b for a, b in pairs)
+
+
+def _conv_arguments(node: Node, weight: Tensor, get: Callable[..., Any]) -> _Conv:
+    dims = weight.ndim - 2
+    stride = _tuple(get(3, "stride", 1), dims)
+    extra: tuple[int, ...] = ()
+    if node.op == "convolution":
+        return _Conv(
+            stride, _tuple(get(4, "padding", 0), dims), _tuple(get(5, "dilation", 1), dims),
+            bool(get(6, "transposed")), _tuple(get(7, "output_padding", 0), dims), int(get(8, "groups", 1)),
+        )  # fmt: skip
+    if node.op.startswith("conv_transpose"):
+        return _Conv(
+            stride, _tuple(get(4, "padding", 0), dims), _tuple(get(7, "dilation", 1), dims), True,
+            _tuple(get(5, "output_padding", 0), dims), int(get(6, "groups", 1)),
+        )  # fmt: skip
+    padding, dilation = get(4, "padding", 0), _tuple(get(5, "dilation", 1), dims)
+    if padding == "valid":
+        padding = 0
+    elif padding == "same":
+        totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        if all(t % 2 == 0 for t in totals):
+            padding = [t // 2 for t in totals]
+        else:  # even kernels: one more row or column on the right
+            padding = 0
+            extra = tuple(p for t in reversed(totals) for p in (t // 2, t - t // 2))
+    return _Conv(stride, _tuple(padding, dims), dilation, False, (0,) * dims, int(get(6, "groups", 1)), extra)
+
+
+def _tuple(value: Any, dims: int) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,) * dims
+    return tuple(value) if len(value) == dims else tuple(value) * dims
+
+
+def _unpad(grad: Tensor, extra: tuple[int, ...]) -> Tensor:
+    if not extra:
+        return grad
+    for i in range(len(extra) // 2):
+        dim, left, right = -1 - i, extra[2 * i], extra[2 * i + 1]
+        grad = grad.narrow(dim, left, grad.shape[dim] - left - right)
+    return grad

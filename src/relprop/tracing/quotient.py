@@ -1,0 +1,76 @@
+"""Quotient: relevance divided by what it is shared out over, s = R / D, with accounts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from relprop.tracing.ledger_sums import dot_sums, plain_sums
+from relprop.tracing.site import Site
+
+__all__ = ["Quotient"]
+
+
+class Quotient:
+    """s_j = R_j / D_j for every unit j; where D_j = 0 nothing can be shared out and R_j is lost.
+
+    Args:
+        site: the operator; its account gets what arrived and what was lost.
+        denominator: D, shaped like the output (N, ...). Overwritten.
+        factor: multiplies s (alpha or -beta of the alpha-beta rule).
+        arrives: book what arrived (only one of several quotients of a rule should).
+        alive: D is known to be nowhere 0.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        denominator: Tensor,
+        factor: float = 1.0,
+        *,
+        arrives: bool = True,
+        alive: bool = False,
+    ) -> None:
+        self.site = site
+        self.factor = factor
+        self.arrives = arrives
+        self.alive = alive
+        tiny = 1e-20 if denominator.dtype == torch.float32 else 1e-150
+        self.dead: Tensor | None = None
+        # One look decides the common case: positive everywhere. A unit counts as dead where its
+        # terms are so small that dividing by their sum would overflow.
+        if not alive and denominator.numel() and not bool(denominator.amin() > tiny):
+            dead = denominator.abs() <= tiny
+            if bool(dead.any()):
+                denominator.masked_fill_(dead, torch.inf)
+                dead &= site.y != 0
+                self.dead = dead if bool(dead.any()) else None
+        self._denominator = denominator
+        self._share: Tensor | None = None
+
+    def __call__(self, part: Tensor, multiplier: bool, *, owned: bool) -> Tensor:
+        """The message s for one part (k, N, ...) of multipliers or relevance."""
+        y = self.site.y
+        account = self.site.account
+        if account.enabled:
+            if self.arrives:
+                total, size = dot_sums(part, y) if multiplier else plain_sums(part)
+                account.arrive(total, size)
+            if self.dead is not None or (not multiplier and not self.alive):
+                account.book("lost", self._lost(part, multiplier) * self.factor)
+        if multiplier:
+            if self._share is None:
+                # R / D = c * (y / D): one product per target instead of two.
+                self._share = torch.div(y, self._denominator, out=self._denominator)
+                if self.factor != 1.0:
+                    self._share.mul_(self.factor)
+            return part.mul_(self._share) if owned else part * self._share
+        message = part.div_(self._denominator) if owned else part / self._denominator
+        return message.mul_(self.factor) if self.factor != 1.0 else message
+
+    def _lost(self, part: Tensor, multiplier: bool) -> Tensor:
+        # Relevance (not multipliers) may sit on units whose value is 0.
+        dead = self.dead if multiplier else self._denominator.isinf()
+        assert dead is not None
+        stranded = part * dead
+        return (dot_sums(stranded, self.site.y) if multiplier else plain_sums(stranded))[0]

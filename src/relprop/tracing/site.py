@@ -1,0 +1,208 @@
+"""Site: what a rule sees of one operator in one trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from relprop.graph import Node
+from relprop.graph.fusion import Unit
+from relprop.tracing.account import Account
+from relprop.tracing.ledger_sums import mean_square, totals
+from relprop.tracing.linear_map import LinearMap
+from relprop.tracing.window import Window
+
+if TYPE_CHECKING:
+    from relprop.propagate.trace import Trace
+
+__all__ = ["Site"]
+
+
+class Site:
+    """One operator, its values, and the arithmetic that rules share.
+
+    Attributes:
+        node: the operator (for conv + BN the batch norm, whose output is the unit's).
+        trace: the forward run.
+        signals: operands that relevance goes to, in the order in which a rule returns parts.
+        account: where a rule books what it absorbed.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        node: Node,
+        signals: Sequence[Node],
+        account: Account,
+        unit: Unit | None,
+        *,
+        exact: bool = False,
+    ) -> None:
+        self.trace = trace
+        self.node = node
+        self.signals = tuple(signals)
+        self.account = account
+        self.exact = exact
+        self._unit = unit
+        self._linear: LinearMap | None = None
+        self._y: Tensor | None = None
+        self._rms: Tensor | None = None
+        self._inside: Window | None = None
+
+    def block(self, cut: slice, linear: LinearMap) -> Site:
+        """The same site with some of its outputs only (matrix products: the last dimension)."""
+        self.rms()
+        account = Account(self.account.enabled, self.account.per_sample)
+        part = Site(self.trace, self.node, self.signals, account, self._unit, exact=self.exact)
+        part._linear, part._y, part._rms = linear, self.y[..., cut], self._rms
+        return part
+
+    def within(self, window: Window) -> tuple[Site, Window] | None:
+        """The same convolution confined to a window of its outputs, and the window of its input.
+
+        None for operators other than plain convolutions.
+        """
+        found = self.linear.within(window, self.x.shape[2:])
+        if found is None:
+            return None
+        part = copy(self)
+        part._linear, part._inside = found
+        part._y = window.crop(self.y).contiguous()
+        return part, found[1]
+
+    def rms(self) -> Tensor:
+        """Root mean square of the output (behind a ReLU that alone reads it) per sample, (N, 1, ...)."""
+        if self._rms is None:
+            y = self.trace.stored(self.node)
+            axis = self.node.batch_axis
+            if axis is None:
+                self._rms = mean_square(y[None]).sqrt().reshape([1] * y.ndim)
+            else:
+                shape = [size if i == axis else 1 for i, size in enumerate(y.shape)]
+                self._rms = mean_square(y.movedim(axis, 0)).sqrt().reshape(shape)
+        return self._rms
+
+    @property
+    def x(self) -> Tensor:
+        """Value of the first operand that relevance goes to: (N, C, *spatial)."""
+        return self.input(0)
+
+    def input(self, i: int) -> Tensor:
+        """Value of operand i."""
+        value = self.trace.stored(self.signals[i])
+        return value if self._inside is None else self._inside.crop(value).contiguous()
+
+    @property
+    def y(self) -> Tensor:
+        """The operator's output; where `rectified`, the output of the ReLU behind it in its place."""
+        if self._y is None:
+            self._y = self.trace.value(self.node) if self.exact else self.trace.stored(self.node)
+        return self._y
+
+    @property
+    def rectified(self) -> bool:
+        """Whether `y` is the output of the ReLU that is the only reader.
+
+        So it is for multipliers, which vanish where the two differ. Relevance itself may sit on a unit
+        that its ReLU switched off (behind a batch norm under the identity rule): then `y` is exact.
+        """
+        return not self.exact and self.node in self.trace.rectified
+
+    @property
+    def nonneg(self) -> bool:
+        """Whether the graph proves every operand that relevance goes to to be >= 0."""
+        return all(n.nonneg for n in self.signals)
+
+    @property
+    def linear(self) -> LinearMap:
+        """The convolution or linear map, batch norm included where one follows."""
+        if self._linear is None:
+            if self._unit is None:
+                # A derivative of a lone convolution or product: no batch norm belongs to it.
+                self._unit = Unit(self.node)
+            self._linear = LinearMap.of(self.trace, self._unit)
+        return self._linear
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """A plain argument of the operator, by position or by name."""
+        if len(self.node.args) > position:
+            return self.node.args[position]
+        return self.node.kwargs.get(name, default)
+
+    def constant(self, value: Any) -> Any:
+        """The value of an argument that doesn't depend on the input (a node, or a plain number)."""
+        return self.trace.value(value) if isinstance(value, Node) else value
+
+    # The vector-Jacobian product ------------------------------------------------------------------
+
+    def vjp(self, part: Any, function: Callable[..., Any] | None = None) -> list[Tensor]:
+        """Vector-Jacobian product of the operator at its inputs, for each target of `part` (k, N, ...).
+
+        Args:
+            part: what to carry back; for operators with several outputs a list with None for holes.
+            function: a replacement of the operator, called with the operands that relevance goes to.
+        """
+        with torch.enable_grad():
+            leaves = [self.input(i).detach().requires_grad_() for i in range(len(self.signals))]
+            y = self._call(leaves) if function is None else function(*leaves)
+        return _pull(y, leaves, part)
+
+    def _call(self, leaves: list[Tensor]) -> Any:
+        """The operator, with these tensors for the operands that relevance goes to."""
+        signals, following = set(self.signals), iter(leaves)
+
+        def swap(tree: Any) -> Any:
+            if isinstance(tree, Node):
+                return next(following) if tree in signals else self.trace.value(tree)
+            if isinstance(tree, (list, tuple)):
+                return [swap(t) for t in tree]
+            return tree
+
+        assert self.node.target is not None
+        args = swap(self.node.args)
+        return self.node.target(*args, **{k: swap(v) for k, v in self.node.kwargs.items()})
+
+    # Accounts ---------------------------------------------------------------------------------------
+
+    def book(self, column: str, part: Tensor, factor: float = 1.0) -> None:
+        """Book the sum of `factor * part` (k, N, ...) in a column of the ledger."""
+        if self.account.enabled:
+            self.account.book(column, totals(part) * factor)
+
+    def book_bias(self, message: Tensor, bias: Tensor | None, factor: float = 1.0) -> None:
+        """Book what the bias absorbs: factor * sum_j s_j b_j, with s (k, N, ...) and b (out,)."""
+        if bias is None or not self.account.enabled:
+            return
+        k, n = message.shape[:2]
+        if bias.ndim > 1:  # a batch norm in front of a padded convolution: a bias for every position
+            self.book("bias", message * bias, factor)
+            return
+        if self.linear.conv is None:
+            per_channel = message.reshape(k, n, -1, message.shape[-1]).sum(2)
+        else:
+            per_channel = message.flatten(3).sum(-1) if message.ndim > 3 else message
+        self.account.book("bias", (per_channel.double() @ bias.double()) * factor)
+
+
+def _pull(y: Any, leaves: list[Tensor], part: Any) -> list[Tensor]:
+    """Gradients of y at the leaves for each target, (k, *leaf) each."""
+    if isinstance(y, (list, tuple)):
+        pairs = [(out, p) for out, p in zip(y, part, strict=True) if p is not None]
+        outs = [out for out, _ in pairs]
+        count = pairs[0][1].shape[0]
+        rows = [[p[k] for _, p in pairs] for k in range(count)]
+    else:
+        outs = [y]
+        count = part.shape[0]
+        rows = [[part[k]] for k in range(count)]
+    pulled = []
+    for k, row in enumerate(rows):
+        grads = torch.autograd.grad(outs, leaves, row, retain_graph=k + 1 < count, allow_unused=True)
+        pulled.append([torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)])
+    if count == 1:
+        return [g[None] for g in pulled[0]]
+    return [torch.stack(gs) for gs in zip(*pulled, strict=True)]

@@ -1,0 +1,182 @@
+"""Values: one forward run of a graph, with what the rules will need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relprop.errors import InputError
+from relprop.graph import Graph, Node, capture
+
+__all__ = ["Values", "checked_output"]
+
+# Max pools, and what tells the winners too at no further cost: without it every walk would pool again.
+_WITH_WINNERS = {
+    f"max_pool{d}d": getattr(torch.ops.aten, f"max_pool{d}d_with_indices").default for d in (1, 2, 3)
+}
+
+
+class Values:
+    """The values of one forward run of a graph.
+
+    Attributes:
+        graph: the captured graph.
+        output: what `model(x)` returned (in float32 for models of half precision).
+        winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
+    """
+
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
+        x = _checked(model, x)
+        self.graph: Graph = capture(model, x)
+        with torch.no_grad(), torch.inference_mode(False):
+            # A copy: what the caller does to x later must not change the trace.
+            wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
+            self.params = self.graph.bind(model, wide)
+            self.values: dict[Node, Any] = {self.graph.input: wide}
+            self.winners: dict[Node, Tensor] = {}
+            if "rectified" not in self.graph.memo:
+                self.graph.memo["rectified"] = _rectified(self.graph)
+            self.rectified: dict[Node, Node] = self.graph.memo["rectified"]
+            flat = self._forward()
+        self.output: Any = self.graph.rebuild(flat)
+
+    @property
+    def input(self) -> Tensor:
+        """The input the forward run saw: (N, C, *spatial), float32 or float64."""
+        value: Tensor = self.values[self.graph.input]
+        return value
+
+    @property
+    def batch(self) -> int:
+        """N, the number of samples."""
+        return self.input.shape[0]
+
+    def value(self, place: str | Node) -> Tensor:
+        """The value of a node or of a module's output, as computed in the forward run."""
+        node = self.graph.find(place) if isinstance(place, str) else place
+        if node in self.values:
+            result: Tensor = self.values[node]
+            return result
+        if node in self.params:
+            return self.params[node]
+        # Dropped to save memory (a pre-activation that only a ReLU reads): compute it again.
+        with torch.no_grad(), torch.inference_mode(False):
+            result = self.evaluate(node)
+        return result
+
+    def evaluate(self, node: Node, lookup: Callable[[Node], Any] | None = None) -> Any:
+        """Run one operator on the values of its operands (or on what `lookup` gives for them)."""
+        assert node.target is not None
+        return self._called(node.target, node, lookup or self.value)
+
+    @staticmethod
+    def _called(function: Callable[..., Any], node: Node, get: Callable[[Node], Any]) -> Any:
+        return function(*_fill(node.args, get), **{k: _fill(v, get) for k, v in node.kwargs.items()})
+
+    def stored(self, node: Node) -> Tensor:
+        """The node's value, or, where only a ReLU reads it, the ReLU's output in its place.
+
+        Relevance is zero wherever the two differ, so products of relevance multiplier and value agree.
+        """
+        relu = self.rectified.get(node)
+        if relu is None:
+            return self.value(node)
+        value: Tensor = self.values[relu] if relu in self.values else torch.relu(self.value(node))
+        return value
+
+    def _forward(self) -> list[Any]:
+        graph, values = self.graph, self.values
+        wanted = {n for n in graph.outputs if isinstance(n, Node)}
+        readers = {n: len(n.users) + (n in wanted) for n in graph.nodes}
+        needed = graph.ancestors([n for n in graph.outputs if isinstance(n, Node)])
+        relus = {relu: z for z, relu in self.rectified.items()}
+
+        def get(node: Node) -> Any:
+            return values[node] if node in values else self.params[node]
+
+        for node in graph.nodes:
+            if node.target is None or node not in needed:
+                continue
+            if node in relus and relus[node] in values:
+                # The pre-activation has no other reader: write the ReLU over it.
+                z = values.pop(relus[node])
+                values[node] = z.relu_() if _owns_memory(z, relus[node]) else torch.relu(z)
+            elif node.op in _WITH_WINNERS:
+                values[node], where = self._called(_WITH_WINNERS[node.op], node, get)
+                self.winners[node] = where.to(torch.int32)
+            else:
+                values[node] = self.evaluate(node, get)
+            for operand in dict.fromkeys(node.operands()):
+                readers[operand] -= 1
+                if readers[operand] == 0 and operand.kind == "linear" and node.kind == "batch_norm":
+                    del values[operand]  # conv + BN is one affine map; its middle is never looked at
+        flat = [get(out) if isinstance(out, Node) else out for out in graph.outputs]
+        return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]
+
+
+def _rectified(graph: Graph) -> dict[Node, Node]:
+    """Values that only a ReLU reads, with that ReLU: stored once, as the ReLU's output."""
+    outputs = [n for n in graph.outputs if isinstance(n, Node)]
+    found = {}
+    for node in graph.nodes:
+        if node.op == "relu" and node.kind == "activation":
+            (z,) = node.operands()
+            if z.users == [node] and z not in outputs and z.kind in ("linear", "batch_norm", "add"):
+                found[z] = node
+    return found
+
+
+def _owns_memory(value: Tensor, node: Node) -> bool:
+    # The results of these operators are always fresh tensors.
+    return node.kind in ("linear", "batch_norm", "add") and not value.is_inference()
+
+
+def _fill(tree: Any, get: Callable[[Node], Any]) -> Any:
+    if isinstance(tree, Node):
+        return get(tree)
+    if isinstance(tree, (list, tuple)):
+        return [_fill(part, get) for part in tree]
+    return tree
+
+
+def _checked(model: nn.Module, x: Tensor) -> Tensor:
+    if not isinstance(model, nn.Module):
+        raise InputError(f"Expected the model to be a torch.nn.Module but got {type(model).__name__}.")
+    if not isinstance(x, Tensor):
+        raise InputError(f"Expected x to be a tensor (N, C, *spatial) but got {type(x).__name__}.")
+    if not x.is_floating_point():
+        raise InputError(
+            f"Expected x to be floating point but got {x.dtype}. Convert and normalise the image first."
+        )
+    if x.ndim < 2 or x.shape[0] == 0:
+        raise InputError(f"Expected x to be (N, C, *spatial) with N >= 1 but got shape {tuple(x.shape)}.")
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if dtypes and x.dtype not in dtypes:
+        has = sorted(map(str, dtypes))[0]
+        raise InputError(
+            f"Expected model and input of one dtype but {type(model).__name__} has {has} and x is {x.dtype}. "
+            f"Convert one of them (x.to({has}) or model.to({x.dtype}))."
+        )
+    if not all(map(math.isfinite, (float(v) for v in torch.aminmax(x.detach())))):  # NaN comes through
+        bad = int((~torch.isfinite(x)).sum())
+        raise InputError(f"Expected a finite input but {bad} of {x.numel()} values of x are NaN or infinite.")
+    return x
+
+
+def checked_output(model: nn.Module, output: Any) -> None:
+    """Refuse an output that nothing can be said about.
+
+    Raises:
+        InputError: NaN or Inf among the outputs.
+    """
+    leaves: Iterable[Any] = output if isinstance(output, (list, tuple)) else [output]
+    for leaf in leaves:
+        if torch.is_tensor(leaf) and leaf.is_floating_point() and not bool(torch.isfinite(leaf).all()):
+            raise InputError(
+                f"Expected finite outputs but {type(model).__name__} returned NaN or infinity for this input. "
+                "Check the weights and the input's scale."
+            )

@@ -1,0 +1,68 @@
+"""Stream: the rules of a plan, through a part of what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from relprop.graph import Node
+from relprop.graph.place import Place
+from relprop.propagate.composite import Composite
+from relprop.propagate.plan import Plan, Step
+from relprop.rules import Rule, ZBox, ZPlus
+from relprop.rules.motion_streams import Joins, NearbyBox, ZPlusPart
+
+__all__ = ["Stream", "reads_pixels"]
+
+
+class Stream(Composite):
+    """The rules of a plan, through a part of what is there.
+
+    Args:
+        plan: how relevance was carried.
+        joining: relevance by activation, which starts there (`Joins`).
+        shares: the part of what inner linear operators read (`ZPlusPart`).
+        nearby: whether pixels count by how they change (`NearbyBox`); False: by the plan's rule.
+        name: how the composite is called.
+    """
+
+    adds = True
+
+    def __init__(
+        self,
+        plan: Plan,
+        joining: Mapping[Node, Tensor],
+        shares: Mapping[Node, Tensor],
+        *,
+        nearby: bool,
+        name: str,
+    ) -> None:
+        super().__init__((), "positive", f"{plan.composite}, {name}")
+        self._rules: dict[Node, Rule] = {}
+        for step in plan.steps.values():
+            rule = step.rule
+            if step.node in joining:
+                rule = Joins(rule, joining)
+            elif step.unit is not None and step.signals[0] in shares:
+                rule = ZPlusPart(shares[step.signals[0]])
+            elif nearby and isinstance(rule, (ZBox, ZPlus)) and reads_pixels(step):
+                rule = NearbyBox(rule)
+            self._rules[step.unit.linear if step.unit else step.node] = rule
+
+    def rule_for(self, place: Place) -> Rule | None:
+        """See `Composite.rule_for`."""
+        return self._rules[place.node]
+
+
+def reads_pixels(step: Step) -> bool:
+    """Whether no linear operator lies between a linear step and the model's input."""
+    stack, seen = list(step.signals), set(step.signals)
+    while stack:
+        node = stack.pop()
+        if node.kind == "linear":
+            return False
+        fresh = [n for n in node.signals() if n not in seen]
+        seen.update(fresh)
+        stack += fresh
+    return True

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tests.viz.make import FakeLedger, FakePlan, explanation
+
+from relprop.errors import InputError
+from relprop.explanation import Explanation
+
+FILES = ["explanation.png", "manifest.json", "relevance.safetensors"]
+
+
+def _full() -> Explanation:
+    return explanation(
+        (2, 3, 16, 20),
+        asked=[1, 2],
+        plan=FakePlan(),
+        ledger=FakeLedger(),
+        layers={"features.4": torch.randn(2, 2, 8, 4, 4)},
+        settings={"epsilon": 1e-6, "bounds": (torch.tensor([-1.0]), torch.tensor([1.0])), "first": None},
+        extras={"gap": 0.25, "steps": torch.arange(3), "worst": float("nan")},
+        signed=False,
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_saves_picture_numbers_and_manifest(tmp_path: Path) -> None:
+    e = _full()
+    labels = [f"kind {i}" for i in range(10)]
+    folder = e.save(tmp_path / "deep" / "out", labels=labels, scale="shared")
+    assert _names(folder) == FILES
+    assert _names(folder.parent) == ["out"]
+    with Image.open(folder / "explanation.png") as picture:
+        picture.load()
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["method"] == "lrp-epsilon"
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert manifest["versions"]["python"] == platform.python_version()
+    assert manifest["settings"] == {"epsilon": 1e-6, "bounds": [[-1.0], [1.0]], "first": None}
+    assert manifest["targets"][3] == {
+        "target": 1,
+        "sample": 1,
+        "index": 2,
+        "name": "kind 2",
+        "output": float(e.outputs[1, 2]),
+    }
+    best = int(e.outputs[0].argmax())
+    assert manifest["top_outputs"][0][0] == {
+        "index": best,
+        "name": f"kind {best}",
+        "output": float(e.outputs[0, best]),
+    }
+    assert manifest["plan"][1] == {
+        "node": "linear",
+        "module": "head",
+        "operator": "aten.linear",
+        "rule": "eps",
+    }
+    assert manifest["ledger"]["closes"] is True
+    assert manifest["extras"] == {"gap": 0.25, "worst": "nan"}
+    assert manifest["picture"]["scale"] == "shared"
+    assert len({row["limit"] for row in manifest["picture"]["limits"]}) == 1
+    heat = e.heatmap()
+    assert manifest["picture"]["limits"][1]["max"] == pytest.approx(float(heat[1, 0].abs().max()), rel=1e-6)
+    for name, facts in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == facts["sha256"]
+
+
+def test_numbers_are_readable_without_relprop(tmp_path: Path) -> None:
+    e = _full()
+    numbers = load_file(e.save(tmp_path / "out") / "relevance.safetensors")
+    assert torch.equal(numbers["relevance"], e.relevance)
+    assert torch.equal(numbers["heatmap"], e.heatmap())
+    assert torch.equal(numbers["layers.features.4"], e.layers["features.4"])
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    e = _full()
+    back = Explanation.load(e.save(tmp_path / "out"))
+    for name in ("relevance", "input", "outputs", "targets"):
+        assert torch.equal(getattr(back, name), getattr(e, name))
+        assert getattr(back, name).dtype == getattr(e, name).dtype
+    assert torch.equal(back.layers["features.4"], e.layers["features.4"])
+    assert torch.equal(back.extras["steps"], e.extras["steps"])
+    assert back.extras["gap"] == 0.25
+    assert (back.method, back.at, back.signed) == (e.method, e.at, e.signed)
+    assert repr(back) == repr(e)
+    assert back.plan is not None
+    assert [row.rule for row in back.plan.rows] == ["z-plus", "eps"]
+    assert "features.0" in str(back.plan)
+    assert back.ledger is not None
+    assert back.ledger.summary() == FakeLedger().summary()
+    again = Explanation.load(back.save(tmp_path / "again"))
+    assert torch.equal(again.relevance, e.relevance)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"logits": torch.ones(1, 2), "aux": torch.zeros(1, 3)},
+        (torch.ones(1, 2), torch.zeros(1, 3)),
+        torch.ones(1, 4, 2, 2, dtype=torch.bfloat16),
+    ],
+    ids=["mapping", "tuple", "maps"],
+)
+def test_outputs_of_any_form_come_back(tmp_path: Path, outputs: Any) -> None:
+    back = Explanation.load(explanation(outputs=outputs).save(tmp_path / "out")).outputs
+    torch.testing.assert_close(back, outputs, rtol=0, atol=0)
+
+
+def test_outputs_that_are_no_tensors_are_left_out(tmp_path: Path) -> None:
+    assert Explanation.load(explanation(outputs=object()).save(tmp_path / "out")).outputs is None
+
+
+@pytest.mark.parametrize(
+    "e",
+    [explanation((1, 3, 9)), explanation(relevance=torch.randn(1, 64), at="head")],
+    ids=["signal", "flat relevance"],
+)
+def test_what_cannot_be_drawn_is_saved_without_a_picture(tmp_path: Path, e: Explanation) -> None:
+    folder = e.save(tmp_path / "out")
+    assert _names(folder) == FILES[1:]
+    assert json.loads((folder / "manifest.json").read_text())["picture"] is None
+    assert torch.equal(Explanation.load(folder).relevance, e.relevance)
+
+
+def test_shared_and_sliced_memory_can_be_saved(tmp_path: Path) -> None:
+    x = torch.rand(4, 3, 8, 8)
+    e = explanation((2, 3, 8, 8), relevance=x[::2].transpose(2, 3), input=x[::2], outputs=x[:2, 0, 0])
+    assert torch.equal(Explanation.load(e.save(tmp_path / "out")).relevance, e.relevance)
+
+
+def test_existing_folders_are_kept_unless_asked(tmp_path: Path) -> None:
+    old, new = explanation(seed=0), explanation(seed=1)
+    folder = old.save(tmp_path / "out")
+    with pytest.raises(InputError, match=r"exists\. Pass overwrite=True"):
+        new.save(folder)
+    assert torch.equal(Explanation.load(folder).relevance, old.relevance)
+    new.save(folder, overwrite=True)
+    assert torch.equal(Explanation.load(folder).relevance, new.relevance)
+    assert _names(tmp_path) == ["out"]
+
+
+def test_overwrite_never_removes_what_others_wrote(tmp_path: Path) -> None:
+    folder = explanation().save(tmp_path / "out")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"also holds 'notes\.txt'"):
+        explanation().save(folder, overwrite=True)
+    with pytest.raises(InputError, match="holds other things"):
+        explanation().save(tmp_path, overwrite=True)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "step", ["relprop.viz.file.png_bytes", "relprop.explanation.saved._manifest", "relprop.storage._swap"]
+)
+def test_failures_leave_nothing_or_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, step: str
+) -> None:
+    old = explanation(seed=0)
+    folder = old.save(tmp_path / "old")
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(type(error)):
+        explanation(seed=1).save(tmp_path / "deep" / "new")
+    with pytest.raises(type(error)):
+        explanation(seed=1).save(folder, overwrite=True)
+    assert _names(tmp_path) == ["old"]
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_nan_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Expected finite relevance"):
+        explanation(relevance=torch.full((1, 3, 32, 40), float("nan"))).save(tmp_path / "out")
+    assert _names(tmp_path) == []
+
+
+def test_bad_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no readable manifest\.json"):
+        Explanation.load(tmp_path)
+    folder = explanation().save(tmp_path / "out")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    numbers = (folder / "relevance.safetensors").read_bytes()
+
+    (folder / "relevance.safetensors").write_bytes(numbers[:-4])
+    with pytest.raises(InputError, match=r"relevance\.safetensors .* checksum differs"):
+        Explanation.load(folder)
+    (folder / "relevance.safetensors").unlink()
+    with pytest.raises(InputError, match="can't be read"):
+        Explanation.load(folder)
+    for changes, match in [
+        ({"format_version": 99}, "format version 1 but .* has 99"),
+        ({"format": "other"}, "format 'relprop-explanation'"),
+    ]:
+        (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+        with pytest.raises(InputError, match=match):
+            Explanation.load(folder)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match=r"no readable manifest\.json"):
+        Explanation.load(folder)
