@@ -192,18 +192,19 @@ def _check_effects(program: ExportedProgram) -> None:
                     f"Can't capture the model: {where} writes to {spec.target!r}, a tensor that the model owns. "
                     "Explaining it would change it. Remove the write or pass the part of the model without it."
                 )
-        name = _op_name(node)
-        training = (
-            (name == "batch_norm" and len(node.args) > 5 and node.args[5] is True)
-            or (
-                name in ("dropout", "alpha_dropout", "feature_dropout")
-                and node.args[2] is True
-                and node.args[1]
-            )
-            or (name == "rrelu" and len(node.args) > 3 and node.args[3] is True)
-        )
-        if training:
+        if _trains(node):
             raise _training_error(where)
+
+
+_DROPS = frozenset({"dropout", "alpha_dropout", "feature_dropout"})
+
+
+def _trains(fx_node: fx.Node) -> bool:
+    """Whether a call does what the operator does in training mode only."""
+    op = _op_name(fx_node) if fx_node.op == "call_function" else ""
+    if op in ("batch_norm", "rrelu"):
+        return _arguments(fx_node)["training"] is True
+    return op in _DROPS and _arguments(fx_node)["train"] is True and _arguments(fx_node)["p"] != 0
 
 
 def _build(program: ExportedProgram, static: int | None) -> Graph:
@@ -262,14 +263,15 @@ def _build(program: ExportedProgram, static: int | None) -> Graph:
 
 def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
     op = _op_name(fx_node)
-    if op in ("clamp", "clamp_min") and _clamps_at_zero(fx_node):
+    arguments = {name: _swap(value, of) for name, value in _arguments(fx_node).items()}
+    if op in ("clamp", "clamp_min") and _clamps_at_zero(arguments):
         op = "relu"  # by another name
     module, modules, call = _module(fx_node)
     args = _swap(fx_node.args, of)
     kwargs = {k: _swap(v, of) for k, v in fx_node.kwargs.items()}
     node = Node(
-        index, fx_node.name, op, kind_of(op), _functional(fx_node), args, kwargs, module, modules, call,
-        _source(fx_node),
+        index, fx_node.name, op, kind_of(op), _functional(fx_node), args, kwargs, arguments, module, modules,
+        call, _source(fx_node),
     )  # fmt: skip
     if op in ("sym_size", "sym_numel") or (
         not isinstance(fx_node.target, torch._ops.OpOverload) and op != "getitem"
@@ -294,10 +296,20 @@ _SHAPE_ONLY = frozenset(
 )
 
 
-def _clamps_at_zero(fx_node: fx.Node) -> bool:
-    low = fx_node.args[1] if len(fx_node.args) > 1 else fx_node.kwargs.get("min")
-    high = fx_node.args[2] if len(fx_node.args) > 2 else fx_node.kwargs.get("max")
-    return isinstance(low, (int, float)) and low == 0 and high is None
+def _arguments(fx_node: fx.Node) -> dict[str, Any]:
+    """A call's arguments by the names of the operator's (functional) schema, with the schema's defaults."""
+    target = fx_node.target if _op_name(fx_node) in _FIRST_ONLY else _functional(fx_node)
+    schema = getattr(target, "_schema", None)
+    if schema is None:
+        return {}
+    given = dict(zip((a.name for a in schema.arguments), fx_node.args, strict=False)) | fx_node.kwargs
+    # What is left out has a default.
+    return {a.name: given.get(a.name, a.default_value) for a in schema.arguments}
+
+
+def _clamps_at_zero(arguments: dict[str, Any]) -> bool:
+    low = arguments["min"]
+    return isinstance(low, (int, float)) and low == 0 and arguments.get("max") is None
 
 
 def _batch_axis(fx_node: fx.Node) -> tuple[int | None, bool]:

@@ -11,6 +11,7 @@ from relprop.graph import Node
 __all__ = ["Unit", "is_affine", "outside", "unit_of"]
 
 _PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm"})
+_FACTORS = {"matmul": "self", "mm": "self", "addmm": "mat1"}  # what is multiplied by the weight; else "input"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +77,9 @@ def unit_of(node: Node) -> Unit | None:
 
 def is_affine(node: Node) -> bool:
     """Whether the node is a convolution or product of the signal with a weight that doesn't depend on it."""
-    position = 1 if node.op == "addmm" else 0
-    signals = node.signals()
-    return node.kind == "linear" and len(signals) == 1 and node.args[position : position + 1] == (signals[0],)
+    if node.kind != "linear":
+        return False
+    return node.signals() == [node.argument(_FACTORS.get(node.op, "input"))]
 
 
 def outside(node: Node, upstream: Container[Node]) -> Node:
@@ -117,8 +118,4 @@ def _takes_batch_norm(linear: Node, norm: Node) -> bool:
 
 
 def _pads_zeros(node: Node) -> bool:
-    if node.op == "constant_pad_nd":
-        return len(node.args) < 3 or node.args[2] == 0
-    mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
-    value = node.args[3] if len(node.args) > 3 else node.kwargs.get("value")
-    return mode == "constant" and not value
+    return node.argument("mode", "constant") == "constant" and not node.argument("value")

@@ -13,6 +13,8 @@ from relprop.errors import InputError, unknown_name
 
 __all__ = ["Graph", "Node"]
 
+_NO_DEFAULT: Any = object()
+
 
 @dataclass(eq=False, slots=True)
 class Node:
@@ -26,6 +28,8 @@ class Node:
         target: the callable that computes the value (always the functional form).
         args: positional arguments; other nodes stand for their values.
         kwargs: keyword arguments, likewise.
+        arguments: all arguments by the names of the operator's own schema, those left out by their
+            defaults; empty where there is no schema (`getitem`, arithmetic on sizes).
         module: path of the innermost module that ran the operator ("" for the model itself).
         modules: paths of all modules around it, outermost first.
         call: which call of the innermost module this is (0 for the first).
@@ -45,6 +49,7 @@ class Node:
     target: Callable[..., Any] | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
     module: str = ""
     modules: tuple[str, ...] = ()
     call: int = 0
@@ -59,6 +64,45 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.op}{f' in {self.module}' if self.module else ''}>"
+
+    def argument(self, name: str, default: Any = _NO_DEFAULT) -> Any:
+        """An argument of the operator by its name in the operator's own schema, such as "stride".
+
+        Args:
+            name: as in the schema (`torch.ops.aten.conv2d.default._schema`).
+            default: for operators that have no argument of that name. What an argument is where the call
+                leaves it out is known from the schema.
+
+        Raises:
+            KeyError: the operator has no such argument and no default is given; lists those it has.
+        """
+        if name in self.arguments:
+            return self.arguments[name]
+        if default is _NO_DEFAULT:
+            raise KeyError(f"{self.where()} has no argument {name!r}, only {', '.join(self.arguments)}")
+        return default
+
+    @property
+    def pair(self) -> tuple[Any, Any]:
+        """What a sum, product, quotient or maximum combines: nodes or plain numbers."""
+        return self.argument("self"), self.argument("other")
+
+    @property
+    def item(self) -> int:
+        """Which value of a list this is (`getitem`, which has no schema)."""
+        return int(self.args[1])
+
+    def run(self, lookup: Callable[[Node], Any], function: Callable[..., Any] | None = None) -> Any:
+        """Compute the value.
+
+        Args:
+            lookup: gives the values of the operands, asked once for each occurrence, in order.
+            function: called in the operator's place, with the same arguments.
+        """
+        function = self.target if function is None else function
+        assert function is not None
+        args = [_filled(a, lookup) for a in self.args]
+        return function(*args, **{k: _filled(v, lookup) for k, v in self.kwargs.items()})
 
     def operands(self) -> list[Node]:
         """All nodes among the arguments, in order, each occurrence once."""
@@ -76,6 +120,14 @@ class Node:
         return (
             f"operator '{self.op}' (node {self.name!r}, {place}{f', {self.source}' if self.source else ''})"
         )
+
+
+def _filled(tree: Any, lookup: Callable[[Node], Any]) -> Any:
+    if isinstance(tree, Node):
+        return lookup(tree)
+    if isinstance(tree, (list, tuple)):
+        return [_filled(part, lookup) for part in tree]
+    return tree
 
 
 def _nodes(tree: Any) -> Iterator[Node]:

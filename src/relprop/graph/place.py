@@ -67,17 +67,17 @@ def _is_linear(node: Node) -> int:
 
 def product_kind(node: Node) -> str:
     """Either "scale" (one operand depends on the input), "gate" (one of two is a gate) or "other"."""
-    dependent = [isinstance(a, Node) and a.dependent for a in node.args[:2]]
+    dependent = [isinstance(a, Node) and a.dependent for a in node.pair]
     if sum(dependent) == 1:
         return "scale" if dependent[0] or node.op == "mul" else "other"
     if node.op == "div":
         return "gate"  # by a norm computed from the signal: the divisor is the gate
-    return "gate" if sum(_is_gate(a) for a in node.args[:2]) == 1 else "other"
+    return "gate" if sum(_is_gate(a) for a in node.pair) == 1 else "other"
 
 
 def gate_signal(node: Node) -> Node:
     """The operand of a product that carries the signal."""
-    a, b = node.args[0], node.args[1]
+    a, b = node.pair
     if node.op == "div" or not (isinstance(b, Node) and b.dependent):
         return _as_node(a)
     if not (isinstance(a, Node) and a.dependent):

@@ -27,31 +27,29 @@ def is_nonnegative(node: Node) -> bool:
     if node.op in _ALWAYS:
         return True
     if node.op in ("hardtanh", "clamp", "clamp_min"):
-        low = node.args[1] if len(node.args) > 1 else node.kwargs.get("min", node.kwargs.get("min_val"))
-        if low is None and node.op == "hardtanh":
-            low = -1.0
+        low = node.argument("min_val" if node.op == "hardtanh" else "min")
         return isinstance(low, (int, float)) and low >= 0
     if not signals or any(not n.dependent for n in _tensors(node)):
         # Something that is not the signal takes part (a parameter, a constant tensor).
         return node.op in ("expand", "view") and bool(signals) and all(n.nonneg for n in signals)
     if not all(n.nonneg for n in signals):
         return False
-    if node.op == "pad" or node.op == "constant_pad_nd":
-        value = node.args[3] if node.op == "pad" and len(node.args) > 3 else 0
-        if node.op == "constant_pad_nd" and len(node.args) > 2:
-            value = node.args[2]
+    if node.op in ("pad", "constant_pad_nd"):
+        value = node.argument("value")
         return value is None or (isinstance(value, (int, float)) and value >= 0)
     if node.kind in _KEEPS or node.op in _KEEPS_UPSAMPLE:
         # A negative divisor_override turns the sign of an average.
-        divisor = node.args[6] if len(node.args) > 6 else node.kwargs.get("divisor_override")
+        divisor = node.argument("divisor_override", None)
         return node.kind != "avg_pool" or divisor is None or divisor > 0
     if node.op == "add":
-        numbers = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, (int, float))]
-        return all(a >= 0 for a in numbers)
+        return all(_is_nonnegative_number(node.argument(name)) for name in ("self", "other", "alpha"))
     if node.op in ("mul", "div"):
-        numbers = [a for a in node.args if isinstance(a, (int, float))]
-        return all(a >= 0 for a in numbers)
+        return all(_is_nonnegative_number(node.argument(name)) for name in ("self", "other"))
     return False
+
+
+def _is_nonnegative_number(argument: object) -> bool:
+    return not isinstance(argument, (int, float)) or argument >= 0
 
 
 def _tensors(node: Node) -> list[Node]:

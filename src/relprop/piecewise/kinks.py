@@ -11,6 +11,7 @@ from torch import Tensor
 
 from relprop.graph import Node
 from relprop.piecewise.operators import CUTS
+from relprop.tracing.window import PoolWindow
 
 __all__ = ["steps_to_kink"]
 
@@ -33,13 +34,13 @@ def steps_to_kink(node: Node, moving: Moving, output: tuple[Tensor, Tensor]) -> 
         Shaped like the output; None for operators of one piece.
     """
     if node.kind == "max_pool":
-        steps = _overtaking(node, *moving(node.args[0]), *output)
+        steps = _overtaking(node, *moving(node.argument("self")), *output)
         return steps.expand_as(output[0])
     cuts = _cuts(node)
     if not cuts:
         return None
     found: Tensor | None = None
-    value, rate = moving(node.args[0])
+    value, rate = moving(node.argument("self"))
     for bound, side in cuts:
         at, its_rate = moving(bound)
         steps = _crossing(value - at, rate - its_rate, side)
@@ -57,10 +58,6 @@ def _crossing(gap: Tensor, rate: Tensor, side: Side) -> Tensor:
 
 def _cuts(node: Node) -> list[tuple[Any, Side]]:
     """Where an element-wise operator's pieces meet, and which of them PyTorch's derivative takes there."""
-
-    def argument(position: int, name: str, default: Any = None) -> Any:
-        return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
-
     op = node.op
     if op in ("relu", "leaky_relu", "prelu"):
         return [(0.0, -1)]
@@ -69,15 +66,13 @@ def _cuts(node: Node) -> list[tuple[Any, Side]]:
     if op == "relu6":
         return [(0.0, -1), (6.0, 1)]
     if op == "hardtanh":
-        return [(argument(1, "min_val", -1.0), -1), (argument(2, "max_val", 1.0), 1)]
+        return [(node.argument("min_val"), -1), (node.argument("max_val"), 1)]
     if op == "threshold":
-        return [(argument(1, "threshold"), -1)]
+        return [(node.argument("threshold"), -1)]
     if op in ("maximum", "minimum"):
-        return [(argument(1, "other"), 0)]
+        return [(node.argument("other"), 0)]
     if op in ("clamp", "clamp_min", "clamp_max"):
-        low = None if op == "clamp_max" else argument(1, "min")
-        high = argument(1, "max") if op == "clamp_max" else argument(2, "max") if op == "clamp" else None
-        sides: list[tuple[Any, Side]] = [(low, 1), (high, -1)]
+        sides: list[tuple[Any, Side]] = [(node.argument("min", None), 1), (node.argument("max", None), -1)]
         return [(bound, side) for bound, side in sides if bound is not None]
     assert op not in CUTS
     return []
@@ -86,13 +81,12 @@ def _cuts(node: Node) -> list[tuple[Any, Side]]:
 def _overtaking(node: Node, x: Tensor, rate: Tensor, best: Tensor, best_rate: Tensor) -> Tensor:
     """When some other element of a window overtakes its winner: for each window."""
     if node.op == "amax":
-        dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", [])
+        dims = node.argument("dim")
         dims = [dims] if isinstance(dims, int) else list(dims) or list(range(x.ndim))
-        keep = node.args[2] if len(node.args) > 2 else node.kwargs.get("keepdim", False)
         shape = [1 if i in {d % x.ndim for d in dims} else n for i, n in enumerate(x.shape)]
         best, best_rate = best.reshape(shape), best_rate.reshape(shape)
         steps = _overtaken(best - x, rate - best_rate, equal=True)
-        return steps.amin(dims, keepdim=keep)
+        return steps.amin(dims, keepdim=node.argument("keepdim"))
     spatial = best.ndim - 2
     index: tuple[Any, ...] = tuple(
         i.reshape(*[1] * (2 * axis), *i.shape, *[1] * (2 * (spatial - axis - 1)))
@@ -113,28 +107,15 @@ def _overtaken(gap: Tensor, faster: Tensor, *, equal: bool = False) -> Tensor:
 
 def _windows(node: Node, size: torch.Size, out: torch.Size) -> list[Tensor]:
     """For each axis the positions that each output reads, (out, window); windows at the border repeat one."""
-    dims = len(size)
-
-    def setting(position: int, name: str, default: Any) -> list[int]:
-        given = node.args[position] if len(node.args) > position else node.kwargs.get(name)
-        if given is None or given == []:  # an empty stride stands for the kernel's size
-            given = default
-        values = [given] if isinstance(given, int) else list(given)
-        return values * dims if len(values) == 1 else values
-
+    pool = None if node.op.startswith("adaptive") else PoolWindow.of(node, len(size))
     found = []
-    for axis in range(dims):
-        n, o = size[axis], out[axis]
-        if node.op.startswith("adaptive"):
+    for axis, (n, o) in enumerate(zip(size, out, strict=True)):
+        if pool is None:
             rows = [range(floor(i * n / o), ceil((i + 1) * n / o)) for i in range(o)]
         else:
-            kernel = setting(1, "kernel_size", None)
-            stride, padding = setting(2, "stride", kernel)[axis], setting(3, "padding", 0)[axis]
-            dilation = setting(4, "dilation", 1)[axis]
-            rows = [
-                range(i * stride - padding, i * stride - padding + dilation * kernel[axis], dilation)
-                for i in range(o)
-            ]
+            stride, padding, dilation = pool.stride[axis], pool.padding[axis], pool.dilation[axis]
+            begins = [i * stride - padding for i in range(o)]
+            rows = [range(b, b + dilation * pool.kernel[axis], dilation) for b in begins]
         inside = [[p for p in row if 0 <= p < n] for row in rows]
         longest = max(map(len, inside))
         found.append(torch.tensor([row + row[:1] * (longest - len(row)) for row in inside]))

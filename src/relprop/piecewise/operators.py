@@ -53,13 +53,13 @@ def _reason(node: Node, moving: Container[Node]) -> str:
     if node.kind == "linear":
         return "" if is_affine(node) else "it multiplies two values that depend on the input"
     if node.kind == "multiply":
-        if node.kwargs.get("rounding_mode") is not None:
+        if node.argument("rounding_mode", None) is not None:
             return "it rounds"
-        if len(operands) == 1 and (node.op == "mul" or node.args[0] is operands[0]):
+        if len(operands) == 1 and (node.op == "mul" or node.argument("self") is operands[0]):
             return ""
         return "it multiplies or divides values that depend on the input"
     if node.op == "grid_sampler":
-        return "" if operands == [node.args[0]] else "where it samples depends on the input"
+        return "" if operands == [node.argument("input")] else "where it samples depends on the input"
     if node.op.startswith("clamp") and len(node.signals()) > 1:
         return "its bounds depend on the input"
     if node.kind in _AFFINE_KINDS or node.kind == "max_pool" or node.op in CUTS:

@@ -254,7 +254,7 @@ class _Walk:
         if node.op == "getitem":
             # A value of a list: keep its place in the list, holes are filled when the list is crossed.
             slots = self.pending.setdefault(signal, [None] * len(self.trace.value(signal)))
-            slots[int(node.args[1])] = flow
+            slots[node.item] = flow
             return
         held = self.pending.get(signal)
         self.pending[signal] = flow if held is None else held.add(flow, self.trace.stored(signal))

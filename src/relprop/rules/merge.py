@@ -143,11 +143,11 @@ class Add(Rule):
 def _terms(site: Site) -> tuple[list[float], Tensor | float]:
     """The factors of the terms that relevance goes to, and what is added to them."""
     node = site.node
-    alpha = float(node.kwargs.get("alpha", 1))
+    alpha = float(node.argument("alpha"))
     weights = {"add": (1.0, alpha), "sub": (1.0, -alpha), "rsub": (-alpha, 1.0)}[node.op]
     signs: list[float] = []
     constant: Tensor | float = 0.0
-    for argument, weight in zip(node.args[:2], weights, strict=True):
+    for argument, weight in zip(node.pair, weights, strict=True):
         if isinstance(argument, Node) and argument.dependent:
             signs.append(weight)
         else:
@@ -189,7 +189,7 @@ class Scale(Gate):
 def _other(site: Site) -> Tensor | float:
     """What the signal is multiplied by."""
     node, signal = site.node, site.signals[0]
-    a, b = node.args[0], node.args[1]
+    a, b = node.pair
     other = site.constant(b if a is signal else a)
     factor = other.to(site.y.dtype) if isinstance(other, Tensor) else float(other)
     return 1 / factor if node.op == "div" else factor

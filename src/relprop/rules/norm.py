@@ -90,27 +90,21 @@ def _normaliser(site: Site) -> tuple[Any, Tensor, Tensor | None]:
     """Centring (linear in x), the frozen factor γ/σ and the shift β."""
     op, x = site.node.op, site.x
 
-    def tensor(position: int, name: str) -> Tensor | None:
-        value = site.argument(position, name)
-        return None if value is None else site.constant(value)
-
+    if op not in ("layer_norm", "group_norm", "instance_norm"):
+        raise UnsupportedOperatorError(f"No rule for {site.node.where()} in its affine form.")
+    weight, shift = (site.constant(site.node.argument(name)) for name in ("weight", "bias"))
+    eps = site.node.argument("eps")
     if op == "layer_norm":
-        dims = tuple(range(-len(site.argument(1, "normalized_shape")), 0))
-        weight, shift, eps = tensor(2, "weight"), tensor(3, "bias"), site.argument(4, "eps", 1e-5)
+        dims = tuple(range(-len(site.node.argument("normalized_shape")), 0))
 
         def centre(v: Tensor) -> Tensor:
             return v - v.mean(dims, keepdim=True)
 
         sigma = torch.sqrt(x.var(dims, correction=0, keepdim=True) + eps)
-    elif op in ("group_norm", "instance_norm"):
-        if op == "group_norm":
-            groups = int(site.argument(1, "num_groups"))
-            weight, shift, eps = tensor(2, "weight"), tensor(3, "bias"), site.argument(4, "eps", 1e-5)
-        else:
-            groups = x.shape[1]
-            weight, shift, eps = tensor(1, "weight"), tensor(2, "bias"), site.argument(7, "eps", 1e-5)
-            if not site.argument(5, "use_input_stats", True):
-                raise UnsupportedOperatorError(f"No rule for {site.node.where()} with running statistics.")
+    else:
+        groups = int(site.node.argument("num_groups")) if op == "group_norm" else x.shape[1]
+        if not site.node.argument("use_input_stats", True):
+            raise UnsupportedOperatorError(f"No rule for {site.node.where()} with running statistics.")
 
         def centre(v: Tensor) -> Tensor:
             grouped = v.reshape(v.shape[0], groups, -1)
@@ -122,6 +116,4 @@ def _normaliser(site: Site) -> tuple[Any, Tensor, Tensor | None]:
         shape = (-1, *[1] * (x.ndim - 2))
         weight = None if weight is None else weight.reshape(shape)
         shift = None if shift is None else shift.reshape(shape)
-    else:
-        raise UnsupportedOperatorError(f"No rule for {site.node.where()} in its affine form.")
     return centre, (1 / sigma if weight is None else weight / sigma), shift

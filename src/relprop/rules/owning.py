@@ -196,7 +196,7 @@ def _at_zero(site: Site) -> Tensor | None:
     if node.kind == "add":
         has = len(signals) == 1
     elif node.op in ("cat", "concat", "stack"):
-        has = any(isinstance(a, Node) and not a.dependent for a in node.args[0])
+        has = any(isinstance(a, Node) and not a.dependent for a in node.argument("tensors"))
     else:
         has = node.op in ("pad", "constant_pad_nd")
     if not has:
@@ -209,7 +209,7 @@ def _at_zero(site: Site) -> Tensor | None:
 
 def _rival(site: Site) -> Tensor:
     """A maximum with a constant (or minimum): the constant where it wins, half of it where both are equal."""
-    a, b = site.node.args[:2]
+    a, b = site.node.pair
     c, x = site.constant(b if a is site.signals[0] else a), site.x
     wins = (x < c) if site.node.op == "maximum" else (x > c)
     rival: Tensor = c * (wins.to(x.dtype) + (x == c) / 2)
@@ -221,21 +221,20 @@ def _held(site: Site) -> Tensor:
     low, high, closed = _LIMITS[site.node.op]
     x = site.x
     held = torch.zeros_like(x, dtype=torch.bool)
-    for (position, name, default), below in ((low, True), (high, False)):
-        bound = site.constant(site.argument(position, name, default)) if position else default
+    for limit, below in ((low, True), (high, False)):
+        bound = site.constant(site.node.argument(limit)) if isinstance(limit, str) else limit
         if bound is not None:
             # A clamp's slope at its bounds is 1, that of the others 0.
             held |= (x < bound if closed else x <= bound) if below else (x > bound if closed else x >= bound)
     return held
 
 
-_NONE = (0, "", None)
-# Where the bounds stand among the arguments (0: nowhere), names, defaults; whether the slope on them is 1.
-_LIMITS: dict[str, tuple[tuple[int, str, Any], tuple[int, str, Any], bool]] = {
-    "relu6": ((0, "", 0.0), (0, "", 6.0), False),
-    "hardtanh": ((1, "min_val", -1.0), (2, "max_val", 1.0), False),
-    "clamp": ((1, "min", None), (2, "max", None), True),
-    "clamp_min": ((1, "min", None), _NONE, True),
-    "clamp_max": (_NONE, (1, "max", None), True),
-    "threshold": ((1, "threshold", None), _NONE, False),
+# The bounds: an argument's name, a number, or None for no bound; whether the slope on them is 1.
+_LIMITS: dict[str, tuple[str | float | None, str | float | None, bool]] = {
+    "relu6": (0.0, 6.0, False),
+    "hardtanh": ("min_val", "max_val", False),
+    "clamp": ("min", "max", True),
+    "clamp_min": ("min", None, True),
+    "clamp_max": (None, "max", True),
+    "threshold": ("threshold", None, False),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,7 @@ from relprop.errors import InputError, UnsupportedOperatorError
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow, safe_divide
 from relprop.tracing.site import Site
-from relprop.tracing.window import Window, receptive
+from relprop.tracing.window import PoolWindow, Window, receptive
 
 __all__ = ["AveragePool", "MaxPool"]
 
@@ -57,7 +58,11 @@ class MaxPool(Rule):
             parts = [_shared(site, p) for p in flow.parts]
         elif dims is not None:
             found = site.trace.winners.get(site.node)
-            pooled = _winners(site.x, dims, _pool_arguments(site)) if found is None else found.flatten(-dims)
+            pooled = (
+                _winners(site.x, dims, PoolWindow.of(site.node, dims))
+                if found is None
+                else found.flatten(-dims)
+            )
             where = pooled.long()
             parts = [_scatter(p, where, site.x, dims) for p in flow.parts]
         else:
@@ -65,40 +70,30 @@ class MaxPool(Rule):
         return [Flow(parts, flow.multiplier)]
 
 
-def _pool_arguments(site: Site) -> dict[str, Any]:
-    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-    found = {n: site.argument(i + 1, n) for i, n in enumerate(names)}
-    given = {n: v for n, v in found.items() if v is not None}
-    if not given.get("stride", True):
-        del given["stride"]  # an empty list stands for the kernel's size
-    return given
-
-
 def _read(site: Site, window: Window, dims: int) -> tuple[Window, tuple[int, ...]] | None:
     """What the pool reads for a window of its outputs, see `receptive`."""
-    settings = _pool_arguments(site)
-    kernel = _per_axis(settings["kernel_size"], dims)
-    others = {"stride": kernel, "padding": 0, "dilation": 1}
-    stride, padding, dilation = (_per_axis(settings.get(k, v), dims) for k, v in others.items())
-    return receptive(window, site.x.shape[-dims:], kernel, stride, padding, dilation)
+    pool = PoolWindow.of(site.node, dims)
+    return receptive(window, site.x.shape[-dims:], pool.kernel, pool.stride, pool.padding, pool.dilation)
 
 
 def _confined(site: Site, flow: Flow, inside: Window, pads: tuple[int, ...]) -> Flow:
     """The winners' relevance, where only a window of the outputs has any."""
     dims = len(inside.shape)
-    settings = _pool_arguments(site) | {"padding": 0, "ceil_mode": False}
+    pool = replace(PoolWindow.of(site.node, dims), padding=(0,) * dims, ceil_mode=False)
     x = F.pad(inside.crop(site.x), pads, value=-torch.inf)
-    where = _winners(x, dims, settings)
+    where = _winners(x, dims, pool)
     sides = zip(pads[-2::-2], pads[::-2], x.shape[-dims:], strict=True)
     own = Window(tuple((before, size - after) for before, after, size in sides), tuple(x.shape[-dims:]))
     parts = [own.crop(_scatter(p, where, x, dims)) for p in flow.parts]
     return Flow(parts, flow.multiplier, window=inside)
 
 
-def _winners(x: Tensor, dims: int, settings: dict[str, Any]) -> Tensor:
+def _winners(x: Tensor, dims: int, pool: PoolWindow) -> Tensor:
     """Flat spatial index of each window's winner, (N, C, windows)."""
-    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[dims - 1]
-    _, where = pool(x, return_indices=True, **settings)
+    function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[dims - 1]
+    _, where = function(
+        x, pool.kernel, pool.stride, pool.padding, pool.dilation, pool.ceil_mode, return_indices=True
+    )
     return where.flatten(-dims)
 
 
@@ -115,11 +110,8 @@ def _shared(site: Site, part: Tensor) -> Tensor:
     if dims is None or x.ndim != dims + 2:
         raise UnsupportedOperatorError(f"MaxPool(ties='share') has no form for {site.node.where()}.")
     best = site.y[0] if isinstance(site.y, (tuple, list)) else site.y
-    settings = _pool_arguments(site)
-    size = _per_axis(settings["kernel_size"], dims)
-    stride = _per_axis(settings.get("stride", settings["kernel_size"]), dims)
-    padding = _per_axis(settings.get("padding", 0), dims)
-    dilation = _per_axis(settings.get("dilation", 1), dims)
+    pool = PoolWindow.of(site.node, dims)
+    size, stride, padding, dilation = pool.kernel, pool.stride, pool.padding, pool.dilation
     outer = best.shape[2:]
     # One shifted view per kernel position; positions outside the picture hold -inf and never win.
     reach = [
@@ -144,11 +136,6 @@ def _shared(site: Site, part: Tensor) -> Tensor:
         view(out, at).add_(share * (view(wide, at) == best))
     inner: tuple[Any, ...] = tuple(slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True))
     return out[(Ellipsis, *inner)].contiguous()
-
-
-def _per_axis(value: Any, dims: int) -> list[int]:
-    values = [value] if isinstance(value, int) else list(value)
-    return values * dims if len(values) == 1 else values
 
 
 class AveragePool(Rule):

@@ -66,10 +66,10 @@ class Shape(Rule):
 def _book_constants(site: Site, flow: Flow) -> None:
     """What joined or padded constants carry: the operator's value with its signals at zero."""
     node = site.node
-    joined = node.op in _JOINS and any(isinstance(a, Node) and not a.dependent for a in node.args[0])
-    padding = node.args[-1] if node.op == "pad" and len(node.args) > 3 else 0
-    if node.op == "constant_pad_nd" and len(node.args) > 2:
-        padding = node.args[2]
+    joined = node.op in _JOINS and any(
+        isinstance(a, Node) and not a.dependent for a in node.argument("tensors")
+    )
+    padding = node.argument("value") if node.op in ("pad", "constant_pad_nd") else 0
     if not joined and not (isinstance(padding, (int, float)) and padding != 0):
         return
     signals = set(site.signals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -74,7 +74,7 @@ class LinearMap:
         scale = scale_in = None
         if unit.pad is not None:
             assert conv is not None
-            conv = replace(conv, extra=_added(tuple(unit.pad.args[1]), conv.extra))
+            conv = replace(conv, extra=_added(tuple(unit.pad.argument("pad")), conv.extra))
         if unit.before is not None:
             scale_in, shift = batch_norm_affine(trace, unit.before)
             x = trace.stored(unit.before.signals()[0])
@@ -294,50 +294,38 @@ _LIMITS: dict[Sign, dict[str, float]] = {"+": {"min": 0}, "-": {"max": 0}}
 
 def batch_norm_affine(trace: Trace, node: Node) -> tuple[Tensor, Tensor]:
     """A batch norm in evaluation mode as y = scale * x + shift, (C,) each."""
-    if node.op == "batch_norm":
-        names = ("weight", "bias", "running_mean", "running_var")
-        weight, bias, mean, var = (trace_value(trace, node, i + 1, n) for i, n in enumerate(names))
-        eps = node.args[7] if len(node.args) > 7 else node.kwargs.get("eps", 1e-5)
-    else:
-        weight, bias, mean, var = (trace_value(trace, node, i + 1, "") for i in range(4))
-        eps = node.args[-1]
+    weight, bias, mean, var = (
+        _value(trace, node, name) for name in ("weight", "bias", "running_mean", "running_var")
+    )
     assert mean is not None  # without statistics the layer runs in training mode, which capture refuses
     assert var is not None
-    scale = torch.rsqrt(var + eps)
+    scale = torch.rsqrt(var + node.argument("epsilon" if node.op == "cudnn_batch_norm" else "eps"))
     if weight is not None:
         scale = scale * weight
     shift = -mean * scale
     return scale, shift if bias is None else shift + bias
 
 
-def trace_value(trace: Trace, node: Node, position: int, name: str) -> Tensor | None:
-    """The tensor at an argument's place, or None."""
-    value = node.args[position] if len(node.args) > position else node.kwargs.get(name)
+def _value(trace: Trace, node: Node, name: str) -> Any:
+    """The tensor (or plain value) of an argument."""
+    value = node.argument(name)
     return trace.value(value) if isinstance(value, Node) else value
 
 
 def _layer(trace: Trace, node: Node) -> tuple[Tensor, Tensor | None, _Conv | None]:
     """Weight, bias and geometry of a linear operator."""
-    args = dict(enumerate(node.args))
-
-    def get(position: int, name: str, default: Any = None) -> Any:
-        value = args.get(position, node.kwargs.get(name, default))
-        return trace.value(value) if isinstance(value, Node) else value
-
-    if node.op == "linear":
-        return get(1, "weight"), get(2, "bias"), None
     if node.op in ("matmul", "mm", "addmm"):
-        weight = get(2, "mat2") if node.op == "addmm" else get(1, "other")
+        weight = _value(trace, node, "other" if node.op == "matmul" else "mat2")
         if weight.ndim != 2:
             raise UnsupportedOperatorError(
                 f"No rule for {node.where()}: only products with a 2-D weight have one."
             )
         if node.op != "addmm":
             return weight.t(), None, None
-        alpha, beta = node.kwargs.get("alpha", 1), node.kwargs.get("beta", 1)
-        return weight.t() * alpha, (get(0, "self") * beta).expand(weight.shape[1]), None
-    weight = get(1, "weight")
-    return weight, get(2, "bias"), _conv_arguments(node, weight, get)
+        bias = _value(trace, node, "self") * node.argument("beta")
+        return weight.t() * node.argument("alpha"), bias.expand(weight.shape[1]), None
+    weight, bias = _value(trace, node, "weight"), _value(trace, node, "bias")
+    return weight, bias, None if node.op == "linear" else _geometry(node, weight)
 
 
 def _added(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
@@ -347,21 +335,11 @@ def _added(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(a + b for a, b in pairs)
 
 
-def _conv_arguments(node: Node, weight: Tensor, get: Callable[..., Any]) -> _Conv:
+def _geometry(node: Node, weight: Tensor) -> _Conv:
     dims = weight.ndim - 2
-    stride = _tuple(get(3, "stride", 1), dims)
+    dilation = _tuple(node.argument("dilation"), dims)
     extra: tuple[int, ...] = ()
-    if node.op == "convolution":
-        return _Conv(
-            stride, _tuple(get(4, "padding", 0), dims), _tuple(get(5, "dilation", 1), dims),
-            bool(get(6, "transposed")), _tuple(get(7, "output_padding", 0), dims), int(get(8, "groups", 1)),
-        )  # fmt: skip
-    if node.op.startswith("conv_transpose"):
-        return _Conv(
-            stride, _tuple(get(4, "padding", 0), dims), _tuple(get(7, "dilation", 1), dims), True,
-            _tuple(get(5, "output_padding", 0), dims), int(get(6, "groups", 1)),
-        )  # fmt: skip
-    padding, dilation = get(4, "padding", 0), _tuple(get(5, "dilation", 1), dims)
+    padding = node.argument("padding")
     if padding == "valid":
         padding = 0
     elif padding == "same":
@@ -371,7 +349,15 @@ def _conv_arguments(node: Node, weight: Tensor, get: Callable[..., Any]) -> _Con
         else:  # even kernels: one more row or column on the right
             padding = 0
             extra = tuple(p for t in reversed(totals) for p in (t // 2, t - t // 2))
-    return _Conv(stride, _tuple(padding, dims), dilation, False, (0,) * dims, int(get(6, "groups", 1)), extra)
+    return _Conv(
+        stride=_tuple(node.argument("stride"), dims),
+        padding=_tuple(padding, dims),
+        dilation=dilation,
+        transposed=node.op.startswith("conv_transpose") or bool(node.argument("transposed", False)),
+        output_padding=_tuple(node.argument("output_padding", 0), dims),
+        groups=int(node.argument("groups")),
+        extra=extra,
+    )
 
 
 def _tuple(value: Any, dims: int) -> tuple[int, ...]:

@@ -127,12 +127,6 @@ class Site:
             self._linear = LinearMap.of(self.trace, self._unit)
         return self._linear
 
-    def argument(self, position: int, name: str, default: Any = None) -> Any:
-        """A plain argument of the operator, by position or by name."""
-        if len(self.node.args) > position:
-            return self.node.args[position]
-        return self.node.kwargs.get(name, default)
-
     def constant(self, value: Any) -> Any:
         """The value of an argument that doesn't depend on the input (a node, or a plain number)."""
         return self.trace.value(value) if isinstance(value, Node) else value
@@ -154,17 +148,7 @@ class Site:
     def _call(self, leaves: list[Tensor]) -> Any:
         """The operator, with these tensors for the operands that relevance goes to."""
         signals, following = set(self.signals), iter(leaves)
-
-        def swap(tree: Any) -> Any:
-            if isinstance(tree, Node):
-                return next(following) if tree in signals else self.trace.value(tree)
-            if isinstance(tree, (list, tuple)):
-                return [swap(t) for t in tree]
-            return tree
-
-        assert self.node.target is not None
-        args = swap(self.node.args)
-        return self.node.target(*args, **{k: swap(v) for k, v in self.node.kwargs.items()})
+        return self.node.run(lambda n: next(following) if n in signals else self.trace.value(n))
 
     # Accounts ---------------------------------------------------------------------------------------
 

@@ -70,12 +70,7 @@ class Values:
 
     def evaluate(self, node: Node, lookup: Callable[[Node], Any] | None = None) -> Any:
         """Run one operator on the values of its operands (or on what `lookup` gives for them)."""
-        assert node.target is not None
-        return self._called(node.target, node, lookup or self.value)
-
-    @staticmethod
-    def _called(function: Callable[..., Any], node: Node, get: Callable[[Node], Any]) -> Any:
-        return function(*_fill(node.args, get), **{k: _fill(v, get) for k, v in node.kwargs.items()})
+        return node.run(lookup or self.value)
 
     def stored(self, node: Node) -> Tensor:
         """The node's value, or, where only a ReLU reads it, the ReLU's output in its place.
@@ -106,10 +101,10 @@ class Values:
                 z = values.pop(relus[node])
                 values[node] = z.relu_() if _owns_memory(z, relus[node]) else torch.relu(z)
             elif node.op in _WITH_WINNERS:
-                values[node], where = self._called(_WITH_WINNERS[node.op], node, get)
+                values[node], where = node.run(get, _WITH_WINNERS[node.op])
                 self.winners[node] = where.to(torch.int32)
             else:
-                values[node] = self.evaluate(node, get)
+                values[node] = node.run(get)
             for operand in dict.fromkeys(node.operands()):
                 readers[operand] -= 1
                 if readers[operand] == 0 and operand.kind == "linear" and node.kind == "batch_norm":
@@ -133,14 +128,6 @@ def _rectified(graph: Graph) -> dict[Node, Node]:
 def _owns_memory(value: Tensor, node: Node) -> bool:
     # The results of these operators are always fresh tensors.
     return node.kind in ("linear", "batch_norm", "add") and not value.is_inference()
-
-
-def _fill(tree: Any, get: Callable[[Node], Any]) -> Any:
-    if isinstance(tree, Node):
-        return get(tree)
-    if isinstance(tree, (list, tuple)):
-        return [_fill(part, get) for part in tree]
-    return tree
 
 
 def _checked(model: nn.Module, x: Tensor) -> Tensor:

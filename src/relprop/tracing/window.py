@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Window", "receptive", "support"]
+from relprop.graph import Node
+
+__all__ = ["PoolWindow", "Window", "receptive", "support"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,36 @@ def support(parts: Sequence[Tensor], dims: int) -> Window | None:
         where = filled.movedim(axis, 0).reshape(shape[axis], -1).any(1).nonzero()
         spans.append((int(where[0]), int(where[-1]) + 1))
     return Window(tuple(spans), shape)
+
+
+@dataclass(frozen=True)
+class PoolWindow:
+    """How a pool slides over its input, a number for each axis.
+
+    Attributes:
+        kernel, stride, padding, dilation: as PyTorch has them.
+        ceil_mode: whether a window may reach over the end.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    ceil_mode: bool
+
+    @classmethod
+    def of(cls, node: Node, dims: int) -> PoolWindow:
+        """The window of a pool (not of an adaptive one)."""
+
+        def setting(name: str) -> tuple[int, ...]:
+            given = node.argument(name)
+            values = (given,) if isinstance(given, int) else tuple(given)
+            return values * dims if len(values) == 1 else values
+
+        kernel = setting("kernel_size")
+        # An empty stride stands for the kernel's size.
+        stride = setting("stride") or kernel
+        return cls(kernel, stride, setting("padding"), setting("dilation"), bool(node.argument("ceil_mode")))
 
 
 def receptive(
