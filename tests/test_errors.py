@@ -256,9 +256,7 @@ def test_bad_seed(name: str) -> None:
 
 def test_stop_must_lie_before_start() -> None:
     run = relprop.trace(net(), x())
-    with pytest.raises(
-        InputError, match=r"Expected a place before 'relu' but 'linear' is not computed on the way to it"
-    ):
+    with pytest.raises(InputError, match="before 'relu' but 'linear'"):
         run.propagate(run.value("2"), Composite(), start="2", stop="4")
 
 

@@ -64,10 +64,10 @@ def test_existing_things_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="is a file"), new_folder(tmp_path / "file", overwrite=True):
         pass
-    with pytest.raises(InputError, match=r"exists\. Pass overwrite=True"), new_folder(tmp_path):
+    with pytest.raises(InputError, match="overwrite=True"), new_folder(tmp_path):
         pass
     with (
-        pytest.raises(InputError, match=r"but it is not ours\. Remove it yourself"),
+        pytest.raises(InputError, match="not ours"),
         new_folder(tmp_path, overwrite=True, ours=lambda path: "it is not ours"),
     ):
         pass

@@ -146,13 +146,13 @@ def test_difference_is_antisymmetric():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match=r"Expected at least 1 replicate but got 0\."):
+    with pytest.raises(InputError, match="replicate but got 0"):
         Resampling(["a"], replicates=0)
-    with pytest.raises(InputError, match="Expected the name of each picture once"):
+    with pytest.raises(InputError, match="name of each picture once"):
         Resampling(["a", "a"])
-    with pytest.raises(InputError, match=r"Expected finite values to average but 1 of 2 are not\."):
+    with pytest.raises(InputError, match="1 of 2 are not"):
         Pairs.of([(0, 0, math.nan), (1, 0, 1.0)])
     pairs = Pairs.of([(0, 0, 1.0), (1, 0, 0.0)])
     for level in (0.0, 1.0, 95):
-        with pytest.raises(InputError, match="Expected a level between 0 and 1 but got"):
+        with pytest.raises(InputError, match="level between 0 and 1"):
             Resampling(["a", "b"]).estimate(pairs, "class", level)

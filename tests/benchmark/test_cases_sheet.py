@@ -116,21 +116,21 @@ def test_few_steps_are_all_drawn():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="Expected at least one case to draw but got none"):
+    with pytest.raises(InputError, match="one case to draw"):
         case_sheet({"best": []})
-    with pytest.raises(InputError, match="Expected at least 1 case across but got 0"):
+    with pytest.raises(InputError, match="across but got 0"):
         case_sheet([_case()], across=0)
-    with pytest.raises(InputError, match=r"region of the picture's size \(40, 60\) but got \(3, 3\)"):
+    with pytest.raises(InputError, match=r"region .*got \(3, 3\)"):
         case_sheet([_case(region=np.ones((3, 3), bool))])
-    with pytest.raises(InputError, match=r"a map of the picture's size \(4, 4\) for 'x' but got \(4, 5\)"):
+    with pytest.raises(InputError, match=r"map .*'x' but got \(4, 5\)"):
         case_sheet([ShownCase("x", np.ones((4, 4, 3)), np.ones((4, 5)))])
-    with pytest.raises(InputError, match=r"Expected a picture \(H, W, 3\) for 'x' but got shape \(4, 4\)"):
+    with pytest.raises(InputError, match=r"picture .*'x' but got shape \(4, 4\)"):
         case_sheet([ShownCase("x", np.ones((4, 4)), np.ones((4, 4)))])
-    with pytest.raises(InputError, match="Expected finite relevance to draw"):
+    with pytest.raises(InputError, match="finite relevance"):
         case_sheet([ShownCase("x", np.ones((4, 4, 3)), np.full((4, 4), np.nan))])
-    with pytest.raises(InputError, match="Expected at least one row of maps to draw but got none"):
+    with pytest.raises(InputError, match="row of maps"):
         randomisation_sheet([])
-    with pytest.raises(InputError, match="Expected at least 1 step to draw but got 0"):
+    with pytest.raises(InputError, match="step to draw but got 0"):
         randomisation_sheet([_steps()], most=0)
-    with pytest.raises(InputError, match="the same steps in every row but 'alpha' has 16 and 'beta' has 3"):
+    with pytest.raises(InputError, match="'alpha' has 16 and 'beta' has 3"):
         randomisation_sheet([_steps(), _steps("beta", 3)])

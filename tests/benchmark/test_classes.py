@@ -19,9 +19,7 @@ def test_without_names_the_number_counts() -> None:
 
 
 def test_no_class_in_common() -> None:
-    with pytest.raises(
-        InputError, match=r"classes of the data set \(cat, dog, …\) but its own are a, b, …\. For an"
-    ):
+    with pytest.raises(InputError, match=r"\(cat, dog, …\) but its own are a, b"):
         ClassMap.by_name(["cat", "dog"], ["a", "b"], "top-1")
 
 
@@ -36,9 +34,7 @@ def test_target_is_the_likeliest_output_of_the_class() -> None:
 def test_more_classes_than_outputs() -> None:
     classes = ClassMap.by_name(["a", "b", "c"], None, "top-1")
     assert classes.target(1, torch.zeros(2)) == 1
-    with pytest.raises(
-        InputError, match=r"^Expected an output 2 for class 2 .* but the model has 2 outputs\. Name"
-    ):
+    with pytest.raises(InputError, match=r"output 2 for class 2 .*has 2 outputs"):
         classes.target(2, torch.zeros(2))
 
 

@@ -70,9 +70,7 @@ def test_more_threads_than_cores(given: Recipe, here: None) -> None:
 @pytest.mark.nightly
 def test_files_that_only_this_machine_has(given: Recipe, here: None) -> None:
     gone = given.with_(data={"name": "folder", "folder": "/nowhere/pictures"})
-    with pytest.raises(
-        RelpropError, match=r"^The run failed on the cluster: .*'/nowhere/pictures', which does not exist"
-    ):
+    with pytest.raises(RelpropError, match=r"on the cluster: .*'/nowhere/pictures'"):
         list(cluster.run_ray(gone, [0], workers=1))
 
 
@@ -86,7 +84,5 @@ def test_a_cluster_that_is_not_there(given: Recipe, monkeypatch: pytest.MonkeyPa
     text += "A cluster that asks for a token wants RAY_AUTH_MODE=token here\\.$"
     with pytest.raises(RelpropError, match=text):
         list(cluster.run_ray(given, [0], "10.0.0.1:6379"))
-    with pytest.raises(
-        RelpropError, match=r"^Expected to reach Ray on this machine but it failed: no answer"
-    ):
+    with pytest.raises(RelpropError, match=r"Ray .*no answer"):
         list(cluster.run_ray(given, [0]))

@@ -193,13 +193,11 @@ def test_files_are_pictures_and_the_same_each_time(tmp_path):
 
 
 def test_refusals():
-    with pytest.raises(UnknownNameError, match=r"Expected a known column but got 'pointing\.hits'"):
+    with pytest.raises(UnknownNameError, match=r"column but got 'pointing\.hits'"):
         bars(_table(), "pointing.hits")
-    with pytest.raises(InputError, match="Expected a table with at least one column to draw but got none"):
+    with pytest.raises(InputError, match="one column to draw"):
         bars_page(tabulate([], METRICS, METHODS))
-    with pytest.raises(
-        UnknownNameError, match="Expected a known metric measured along steps but got 'pointing'"
-    ):
+    with pytest.raises(UnknownNameError, match="steps but got 'pointing'"):
         curves(_table(), "pointing")
-    with pytest.raises(UnknownNameError, match="Expected a known series of 'randomising' but got 'hog'"):
+    with pytest.raises(UnknownNameError, match="series of 'randomising' but got 'hog'"):
         curves(_table(), "randomising", "hog")

@@ -119,21 +119,17 @@ def test_dates_are_toml_but_no_values(tmp_path: Path) -> None:
         'methods = ["gradient"]\nmetrics = ["energy"]\n[data]\nname = "voc"\nyear = 2007-01-01\n'
         '[model]\nspec = "a"\n'
     )
-    with pytest.raises(InputError, match=r"Expected texts, numbers, lists and tables in .*date"):
+    with pytest.raises(InputError, match=r"numbers.*date"):
         read_recipe(tmp_path / "x.toml")
 
 
 def test_recipes_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"Expected a recipe file but 'no\.toml' can't be read: No such file"
-    ):
+    with pytest.raises(InputError, match=r"'no\.toml' .*No such file"):
         read_recipe("no.toml")
     (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(InputError, match=r"can't be read: Is a directory\."):
+    with pytest.raises(InputError, match="Is a directory"):
         read_recipe(tmp_path / "folder.toml")
-    with pytest.raises(
-        UnknownNameError, match=r"got 'scene'\. Did you mean 'scenes'\? Valid: FILE\.toml, affine"
-    ):
+    with pytest.raises(UnknownNameError, match=r"'scene'\. Did you mean 'scenes'\? Valid: FILE\.toml"):
         read_recipe("scene")
 
 
@@ -141,7 +137,7 @@ def test_recipes_that_are_not_there(tmp_path: Path) -> None:
 def test_missing_keys(missing: str) -> None:
     table = plain()
     del table[missing]
-    with pytest.raises(InputError, match=rf"^Expected the recipe to have '{missing}' but it has none\.$"):
+    with pytest.raises(InputError, match=f"'{missing}' but it has none"):
         recipe_from(table)
 
 

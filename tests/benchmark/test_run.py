@@ -94,18 +94,18 @@ def test_other_recipes_data_and_weights_are_refused(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "set")
     given = recipe(folder, methods=["center"])
     kept = run(given, tmp_path / "a.sqlite", workers=1)
-    with pytest.raises(InputError, match="Expected results of the same recipe in"):
+    with pytest.raises(InputError, match="same recipe"):
         run(replace(given, seed=1), tmp_path / "a.sqlite")
     nets = (folder / "nets.py").read_text()
     (folder / "nets.py").write_text(
         nets.replace("nn.Linear(8, classes)", "nn.Linear(8, classes, bias=False)")
     )
-    with pytest.raises(InputError, match="Expected results of the same weights in"):
+    with pytest.raises(InputError, match="same weights"):
         run(given, tmp_path / "a.sqlite")
     (folder / "nets.py").write_text(nets)
     labels = (folder / "labels.csv").read_bytes()
     (folder / "labels.csv").write_bytes(labels + b"a.png,dog,1,1,4,4\n")
-    with pytest.raises(InputError, match="Expected results of the same data in"):
+    with pytest.raises(InputError, match="same data"):
         run(given, tmp_path / "a.sqlite")
     (folder / "labels.csv").write_bytes(labels)
     again = run(given, tmp_path / "a.sqlite")
@@ -143,7 +143,7 @@ def test_problems_are_kept_and_not_tried_again(tmp_path: Path) -> None:
     # The picture is mended: that is other data.
     pictures(folder, {"c.png": PICTURES["c.png"]})
     pictures(folder)
-    with pytest.raises(InputError, match="Expected results of the same data in"):
+    with pytest.raises(InputError, match="same data"):
         run(given, tmp_path / "a.sqlite")
 
 
@@ -161,9 +161,7 @@ def test_a_full_disk_and_on(tmp_path: Path, given: Recipe, monkeypatch: pytest.M
         write(self, result)
 
     monkeypatch.setattr(Store, "write", full_after_three)
-    with pytest.raises(
-        RelpropError, match=r"The disk of '.*a\.sqlite' is full .* it goes on where it stopped\."
-    ):
+    with pytest.raises(RelpropError, match=r"a\.sqlite' is full .*goes on where it stopped"):
         run(given, tmp_path / "a.sqlite", workers=1)
     monkeypatch.setattr(Store, "write", write)
     done = run(given, tmp_path / "a.sqlite", workers=1)

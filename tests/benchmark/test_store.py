@@ -134,9 +134,7 @@ def test_a_chunk_is_all_there_or_not_at_all(store: Store, path: Path) -> None:
     store.write(chunk(0))
     before = store.records()
     twice = (*chunk(1).records, chunk(1).records[0])
-    with pytest.raises(
-        RelpropError, match=r"results\.sqlite' failed while writing to it: UNIQUE constraint failed"
-    ):
+    with pytest.raises(RelpropError, match=r"while writing .*UNIQUE"):
         store.write(ChunkResult(1, 2, 1.0, twice, (Problem("a", "b", "c"),)))
     assert (store.records(), store.problems(), list(store.chunks())) == (before, [], [0])
     with pytest.raises(RelpropError, match="UNIQUE constraint failed"):  # a pair that another chunk has
@@ -179,9 +177,7 @@ def test_long_facts_are_cut_in_the_text(path: Path) -> None:
 def test_another_kind_of_file(tmp_path: Path) -> None:
     file = tmp_path / "thesis.txt"
     file.write_text("years of work\n" * 100)
-    with pytest.raises(
-        InputError, match=r"^Expected results of a benchmark in '.*thesis\.txt' but it is another kind"
-    ):
+    with pytest.raises(InputError, match=r"thesis\.txt' .*another kind"):
         Store(file, FACTS)
     assert file.read_text() == "years of work\n" * 100
 
@@ -193,9 +189,7 @@ def test_another_database(tmp_path: Path) -> None:
     base.commit()
     base.close()
     before = file.read_bytes()
-    with pytest.raises(
-        InputError, match=r"^Expected results of a benchmark in '.*' but it is a database of something"
-    ):
+    with pytest.raises(InputError, match="a database of something"):
         Store(file, FACTS)
     assert file.read_bytes() == before
 
@@ -207,9 +201,7 @@ def test_damaged_file(store: Store, path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xab" * (len(data) - 4096)
     path.write_bytes(data)
-    with pytest.raises(
-        RelpropError, match=r"results\.sqlite' failed while .*: database disk image is malformed"
-    ):
+    with pytest.raises(RelpropError, match="malformed"):
         Store(path, FACTS)
 
 
@@ -221,21 +213,19 @@ def test_an_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
-    with pytest.raises(RelpropError, match=r"' failed while opening it: unable to open database file\.$"):
+    with pytest.raises(RelpropError, match="while opening"):
         Store(tmp_path, FACTS)
 
 
 def test_a_file_where_its_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RelpropError, match=r"^Expected to make the folder '.*file' but it failed: "):
+    with pytest.raises(RelpropError, match=r"make the folder '.*file'"):
         Store(tmp_path / "file" / "a.sqlite", FACTS)
 
 
 def test_one_writer_at_a_time(store: Store, path: Path) -> None:
     store.write(chunk(0))
-    with pytest.raises(
-        RelpropError, match=r"^Expected to be the only one to write to '.*' but another run holds it\. W"
-    ):
+    with pytest.raises(RelpropError, match="another run holds it"):
         Store(path, FACTS)
     store.write(chunk(1))
     store.close()
@@ -250,9 +240,7 @@ def test_a_full_disk_keeps_what_was_there(store: Store, path: Path) -> None:
     store._base.execute(f"pragma max_page_count = {pages}")
     large = chunk(1, pictures=400)
     for _ in range(2):  # also when it is tried again
-        with pytest.raises(
-            RelpropError, match=r"^The disk of '.*' is full \(database or disk is full\): this chunk was"
-        ):
+        with pytest.raises(RelpropError, match=r"full .*this chunk"):
             store.write(large)
         assert (store.records(), list(store.chunks())) == (before, [0])
     store._base.execute(f"pragma max_page_count = {most}")

@@ -209,22 +209,22 @@ def test_nothing_measured():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="but got two of 'a', class 0, 'alpha', 'pointing'"):
+    with pytest.raises(InputError, match="two of 'a', class 0, 'alpha', 'pointing'"):
         tabulate([*records(), records()[0]], METRICS, METHODS)
-    with pytest.raises(UnknownNameError, match="Expected a known method in the records but got 'random'"):
+    with pytest.raises(UnknownNameError, match="method in the records but got 'random'"):
         tabulate(records(), METRICS, METHODS[:2])
-    with pytest.raises(UnknownNameError, match="Expected a known metric in the records but got 'closing'"):
+    with pytest.raises(UnknownNameError, match="metric in the records but got 'closing'"):
         tabulate(records(), {"pointing": Pointing()}, METHODS)
     odd = Record("a", 0, "alpha", "pointing", {"hits": 1.0})
-    with pytest.raises(UnknownNameError, match="Expected a known outcome of 'pointing' but got 'hits'"):
+    with pytest.raises(UnknownNameError, match="outcome of 'pointing' but got 'hits'"):
         tabulate([odd], METRICS, METHODS)
-    with pytest.raises(UnknownNameError, match=r"published numbers but got 'pointing.hits'"):
+    with pytest.raises(UnknownNameError, match=r"published .*'pointing.hits'"):
         _table(published={"pointing.hits": {}})
-    with pytest.raises(UnknownNameError, match="Expected a known column but got 'miou'"):
+    with pytest.raises(UnknownNameError, match="column but got 'miou'"):
         _table().column("miou")
-    with pytest.raises(UnknownNameError, match="Expected a known column but got 'miou'"):
+    with pytest.raises(UnknownNameError, match="column but got 'miou'"):
         paired_difference([], METRICS, "miou", "alpha", "beta")
-    with pytest.raises(InputError, match="Expected finite values to average"):
+    with pytest.raises(InputError, match="finite values"):
         tabulate([Record("a", 0, "alpha", "pointing", {"hit": math.inf})], METRICS, METHODS)
     assert issubclass(UnknownNameError, InputError)
 

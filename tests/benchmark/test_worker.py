@@ -134,7 +134,7 @@ def test_values_are_those_of_the_library(folder: Path) -> None:
 
 def test_maps_of_what_can_not_be_explained(folder: Path) -> None:
     worker = Worker(recipe(folder))
-    with pytest.raises(InputError, match=r"^Expected to explain class 3 of 'c\.png' but it can't be done\.$"):
+    with pytest.raises(InputError, match=r"class 3 of 'c\.png'"):
         worker.maps("c.png", 3, "lrp-epsilon")
 
 
@@ -428,7 +428,5 @@ def test_wrong_words(folder: Path, changes: dict[str, Any], error: str) -> None:
 
 def test_classes_that_have_nothing_in_common(folder: Path) -> None:
     (folder / "names.txt").write_text("a\nb\nc\n")
-    with pytest.raises(
-        InputError, match=r"Expected the model to know classes of the data set \(cat, dog, owl, yak, …\)"
-    ):
+    with pytest.raises(InputError, match="cat, dog, owl, yak, …"):
         Worker(recipe(folder))

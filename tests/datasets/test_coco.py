@@ -142,28 +142,24 @@ def test_one_instance_file_is_chosen(root: Path) -> None:
     (root / "images").symlink_to(root / "val2017")
     assert COCO(root, annotations=path.rename(root / "mine.json")).names == ["000007"]
     _write(root, other, "val2014")
-    with pytest.raises(
-        InputError, match=r"file for val but of instances_val2014\.json, instances_val2017\.json 2 fit"
-    ):
+    with pytest.raises(InputError, match=r"instances_val2014\.json, instances_val2017\.json 2 fit"):
         COCO(root, split="val")
-    with pytest.raises(InputError, match=r"Expected one instance file but of .* 2 fit\. Pass split and year"):
+    with pytest.raises(InputError, match="Pass split and year"):
         COCO(root)
-    with pytest.raises(InputError, match=r"one instance file for test 2017 but of .* none fits"):
+    with pytest.raises(InputError, match=r"test 2017 .*none fits"):
         COCO(root, split="test", year=2017)
 
 
 def test_unusable_folders_are_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"folder of COCO but got '.*gone', which does not exist"):
+    with pytest.raises(InputError, match="gone', which does not exist"):
         COCO(root / "gone")
-    with pytest.raises(
-        InputError, match=r"Expected annotations/instances_\*\.json in '.*' but there is none"
-    ):
+    with pytest.raises(InputError, match=r"instances_\*\.json in .*there is none"):
         COCO(root / "val2017")
-    with pytest.raises(InputError, match=r"COCO instances but '.*none\.json' does not exist"):
+    with pytest.raises(InputError, match=r"none\.json' does not exist"):
         COCO(root, annotations="none.json")
     for file in (root / "val2017").glob("*.jpg"):
         file.unlink()
-    with pytest.raises(InputError, match=r"pictures of 'instances_val2017\.json' in val2017, images/val2017"):
+    with pytest.raises(InputError, match="in val2017, images/val2017"):
         COCO(root)
 
 
@@ -173,16 +169,16 @@ def test_unusable_folders_are_refused(root: Path, tmp_path: Path) -> None:
 )
 def test_other_json_is_refused(root: Path, content: Any) -> None:
     _write(root, content)
-    with pytest.raises(InputError, match=r"Expected COCO instances .* but '.*json' holds something else"):
+    with pytest.raises(InputError, match="something else"):
         COCO(root)
 
 
 def test_no_json_and_no_annotation_at_all(root: Path) -> None:
     path = _write(root, {**_content(), "annotations": []})
-    with pytest.raises(InputError, match=r"Expected at least one picture in '.*json' but there is none"):
+    with pytest.raises(InputError, match="one picture"):
         COCO(root)
     path.write_text("{")
-    with pytest.raises(InputError, match=r"Expected JSON but '.*json' can't be parsed"):
+    with pytest.raises(InputError, match=r"JSON .*can't be parsed"):
         COCO(root)
 
 
@@ -226,12 +222,10 @@ def test_broken_annotations_are_named(root: Path, changes: dict[str, Any], text:
 def test_missing_and_misfit_pictures_are_named(root: Path) -> None:
     data = COCO(root)
     (root / "val2017" / "000007.jpg").unlink()
-    with pytest.raises(InputError, match=r"picture file but got '.*000007\.jpg', which does not exist"):
+    with pytest.raises(InputError, match=r"000007\.jpg', which does not exist"):
         data[1]
     Image.new("RGB", (H, W)).save(root / "val2017" / "000003.jpg")
-    with pytest.raises(
-        InputError, match=r"Expected 20 x 10 pixels, as '.*json' says, but '.*000003\.jpg' has 10 x 20"
-    ):
+    with pytest.raises(InputError, match=r"20 x 10 .*000003\.jpg' has 10 x 20"):
         data[0]
 
 
@@ -271,7 +265,7 @@ def test_difficult_list(root: Path, tmp_path: Path, name: str) -> None:
 
 def test_pycocotools_is_named_where_it_is_missing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(InputError, match=r"needs `pycocotools`\. .*pip install 'relprop\[coco\]'"):
+    with pytest.raises(InputError, match=r"pycocotools.*'relprop\[coco\]'"):
         COCO(root)
 
 

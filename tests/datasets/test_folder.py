@@ -92,12 +92,12 @@ def test_unusable_lines_are_named(root: Path, text: str, error: str) -> None:
 
 def test_unusable_files_are_refused(root: Path) -> None:
     (root / "labels.csv").write_bytes(b"file,label\n\xff\xfe,ant\n")
-    with pytest.raises(InputError, match=r"CSV in UTF-8 but '.*labels\.csv' can't be read"):
+    with pytest.raises(InputError, match=r"UTF-8 .*labels\.csv' can't be read"):
         Folder(root)
     (root / "labels.csv").unlink()
-    with pytest.raises(InputError, match=r"columns file and label but '.*labels\.csv' does not exist"):
+    with pytest.raises(InputError, match=r"labels\.csv' does not exist"):
         Folder(root)
-    with pytest.raises(InputError, match=r"folder of pictures but got '.*gone', which does not exist"):
+    with pytest.raises(InputError, match="gone', which does not exist"):
         Folder(root / "gone")
 
 
@@ -105,29 +105,25 @@ def test_what_is_wrong_with_one_picture(root: Path) -> None:
     rows = "b.png,ant,0,0,0,1,\nsub/a.jpg,ant,0,0,90,1,\nc.png,ant,,,,,\n"
     (root / "labels.csv").write_text(ROWS.splitlines()[0] + "\n" + rows)
     data = Folder(root)
-    with pytest.raises(
-        InputError, match=r"a box with an area but got 0, 0, 0, 1 .* in line 2 of '.*labels\.csv'"
-    ):
+    with pytest.raises(InputError, match=r"area but got 0, 0, 0, 1 .*line 2"):
         data[0]
-    with pytest.raises(
-        InputError, match=r"box inside the picture of 12 x 8 but got 0, 0, 90, 1 .* in line 3"
-    ):
+    with pytest.raises(InputError, match=r"12 x 8 but got 0, 0, 90, 1 .*line 3"):
         data[1]
-    with pytest.raises(InputError, match=r"picture file but got '.*c\.png', which does not exist"):
+    with pytest.raises(InputError, match=r"c\.png', which does not exist"):
         data[2]
 
 
 def test_what_is_wrong_with_one_mask(root: Path) -> None:
     data = Folder(root)
     Image.new("1", (8, 12)).save(root / "masks" / "b2.png")
-    with pytest.raises(InputError, match=r"picture's size 12 x 8 but '.*b2\.png' is 8 x 12"):
+    with pytest.raises(InputError, match=r"12 x 8 .*b2\.png' is 8 x 12"):
         data[0]
     Image.new("1", SIZE, 1).save(root / "masks" / "b2.png")
     masks = data[0].masks
     assert masks is not None
     assert masks[1].all()  # two levels are fine
     (root / "masks" / "b2.png").unlink()
-    with pytest.raises(InputError, match=r"Expected a mask but '.*b2\.png' does not exist"):
+    with pytest.raises(InputError, match=r"b2\.png' does not exist"):
         data[0]
 
 

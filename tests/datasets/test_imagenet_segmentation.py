@@ -66,16 +66,14 @@ def test_pictures_and_masks_are_turned_upright(tmp_path: Path) -> None:
 def test_without_names_they_are_numbers(tmp_path: Path) -> None:
     data = ImageNetSegmentation(_write(tmp_path / "a.mat", names=False))
     assert data.names == ["0000", "0001"]
-    with pytest.raises(InputError, match=r"value/target in '.*a\.mat' but there is none for '0001'"):
+    with pytest.raises(InputError, match=r"a\.mat' .*none for '0001'"):
         data.wnid(1)
 
 
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
     data = ImageNetSegmentation(_write(tmp_path / "a.mat", masks=[SCENES[0][1], SCENES[0][1]]))
     assert data[0].size == (5, 7)
-    with pytest.raises(
-        InputError, match=r"picture's size 4 x 6 but that of picture 'n02119789_5' of '.*a\.mat'"
-    ):
+    with pytest.raises(InputError, match=r"4 x 6 .*'n02119789_5'"):
         data[1]
 
 
@@ -86,28 +84,22 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     with h5py.File(path, "a") as mat:
         mat["value/img"][1, 0] = h5py.Reference()
         mat["value/img"][0, 0] = mat[mat["value/gt"][0, 0]][0, 0]
-    with pytest.raises(
-        InputError, match=r"Expected picture 'n02119789_5' of '.*a\.mat' but it can't be read"
-    ):
+    with pytest.raises(InputError, match=r"'n02119789_5' .*can't be read"):
         data[1]
-    with pytest.raises(
-        InputError, match=r"uint8 of shape \(3, W, H\) but picture 'n01440764_18' .* is uint8"
-    ):
+    with pytest.raises(InputError, match=r"\(3, W, H\) .*'n01440764_18'"):
         data[0]
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
-    with pytest.raises(InputError, match=r"Expected gtsegs_ijcv\.mat but '.*none\.mat' does not exist"):
+    with pytest.raises(InputError, match=r"none\.mat' does not exist"):
         ImageNetSegmentation(tmp_path / "none.mat")
     (tmp_path / "old.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(600))
-    with pytest.raises(InputError, match=r"MATLAB 7\.3 file \(HDF5\) but '.*old\.mat' is another file"):
+    with pytest.raises(InputError, match=r"HDF5.*old\.mat' is another file"):
         ImageNetSegmentation(tmp_path / "old.mat")
     with h5py.File(tmp_path / "other.mat", "w") as mat:
         mat["x"] = 1
-    with pytest.raises(
-        InputError, match=r"value/img and value/gt, .* but '.*other\.mat' holds something else"
-    ):
+    with pytest.raises(InputError, match=r"other\.mat' holds something else"):
         ImageNetSegmentation(tmp_path / "other.mat")
 
 
@@ -122,5 +114,5 @@ def test_copies_and_fingerprint(tmp_path: Path) -> None:
 
 def test_h5py_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(InputError, match=r"needs `h5py`\. .*pip install 'relprop\[imagenet-segmentation\]'"):
+    with pytest.raises(InputError, match=r"h5py.*'relprop\[imagenet-segmentation\]'"):
         ImageNetSegmentation(tmp_path / "gtsegs_ijcv.mat")

@@ -218,19 +218,19 @@ def test_narrowing() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(InputError, match="Expected size to be an integer of at least 32 but got 16"):
+    with pytest.raises(InputError, match=r"size .*32 but got 16"):
         MotionClips(size=16)
-    with pytest.raises(InputError, match="Expected frames to be an integer of at least 1 but got 0"):
+    with pytest.raises(InputError, match=r"frames .*1 but got 0"):
         MotionClips(frames=0)
-    with pytest.raises(UnknownNameError, match="Expected a known split but got 'dev'"):
+    with pytest.raises(UnknownNameError, match="split but got 'dev'"):
         MotionClips(split="dev")
-    with pytest.raises(UnknownNameError, match="Expected a known class but got 'ball'"):
+    with pytest.raises(UnknownNameError, match="class but got 'ball'"):
         MotionClips().with_classes("ball")
-    with pytest.raises(InputError, match="Expected a class index from 0 to 6 but got 7"):
+    with pytest.raises(InputError, match="from 0 to 6 but got 7"):
         MotionClips().with_classes(7)
-    with pytest.raises(InputError, match="Expected at least one class but got none"):
+    with pytest.raises(InputError, match="one class but got none"):
         MotionClips().with_classes()
-    with pytest.raises(IndexError, match="Expected an index below 2 but got 2"):
+    with pytest.raises(IndexError, match="below 2 but got 2"):
         MotionClips(n=2)[2]
 
 

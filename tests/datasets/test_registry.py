@@ -28,12 +28,10 @@ def test_options_reach_the_data_set() -> None:
 def test_unknown_names_and_options_are_refused() -> None:
     with pytest.raises(
         UnknownNameError,
-        match=r"known data set but got 'vok'\. Did you mean 'voc'\? Valid: coco, folder, imagenet-seg",
+        match=r"'vok'\. Did you mean 'voc'\? Valid: coco, folder, imagenet-seg",
     ):
         load_dataset("vok")
-    with pytest.raises(
-        UnknownNameError, match=r"known option of scenes but got 'number'\. .*Valid: n, seed, size, split\."
-    ):
+    with pytest.raises(UnknownNameError, match=r"scenes but got 'number'.*Valid: n, seed, size, split"):
         load_dataset("scenes", number=3)
 
 
@@ -41,7 +39,7 @@ def test_unknown_names_and_options_are_refused() -> None:
     ("name", "option"), [("voc", "folder"), ("coco", "folder"), ("imagenet-segmentation", "file")]
 )
 def test_missing_options_are_named(name: str, option: str) -> None:
-    with pytest.raises(InputError, match=f"Expected the option '{option}' of {name} but it is missing"):
+    with pytest.raises(InputError, match=f"'{option}' of {name}"):
         load_dataset(name)
 
 

@@ -44,11 +44,11 @@ def test_only_difficult_objects_are_no_label() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match="at least one picture in Scenes"):
+    with pytest.raises(InputError, match="one picture"):
         SceneSamples(n=0)
-    with pytest.raises(InputError, match="size to be an integer of at least 32"):
+    with pytest.raises(InputError, match=r"size .*32"):
         SceneSamples(size=8)
-    with pytest.raises(UnknownNameError, match=r"known split but got 'dev'.*Valid: test, train, val"):
+    with pytest.raises(UnknownNameError, match=r"split but got 'dev'.*Valid: test, train, val"):
         SceneSamples(split="dev")
 
 

@@ -93,20 +93,18 @@ def test_other_spellings_are_accepted(categories: list[str]) -> None:
 
 
 def test_other_models_are_refused(categories: list[str]) -> None:
-    with pytest.raises(InputError, match="a model of ImageNet's 1000 classes but it has 20"):
+    with pytest.raises(InputError, match="1000 classes but it has 20"):
         outputs_of(["cat"], "voc", VOC_CLASSES)
-    with pytest.raises(
-        InputError, match=r"in the usual order but output \d+ is '.*' instead of '.*'\. Pass the model's own"
-    ):
+    with pytest.raises(InputError, match=r"output \d+ is '.*' instead of '.*'"):
         outputs_of(["cat"], "voc", sorted(categories))
-    with pytest.raises(InputError, match="in the usual order but output"):
+    with pytest.raises(InputError, match="usual order"):
         outputs_of(["giraffe"], "coco", categories[1:] + categories[:1])
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"known source of classes but got 'vok'.*Valid: coco, voc"):
+    with pytest.raises(UnknownNameError, match=r"'vok'.*Valid: coco, voc"):
         synset_map("vok")
-    with pytest.raises(UnknownNameError, match=r"known class of voc but got 'sofas'\. Did you mean 'sofa'"):
+    with pytest.raises(UnknownNameError, match=r"voc but got 'sofas'\. Did you mean 'sofa'"):
         outputs_of(["sofas"], "voc")
 
 

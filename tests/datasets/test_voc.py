@@ -79,12 +79,10 @@ def test_names_come_from_the_split_in_its_order(root: Path) -> None:
     assert VOC(root).names == ["000002", "000001"]
     assert VOC(root, split=None).names == ["000001", "000002"]
     assert VOC(root, split="Segmentation/val").names == ["000001"]
-    with pytest.raises(
-        UnknownNameError, match=r"known split but got 'val'\. .*Valid: Segmentation/val, test\."
-    ):
+    with pytest.raises(UnknownNameError, match=r"split but got 'val'.*Valid: Segmentation/val, test\."):
         VOC(root, split="val")
     _write_split(root, "Main/test.txt", "000002\n000002\n")
-    with pytest.raises(InputError, match=r"every picture once in '.*test\.txt' but '000002' is there twice"):
+    with pytest.raises(InputError, match="'000002' is there twice"):
         VOC(root)
 
 
@@ -94,11 +92,11 @@ def test_the_folder_above_is_accepted_and_years_are_told_apart(root: Path) -> No
     _add(other, "2012_1", _object("dog", (1, 1, 4, 3)))
     assert VOC(root.parent, year=2012).names == ["2012_1"]
     assert VOC(root.parent, year="2007").folder == root
-    with pytest.raises(InputError, match=r"Expected one year but '.*' has 2007, 2012\. Pass year"):
+    with pytest.raises(InputError, match="2007, 2012"):
         VOC(root.parent)
-    with pytest.raises(UnknownNameError, match=r"known year but got '2010'.*Valid: 2007, 2012"):
+    with pytest.raises(UnknownNameError, match=r"'2010'.*Valid: 2007, 2012"):
         VOC(root.parent, year=2010)
-    with pytest.raises(InputError, match=r"Expected VOC 2012 but got the folder '.*VOC2007'"):
+    with pytest.raises(InputError, match=r"VOC 2012 .*VOC2007'"):
         VOC(root, year=2012)
     kit = root.parent / "all" / "VOCdevkit"
     kit.mkdir(parents=True)
@@ -107,17 +105,15 @@ def test_the_folder_above_is_accepted_and_years_are_told_apart(root: Path) -> No
 
 
 def test_unusable_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"folder of VOC but got '.*gone', which does not exist"):
+    with pytest.raises(InputError, match="gone', which does not exist"):
         VOC(tmp_path / "gone")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"folder of VOC but got '.*file', which is a file"):
+    with pytest.raises(InputError, match="file', which is a file"):
         VOC(tmp_path / "file")
-    with pytest.raises(InputError, match="Expected a folder with JPEGImages and Annotations"):
+    with pytest.raises(InputError, match="JPEGImages and Annotations"):
         VOC(tmp_path)
     (tmp_path / "JPEGImages").mkdir()
-    with pytest.raises(
-        InputError, match=r"Expected at least one picture in '.*JPEGImages' but there is none"
-    ):
+    with pytest.raises(InputError, match=r"one picture in '.*JPEGImages'"):
         VOC(tmp_path)
 
 
@@ -166,14 +162,14 @@ def test_a_pixel_over_the_edge_is_cut_off(root: Path) -> None:
 def test_missing_and_broken_files_are_named(root: Path) -> None:
     data = VOC(root)
     (root / "Annotations" / "000001.xml").unlink()
-    with pytest.raises(InputError, match=r"Expected an annotation but '.*000001\.xml' does not exist"):
+    with pytest.raises(InputError, match=r"000001\.xml' does not exist"):
         data[0]
     whole = (root / "JPEGImages" / "000002.jpg").read_bytes()
     (root / "JPEGImages" / "000002.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"000002\.jpg"):
         data[1]
     (root / "JPEGImages" / "000002.jpg").unlink()
-    with pytest.raises(InputError, match=r"picture file but got '.*000002\.jpg', which does not exist"):
+    with pytest.raises(InputError, match=r"000002\.jpg', which does not exist"):
         data[1]
 
 
@@ -210,7 +206,7 @@ def test_which_mask_folder(root: Path) -> None:
     _mask(root / "SegmentationClass" / "000002.png", "P")
     assert VOC(root)[0].masks is None
     assert VOC(root, masks="SegmentationClassAug")[0].masks is not None
-    with pytest.raises(InputError, match=r"folder of class masks but '.*Mine' does not exist"):
+    with pytest.raises(InputError, match="Mine' does not exist"):
         VOC(root, masks="Mine")
 
 
@@ -218,16 +214,16 @@ def test_broken_masks_are_named(root: Path) -> None:
     path = root / "SegmentationClass" / "000001.png"
     _mask(path, "P", (30, 40))
     data = VOC(root)
-    with pytest.raises(InputError, match=r"picture's size 40 x 30 but '.*000001\.png' is 30 x 40"):
+    with pytest.raises(InputError, match=r"40 x 30 .*000001\.png' is 30 x 40"):
         data[0]
     Image.fromarray(np.full((30, 40), 21, dtype=np.uint8)).save(path)
-    with pytest.raises(InputError, match=r"class numbers 0 to 20 and 255 but '.*000001\.png' holds 21"):
+    with pytest.raises(InputError, match=r"000001\.png' holds 21"):
         data[0]
     Image.new("RGB", SIZE).save(path)
-    with pytest.raises(InputError, match=r"mask of one channel \(palette or grey\) but '.*' has mode RGB"):
+    with pytest.raises(InputError, match="mode RGB"):
         data[0]
     path.write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"whole mask but '.*000001\.png' can't be decoded"):
+    with pytest.raises(InputError, match=r"000001\.png' can't be decoded"):
         data[0]
 
 

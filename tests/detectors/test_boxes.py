@@ -145,17 +145,17 @@ def test_code_against_torchvision() -> None:
 
 def test_bad_input() -> None:
     boxes = torch.zeros(3, 4)
-    with pytest.raises(InputError, match=r"Expected a of shape \(n, 4\) but got \(4,\)"):
+    with pytest.raises(InputError, match=r"a of shape .*got \(4,\)"):
         iou(boxes[0], boxes)
-    with pytest.raises(InputError, match=r"Expected b of shape \(n, 4\) but got \(3, 3\)"):
+    with pytest.raises(InputError, match=r"b of shape .*got \(3, 3\)"):
         iou(boxes, boxes[:, :3])
-    with pytest.raises(InputError, match=r"one label for each of 3 boxes but got shapes \(3,\) and \(2,\)"):
+    with pytest.raises(InputError, match=r"3 boxes .*\(3,\) and \(2,\)"):
         nms(boxes, torch.zeros(3), torch.zeros(2), 0.5)
-    with pytest.raises(InputError, match="threshold from 0 to 1 but got 45"):
+    with pytest.raises(InputError, match=r"threshold .*got 45"):
         nms(boxes, torch.zeros(3), torch.zeros(3), 45)
-    with pytest.raises(InputError, match=r"order of 'cx', 'cy', 'w', 'h' but got \('x', 'y', 'w', 'h'\)"):
+    with pytest.raises(InputError, match=r"order .*\('x', 'y', 'w', 'h'\)"):
         BoxCode(order=("x", "y", "w", "h"))
     with pytest.raises(InputError, match="four scales above 0"):
         BoxCode((0.1, 0.1, 0.2, 0.0))
-    with pytest.raises(InputError, match=r"Expected offsets of shape \(..., 4\) but got \(3, 5\)"):
+    with pytest.raises(InputError, match=r"offsets .*got \(3, 5\)"):
         BoxCode().decode(torch.zeros(3, 5), boxes)

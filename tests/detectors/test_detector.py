@@ -116,9 +116,9 @@ def test_any_anchor_can_be_asked() -> None:
     assert found.at(0).label == 1
     assert found.at(0).index is None
     assert found.at(0, 2).score == pytest.approx(0.1142, abs=1e-4)
-    with pytest.raises(InputError, match="an anchor from 0 to 2 but got 3"):
+    with pytest.raises(InputError, match="anchor from 0 to 2 but got 3"):
         found.at(3)
-    with pytest.raises(InputError, match="a class from 0 to 2 but got -1"):
+    with pytest.raises(InputError, match="class from 0 to 2 but got -1"):
         found.at(0, -1)
     with pytest.raises(IndexError, match="from 0 to 2; got 3"):
         found[3]
@@ -150,7 +150,7 @@ def test_a_dictionary_is_no_raw_output() -> None:
         def forward(self, x: Tensor) -> dict[str, Tensor]:
             return {"cls_logits": LOGITS}
 
-    with pytest.raises(InputError, match=r"Expected raw to return \(logits \(N, A, K\).* but got dict"):
+    with pytest.raises(InputError, match=r"raw .*got dict"):
         Detector(raw=Dictionary(), anchors=ANCHORS, decode=BoxCode().decode)(X)
 
 

@@ -154,7 +154,7 @@ def test_layers_go_by_the_raw_networks_names() -> None:
     assert e.layers["backbone.high.0"].shape[:2] == (1, 8)
     with pytest.raises(UnknownNameError):
         explain_detection(detector, picture, found[0], layers=["backbone.hihg"])
-    with pytest.raises(InputError, match="a list of names but got the string 'backbone'"):
+    with pytest.raises(InputError, match="string 'backbone'"):
         explain_detection(detector, picture, found[0], layers="backbone")
 
 

@@ -147,9 +147,9 @@ def test_against_pycocotools(seed: int) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(InputError, match=r"one shape \(d,\) but got \(2,\) and \(1,\)"):
+    with pytest.raises(InputError, match=r"\(2,\) and \(1,\)"):
         average_precision([0.5, 0.4], [True], 1)
-    with pytest.raises(InputError, match="at least one object but got 0"):
+    with pytest.raises(InputError, match="object but got 0"):
         average_precision([0.5], [True], 0)
-    with pytest.raises(InputError, match="one truth for each picture but got 0 for 1"):
+    with pytest.raises(InputError, match="got 0 for 1"):
         mean_average_precision([found()], [], [0])

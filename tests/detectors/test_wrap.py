@@ -118,18 +118,18 @@ def test_any_module_with_anchors_and_a_decoder() -> None:
 
 def test_what_cannot_be_wrapped() -> None:
     box = torch.zeros(1, 4)
-    with pytest.raises(InputError, match=r"but got Linear\. Pass anchors=\(A, 4\) in pixels"):
+    with pytest.raises(InputError, match=r"Linear.*anchors=\(A, 4\)"):
         wrap(nn.Linear(1, 1))
-    with pytest.raises(InputError, match=r"but got Linear\. Pass anchors"):
+    with pytest.raises(InputError, match=r"Linear.*anchors"):
         wrap(nn.Linear(1, 1), anchors=box)
-    with pytest.raises(InputError, match=r"a detector or a torch\.nn\.Module but got function"):
+    with pytest.raises(InputError, match="but got function"):
         wrap(lambda x: x)  # type: ignore[arg-type]
-    with pytest.raises(UnknownNameError, match=r"setting of a detector but got 'treshold'.*score_threshold"):
+    with pytest.raises(UnknownNameError, match=r"'treshold'.*score_threshold"):
         wrap(nn.Linear(1, 1), anchors=box, decode=BoxCode().decode, treshold=0.3)
     two_stage = load_torchvision().models.detection.fasterrcnn_mobilenet_v3_large_fpn(
         weights=None, weights_backbone=None
     )
-    with pytest.raises(InputError, match=r"dense detector with anchors .* but got FasterRCNN"):
+    with pytest.raises(InputError, match="but got FasterRCNN"):
         wrap(two_stage)
 
 
@@ -138,10 +138,10 @@ def test_training_mode_is_refused() -> None:
     detector = wrap(model)
     model.train()
     before = model.state_dict()["backbone.low.3.running_mean"].clone()
-    with pytest.raises(InputError, match="'transform' is in training mode"):
+    with pytest.raises(InputError, match=r"'transform' .*training"):
         detector(picture)
     model.transform.eval()
-    with pytest.raises(InputError, match=r"'backbone\.low\.3' is in training mode"):
+    with pytest.raises(InputError, match=r"'backbone\.low\.3' .*training"):
         detector(picture)
     assert torch.equal(model.state_dict()["backbone.low.3.running_mean"], before)
 
@@ -160,7 +160,7 @@ def test_settings_are_checked() -> None:
         with pytest.raises(InputError, match=text):
             Detector(**(good | {setting: 7}))
     for setting in ("top_k", "most"):
-        with pytest.raises(InputError, match=f"Expected {setting} of 1 or more but got 0"):
+        with pytest.raises(InputError, match=rf"{setting} .*got 0"):
             Detector(**(good | {setting: 0}))
-    with pytest.raises(InputError, match="Expected offsets to name 'cx', 'cy', 'w' and 'h'"):
+    with pytest.raises(InputError, match=r"offsets .*'cx'"):
         Detector(**(good | {"offsets": ("x0", "y0", "x1", "y1")}))

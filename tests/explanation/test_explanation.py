@@ -36,7 +36,7 @@ def test_heatmap_at_a_layer_is_resized_linearly() -> None:
 
 def test_heatmap_of_flat_relevance_is_refused() -> None:
     e = explanation(relevance=torch.randn(1, 64), at="head.0")
-    with pytest.raises(InputError, match=r"2 spatial axes for a heatmap but got shape \(1, 64\) at 'head.0'"):
+    with pytest.raises(InputError, match=r"2 spatial axes .*\(1, 64\) at 'head.0'"):
         e.heatmap()
 
 
@@ -89,7 +89,7 @@ def test_notebooks_get_a_png() -> None:
 
 
 def test_signals_are_not_drawn() -> None:
-    with pytest.raises(InputError, match=r"pictures \(N, C, H, W\) or clips"):
+    with pytest.raises(InputError, match=r"pictures .*clips"):
         explanation((1, 3, 9)).show()
 
 

@@ -144,7 +144,7 @@ def test_shared_and_sliced_memory_can_be_saved(tmp_path: Path) -> None:
 def test_existing_folders_are_kept_unless_asked(tmp_path: Path) -> None:
     old, new = explanation(seed=0), explanation(seed=1)
     folder = old.save(tmp_path / "out")
-    with pytest.raises(InputError, match=r"exists\. Pass overwrite=True"):
+    with pytest.raises(InputError, match="overwrite=True"):
         new.save(folder)
     assert torch.equal(Explanation.load(folder).relevance, old.relevance)
     new.save(folder, overwrite=True)
@@ -186,20 +186,20 @@ def test_failures_leave_nothing_or_the_old(
 
 
 def test_nan_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Expected finite relevance"):
+    with pytest.raises(InputError, match="finite"):
         explanation(relevance=torch.full((1, 3, 32, 40), float("nan"))).save(tmp_path / "out")
     assert _names(tmp_path) == []
 
 
 def test_bad_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no readable manifest\.json"):
+    with pytest.raises(InputError, match=r"manifest\.json"):
         Explanation.load(tmp_path)
     folder = explanation().save(tmp_path / "out")
     manifest = json.loads((folder / "manifest.json").read_text())
     numbers = (folder / "relevance.safetensors").read_bytes()
 
     (folder / "relevance.safetensors").write_bytes(numbers[:-4])
-    with pytest.raises(InputError, match=r"relevance\.safetensors .* checksum differs"):
+    with pytest.raises(InputError, match="checksum"):
         Explanation.load(folder)
     (folder / "relevance.safetensors").unlink()
     with pytest.raises(InputError, match="can't be read"):
@@ -212,5 +212,5 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=match):
             Explanation.load(folder)
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match=r"no readable manifest\.json"):
+    with pytest.raises(InputError, match=r"manifest\.json"):
         Explanation.load(folder)

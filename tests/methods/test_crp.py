@@ -500,22 +500,18 @@ def test_ties_share() -> None:
 
 def test_errors(x: Tensor) -> None:
     unit = mini().at(0)
-    with pytest.raises(
-        InputError, match="Expected a detector with a background class for include_background"
-    ):
+    with pytest.raises(InputError, match="background class"):
         relprop.explain(unit, x, 1, CRP(include_background=False))
-    with pytest.raises(InputError, match="Expected a detector with a background class"):
+    with pytest.raises(InputError, match="background class"):
         relprop.explain(nets.vgg(), nets.pictures(), 1, CRP(include_background=False))
     one = nn.Sequential(nn.Flatten(), nn.Linear(4, 1)).eval()
-    with pytest.raises(
-        InputError, match=r"of 1 classes none is left for crp\. Take a method without contrast"
-    ):
+    with pytest.raises(InputError, match="of 1 classes"):
         relprop.explain(one, torch.ones(1, 1, 2, 2), 0, "crp")
-    with pytest.raises(InputError, match="Expected start to be one of 'one', 'logit', 'softmax'"):
+    with pytest.raises(InputError, match="'one', 'logit', 'softmax'"):
         CRP(start="score")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="Expected ties to be 'first' or 'share'"):
+    with pytest.raises(InputError, match="ties"):
         CRP(ties="all")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="Expected bounds to be 'sample' or a pair"):
+    with pytest.raises(InputError, match="bounds"):
         CRP(bounds=3)  # type: ignore[arg-type]
 
 
@@ -524,7 +520,7 @@ def test_unit_errors(x: Tensor) -> None:
     layout = Layout(3, background=0, objectness=True, anchors=2)
     assert layout.index("objectness", d=1) == 15
     for wrong in (-1, [0, -3], [], 0.5):
-        with pytest.raises(InputError, match="Expected one or several anchor indices >= 0"):
+        with pytest.raises(InputError, match="anchor indices"):
             mini().at(wrong)  # type: ignore[arg-type]
     for arguments, text in (
         (("class", 3), "Expected a class from 0 to 2 but got 3"),
@@ -534,11 +530,9 @@ def test_unit_errors(x: Tensor) -> None:
     ):
         with pytest.raises(InputError, match=text):
             layout.index(*arguments)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="Expected the background to be one of 3 classes but got index 3"):
+    with pytest.raises(InputError, match=r"background .*got index 3"):
         Layout(3, background=3)
-    with pytest.raises(InputError, match="Expected a layout with a class and an anchor but got 0 and 1"):
+    with pytest.raises(InputError, match="got 0 and 1"):
         Layout(0)
-    with pytest.raises(
-        InputError, match=r"returns, per anchor, \[\(3,\), \(4,\)\] values .* Correct the layout"
-    ):
+    with pytest.raises(InputError, match=r"\[\(3,\), \(4,\)\].*layout"):
         DetectionUnit(raw, Layout(3))(x)

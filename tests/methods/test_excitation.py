@@ -56,7 +56,7 @@ def test_contrast_layer_may_be_lower() -> None:
     low = relprop.explain(model, x, 1, CEB(stop="1", contrast="5")).relevance
     # The walk is linear in what it carries, so where p and q are subtracted changes nothing.
     assert torch.allclose(high, low, rtol=1e-11, atol=1e-14)
-    with pytest.raises(InputError, match="is not computed on the way to it"):
+    with pytest.raises(InputError, match="on the way to it"):
         relprop.explain(model, x, 1, CEB(stop="8", contrast="5"))
     with pytest.raises(UnknownNameError):
         relprop.explain(model, x, 1, CEB(contrast="head"))
@@ -95,7 +95,7 @@ def test_default_stop_is_the_first_relu() -> None:
 
 def test_signed_inputs_warn_and_clamp_keeps_a_distribution() -> None:
     model, x = nets.vgg(), nets.pictures()
-    with pytest.warns(RelpropWarning, match="1 of 4 convolutions and products on its way read"):
+    with pytest.warns(RelpropWarning, match="1 of 4 convolutions"):
         wild = relprop.explain(model, x, 1, EB(stop="input"))
     assert float(wild.relevance.min()) < 0
     tame = relprop.explain(model, x, 1, EB(stop="input", clamp_input=True))
@@ -140,9 +140,7 @@ def test_no_last_linear_operator() -> None:
             return self.a(x) + self.b(x)
 
     model, x = nets.seeded(Two(), 6), nets.pictures(2, 16).abs()
-    with pytest.raises(
-        InputError, match="Expected one last linear operator to contrast at but found 'a', 'b'"
-    ):
+    with pytest.raises(InputError, match=r"linear .*found 'a', 'b'"):
         relprop.explain(model, x, 1, "contrastive-excitation-backprop")
     method = CEB(contrast="relu", stop="relu", add="absolute")
     named = relprop.explain(model, x, 1, method)
@@ -213,5 +211,5 @@ def test_settings_are_checked(make: object, text: str) -> None:
 
 
 def test_clrp_variant_1_needs_other_classes() -> None:
-    with pytest.raises(InputError, match="Expected two classes or more"):
+    with pytest.raises(InputError, match="two classes"):
         relprop.explain(nn.Linear(2, 1), torch.ones(1, 2), 0, CLRP(bounds=None))

@@ -52,10 +52,10 @@ def test_last_feature_map_of_functional_heads() -> None:
 
 def test_no_feature_map() -> None:
     mlp = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
-    with pytest.raises(InputError, match="Expected a feature map with spatial axes before the head"):
+    with pytest.raises(InputError, match="feature map"):
         relprop.explain(mlp, torch.zeros(1, 3, 4, 4), 0, "grad-cam")
     vit = load_torchvision().models.VisionTransformer(32, 16, 1, 2, 8, 16).eval()
-    with pytest.raises(InputError, match=r"of shape \(1, 5, 8\) first"):
+    with pytest.raises(InputError, match=r"shape \(1, 5, 8\)"):
         relprop.explain(vit, torch.zeros(1, 3, 32, 32), 0, "grad-cam")
 
 
@@ -69,7 +69,7 @@ def test_two_feature_maps_are_named() -> None:
             return self.head(torch.cat([self.a(x).mean((2, 3)), self.b(x).amax((2, 3))], 1))
 
     model, x = Two().eval(), torch.randn(1, 3, 8, 8)
-    with pytest.raises(InputError, match=r"the head reads 2: 'a', 'b'\. Name one"):
+    with pytest.raises(InputError, match="2: 'a', 'b'"):
         relprop.explain(model, x, 0, "grad-cam")
     assert relprop.explain(model, x, 0, relprop.GradCAM(at="b")).at == "b"
 
@@ -100,9 +100,9 @@ def test_three_dimensions() -> None:
 
 def test_places_without_space_are_refused() -> None:
     model, x = nets.vgg(), nets.pictures()
-    with pytest.raises(InputError, match=r"Expected a feature map .* for grad-cam but 'relu_2' is"):
+    with pytest.raises(InputError, match=r"feature map .*'relu_2'"):
         relprop.explain(model, x, 1, relprop.GradCAM(at="8"))
-    with pytest.raises(InputError, match=r"Expected a feature map .* for grad-cam"):
+    with pytest.raises(InputError, match="feature map"):
         relprop.explain(model, x, 1, "grad-cam", layers=["8"])
     with pytest.raises(UnknownNameError, match="Did you mean"):
         relprop.explain(model, x, 1, relprop.GradCAM(at="relu_7"))

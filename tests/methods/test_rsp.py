@@ -210,7 +210,7 @@ def test_equal_maps_cancel() -> None:
     net[3].weight.data = torch.rand(3, 4, generator=torch.Generator().manual_seed(2))
     x = torch.rand(1, 1, 2, 2, generator=torch.Generator().manual_seed(3))
     for dtype in (torch.float32, torch.float64):
-        with pytest.warns(RelpropWarning, match="1 of 1 maps of rsp are zero everywhere"):
+        with pytest.warns(RelpropWarning, match="1 of 1 maps"):
             e = relprop.explain(net.to(dtype).eval(), x.to(dtype), 0, relprop.RSP(hostile=[1, 2]))
         assert not e.relevance.any()
 
@@ -234,9 +234,7 @@ def test_dead_map(mode: str) -> None:
         model[3].weight.zero_()
         model[3].bias.fill_(-1.0)
     method = relprop.RSP(mode=mode, hostile="all")
-    with pytest.warns(
-        RelpropWarning, match=r"6 of 6 maps of rsp are zero everywhere \(the first: class 1, sample 0\)"
-    ):
+    with pytest.warns(RelpropWarning, match=r"6 of 6 maps .*class 1, sample 0"):
         e = relprop.explain(model, nets.pictures(), [1, 4], method)
     assert not e.relevance.any()
     assert e.ledger is not None
@@ -297,19 +295,19 @@ def test_more_classes_than_are_compared_at_once() -> None:
 def test_wrong_settings() -> None:
     model, x = nets.vgg(), nets.pictures()
     for bad in ("top-0", "top-", "best", [0.5], [True], True, 3.0, "top-²"):
-        with pytest.raises(InputError, match="Expected hostile to be None, 'predicted', 'all', 'top-k'"):
+        with pytest.raises(InputError, match=r"hostile .*'top-k'"):
             relprop.RSP(hostile=bad)
-    with pytest.raises(InputError, match="Expected hostile classes from 0 to 4 but got 5"):
+    with pytest.raises(InputError, match=r"hostile .*0 to 4 but got 5"):
         relprop.explain(model, x, 0, relprop.RSP(hostile=[1, 5]))
-    with pytest.raises(InputError, match=r"Expected hostile='top-k' with k from 1 to 5 but got 'top-6'"):
+    with pytest.raises(InputError, match="k from 1 to 5 but got 'top-6'"):
         relprop.explain(model, x, 0, relprop.RSP(hostile="top-6"))
-    with pytest.raises(InputError, match="Expected mode to be one of 'paper', 'released' but got 'code'"):
+    with pytest.raises(InputError, match=r"mode .*got 'code'"):
         relprop.RSP(mode="code")
-    with pytest.raises(InputError, match=r"Expected ratio to be a number >= 1 but got 0\.5"):
+    with pytest.raises(InputError, match=r"ratio .*got 0\.5"):
         relprop.RSP(ratio=0.5)
-    with pytest.raises(InputError, match=r"Expected a feature map .* for rsp to start at but 'relu_2' is"):
+    with pytest.raises(InputError, match=r"feature map .*'relu_2'"):
         relprop.explain(model, x, 0, relprop.RSP(start="8"))
-    with pytest.raises(InputError, match="Expected a place before 'relu_1' but 'max_pool2d_1' is not"):
+    with pytest.raises(InputError, match="before 'relu_1' but 'max_pool2d_1'"):
         relprop.explain(model, x, 0, "rsp", layers=["5"])
 
 

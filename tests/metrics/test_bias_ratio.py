@@ -166,17 +166,13 @@ def test_ratios_that_mean_nothing_are_left_out() -> None:
 
 def test_refusals() -> None:
     model = make.net()
-    with pytest.raises(InputError, match=r"Expected a target from 0 to 5 but got 9."):
+    with pytest.raises(InputError, match=r"target .*5 but got 9"):
         affine_parts(model, X, 9)
-    with pytest.raises(
-        InputError, match=r"Expected one input \(1, C, H, W\) but got shape \(2, 3, 16, 16\)."
-    ):
+    with pytest.raises(InputError, match=r"one input .*\(2, 3, 16, 16\)"):
         affine_parts(model, X.repeat(2, 1, 1, 1), 0)
-    with pytest.raises(UnknownNameError, match=r"Expected a known layer or node but got 'conv9'."):
+    with pytest.raises(UnknownNameError, match="layer or node but got 'conv9'"):
         affine_parts(model, X, 0, ["conv9"])
-    with pytest.raises(InputError, match=r"Expected layers to be a list of names but got the string 'conv'."):
+    with pytest.raises(InputError, match=r"layers .*string 'conv'"):
         BiasRatio(layers="conv")
-    with pytest.raises(
-        InputError, match=r"Expected one input \(1, C, H, W\) but|Expected a model that returns one"
-    ):
+    with pytest.raises(InputError, match=r"one input|a model that returns"):
         affine_parts(nn.Sequential(nn.Conv2d(3, 2, 3)).double().eval(), X, 0)

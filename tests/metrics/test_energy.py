@@ -60,7 +60,7 @@ def test_constant_map_gets_the_area() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match=r"Expected a finite map but 1 of 2 values are NaN or infinite."):
+    with pytest.raises(InputError, match="1 of 2 values"):
         energy([[np.nan, 1.0]], [[1, 0]])
-    with pytest.raises(InputError, match=r"Expected a region of the map's shape \(1, 2\) but got \(2, 2\)\."):
+    with pytest.raises(InputError, match=r"region .*got \(2, 2\)"):
         energy([[1.0, 1.0]], [[1, 0], [1, 0]])

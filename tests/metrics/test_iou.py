@@ -92,11 +92,11 @@ def test_empty_or_missing_truth_is_left_out() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match=r"Expected a finite map but 1 of 1 values are NaN or infinite."):
+    with pytest.raises(InputError, match="1 of 1 values"):
         iou([[np.inf]], [[1]])
-    with pytest.raises(InputError, match=r"Expected a region of the map's shape \(1, 1\) but got \(1, 2\)\."):
+    with pytest.raises(InputError, match=r"region .*got \(1, 2\)"):
         iou([[1.0]], [[1, 1]])
-    with pytest.raises(InputError, match=r"Expected a region of the map's shape \(1, 1\) but got \(2, 1\)\."):
+    with pytest.raises(InputError, match=r"region .*got \(2, 1\)"):
         iou([[1.0]], [[1]], ignore=[[1], [0]])
-    with pytest.raises(InputError, match=r"Expected region to be 'boxes', 'masks' or 'auto' but got 'both'."):
+    with pytest.raises(InputError, match=r"region .*got 'both'"):
         MeanIoU(region="both")  # type: ignore[arg-type]

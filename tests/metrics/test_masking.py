@@ -99,43 +99,29 @@ def test_class() -> None:
 
 def test_refusals() -> None:
     case = make.model_case()
-    with pytest.raises(
-        InputError, match=r"Expected at least top=7 classes but the model has 6. Set a smaller top."
-    ):
+    with pytest.raises(InputError, match=r"top=7 .*has 6"):
         MaskingFidelity(top=7).measure(case)
-    with pytest.raises(InputError, match=r"Expected black=\(...\) with fill='black', one value a channel"):
+    with pytest.raises(InputError, match=r"black=.*fill='black'"):
         MaskingFidelity(fill="black")
-    with pytest.raises(InputError, match=r"Expected black with 3 values, one a channel, but got 1."):
+    with pytest.raises(InputError, match=r"black with 3 values.*got 1"):
         MaskingFidelity(fill="black", black=[0.0]).measure(case)
-    with pytest.raises(
-        InputError, match=r"Expected black to be one finite number a channel but got \['a'\]."
-    ):
+    with pytest.raises(InputError, match=r"black .*got \['a'\]"):
         MaskingFidelity(fill="black", black=["a"])  # type: ignore[list-item]
-    with pytest.raises(
-        InputError, match=r"Expected keep to be a share of pixels above 0 and at most 1 but got 0."
-    ):
+    with pytest.raises(InputError, match=r"keep .*got 0"):
         MaskingFidelity(keep=0)
-    with pytest.raises(InputError, match=r"Expected top to be a whole number >= 1 but got 2.5."):
+    with pytest.raises(InputError, match=r"top .*got 2\.5"):
         MaskingFidelity(top=2.5)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"Expected fill to be one of 'mean', 'black' but got 'white'."):
+    with pytest.raises(InputError, match=r"fill .*got 'white'"):
         MaskingFidelity(fill="white")  # type: ignore[arg-type]
-    with pytest.raises(
-        InputError, match=r"Expected a case with model and x for 'masking-fidelity' but got model=None"
-    ):
+    with pytest.raises(InputError, match="'masking-fidelity' but got model=None"):
         MaskingFidelity().measure(make.Case(case.sample, 0, case.heat))
-    with pytest.raises(
-        InputError, match=r"Expected a case with the map on the model's input but got map=None."
-    ):
+    with pytest.raises(InputError, match="map=None"):
         MaskingFidelity().measure(make.Case(case.sample, 0, case.heat, model=case.model, x=case.x))
-    with pytest.raises(InputError, match=r"Expected a finite map but 256 of 256 values are NaN or infinite."):
+    with pytest.raises(InputError, match="256 of 256 values"):
         masking_fidelity(make.net(), X, np.full((16, 16), np.nan))
-    with pytest.raises(
-        InputError, match=r"Expected one input \(1, C, H, W\) but got shape \(2, 3, 16, 16\)."
-    ):
+    with pytest.raises(InputError, match=r"one input .*\(2, 3, 16, 16\)"):
         masking_fidelity(make.net(), X.repeat(2, 1, 1, 1), np.eye(16))
-    with pytest.raises(InputError, match=r"Expected finite scores but Spy returned NaN or infinity."):
+    with pytest.raises(InputError, match="finite scores but Spy"):
         masking_fidelity(Spy([float("nan")]), X, np.eye(16), top=1)
-    with pytest.raises(
-        InputError, match=r"Expected a model that returns scores \(1, classes\) but it returns shape"
-    ):
+    with pytest.raises(InputError, match=r"scores \(1, classes\)"):
         masking_fidelity(nn.Identity(), X, np.eye(16))

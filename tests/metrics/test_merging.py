@@ -86,7 +86,7 @@ def test_merging_another_metric_or_other_settings_is_refused() -> None:
     text = r"Expected another PointingGame\(tolerance=15, region='boxes'\) to merge but got Energy\("
     with pytest.raises(InputError, match=text):
         load_metric("pointing-game").merge(load_metric("energy"))
-    with pytest.raises(InputError, match=r"but got PointingGame\(tolerance=5, region='boxes'\)."):
+    with pytest.raises(InputError, match=r"PointingGame\(tolerance=5"):
         load_metric("pointing-game").merge(load_metric("pointing-game", tolerance=5))
 
 
@@ -110,7 +110,7 @@ def test_tallies_are_exact(pairs: list[tuple[int, float]], seed: int) -> None:
 
 
 def test_nothing_infinite_is_counted() -> None:
-    with pytest.raises(InputError, match=r"Expected a finite value to count but got nan for class 3."):
+    with pytest.raises(InputError, match="nan for class 3"):
         Tally().add(3, float("nan"))
 
 

@@ -130,11 +130,9 @@ def test_average_is_by_class() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match=r"Expected a finite map but 1 of 2 values are NaN or infinite\."):
+    with pytest.raises(InputError, match="1 of 2 values"):
         opposition([[np.nan, 1.0]], [[1, 0]])
-    with pytest.raises(InputError, match=r"Expected a region of the map's shape \(1, 2\) but got \(2, 2\)\."):
+    with pytest.raises(InputError, match=r"region .*got \(2, 2\)"):
         opposition([[1.0, 1.0]], [[1, 0], [1, 0]])
-    with pytest.raises(
-        InputError, match=r"Expected region to be 'boxes', 'masks' or 'auto' but got 'pixels'\."
-    ):
+    with pytest.raises(InputError, match=r"region .*got 'pixels'"):
         Opposition(region="pixels")  # type: ignore[arg-type]

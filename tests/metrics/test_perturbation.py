@@ -106,16 +106,14 @@ def test_class_reports_areas_and_points_on_request() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match=r"Expected a target from 0 to 5 but got 6."):
+    with pytest.raises(InputError, match=r"target .*5 but got 6"):
         perturbation_curves(make.net(), X, HEAT, 6)
-    with pytest.raises(InputError, match=r"Expected steps to be a whole number >= 1 but got 0."):
+    with pytest.raises(InputError, match=r"steps .*got 0"):
         Perturbation(steps=0)
-    with pytest.raises(InputError, match=r"Expected insertion to be one of 'mean', 'blur' but got 'black'."):
+    with pytest.raises(InputError, match=r"insertion .*got 'black'"):
         Perturbation(insertion="black")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"Expected a finite map but 1 of 1 values are NaN or infinite."):
+    with pytest.raises(InputError, match="1 of 1 values"):
         perturbation_curves(make.net(), X, [[np.nan]], 0)
     case = make.model_case()
-    with pytest.raises(
-        InputError, match=r"Expected a case with model and x for 'perturbation' but got x=None."
-    ):
+    with pytest.raises(InputError, match="'perturbation' but got x=None"):
         Perturbation().measure(make.Case(case.sample, 0, case.heat, model=case.model))

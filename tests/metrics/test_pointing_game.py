@@ -151,7 +151,7 @@ def test_refusals(heat: object, region: object, tolerance: float, text: str) -> 
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(InputError, match=r"Expected region to be 'boxes', 'masks' or 'auto' but got 'box'."):
+    with pytest.raises(InputError, match=r"region .*got 'box'"):
         PointingGame(region="box")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"Expected tolerance to be a number of pixels >= 0 but got '15'."):
+    with pytest.raises(InputError, match=r"tolerance .*got '15'"):
         PointingGame(tolerance="15")  # type: ignore[arg-type]

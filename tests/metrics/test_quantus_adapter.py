@@ -72,9 +72,9 @@ def test_inputs_take_the_models_dtype_and_come_back_in_their_own(model: nn.Modul
 
 
 def test_refusals(model: nn.Module) -> None:
-    with pytest.raises(UnknownNameError, match=r"Expected a known method but got 'saliency'."):
+    with pytest.raises(UnknownNameError, match="method but got 'saliency'"):
         quantus_explain("saliency")
-    with pytest.raises(InputError, match=r"Expected targets from 0 to 5 but got 6."):
+    with pytest.raises(InputError, match=r"targets .*5 but got 6"):
         quantus_explain("gradient")(model, X.numpy(), np.array([0, 6, 1]))
 
 

@@ -191,7 +191,7 @@ def test_layers_narrow_the_steps_and_change_nothing_else() -> None:
     wanted = parse_step(steps_[-1])[2]
     found = Randomisation(similarities=("spearman",), layers=[wanted]).measure(case)
     assert found == {steps_[-1]: every[steps_[-1]], "spearman": every[steps_[-1]]}
-    with pytest.raises(UnknownNameError, match=r"Expected a known layer but got 'head'\..* Valid: "):
+    with pytest.raises(UnknownNameError, match=r"layer but got 'head'.*Valid: "):
         Randomisation(layers=["head"]).measure(case)
 
 
@@ -241,7 +241,7 @@ def test_modules_without_a_reset_are_named() -> None:
     with pytest.raises(InputError, match=text):
         list(steps(model, torch.ones(1, 3)))
     assert [path for path, _ in steps(model, torch.ones(1, 3), redraw="ae")] == ["1", "0"]
-    with pytest.raises(InputError, match=r"but 'the model itself' \(NoReset\) has none"):
+    with pytest.raises(InputError, match="NoReset"):
         list(steps(NoReset().eval(), torch.ones(1, 3)))
 
 
@@ -252,30 +252,22 @@ def test_refusals() -> None:
         text = rf"Expected a case with map and explain for 'randomisation' but got {missing}=None."
         with pytest.raises(InputError, match=text):
             Randomisation().measure(bare)
-    with pytest.raises(
-        InputError, match=r"Expected a case with model and x for 'randomisation' but got model=None."
-    ):
+    with pytest.raises(InputError, match="'randomisation' but got model=None"):
         Randomisation().measure(make.Case(case.sample, 0, case.heat))
-    with pytest.raises(
-        InputError, match=r"Expected mode to be one of 'cascading', 'independent' but got 'all'."
-    ):
+    with pytest.raises(InputError, match=r"mode .*got 'all'"):
         Randomisation(mode="all")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"Expected redraw to be one of 'default', 'ae' but got 'he'."):
+    with pytest.raises(InputError, match=r"redraw .*got 'he'"):
         list(steps(make.net(), X, redraw="he"))  # type: ignore[arg-type]
-    with pytest.raises(
-        InputError, match=r"Expected similarities to be one of 'ssim', 'spearman', 'hog' but got 'mse'."
-    ):
+    with pytest.raises(InputError, match=r"similarities .*got 'mse'"):
         Randomisation(similarities=("mse",))
-    with pytest.raises(InputError, match=r"Expected similarities to be a list of names but got 'ssim'."):
+    with pytest.raises(InputError, match=r"similarities .*list.*got 'ssim'"):
         Randomisation(similarities="ssim")
-    with pytest.raises(InputError, match=r"Expected layers to be a list of names but got 'fc'."):
+    with pytest.raises(InputError, match=r"layers .*list.*got 'fc'"):
         Randomisation(layers="fc")
-    with pytest.raises(InputError, match=r"Expected layers to be a list of names but got \[\]."):
+    with pytest.raises(InputError, match=r"layers .*got \[\]"):
         Randomisation(layers=[])
     for seed in (-1, True, 0.5, 2**31):
-        with pytest.raises(
-            InputError, match=r"Expected seed to be a whole number from 0 to 2147483647 but got"
-        ):
+        with pytest.raises(InputError, match=r"seed .*from 0 to 2147483647"):
             Randomisation(seed=seed)  # type: ignore[arg-type]
 
 

@@ -43,14 +43,12 @@ def test_outcomes_have_keys_and_titles_of_their_own(name: str) -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"Expected a known metric but got 'mious'. Did you mean 'miou'\?"
-    ):
+    with pytest.raises(UnknownNameError, match=r"'mious'\. Did you mean 'miou'\?"):
         load_metric("mious")
     text = r"Expected a known setting of pointing-game but got 'tolerence'. Did you mean 'tolerance'\?"
     with pytest.raises(UnknownNameError, match=text):
         load_metric("pointing-game", tolerence=3)
-    with pytest.raises(InputError, match=r"Expected tolerance to be a number of pixels >= 0 but got -3."):
+    with pytest.raises(InputError, match=r"tolerance .*got -3"):
         load_metric("pointing-game", tolerance=-3)
 
 

@@ -89,17 +89,15 @@ def test_refinement_gets_picture_and_probability() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match=r"Expected crf=True or refine=... but got both. Leave one out."):
+    with pytest.raises(InputError, match=r"crf=True .*both"):
         Segmentation(crf=True, refine=lambda picture, probability: probability > 0)
-    with pytest.raises(
-        InputError, match=r"Expected refine to be a function of \(picture, probability\) but got 3."
-    ):
+    with pytest.raises(InputError, match=r"refine .*got 3"):
         Segmentation(refine=3)  # type: ignore[arg-type]
     bad = Segmentation(refine=lambda picture, probability: probability)
-    with pytest.raises(InputError, match=r"Expected a region of booleans or of 0 and 1 but got float64"):
+    with pytest.raises(InputError, match=r"region .*got float64"):
         bad.measure(make.masked_case([[-1.0, 0.5]], [[1, 0]]))
     small = Case(make.sample((4, 4), masks={0: np.ones((2, 2), dtype=bool)}), 0, np.ones((2, 2)))
-    with pytest.raises(InputError, match=r"Expected a map of the picture's size \(4, 4\) but got \(2, 2\)."):
+    with pytest.raises(InputError, match=r"size \(4, 4\) but got \(2, 2\)"):
         bad.measure(small)
     with pytest.raises(InputError, match=r"Expected a finite map"):
         foreground([[np.nan]])
@@ -159,9 +157,7 @@ def test_crf_settings_are_checked(settings: dict[str, float], text: str) -> None
 
 
 def test_crf_input_is_checked() -> None:
-    with pytest.raises(
-        InputError, match=r"Expected a picture \(H, W, 3\) of uint8 and a probability \(H, W\)"
-    ):
+    with pytest.raises(InputError, match=r"picture .*uint8"):
         DenseCRF()(np.zeros((2, 2, 3)), np.zeros((2, 2)))
-    with pytest.raises(InputError, match=r"Expected probabilities from 0 to 1 but got 0 to 2."):
+    with pytest.raises(InputError, match=r"probabilities .*got 0 to 2"):
         DenseCRF()(np.zeros((1, 2, 3), np.uint8), [[0.0, 2.0]])

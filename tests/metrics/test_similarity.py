@@ -90,11 +90,11 @@ def test_tiny_values_do_not_underflow() -> None:
 
 @pytest.mark.parametrize("similarity", SIMILARITIES.values())
 def test_refusals(similarity: Callable[..., float]) -> None:
-    with pytest.raises(InputError, match=r"Expected two maps of one shape but got \(8, 8\) and \(8, 9\)."):
+    with pytest.raises(InputError, match=r"one shape .*\(8, 9\)"):
         similarity(np.ones((8, 8)), np.ones((8, 9)))
-    with pytest.raises(InputError, match=r"Expected maps of at least 7 x 7 to compare but got \(6, 8\)."):
+    with pytest.raises(InputError, match=r"7 x 7 .*\(6, 8\)"):
         similarity(np.ones((6, 8)), np.ones((6, 8)))
-    with pytest.raises(InputError, match=r"Expected a finite map but 64 of 64 values are NaN or infinite."):
+    with pytest.raises(InputError, match="64 of 64 values"):
         similarity(np.full((8, 8), np.nan), np.ones((8, 8)))
 
 

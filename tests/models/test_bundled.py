@@ -85,12 +85,12 @@ def test_preprocess() -> None:
     x = model.preprocess(Image.fromarray(scene.image))[0]
     back = x * torch.tensor(model.std)[:, None, None] + torch.tensor(model.mean)[:, None, None]
     assert np.array_equal((back * 255).round().byte().permute(1, 2, 0).numpy(), scene.image)
-    with pytest.raises(InputError, match="PIL picture but got Tensor"):
+    with pytest.raises(InputError, match="got Tensor"):
         model.preprocess(x)  # type: ignore[arg-type]
 
 
 def test_unknown_name_lists_the_valid_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"Did you mean 'scenes-vgg'.*scenes-resnet, scenes-vgg"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'scenes-vgg'"):
         load("scene-vgg")
 
 

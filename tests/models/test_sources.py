@@ -184,7 +184,7 @@ def test_published_weights_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    with pytest.raises(RelpropError, match=r"no route to host.*--weights FILE.*--random-weights"):
+    with pytest.raises(RelpropError, match=r"no route to host.*--weights.*--random-weights"):
         load_model("torchvision:squeezenet1_1")
 
 
@@ -233,17 +233,17 @@ def test_c3d_of_another_length(tmp_path: Path) -> None:
     save_file(net.state_dict(), tmp_path / "w.safetensors")
     model = load_model("c3d", weights=tmp_path / "w.safetensors", size=(32, 16, 16))
     assert model.input_size == (32, 16, 16)
-    with pytest.raises(InputError, match=r"Expected fc6 with 9 inputs for clips .* but got 2"):
+    with pytest.raises(InputError, match=r"fc6 with 9 inputs .*got 2"):
         load_model("c3d", weights=tmp_path / "w.safetensors", size=(16, 64, 64))
 
 
 def test_c3d_that_cannot_be_had(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"for c3d but got none.*--weights.*--random-weights"):
+    with pytest.raises(InputError, match=r"c3d .*--weights.*--random-weights"):
         load_model("c3d")
-    with pytest.raises(InputError, match=r"Expected a size \(T, H, W\) for c3d but got \(112, 112\)"):
+    with pytest.raises(InputError, match=r"c3d but got \(112, 112\)"):
         load_model("c3d", random_weights=True, size=(112, 112))
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"Expected the keys conv1\.weight"):
+    with pytest.raises(InputError, match=r"keys conv1\.weight"):
         load_model("c3d", weights=tmp_path / "w.safetensors")
 
 

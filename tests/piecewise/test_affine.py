@@ -221,14 +221,10 @@ def gated() -> nn.Module:
 def test_refusals_name_the_operator() -> None:
     with pytest.raises(
         UnsupportedOperatorError,
-        match=r"Expected a piece-wise affine network but operator 'silu' \(node 'silu', in the model itself.*\) "
-        r"is not: its slope changes with its input \(and 1 more\). Pass linearise=True for the local "
-        r"linearisation, whose error is measured.",
+        match=r"'silu' \(node 'silu', .*slope .*1 more.*linearise=True",
     ):
         relprop.affine(gated(), X, 1)
-    with pytest.raises(
-        UnsupportedOperatorError, match=r"'silu' \(node 'silu', in module '1'\) is not: its slope"
-    ):
+    with pytest.raises(UnsupportedOperatorError, match=r"'silu' .*module '1'.*slope"):
         relprop.explain(
             nn.Sequential(nn.Flatten(), nn.SiLU(), nn.Linear(768, 2)).double().eval(), X, 1, "affine"
         )
@@ -317,26 +313,24 @@ def test_linearised() -> None:
 
 def test_bad_input() -> None:
     model = plain.vgg()
-    with pytest.raises(InputError, match="Expected targets from 0 to 4 but got 9"):
+    with pytest.raises(InputError, match=r"targets .*got 9"):
         relprop.affine(model, X, 9)
-    with pytest.raises(InputError, match="Expected targets from 0 to 4 but got 7"):
+    with pytest.raises(InputError, match=r"targets .*got 7"):
         relprop.affine(model, X, 1, versus=7)
-    with pytest.raises(InputError, match=r"Expected versus to be a class index or .* \(3,\) but got \[1\]"):
+    with pytest.raises(InputError, match=r"versus .*got \[1\]"):
         relprop.affine(model, X, 1, versus=[1])  # type: ignore[arg-type]
-    with pytest.raises(UnknownNameError, match="Expected a known layer or node but got 'conv9'"):
+    with pytest.raises(UnknownNameError, match="layer or node but got 'conv9'"):
         relprop.affine(model, X, 1, "conv9")
-    with pytest.raises(InputError, match="Expected layers to be a list of names but got the string 'conv'"):
+    with pytest.raises(InputError, match=r"layers .*string 'conv'"):
         affine_by_layer(model, X, 1, "conv")
-    with pytest.raises(
-        InputError, match=r"Expected values shaped like 'input', \(3, 3, 16, 16\), but got \(4,\)"
-    ):
+    with pytest.raises(InputError, match=r"'input', \(3, 3, 16, 16\), but got \(4,\)"):
         relprop.affine(model, X, 1).predict(torch.zeros(4))
     chunks = nn.Sequential(
         nn.Flatten(), Fn(lambda x: torch.cat(x.chunk(2, 1)[::-1], 1)), nn.Linear(768, 2)
     ).double()
-    with pytest.raises(InputError, match="Expected one tensor at layer 'chunk' but 'chunk' is a list"):
+    with pytest.raises(InputError, match="'chunk' is a list"):
         relprop.affine(chunks.eval(), X, 1, "chunk")
-    with pytest.raises(InputError, match="Expected one tensor at layer 'chunk' but 'chunk' is a list"):
+    with pytest.raises(InputError, match="'chunk' is a list"):
         relprop.piecewise.crossing(chunks, X, X, "chunk")
     with pytest.raises(InputError, match="evaluation mode"):
         relprop.affine(plain.resnet().train(), X, 1)

@@ -59,13 +59,11 @@ def test_table() -> None:
 
 def test_refusals() -> None:
     model = nets.vgg()
-    with pytest.raises(InputError, match="Expected at least one input but got none"):
+    with pytest.raises(InputError, match="one input but got none"):
         bias_ratio_by_depth(model, [])
-    with pytest.raises(
-        InputError, match=r"Expected inputs \(1, C, \*spatial\) one after the other but got \(4,"
-    ):
+    with pytest.raises(InputError, match=r"one after the other but got \(4,"):
         bias_ratio_by_depth(model, [X])
-    with pytest.raises(InputError, match="Expected a target for each input but got 2 for more inputs"):
+    with pytest.raises(InputError, match="got 2 for more inputs"):
         bias_ratio_by_depth(model, X, [0, 1])
     silu = nn.Sequential(nn.Flatten(), nn.SiLU(), nn.Linear(768, 2)).double().eval()
     with pytest.raises(relprop.errors.UnsupportedOperatorError, match="'silu'"):

@@ -233,9 +233,7 @@ def test_batches_folded_into_another_axis() -> None:
     assert owner.channels is not None
     assert owner.channels.shape == (1, 4)
     assert relprop.affine(model, x, 1).bias.shape == (2,)
-    with pytest.raises(
-        InputError, match=r"Expected the samples on axis 0 at operator 'mean'.*one sample at a time"
-    ):
+    with pytest.raises(InputError, match="axis 0 at operator 'mean'"):
         relprop.affine(model, x, 1, owners=True)
 
 

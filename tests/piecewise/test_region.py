@@ -189,15 +189,13 @@ def test_no_border() -> None:
 
 def test_refusals() -> None:
     model, x = plain.vgg(), plain.pictures()
-    with pytest.raises(
-        InputError, match=r"Expected a direction shaped like the values, \(3, 3, 16, 16\), but got \(5,\)"
-    ):
+    with pytest.raises(InputError, match=r"direction .*got \(5,\)"):
         crossing(model, x, torch.ones(5))
-    with pytest.raises(InputError, match="Expected a finite direction"):
+    with pytest.raises(InputError, match="finite direction"):
         crossing(model, x, x * float("nan"))
     with pytest.raises(InputError, match="Expected samples"):
         distance(model, x, samples=0)
     gelu = nn.Sequential(nn.Flatten(), nn.GELU(), nn.Linear(768, 2)).double().eval()
     for call in (lambda: crossing(gelu, x, x), lambda: distance(gelu, x)):
-        with pytest.raises(UnsupportedOperatorError, match="piece-wise affine network but operator 'gelu'"):
+        with pytest.raises(UnsupportedOperatorError, match="operator 'gelu'"):
             call()

@@ -315,7 +315,7 @@ def test_squeeze_and_excite(gate: Callable[[Tensor], Tensor]) -> None:
 def test_products_without_one_gate_are_refused(function: Callable[[Any, Tensor], Tensor]) -> None:
     model = Fn(function, a=nn.Linear(3, 3), b=nn.Linear(3, 3)).eval()
     run = trace(model, torch.rand(2, 3))
-    with pytest.raises(UnsupportedOperatorError, match=r"No rule for operator '(mul|div|reciprocal)'"):
+    with pytest.raises(UnsupportedOperatorError, match=r"operator '(mul|div|reciprocal)'"):
         run.propagate(run.output, Composite())
 
 

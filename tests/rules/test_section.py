@@ -183,8 +183,8 @@ def test_shift_formula() -> None:
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(InputError, match="Expected mode to be 'paper' or 'released' but got 'code'"):
+    with pytest.raises(InputError, match=r"mode .*got 'code'"):
         Section("code")
     for bad in (0.5, float("nan"), float("inf")):
-        with pytest.raises(InputError, match=f"Expected ratio to be a number >= 1 but got {bad}"):
+        with pytest.raises(InputError, match=rf"ratio .*got {bad}"):
             Section(ratio=bad)

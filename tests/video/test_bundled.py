@@ -93,15 +93,13 @@ def test_preprocess() -> None:
 
 def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load()
-    with pytest.raises(InputError, match=r"uint8 array \(16, 48, 48, 3\) but got uint8 \(15, 48, 48, 3\)"):
+    with pytest.raises(InputError, match=r"\(16, 48, 48, 3\) but got uint8 \(15, 48, 48, 3\)"):
         model.preprocess(np.zeros((15, 48, 48, 3), dtype=np.uint8))
     with pytest.raises(InputError, match="but got float32"):
         model.preprocess(np.zeros((16, 48, 48, 3), dtype=np.float32))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="but got Tensor"):
         model.preprocess(torch.zeros(1, 3, 16, 48, 48))  # type: ignore[arg-type]
-    with pytest.raises(
-        UnknownNameError, match="Expected a known bundled clip classifier but got 'motion-r3d'"
-    ):
+    with pytest.raises(UnknownNameError, match="got 'motion-r3d'"):
         load("motion-r3d")
     assert list(models()) == [NAME]
     (tmp_path / "weights").mkdir()
@@ -112,7 +110,7 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = bytearray((tmp_path / "weights" / f"{NAME}.safetensors").read_bytes())
     damaged[-1] ^= 1
     (tmp_path / "weights" / f"{NAME}.safetensors").write_bytes(damaged)
-    with pytest.raises(RelpropError, match="Expected weights of motion-c3d with SHA-256"):
+    with pytest.raises(RelpropError, match="SHA-256"):
         load()
 
 

@@ -95,22 +95,18 @@ def test_reference_network(oracles: Path) -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(InputError, match="Expected five widths, hidden and classes of at least 1"):
+    with pytest.raises(InputError, match="widths"):
         C3D(5, widths=(2, 3))
-    with pytest.raises(InputError, match="Expected five widths, hidden and classes of at least 1"):
+    with pytest.raises(InputError, match="widths"):
         small(hidden=0)
-    with pytest.raises(InputError, match="at least 16 frames of at least 16 x 16 pixels but got 8 x 32 x 32"):
+    with pytest.raises(InputError, match=r"16 frames .*got 8 x 32 x 32"):
         small(frames=8)
     model = small().eval()
-    with pytest.raises(InputError, match=r"Expected clips \(N, 3, 16, 32, 32\) but got \(1, 3, 16, 48, 48\)"):
+    with pytest.raises(InputError, match=r"clips .*\(1, 3, 16, 48, 48\)"):
         model(torch.zeros(1, 3, 16, 48, 48))
-    with pytest.raises(InputError, match=r"but got \(3, 16, 32, 32\)"):
+    with pytest.raises(InputError, match=r"got \(3, 16, 32, 32\)"):
         model(torch.zeros(3, 16, 32, 32))
-    with pytest.raises(
-        InputError, match=r"but 22 are missing \(conv1\.bias, .*\) and 22 unknown \(module\.conv1"
-    ):
+    with pytest.raises(InputError, match=r"22 are missing \(conv1.*22 unknown \(module"):
         C3D.from_state_dict({f"module.{k}": v for k, v in model.state_dict().items()}, size=32)
-    with pytest.raises(
-        InputError, match=r"Expected fc6 with 54 inputs .* but got 24; give the frames and size"
-    ):
+    with pytest.raises(InputError, match=r"fc6 with 54 inputs .*got 24"):
         C3D.from_state_dict(model.state_dict(), size=64)

@@ -97,9 +97,9 @@ def test_resized_and_cropped_like_a_picture(tmp_path: Path) -> None:
     settings = Sampling(frames=2, stride=3, resize=24, crop=20)
     clip = read_clip(_film(tmp_path / "a.avi"), settings)
     assert np.array_equal(clip.frames, np.stack([settings.picture(_frame(i)) for i in (0, 3)]))
-    with pytest.raises(InputError, match="at least the crop's 64 x 64 but they are 32 x 48"):
+    with pytest.raises(InputError, match=r"crop's 64 x 64 .*32 x 48"):
         read_clip(tmp_path / "a.avi", Sampling(crop=64))
-    with pytest.raises(InputError, match="Expected start below the film's 30 frames but got 40"):
+    with pytest.raises(InputError, match=r"start below .*30 frames but got 40"):
         read_clip(tmp_path / "a.avi", Sampling(start=40))
 
 
@@ -145,7 +145,7 @@ def test_sound_only(tmp_path: Path) -> None:
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(InputError, match="has no pictures, only sound or text"):
+    with pytest.raises(InputError, match="no pictures"):
         read_clip(tmp_path / "a.mp4", Sampling())
     with wave.open(str(tmp_path / "a.wav"), "wb") as sound:
         sound.setparams((1, 1, 8000, 99, "NONE", ""))
@@ -189,7 +189,7 @@ def test_cut_between_two_frames(tmp_path: Path) -> None:
         ends = [p.pos + p.size for p in container.demux(video=0) if p.size]
     whole = film.read_bytes()
     film.write_bytes(whole[: ends[12] + 8])  # 13 frames of 30; `pos` is the chunk's header, of 8 bytes
-    with pytest.raises(InputError, match=r"cut off: its header says 3.00 s but its frames end at 1.30 s"):
+    with pytest.raises(InputError, match=r"3\.00 s .*1\.30 s"):
         read_clip(film, Sampling(frames=16))
     assert _numbers(read_clip(film, Sampling(frames=13))) == list(range(13))
 
@@ -197,7 +197,7 @@ def test_cut_between_two_frames(tmp_path: Path) -> None:
 def test_gif_without_its_end(tmp_path: Path) -> None:
     film = _film(tmp_path / "a.gif", codec="gif", pix="rgb8")
     film.write_bytes(film.read_bytes()[:-1])
-    with pytest.raises(InputError, match="the GIF's end mark is missing"):
+    with pytest.raises(InputError, match="end mark"):
         read_clip(film, Sampling(frames=2))
 
 
@@ -259,7 +259,7 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
 
 def test_without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"Expected PyAV to be installed .* pip install 'relprop\[video\]'"):
+    with pytest.raises(InputError, match=r"PyAV .*'relprop\[video\]'"):
         read_clip("a.avi", Sampling())
 
 

@@ -36,9 +36,9 @@ def test_indices(settings: dict[str, Any], total: int, wanted: list[int]) -> Non
 
 
 def test_indices_refuse() -> None:
-    with pytest.raises(InputError, match="Expected start below the film's 5 frames but got 5"):
+    with pytest.raises(InputError, match=r"start below .*5 frames but got 5"):
         Sampling(start=5).indices(5)
-    with pytest.raises(InputError, match="at least 1 frame but got 0"):
+    with pytest.raises(InputError, match="frame but got 0"):
         Sampling().indices(0)
 
 
@@ -62,9 +62,7 @@ def test_picture_keeps_proportions_and_antialiases() -> None:
     copy = Sampling().picture(whole)
     assert np.array_equal(copy, whole)
     assert copy is not whole
-    with pytest.raises(
-        InputError, match="at least the crop's 80 x 80 but they are 60 x 100 after the resize"
-    ):
+    with pytest.raises(InputError, match=r"crop's 80 x 80 .*60 x 100 after the resize"):
         Sampling(resize=60, crop=80).picture(_noise(120, 200))
 
 
@@ -144,11 +142,11 @@ def test_bad_settings(settings: dict[str, Any], text: str) -> None:
 
 
 def test_bad_frames() -> None:
-    with pytest.raises(InputError, match=r"uint8 RGB frame \(H, W, 3\) but got float64 \(4, 4, 3\)"):
+    with pytest.raises(InputError, match=r"RGB .*float64 \(4, 4, 3\)"):
         Sampling().picture(np.zeros((4, 4, 3)))
     with pytest.raises(InputError, match="but got list"):
         Sampling().picture([[0]])
-    with pytest.raises(InputError, match="Expected 16 frames but got 15"):
+    with pytest.raises(InputError, match="16 frames but got 15"):
         Sampling().tensor(_noise(15, 4, 4))
-    with pytest.raises(InputError, match=r"Expected 16 RGB frames .* but got uint8 \(4, 4, 3\)"):
+    with pytest.raises(InputError, match=r"16 RGB frames .*uint8 \(4, 4, 3\)"):
         Sampling().tensor(_noise(4, 4))

@@ -97,13 +97,13 @@ def test_manifest(tmp_path: Path) -> None:
 def test_only_own_folders_are_replaced(tmp_path: Path) -> None:
     old, new, path = separation("naive"), separation("selective"), tmp_path / "s"
     old.save(path)
-    with pytest.raises(InputError, match=r"Expected a new folder but '.*s' exists\. Pass overwrite=True"):
+    with pytest.raises(InputError, match=r"new folder .*overwrite=True"):
         new.save(path)
     same(MotionSeparation.load(path), old)
     new.save(path, overwrite=True)
     same(MotionSeparation.load(path), new)
     (path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"overwrite but '.*s' also holds 'notes\.txt'\. Remove it yourself"):
+    with pytest.raises(InputError, match=r"also holds 'notes\.txt'"):
         old.save(path, overwrite=True)
     assert (path / "notes.txt").read_text() == "mine"
     same(MotionSeparation.load(path), new)
@@ -113,18 +113,18 @@ def test_other_things_are_not_replaced(tmp_path: Path) -> None:
     s = separation("naive")
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(InputError, match=r"Expected a folder to save to but '.*file' is a file"):
+    with pytest.raises(InputError, match="file' is a file"):
         s.save(file, overwrite=True)
     assert file.read_text() == "mine"
     explanation = relprop.explain(nets.video(), nets.pictures(1, 3, 4, 8, 8), 1).save(tmp_path / "e")
     before = {p.name: p.read_bytes() for p in explanation.iterdir()}
-    with pytest.raises(InputError, match=r"overwrite but '.*e' also holds 'explanation\.png'"):
+    with pytest.raises(InputError, match=r"also holds 'explanation\.png'"):
         s.save(explanation, overwrite=True)
     assert {p.name: p.read_bytes() for p in explanation.iterdir()} == before
     other = tmp_path / "other"
     other.mkdir()
     (other / "manifest.json").write_text('{"format": "of another program"}')
-    with pytest.raises(InputError, match=r"overwrite but '.*other' holds other things"):
+    with pytest.raises(InputError, match="holds other things"):
         s.save(other, overwrite=True)
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -207,5 +207,5 @@ def test_folders_that_cannot_be_read(how: str, text: str, tmp_path: Path) -> Non
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Expected a separation saved by relprop but '.*nowhere'"):
+    with pytest.raises(InputError, match=r"separation .*nowhere'"):
         MotionSeparation.load(tmp_path / "nowhere")

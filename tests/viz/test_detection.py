@@ -159,7 +159,7 @@ def test_detections_are_named_unless_there_are_too_many() -> None:
 
 def test_boxes_need_their_panel() -> None:
     figure = detections_figure(np.zeros((*SIZE, 3)), [], [], "none")
-    with pytest.raises(InputError, match="panel of the page but got 'map-7-7'"):
+    with pytest.raises(InputError, match="got 'map-7-7'"):
         draw_outlines(figure, "map-7-7", [Outline(BOX)], SIZE)
 
 

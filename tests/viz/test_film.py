@@ -151,18 +151,18 @@ def test_refused(tmp_path: Path) -> None:
     good = np.zeros((2, 4, 4, 3), dtype=np.uint8)
     for save, ending in ((save_gif, ".gif"), (save_mp4, ".mp4")):
         path = tmp_path / f"a{ending}"
-        with pytest.raises(InputError, match=f"ending in {ending} but got 'a.avi'"):
+        with pytest.raises(InputError, match=f"{ending} but got 'a.avi'"):
             save(good, tmp_path / "a.avi", 5)
-        with pytest.raises(InputError, match=r"\(T, H, W, 3\) but got float64"):
+        with pytest.raises(InputError, match="got float64"):
             save(good.astype(float), path, 5)
-        with pytest.raises(InputError, match=r"\(T, H, W, 3\) but got uint8 \(0, 4, 4, 3\)"):
+        with pytest.raises(InputError, match=r"uint8 \(0, 4, 4, 3\)"):
             save(good[:0], path, 5)
         with pytest.raises(InputError, match="but got list"):
             save([good], path, 5)
         for fps in (0, -1, float("nan"), "5"):
-            with pytest.raises(InputError, match="frames per second but got"):
+            with pytest.raises(InputError, match="per second"):
                 save(good, path, fps)
-    with pytest.raises(InputError, match="at most 50 frames per second in a GIF but got 60"):
+    with pytest.raises(InputError, match=r"50 frames per second .*got 60"):
         save_gif(good, tmp_path / "a.gif", 60)
     assert list(tmp_path.iterdir()) == []
 
@@ -184,6 +184,6 @@ def test_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'relprop\[video\]'"):
+    with pytest.raises(InputError, match=r"'relprop\[video\]'"):
         save_mp4(_maps(2), tmp_path / "a.mp4", 5)
     save_gif(_maps(2), tmp_path / "a.gif", 5)  # needs none

@@ -243,13 +243,13 @@ def test_bad_input_is_refused(frames: Any, arguments: dict[str, Any], text: str)
 
 def test_other_things_are_refused() -> None:
     frames = flat(6, 32, 40)
-    with pytest.raises(InputError, match="Expected a MotionSeparation but got Explanation"):
+    with pytest.raises(InputError, match="got Explanation"):
         motion_figure(explanation(), frames)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="Expected an Explanation but got MotionSeparation"):
+    with pytest.raises(InputError, match="got MotionSeparation"):
         relevance_figure(separation(), frames)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"explanation of clips .* input of shape \(1, 3, 32, 40\)"):
+    with pytest.raises(InputError, match=r"clips .*\(1, 3, 32, 40\)"):
         relevance_figure(explanation(), frames)
     broken = separation()
     broken.spatial[0, 2, 3, 4] = float("nan")
-    with pytest.raises(InputError, match="Expected finite relevance to draw but got 1 NaN"):
+    with pytest.raises(InputError, match="got 1 NaN"):
         motion_figure(broken, frames)

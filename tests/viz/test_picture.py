@@ -80,9 +80,9 @@ def test_trace_never_has_a_hue_and_fades_under_strong_relevance(under: str) -> N
 
 
 def test_overlay_refuses() -> None:
-    with pytest.raises(InputError, match="picture of the map's size"):
+    with pytest.raises(InputError, match="map's size"):
         overlay(np.zeros((3, 3)), 1.0, np.zeros((4, 3, 3)))
     with pytest.raises(InputError, match=r"map \(H, W\)"):
         overlay(np.zeros(3), 1.0)
-    with pytest.raises(InputError, match="'outlines', 'grey' or 'none'"):
+    with pytest.raises(InputError, match="'outlines'"):
         overlay(np.zeros((3, 3)), 1.0, np.zeros((3, 3, 3)), "photo")  # type: ignore[arg-type]

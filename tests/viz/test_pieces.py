@@ -156,10 +156,10 @@ def test_odd_points_can_be_drawn(made: Toy) -> None:
 
 def test_refuses(made: Toy) -> None:
     for point in ((9.0, 0.0), (0.0,), (0.0, 0.0, 0.0), (float("nan"), 0.0)):
-        with pytest.raises(InputError, match=r"Expected a point \(x_1, x_2\) in the window"):
+        with pytest.raises(InputError, match=r"point .*window"):
             toy_figure(made, point)
     for target in (2, -1, True, "1"):
-        with pytest.raises(InputError, match="Expected target 0, 1 or None"):
+        with pytest.raises(InputError, match="target 0, 1 or None"):
             toy_figure(made, target=target)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="well inside its piece but got none"):
+    with pytest.raises(InputError, match="inside its piece"):
         toy_figure(replace(made, labels=1 - made.labels))

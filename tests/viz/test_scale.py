@@ -53,7 +53,7 @@ def test_limit_lies_between_zero_and_the_peak_and_values_stay(values: np.ndarray
 
 @pytest.mark.parametrize("scale", ["per-map", 0, -1.0, float("nan"), True, None])
 def test_refuses_unknown_scales(scale: object) -> None:
-    with pytest.raises(InputError, match="Expected scale 'symmetric'"):
+    with pytest.raises(InputError, match="'symmetric'"):
         limits([A], scale)  # type: ignore[arg-type]
 
 
@@ -64,7 +64,7 @@ def test_refuses_percentiles_that_are_none(clip: object) -> None:
 
 
 def test_refuses_nan() -> None:
-    with pytest.raises(InputError, match="Expected finite relevance"):
+    with pytest.raises(InputError, match="finite"):
         limits([A, np.array([np.nan])])
 
 

@@ -176,17 +176,17 @@ def test_ledger_verdict_is_written() -> None:
 def test_refuses_nan_and_infinity(bad: float) -> None:
     relevance = torch.zeros(1, 3, 32, 40)
     relevance[0, 1, 2, 3] = bad
-    with pytest.raises(InputError, match="Expected finite relevance"):
+    with pytest.raises(InputError, match="finite"):
         explanation(relevance=relevance).show()
 
 
 def test_refuses_rows_that_do_not_belong_together() -> None:
     a, b = explanation(seed=0), explanation(seed=1)
-    with pytest.raises(InputError, match="Expected one input in a row"):
+    with pytest.raises(InputError, match="one input"):
         contact_sheet([[a, b]])
-    with pytest.raises(InputError, match="Expected the same targets in a row"):
+    with pytest.raises(InputError, match="same targets"):
         contact_sheet([[a, explanation(seed=0, asked=2)]])
-    with pytest.raises(InputError, match=r"as many explanations in every row but got \[1, 2\]"):
+    with pytest.raises(InputError, match=r"\[1, 2\]"):
         contact_sheet([[a], [a, a]])
     for nothing in ([], [[]]):
         with pytest.raises(InputError, match="at least one explanation"):
@@ -215,7 +215,7 @@ def test_refuses_bad_arguments(arguments: dict[str, object], match: str) -> None
 def test_refuses_empty_and_endless_pages() -> None:
     with pytest.raises(InputError, match="at least one panel"):
         draw_panels([Row([None])])
-    with pytest.raises(InputError, match="heatmap, a picture or both"):
+    with pytest.raises(InputError, match="heatmap, a picture"):
         draw_panels([Row([Panel()])])
     with pytest.raises(InputError, match="million pixels"):
         draw_panels([Row([Panel(np.ones((2, 2)))])] * 400)
