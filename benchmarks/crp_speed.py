@@ -78,7 +78,7 @@ def _measured(unit: DetectionUnit, x: Tensor, level: int, cell: str, args: argpa
     side = SIDES[level]
     before = sum(s * s * b for s, b in zip(SIDES[:level], BOXES[:level], strict=True))
     y = side // 2 if cell == "centre" else 0
-    unit.at(before + (y * side + y) * BOXES[level])
+    unit = unit.at(before + (y * side + y) * BOXES[level])
     asked = [unit.layout.index("class", 1), *(unit.layout.index(o) for o in unit.layout.offsets)]
 
     def gradient() -> None:

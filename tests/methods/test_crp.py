@@ -210,7 +210,8 @@ def test_one_capture_serves_all_anchors(x: Tensor, monkeypatch: pytest.MonkeyPat
     assert not torch.equal(maps[0], maps[1])
     relprop.explain(unit.at([0, 100]), x, 1, "crp")
     assert len(captures) == 2
-    assert unit.layout.anchors == 2
+    with pytest.raises(InputError, match=r"none were chosen\. Take unit\.at\(anchors\)"):
+        unit(x)  # the unit itself looks nowhere
 
 
 def test_background(x: Tensor) -> None:
@@ -275,11 +276,11 @@ def test_yolo_layout() -> None:
     raw = nets.seeded(MiniYOLO(), 7)
     x = nets.pictures(2, 3, 8, 8)
     layout = Layout(3, objectness=True)
-    unit = DetectionUnit(raw, layout)
     asked = [("class", 2), ("cx", None), ("cy", None), ("w", None), ("h", None), ("objectness", None)]
     targets = [layout.index(of, target) for of, target in asked]
     for where in (64 + 27, 2 * 64 + 9):  # box 1 of a fine cell, box 0 of a coarse one
-        e = relprop.explain(unit.at(where), x, targets, "crp")
+        unit = DetectionUnit(raw, layout).at(where)
+        e = relprop.explain(unit, x, targets, "crp")
         logits, offsets, objectness = (t.detach() for t in raw(x))
         close(e.outputs[:, :3], logits[:, where])
         close(e.outputs[:, 3:7], offsets[:, where])
@@ -535,4 +536,4 @@ def test_unit_errors(x: Tensor) -> None:
     with pytest.raises(InputError, match="got 0 and 1"):
         Layout(0)
     with pytest.raises(InputError, match=r"\[\(3,\), \(4,\)\].*layout"):
-        DetectionUnit(raw, Layout(3))(x)
+        DetectionUnit(raw, Layout(3)).at(0)(x)

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from relprop.checks import check_choice
 from relprop.detectors.boxes import nms
 from relprop.detectors.detections import Detections, Reading
+from relprop.detectors.learned import Heads, Learned
 from relprop.detectors.prepare import Prepared, as_is
 from relprop.errors import InputError
+from relprop.graph import capture_lock
 from relprop.tracing.values import checked_output
 
 __all__ = ["Detector"]
@@ -84,8 +86,7 @@ class Detector:
     nms_threshold: float = 0.45
     most: int = 200
     name: str = "detector"
-    # What explaining learns about the network and keeps: its numbers of outputs, the views it was explained by.
-    memo: dict[Any, Any] = field(default_factory=dict, init=False, compare=False)
+    learned: Learned = field(default_factory=Learned, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.raw, nn.Module):
@@ -141,6 +142,10 @@ class Detector:
             InputError: an image that can't be used, `prepare` returns something else, or the network is in
                 training mode: running it would change its statistics.
         """
+        with capture_lock:  # here and below: what reads the network, or may, waits while it is captured
+            return self._prepared(image)
+
+    def _prepared(self, image: Any) -> Prepared:
         made = image if isinstance(image, Prepared) else self.prepare(image)
         self._check_mode()
         if not isinstance(made, Prepared):
@@ -161,7 +166,7 @@ class Detector:
         """
         made = self.anchors
         if callable(made) and not isinstance(made, Tensor):
-            with torch.no_grad():
+            with capture_lock, torch.no_grad():
                 made = made(x)
         tables = [made] if isinstance(made, Tensor) else list(made)
         for table in tables:
@@ -178,7 +183,7 @@ class Detector:
         Raises:
             InputError: outputs of another form, NaN.
         """
-        with torch.no_grad():
+        with capture_lock, torch.no_grad():
             made = self.raw(x)
         logits, offsets, objectness = checked_form(made, x.shape[0])
         checked_output(self.raw, made)
@@ -187,8 +192,15 @@ class Detector:
             raise InputError(f"Expected {classes} class names, as raw has, but got {len(self.classes)}.")
         if self.background is not None and not 0 <= self.background < classes:
             raise InputError(f"Expected background from 0 to {classes - 1} but got {self.background}.")
-        self.memo["outputs"] = (classes, objectness is not None)
+        self.learned.heads = Heads(classes, objectness is not None)
         return logits, offsets, objectness
+
+    def heads(self, x: Tensor) -> Heads:
+        """What the network's outputs are; it runs on `x` where that isn't known yet."""
+        if self.learned.heads is None:
+            self.outputs(x)
+        assert self.learned.heads is not None
+        return self.learned.heads
 
     def reading(
         self, prepared: Prepared, anchor: Tensor, logits: Tensor, offsets: Tensor, objectness: Tensor | None

@@ -16,6 +16,7 @@ from relprop.detectors.unit import DetectionUnit, Layout
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
 from relprop.explanation.explain import explain
+from relprop.graph import capture_lock
 from relprop.methods.method import Method
 
 __all__ = ["explain_detection"]
@@ -65,7 +66,7 @@ def explain_detection(
     prepared = detector.prepared(image)
     chosen = _chosen(detection)
     anchors = _anchors(detector, prepared, chosen)
-    unit = _unit(detector, prepared, len(anchors)).at(anchors)
+    unit = _unit(detector, prepared, anchors)
     found = _detections(detector, prepared, unit, chosen)
     rows, single = _rows(of, target, found, detector.classes, unit.layout)
 
@@ -117,17 +118,14 @@ def _anchors(detector: Detector, prepared: Prepared, chosen: list[Detection | in
     return anchors
 
 
-def _unit(detector: Detector, prepared: Prepared, count: int) -> DetectionUnit:
-    """The view of `count` anchors; kept, since the graph is captured once a view."""
-    if "outputs" not in detector.memo:
-        detector.outputs(prepared.x)
-    classes, objectness = detector.memo["outputs"]
-    key = ("unit", count)
-    if key not in detector.memo:
-        layout = Layout(classes, detector.background, detector.offsets, objectness, count)
-        detector.memo[key] = DetectionUnit(detector.raw, layout)
-    unit: DetectionUnit = detector.memo[key]
-    return unit
+def _unit(detector: Detector, prepared: Prepared, anchors: Sequence[int]) -> DetectionUnit:
+    """The view of these anchors; all views of as many anchors share their graphs."""
+    count = len(anchors)
+    heads, units = detector.heads(prepared.x), detector.learned.units
+    if count not in units:
+        layout = Layout(heads.classes, detector.background, detector.offsets, heads.objectness, count)
+        units.setdefault(count, DetectionUnit(detector.raw, layout))
+    return units[count].at(anchors)
 
 
 def _detections(
@@ -136,7 +134,7 @@ def _detections(
     """Anchors given by number become detections, for which the network has to be asked first."""
     if all(isinstance(one, Detection) for one in chosen):
         return [one for one in chosen if isinstance(one, Detection)]
-    with torch.no_grad():
+    with capture_lock, torch.no_grad():
         reading = _reading(detector, prepared, unit, unit(prepared.x))
     return [one if isinstance(one, Detection) else reading.detection(d) for d, one in enumerate(chosen)]
 
@@ -146,7 +144,7 @@ def _reading(detector: Detector, prepared: Prepared, unit: DetectionUnit, output
     k, o = layout.classes, len(layout.offsets)
     table = output[0].reshape(layout.anchors, layout.width)
     objectness = table[:, -1] if layout.objectness else None
-    return detector.reading(prepared, unit.anchors.clone(), table[:, :k], table[:, k : k + o], objectness)
+    return detector.reading(prepared, unit.anchors, table[:, :k], table[:, k : k + o], objectness)
 
 
 def _rows(

@@ -21,6 +21,7 @@ from relprop.detectors.analysis import (
 from relprop.detectors.detections import Detection
 from relprop.detectors.detector import Detector
 from relprop.detectors.explain import explain_detection
+from relprop.detectors.learned import Tables
 from relprop.detectors.prepare import Prepared
 from relprop.errors import InputError
 from relprop.explanation import Explanation
@@ -132,9 +133,7 @@ def report(
     if versus not in (None, detection.label):
         asked.append(("class", versus))
     asked += [(name, None) for name in ("cx", "cy", "w", "h")]
-    if "outputs" not in detector.memo:
-        detector.outputs(prepared.x)
-    if detector.memo["outputs"][1]:  # whether there is objectness
+    if detector.heads(prepared.x).objectness:
         asked.append(("objectness", None))
     whole, tables = _with_tables(detector, prepared, detection, asked, method)
     localised = _localised(detector, prepared, detection)
@@ -166,9 +165,10 @@ def _with_tables(
     method: Method,
 ) -> tuple[Explanation, list[tuple[LayerRow, ...]]]:
     """The explanation without layers, and the table of each target."""
-    key = ("layers", repr(method), tuple(prepared.x.shape))
-    found, held = detector.memo.get(key, ((), 0))
-    if found and held * len(asked) <= _BYTES:
+    key = (repr(method), tuple(prepared.x.shape))
+    known = detector.learned.tables.get(key, Tables())
+    found = known.places
+    if found and known.bytes * len(asked) <= _BYTES:
         e = _explained(detector, prepared, detection, asked, method, recorded(found))
         return replace(e, layers={}), layer_tables(e, found, "raw.")
     # A detector's first time: its layers are known from a plan, and how much they hold from one target.
@@ -177,7 +177,7 @@ def _with_tables(
     if not found:
         return whole, [()] * len(asked)
     tables: list[tuple[LayerRow, ...]] = []
-    group = 1
+    group, held = 1, 0
     while len(tables) < len(asked):
         some = asked[len(tables) : len(tables) + group]
         try:
@@ -188,7 +188,7 @@ def _with_tables(
         tables += layer_tables(e, found, "raw.")
         held = sum(t.numel() * t.element_size() for t in e.layers.values()) // len(some)
         group = max(1, _BYTES // max(1, held))
-    detector.memo[key] = found, held
+    detector.learned.tables[key] = Tables(found, held)
     return whole, tables
 
 

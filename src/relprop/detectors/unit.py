@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relprop.errors import InputError, unknown_name
+from relprop.graph import capture_lock
 
 __all__ = ["DetectionUnit", "Layout"]
 
@@ -84,16 +85,16 @@ class Layout:
 class DetectionUnit(nn.Module):
     """View of a raw detector at one or several anchors, so that every method can explain it.
 
-    The anchors are a buffer that the forward pass selects with, so one captured graph serves them all;
-    only another number of anchors is captured anew. The raw module is used as it is.
+    The anchors are a buffer that the forward pass selects with, so one captured graph serves all views of as
+    many anchors; only another number of anchors is captured anew. The raw module is used as it is.
 
     Args:
         raw: (N, 3, H, W) -> logits (N, A, K), offsets (N, A, 4), and perhaps objectness (N, A).
         layout: what those hold.
 
     Attributes:
-        raw, layout: as given; the layout's `anchors` follows `at`.
-        anchors: the anchors looked at, int64 (D,).
+        raw, layout: as given.
+        anchors: the anchors looked at, int64 (D,), once `at` has chosen them.
 
     >>> class Raw(nn.Module):
     ...     def forward(self, x):
@@ -110,12 +111,16 @@ class DetectionUnit(nn.Module):
         self.raw = raw
         self.training = raw.training
         self.layout = layout
-        first = next((t for t in (*raw.parameters(), *raw.buffers())), None)
-        device = None if first is None else first.device
+        self.aimed = False
+        with capture_lock:
+            first = next((t for t in (*raw.parameters(), *raw.buffers())), None)
+            device = None if first is None else first.device
         self.register_buffer("anchors", torch.zeros(layout.anchors, dtype=torch.int64, device=device))
 
     def at(self, anchors: int | Sequence[int] | Tensor) -> DetectionUnit:
-        """Look at these anchors from now on; returns the unit itself.
+        """A view of the same detector at these anchors; this one stays as it is.
+
+        Views of equally many anchors share their graphs, and each may be explained in a thread of its own.
 
         Raises:
             InputError: no anchor, or one that isn't a number >= 0.
@@ -123,15 +128,18 @@ class DetectionUnit(nn.Module):
         where = torch.as_tensor(anchors).reshape(-1)
         if not where.numel() or where.is_floating_point() or where.is_complex() or bool((where < 0).any()):
             raise InputError(f"Expected one or several anchor indices >= 0 but got {anchors!r}.")
+        view = DetectionUnit(self.raw, replace(self.layout, anchors=len(where)))
+        view.anchors.copy_(where)
+        view.aimed = True
         if len(where) == self.layout.anchors:
-            self.anchors.copy_(where)
-        else:
-            self.layout = replace(self.layout, anchors=len(where))
-            self.anchors = where.to(self.anchors)
-        return self
+            # Read by `relprop.graph.capture`. Not an attribute of the usual kind: that would be a submodule.
+            vars(view)["graphs_of"] = vars(self).get("graphs_of", self)
+        return view
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits, offsets and objectness at the anchors: (N, D * layout.width)."""
+        if not self.aimed:
+            raise InputError("Expected a view of chosen anchors but none were chosen. Take unit.at(anchors).")
         outputs = self.raw(x)
         shapes = [tuple(o.shape[2:]) for o in outputs]
         layout = self.layout

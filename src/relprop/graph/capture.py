@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-import warnings
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,8 +20,13 @@ from relprop.graph.alias import in_place, unsafe_writes
 from relprop.graph.kinds import kind_of
 from relprop.graph.node import Graph, Node
 from relprop.graph.signs import is_nonnegative
+from relprop.quiet import no_log, no_prints, warnings_as
 
-__all__ = ["capture", "clear_cache"]
+__all__ = ["capture", "capture_lock", "clear_cache"]
+
+#: Held while a model is captured. `torch.export` puts symbolic tensors in the place of the model's parameters
+#: and patches `nn.Module` for the whole process meanwhile, so whatever reads a model or runs it waits.
+capture_lock = threading.RLock()
 
 _CACHE: WeakKeyDictionary[nn.Module, dict[Any, Graph]] = WeakKeyDictionary()
 _MOST_GRAPHS = 64  # a model; what was used longest ago goes first
@@ -36,10 +38,11 @@ def clear_cache(model: nn.Module | None = None) -> None:
     Needed only after weights were changed in a way that leaves no trace: through `parameter.data`
     (`p.data.mul_(2)`), which neither moves the storage nor raises its version counter.
     """
-    if model is None:
-        _CACHE.clear()
-    else:
-        _CACHE.pop(model, None)
+    with capture_lock:
+        if model is None:
+            _CACHE.clear()
+        else:
+            _CACHE.pop(_owner(model), None)
 
 
 def capture(model: nn.Module, x: Tensor) -> Graph:
@@ -49,27 +52,37 @@ def capture(model: nn.Module, x: Tensor) -> Graph:
     model's structure, and forgotten with the model. Nothing in the model is changed. The model's own
     forward hooks are part of what it computes: they run once, on symbolic tensors.
 
+    A module whose attribute `graphs_of` is another one shares the graphs of that: it differs from it by the
+    values of its own buffers at most. Threads capture one after another (`capture_lock`).
+
     Raises:
         InputError: when the model is in training mode and that matters.
         CaptureError: when the model can't be exported, or changes its own buffers.
     """
-    key = (tuple(x.shape[1:]), x.dtype, x.device, _fingerprint(model))
-    graphs = _CACHE.get(model)
-    if graphs is None:
-        graphs = _CACHE[model] = {}
-    for candidate in (key, (*key, x.shape[0])):
-        if candidate in graphs:
-            graphs[candidate] = graphs.pop(candidate)  # last used, last dropped
-            return graphs[candidate]
-    for stale in [k for k in graphs if k[3] != key[3]]:
-        del graphs[stale]
-    graph = _capture(model, x)
-    # Other input sizes of the same model: what is derived from weights is checked against them and shared.
-    graph.weights = next((g.weights for g in graphs.values()), graph.weights)
-    graphs[key if graph.static_batch is None else (*key, x.shape[0])] = graph
-    while len(graphs) > _MOST_GRAPHS:  # a data set of many picture sizes
-        del graphs[next(iter(graphs))]
-    return graph
+    with capture_lock:
+        owner = _owner(model)
+        key = (tuple(x.shape[1:]), x.dtype, x.device, _fingerprint(owner))
+        graphs = _CACHE.get(owner)
+        if graphs is None:
+            graphs = _CACHE[owner] = {}
+        for candidate in (key, (*key, x.shape[0])):
+            if candidate in graphs:
+                graphs[candidate] = graphs.pop(candidate)  # last used, last dropped
+                return graphs[candidate]
+        for stale in [k for k in graphs if k[3] != key[3]]:
+            del graphs[stale]
+        graph = _capture(model, x)
+        # Other input sizes of the same model: what is derived from weights is checked against them and shared.
+        graph.weights = next((g.weights for g in graphs.values()), graph.weights)
+        graphs[key if graph.static_batch is None else (*key, x.shape[0])] = graph
+        while len(graphs) > _MOST_GRAPHS:  # a data set of many picture sizes
+            del graphs[next(iter(graphs))]
+        return graph
+
+
+def _owner(model: nn.Module) -> nn.Module:
+    owner: nn.Module = vars(model).get("graphs_of", model)
+    return owner
 
 
 _PLAIN = frozenset({bool, int, float, str, type(None)})
@@ -386,18 +399,20 @@ def _swap(tree: Any, of: dict[fx.Node, Node]) -> Any:
     return tree
 
 
+_LOGGERS = (
+    "torch.export",
+    "torch.export._trace",
+    "torch.export.dynamic_shapes",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch._subclasses.fake_tensor",
+)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch.export's notices to itself: they speak of its own internals."""
-    loggers = [logging.getLogger(n) for n in ("torch.export", "torch.fx.experimental.symbolic_shapes")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        # A failing export also prints the graph it has so far to stderr.
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    """Keep torch.export's notices to itself: they speak of its own internals.
+
+    A failing export also prints the graph it has so far.
+    """
+    with warnings_as("ignore"), no_log(_LOGGERS), no_prints(("torch.export._trace", "torch.fx.graph_module")):
+        yield

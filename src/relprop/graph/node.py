@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from relprop.errors import InputError, unknown_name
+from relprop.graph.weights import WeightCache
 
 __all__ = ["Graph", "Node"]
 
@@ -153,7 +154,7 @@ class Graph:
         constants: tensors that the model made while it was captured.
         static_batch: the only batch size the graph runs at, or None for any.
         weights: cache of derived weights; goes with the graph.
-        memo: cache of what is found out about the graph.
+        memo: cache of what is found out about the graph; threads may find it out twice, to the same end.
     """
 
     nodes: list[Node]
@@ -162,7 +163,7 @@ class Graph:
     rebuild: Callable[[list[Any]], Any]
     constants: dict[str, Tensor]
     static_batch: int | None = None
-    weights: dict[Any, Any] = field(default_factory=dict)
+    weights: WeightCache = field(default_factory=WeightCache)
 
     def __post_init__(self) -> None:
         self.by_name = {n.name: n for n in self.nodes}

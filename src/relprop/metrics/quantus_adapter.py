@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from relprop.graph import capture_lock
 from relprop.methods.method import Method
 from relprop.methods.registry import resolve
 
@@ -41,9 +42,10 @@ def quantus_explain(method: str | Method = "lrp-composite") -> Callable[..., NDA
     def explain_func(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> NDArray[Any]:
         from relprop.explanation.explain import explain
 
-        like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-        device = kwargs.get("device") or like.device
-        x = torch.as_tensor(inputs).to(device=device, dtype=like.dtype)
+        with capture_lock:
+            like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+            device = kwargs.get("device") or like.device
+            x = torch.as_tensor(inputs).to(device=device, dtype=like.dtype)
         target = torch.as_tensor(targets).reshape(-1).long().to(device)
         heat = explain(model, x, target, recipe).heatmap()[:, None].cpu().numpy()
         wanted = np.asarray(inputs.cpu() if isinstance(inputs, torch.Tensor) else inputs).dtype

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from relprop.checks import check_choice
 from relprop.errors import InputError, unknown_name
-from relprop.graph import Node, capture
+from relprop.graph import Node, capture, capture_lock
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import model_and_input
 from relprop.metrics.similarity import SIMILARITIES
@@ -262,11 +262,12 @@ class Randomisation(Metric):
 
     def networks(self, model: nn.Module, x: Tensor) -> list[tuple[str, nn.Module]]:
         """Layer and randomised network by step, made once for a model and these settings, forgotten with it."""
-        tensors = tuple(id(t) for t in (*model.parameters(), *model.buffers()))
-        key = (self.mode, self.redraw, self.seed)
-        known = _STEPS.setdefault(model, {})
-        if (key, tensors) not in known:
-            for stale in [k for k in known if k[0] == key]:  # the model's tensors were replaced
-                del known[stale]
-            known[key, tensors] = list(steps(model, x, self.mode, self.redraw, self.seed))
-        return known[key, tensors]
+        with capture_lock:  # it reads the model, and draws from the generator that all threads share
+            tensors = tuple(id(t) for t in (*model.parameters(), *model.buffers()))
+            key = (self.mode, self.redraw, self.seed)
+            known = _STEPS.setdefault(model, {})
+            if (key, tensors) not in known:
+                for stale in [k for k in known if k[0] == key]:  # the model's tensors were replaced
+                    del known[stale]
+                known[key, tensors] = list(steps(model, x, self.mode, self.redraw, self.seed))
+            return known[key, tensors]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relprop.errors import InputError
+from relprop.graph import capture_lock
 from relprop.metrics.metric import Case, as_heat
 
 __all__ = ["as_picture", "black_of", "by_relevance", "model_and_input", "scores_of"]
@@ -65,7 +66,7 @@ def scores_of(model: nn.Module, x: Tensor) -> Tensor:
     Raises:
         InputError: another output, or NaN or infinity in it.
     """
-    with torch.no_grad():
+    with capture_lock, torch.no_grad():
         output = model(x)
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != x.shape[0]:
         got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__

@@ -16,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from relprop.errors import InputError, RelpropError, unknown_name
+from relprop.graph import capture_lock
 from relprop.models.networks import ARCHITECTURES
 
 __all__ = ["BundledModel", "load", "models"]
@@ -75,10 +76,10 @@ class BundledModel:
             shape
         )
 
-    @torch.no_grad()
     def predict(self, pictures: Tensor) -> Tensor:
         """Probabilities (N, classes) for model inputs (N, 3, size, size)."""
-        logits: Tensor = self.module(pictures)
+        with capture_lock, torch.no_grad():
+            logits: Tensor = self.module(pictures)
         return logits.sigmoid() if self.multi_label else logits.softmax(1)
 
 

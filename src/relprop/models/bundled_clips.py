@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relprop.errors import InputError, unknown_name
+from relprop.graph import capture_lock
 from relprop.models.bundled import read_bundled
 from relprop.models.c3d import C3D
 
@@ -58,10 +59,10 @@ class BundledClipModel:
         x = torch.from_numpy(clip.copy()).float() - torch.tensor(self.mean)
         return x.permute(3, 0, 1, 2)[None].contiguous()
 
-    @torch.no_grad()
     def predict(self, clips: Tensor) -> Tensor:
         """Probabilities (N, classes) for model inputs (N, 3, T, size, size)."""
-        logits: Tensor = self.module(clips)
+        with capture_lock, torch.no_grad():
+            logits: Tensor = self.module(clips)
         return logits.softmax(1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.quiet import warnings_as
 
 __all__ = ["Preprocess", "read_picture"]
 
@@ -37,11 +37,9 @@ def read_picture(path: str | Path) -> Image.Image:
     relprop.errors.InputError: Expected a picture file but got 'nowhere.jpg', which does not exist.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                opened.load()
-                return _rgb(ImageOps.exif_transpose(opened))
+        with warnings_as("error", Image.DecompressionBombWarning), Image.open(path) as opened:
+            opened.load()
+            return _rgb(ImageOps.exif_transpose(opened))
     except FileNotFoundError:
         raise InputError(f"Expected a picture file but got '{path}', which does not exist.") from None
     except IsADirectoryError:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from relprop.compat import load_timm, load_torchvision
 from relprop.errors import InputError, RelpropError, UnknownNameError, unknown_name
+from relprop.graph import capture_lock
 from relprop.models.pictures import Preprocess
 from relprop.models.state import load_state, read_state
 
@@ -66,8 +67,9 @@ class LoadedModel:
 
     def place(self, x: Tensor) -> Tensor:
         """An input on the model's device and in its dtype."""
-        like = next(self.module.parameters(), x)
-        return x.to(like.device, like.dtype)
+        with capture_lock:
+            like = next(self.module.parameters(), x)
+            return x.to(like.device, like.dtype)
 
     def example(self, batch: int = 1) -> Tensor:
         """A seeded input of the right shape, device and dtype: normal numbers, (batch, C, *input_size)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,12 @@ from relprop.piecewise.kinks import steps_to_kink
 from relprop.piecewise.operators import refusal, unfit
 from relprop.piecewise.replay import replay
 from relprop.propagate.trace import Trace, trace
+from relprop.quiet import warnings_as
 from relprop.tracing.values import checked_output
 
 __all__ = ["Crossing", "Distance", "Flip", "crossing", "distance"]
+
+_dual_level = threading.Lock()  # the process has one level of dual numbers, for all threads
 
 
 @dataclass(frozen=True)
@@ -169,9 +172,8 @@ def _crossing(run: Trace, at: Node, direction: Tensor) -> Crossing:
     n = run.batch
     best = torch.full((n,), torch.inf, dtype=torch.float64, device=direction.device)
     flips: list[Flip | None] = [None] * n
-    with torch.no_grad(), torch.inference_mode(False), forward_ad.dual_level():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own, at its first dual tensor
+    with _dual_level, torch.no_grad(), torch.inference_mode(False), forward_ad.dual_level():
+        with warnings_as("ignore", DeprecationWarning):  # of torch's own, at its first dual tensor
             ray = forward_ad.make_dual(run.value(at).clone(), direction.contiguous())
         for node, found in replay(run, at, ray):
             steps = steps_to_kink(node, partial(_unpacked, found, run), _output(found[node]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import replace
 
+from relprop.graph import WeightCache
 from relprop.rules import LinearRule
 from relprop.rules.rule import Message
 from relprop.tracing.site import Site
@@ -33,5 +34,5 @@ class Negated(LinearRule):
         bias = None if linear.bias is None else -linear.bias
         turned = copy(site)
         # An empty cache of its own: parts of the real weights are kept under the same key.
-        turned._linear = replace(linear, weight=-linear.weight, bias=bias, cache={})
+        turned._linear = replace(linear, weight=-linear.weight, bias=bias, cache=WeightCache())
         return self._inner.prepare(turned)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relprop.errors import UnsupportedOperatorError
-from relprop.graph import Node
+from relprop.graph import Node, WeightCache
 from relprop.graph.fusion import Unit
 from relprop.tracing.window import Window, receptive
 
@@ -59,7 +59,7 @@ class LinearMap:
     scale_in: Tensor | None
     bias: Tensor | None
     conv: _Conv | None
-    cache: dict[Any, Any]
+    cache: WeightCache
     key: Any
     version: tuple[Any, ...] = ()
     scratch: dict[Sign, Tensor] | None = None
@@ -78,7 +78,7 @@ class LinearMap:
         if unit.before is not None:
             scale_in, shift = batch_norm_affine(trace, unit.before)
             x = trace.stored(unit.before.signals()[0])
-            bare = cls(weight, None, None, None, conv, {}, ())
+            bare = cls(weight, None, None, None, conv, WeightCache(), ())
             even = shift.reshape(1, -1, *[1] * (x.ndim - 2)).expand(1, *x.shape[1:])
             moved = bare.forward(even, weight)[0]
             bias = moved if bias is None else moved + bias.reshape(-1, *[1] * (moved.ndim - 1))
@@ -102,8 +102,7 @@ class LinearMap:
         if found is not None and found.fits(self):
             return found.part
         if self.scratch is not None:
-            return self._in_scratch(sign)
-        self.cache.pop(key, None)
+            return self._in_scratch(sign, self.scratch, key)
         weight = self.weight if self.scale is None else self.weight * self._per_output(self.scale)
         if self.scale_in is not None:
             weight = weight * self._per_input(self.scale_in)
@@ -112,21 +111,17 @@ class LinearMap:
             weight = weight.clamp_(min=0) if fresh else weight.clamp(min=0)
         elif sign == "-":
             weight = weight.clamp_(max=0) if fresh else weight.clamp(max=0)
-        held = sum(v.part.numel() * v.part.element_size() for v in self.cache.values())
-        if not self.is_split and held + weight.numel() * weight.element_size() <= CACHE_BYTES:
-            self.cache[key] = _Cached(weight, self)
+        if not self.is_split:
+            size = weight.numel() * weight.element_size()
+            self.cache.keep(key, _Cached(weight, self), size, CACHE_BYTES)
         return weight
 
-    def _in_scratch(self, sign: Sign) -> Tensor:
-        key = (self.key, sign)
-        if key not in self.cache:
-            assert self.scratch is not None
-            if sign not in self.scratch:
-                self.scratch[sign] = torch.empty_like(self.weight)
-            out = self.scratch[sign][: self.weight.shape[0]]
-            self.cache[key] = _Cached(torch.clamp(self.weight, **_LIMITS[sign], out=out), self)
-        found: _Cached = self.cache[key]
-        return found.part
+    def _in_scratch(self, sign: Sign, scratch: dict[Sign, Tensor], key: Any) -> Tensor:
+        if sign not in scratch:
+            scratch[sign] = torch.empty_like(self.weight)
+        part = torch.clamp(self.weight, **_LIMITS[sign], out=scratch[sign][: self.weight.shape[0]])
+        self.cache.keep(key, _Cached(part, self), 0, CACHE_BYTES)
+        return part
 
     def _per_output(self, vector: Tensor) -> Tensor:
         if self.conv is None or not self.conv.transposed:
@@ -261,7 +256,7 @@ class LinearMap:
         for begin in range(0, self.weight.shape[0], rows):
             cut = slice(begin, begin + rows)
             bias = None if self.bias is None else self.bias[cut]
-            yield cut, replace(self, weight=self.weight[cut], bias=bias, cache={}, scratch=scratch)
+            yield cut, replace(self, weight=self.weight[cut], bias=bias, cache=WeightCache(), scratch=scratch)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from relprop.errors import InputError
-from relprop.graph import Graph, Node, capture
+from relprop.graph import Graph, Node, capture, capture_lock
 
 __all__ = ["Values", "checked_output"]
 
@@ -30,12 +30,14 @@ class Values:
     """
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
-        x = _checked(model, x)
-        self.graph: Graph = capture(model, x)
+        with capture_lock:  # while a model is captured, it doesn't hold its own parameters
+            x = _checked(model, x)
+            self.graph: Graph = capture(model, x)
+            with torch.no_grad(), torch.inference_mode(False):
+                # A copy: what the caller does to x later must not change the trace.
+                wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
+                self.params = self.graph.bind(model, wide)
         with torch.no_grad(), torch.inference_mode(False):
-            # A copy: what the caller does to x later must not change the trace.
-            wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
-            self.params = self.graph.bind(model, wide)
             self.values: dict[Node, Any] = {self.graph.input: wide}
             self.winners: dict[Node, Tensor] = {}
             if "rectified" not in self.graph.memo:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from tests.engine.test_identities import shaken
+from tests.propagate.test_identities import shaken
 from torch import Tensor, nn
 
 from relprop.compat import load_torchvision

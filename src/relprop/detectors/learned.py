@@ -1,0 +1,46 @@
+"""Learned: what explaining finds out about a detector's network, and keeps for the next detection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relprop.detectors.analysis import Place
+from relprop.detectors.unit import DetectionUnit
+
+__all__ = ["Heads", "Learned", "Tables"]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What the network's outputs are.
+
+    Attributes:
+        classes: K, background included.
+        objectness: whether there is an objectness logit.
+    """
+
+    classes: int
+    objectness: bool
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The values at which a method's relevance is tabled, and how many bytes a target takes there."""
+
+    places: tuple[Place, ...] = ()
+    bytes: int = 0
+
+
+@dataclass(eq=False)
+class Learned:
+    """Kept with a detector. Threads may write one thing twice; it is the same thing each time.
+
+    Attributes:
+        heads: what the outputs are, None before the network was run.
+        units: by number of anchors, the view that all views of as many anchors are made from.
+        tables: by method and shape of the input.
+    """
+
+    heads: Heads | None = None
+    units: dict[int, DetectionUnit] = field(default_factory=dict)
+    tables: dict[tuple[str, tuple[int, ...]], Tables] = field(default_factory=dict)
