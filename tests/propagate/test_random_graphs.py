@@ -166,7 +166,7 @@ def test_chained_runs_equal_one(nightly: bool) -> None:
         for name, composite in COMPOSITES.items():
             plain = run.run(seed, composite)
             whole = run.run(seed, composite, record=["stem", "blocks"])
-            assert torch.equal(plain.relevance, whole.relevance), f"{name}: recording changed the result"
+            assert apart(whole.relevance, plain.relevance) < TWINS, f"{name}: recording changed the result"
             on = run.propagate(whole.layers["blocks"], composite, start="blocks")
             assert apart(on, whole.relevance) < TWINS, name
 
