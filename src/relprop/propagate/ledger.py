@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 __all__ = ["Ledger", "Row", "Tally"]
 
@@ -70,9 +71,41 @@ class Ledger:
         self._make = tally
         self.tolerance = tolerance
 
+    @classmethod
+    def recorded(cls, summary: Mapping[str, float | bool], tolerance: float) -> Ledger:
+        """A ledger of which nothing but the `summary` was kept: no rows, and the verdict as it was recorded."""
+        start, end = float(summary["start"]), float(summary["input"])
+        ledger = cls(lambda: Tally((), start, end, 0.0, 0.0), tolerance)
+        vars(ledger)["_summary"] = dict(summary)
+        return ledger
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a copy, a pickle or a folder keeps: the books worked out, without the walk that they came from.
+        return {"tolerance": self.tolerance, "_tally": self._tally, "_summary": self._summary}
+
     @cached_property
     def _tally(self) -> Tally:
         return self._make()
+
+    @cached_property
+    def _summary(self) -> dict[str, float | bool]:
+        rows, start = self.rows, self._tally.absolute_start
+        worst = max((math.inf if math.isnan(r.error) else r.error for r in rows), default=0.0)
+        return {
+            "start": self._tally.start,
+            "input": self._tally.end,
+            "bias": sum(r.bias for r in rows),
+            "stabiliser": sum(r.stabiliser for r in rows),
+            "lost": sum(r.lost for r in rows),
+            "growth": max((r.absolute for r in rows), default=0.0) / start if start else 0.0,
+            "max_error": worst,
+            "closes": worst <= self.tolerance,
+        }
+
+    @property
+    def tally(self) -> Tally:
+        """The rows and totals as plain data."""
+        return self._tally
 
     @classmethod
     def merged(cls, ledgers: Sequence[Ledger]) -> Ledger:
@@ -104,46 +137,36 @@ class Ledger:
     @property
     def max_error(self) -> float:
         """The largest error of a row, relative to the sum of |relevance| there; infinite for NaN."""
-        return max((math.inf if math.isnan(r.error) else r.error for r in self.rows), default=0.0)
+        return self._summary["max_error"]
 
     @property
     def closes(self) -> bool:
         """Whether every row balances up to rounding."""
-        return self.max_error <= self.tolerance
+        return bool(self._summary["closes"])
 
     @property
     def bias(self) -> float:
         """Relevance absorbed by biases."""
-        return sum(r.bias for r in self.rows)
+        return self._summary["bias"]
 
     @property
     def stabiliser(self) -> float:
         """Relevance absorbed by stabilisers."""
-        return sum(r.stabiliser for r in self.rows)
+        return self._summary["stabiliser"]
 
     @property
     def lost(self) -> float:
         """Relevance that had nowhere to go."""
-        return sum(r.lost for r in self.rows)
+        return self._summary["lost"]
 
     @property
     def growth(self) -> float:
         """The largest sum of |relevance| at any operator, relative to the start's."""
-        start = self._tally.absolute_start
-        return max((r.absolute for r in self.rows), default=0.0) / start if start else 0.0
+        return self._summary["growth"]
 
     def summary(self) -> dict[str, float | bool]:
         """The accounts in one line, as plain numbers."""
-        return {
-            "start": self.start,
-            "input": self.end,
-            "bias": self.bias,
-            "stabiliser": self.stabiliser,
-            "lost": self.lost,
-            "growth": self.growth,
-            "max_error": self.max_error,
-            "closes": self.closes,
-        }
+        return dict(self._summary)
 
     def __str__(self) -> str:
         head = f"{'operator':<22}{'module':<28}{'rule':<24}{'in':>12}{'out':>12}{'bias':>12}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from relprop.errors import InputError, UnsupportedOperatorError
@@ -11,21 +12,12 @@ from relprop.graph import Graph, Node
 from relprop.graph.fusion import Unit, outside, unit_of
 from relprop.graph.place import Place, Places
 from relprop.propagate.composite import Composite
+from relprop.propagate.table import PlanRow, PlanTable
 
 if TYPE_CHECKING:
     from relprop.rules.rule import Rule
 
-__all__ = ["Plan", "PlanRow", "Step", "make_plan"]
-
-
-@dataclass(frozen=True)
-class PlanRow:
-    """One line of a plan."""
-
-    node: str
-    module: str
-    operator: str
-    rule: str
+__all__ = ["Plan", "Step", "make_plan"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +46,28 @@ class Plan:
     stops: tuple[Node, ...]
     steps: dict[Node, Step]
 
+    @cached_property
+    def table(self) -> PlanTable:
+        """The plan as plain strings."""
+        rows = tuple(
+            PlanRow(
+                step.node.name,
+                step.unit.linear.module if step.unit else step.node.module,
+                operator_name(step.node, step.unit),
+                repr(step.rule),
+                tuple(signal.name for signal in step.signals),
+            )
+            for step in self.steps.values()
+        )
+        return PlanTable(rows, self.composite, self.start.name, self.stops[0].name)
+
     @property
     def rows(self) -> tuple[PlanRow, ...]:
-        """The plan as plain strings."""
-        found = []
-        for step in self.steps.values():
-            node = step.node
-            module = step.unit.linear.module if step.unit else node.module
-            found.append(PlanRow(node.name, module, operator_name(node, step.unit), repr(step.rule)))
-        return tuple(found)
+        """The rows of the table."""
+        return self.table.rows
 
     def __str__(self) -> str:
-        lines = [f"{'node':<26}{'module':<30}{'operator':<22}rule"]
-        lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<22.21}{r.rule}" for r in self.rows]
-        return "\n".join(lines)
+        return str(self.table)
 
 
 def operator_name(node: Node, unit: Unit | None) -> str:

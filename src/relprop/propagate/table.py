@@ -1,0 +1,47 @@
+"""Table: a plan as plain rows, which outlive the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PlanRow", "PlanTable"]
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """Which rule crosses which operator.
+
+    Attributes:
+        node: name of the operator's value in the graph (of a convolution with its batch norm: of the last).
+        module: path of the module it belongs to.
+        operator: what it is, such as "conv2d + batch_norm".
+        rule: how relevance crosses it.
+        reads: names of the values that relevance goes on to; empty in what older versions saved.
+    """
+
+    node: str
+    module: str
+    operator: str
+    rule: str
+    reads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlanTable:
+    """The plan of an explanation. Prints as a table.
+
+    Attributes:
+        rows: one per operator that relevance crosses, from the start backward.
+        composite: name of the composite.
+        start, stop: names of the values where relevance starts and stops; "" in what older versions saved.
+    """
+
+    rows: tuple[PlanRow, ...]
+    composite: str = ""
+    start: str = ""
+    stop: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{'node':<26}{'module':<30}{'operator':<22}rule"]
+        lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<22.21}{r.rule}" for r in self.rows]
+        return "\n".join(lines)
