@@ -102,7 +102,7 @@ def test_another_network_is_refused_or_linearised(here: Path, capsys: pytest.Cap
 def test_depth_goes_on_where_it_stopped(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from relprop.cli import affine_depth
+    from relprop.reports import depth as study
 
     words = [".", "--depth", "--model", "net.py:Net", "--size", "20", "--layer", "gate"]
     whole = _json(capsys, *words, "--out", "whole")
@@ -110,11 +110,11 @@ def test_depth_goes_on_where_it_stopped(
     assert [(row["layer"], row["n"]) for row in rows] == [("input", 3), ("gate", 3)]
     model = load_model("net.py:Net", size=(20, 20))
     pictures = torch.cat([model.preprocess(Image.open(f"{name}.png")) for name in "abc"])
-    depth = relprop.piecewise.bias_ratio_by_depth(model.module, pictures, layers=["gate"])
-    assert rows == pytest.approx([pytest.approx(row) for row in depth.table()])
+    found = relprop.piecewise.bias_ratio_by_depth(model.module, pictures, layers=["gate"])
+    assert rows == pytest.approx([pytest.approx(row) for row in found.table()])
     assert (here / "whole" / "depth.png").is_file()
 
-    measured, calls = affine_depth._measured, []
+    measured, calls = study._one, []
 
     def counting(*args: Any) -> Any:
         calls.append(args[1].name)
@@ -122,7 +122,7 @@ def test_depth_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return measured(*args)
 
-    monkeypatch.setattr(affine_depth, "_measured", counting)
+    monkeypatch.setattr(study, "_one", counting)
     assert run(["affine", *words, "--out", "cut", "--json"]) == 130
     assert not (here / "cut" / "depth.png").exists()
     capsys.readouterr()

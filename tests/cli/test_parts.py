@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from relprop.cli.output import print_json, print_table
-from relprop.cli.targets import check_names, predictions, resolve
 from relprop.errors import InputError
+from relprop.models.classes import check_names, predictions, resolve
 
 CLASSES = ["tench, Tinca tinca", "crane", "maillot", "crane", "tank"]
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 import relprop
 from relprop.cli import run
-from relprop.cli import video as command
 from relprop.datasets import demo_clip_path
 from relprop.models.sampling import Sampling
 from relprop.models.sources import LoadedModel, load_model
@@ -63,7 +62,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that look at numbers alone: drawing takes most of the time."""
-    monkeypatch.setattr(command, "_write", lambda *_: None)
+    monkeypatch.setattr("relprop.reports.report.Page.write", lambda *_: None)
 
 
 def _film(path: Path, seed: int = 0) -> Path:
@@ -314,7 +313,7 @@ def test_random_weights_are_said_everywhere(
         drawn.append(" ".join(text.get_text() for text in figure.texts))
         return real(figure, path)
 
-    monkeypatch.setattr(figures, "save_figure", watched)
+    monkeypatch.setattr("relprop.reports.works.save_figure", watched)
     assert run(["video", "a.gif", *SMALL, "--separate", "--random-weights"]) == 0
     out = capsys.readouterr().out
     assert "a.gif through net.py:Net (weights: random (seed 0))" in out

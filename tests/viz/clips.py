@@ -9,8 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from relprop.reports.films import Films, reel
 from relprop.video.separation import MotionSeparation
-from relprop.viz import render
+from relprop.viz import motion, motion_film, render
+from relprop.viz.reel import film_limit
 
 Array = NDArray[Any]
 
@@ -69,3 +71,18 @@ def check_words(figure: Figure) -> None:
             across = min(box.x1, other.x1) - max(box.x0, other.x0)
             along = min(box.y1, other.y1) - max(box.y0, other.y0)
             assert across <= 1 or along <= 5, text
+
+
+def motion_figure(s: Films, frames: Any, sample: int = 0, target: int = 0, **options: Any) -> Figure:
+    """The figure of one clip of a separation or an explanation."""
+    return motion.motion_figure(reel(s, frames, sample, target), **options)
+
+
+def overlay_frames(s: Films, frames: Any, sample: int = 0, target: int = 0, **options: Any) -> Array:
+    """Likewise the film."""
+    return motion_film.overlay_frames(reel(s, frames, sample, target), **options)
+
+
+def limit_of(s: Films, *size: int) -> float:
+    """The end of the scale that both draw films (T, H, W) with."""
+    return film_limit(reel(s, flat(*size)).films).value

@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.viz.clips import check_words, flat, panels, separation
+from tests.viz.clips import check_words, flat, limit_of, motion_figure, panels, separation
 from tests.viz.make import explanation, names, words
 
 from relprop.errors import InputError
 from relprop.viz import colourise, limits
-from relprop.viz.motion import motion_figure, relevance_figure, strongest_row
-from relprop.viz.reel import film_limit
+from relprop.viz.motion import strongest_row
 from relprop.viz.scale import number
 
 FILMS = ("original", "spatial", "temporal")
@@ -27,7 +26,7 @@ def test_pixels_are_the_colours_of_the_numbers_on_one_stated_scale() -> None:
     figure = motion_figure(s, flat(6, 32, 40))
     films = [getattr(s, name)[0].double().numpy() for name in FILMS]
     (limit,) = {found.value for found in limits(films, "shared")}
-    assert film_limit(s).value == limit
+    assert limit_of(s, 6, 32, 40) == limit
     on_page = panels(figure)
     for r, film in enumerate(films, start=1):
         for t in range(6):
@@ -67,7 +66,7 @@ def test_the_strongest_row_is_marked_and_cut_out() -> None:
     frames = np.random.default_rng(0).integers(0, 255, (5, 32, 48, 3), dtype=np.uint8)
     assert strongest_row(temporal[0].numpy()) == 21
     figure = motion_figure(s, frames)
-    limit = film_limit(s).value
+    limit = limit_of(s, 5, 32, 48)
     on_page = panels(figure)
     factor = on_page["picture-0-0"].shape[0] / 32
     for c in range(5):
@@ -181,7 +180,7 @@ def test_no_words_overlap_or_leave_the_page(shape: tuple[int, int, int], columns
     tiny.temporal.clamp_(min=-1e-13)
     check_words(motion_figure(tiny, flat(*shape), columns=3, notes=["A note of many words. " * 9]))
     e = explanation((1, 3, *shape), outputs=torch.zeros(1, 3))
-    check_words(relevance_figure(e, flat(*shape), names=LONG, columns=columns))
+    check_words(motion_figure(e, flat(*shape), names=LONG, columns=columns))
 
 
 def test_one_of_many_clips_and_targets_is_drawn() -> None:
@@ -197,7 +196,7 @@ def test_one_of_many_clips_and_targets_is_drawn() -> None:
 
 def test_a_plain_explanation_has_one_film() -> None:
     e = explanation((1, 3, 5, 32, 32))
-    figure = relevance_figure(e, flat(5, 32, 32), notes=["A note."])
+    figure = motion_figure(e, flat(5, 32, 32), notes=["A note."])
     assert [name for name in names(figure) if name.startswith("map")] == [
         *(f"map-1-{t}" for t in range(5)), "map-2-1",
     ]  # fmt: skip
@@ -208,9 +207,9 @@ def test_a_plain_explanation_has_one_film() -> None:
     assert "percentile of the film's non-zero |relevance|" in text
     assert "A note." in text
     one = explanation((1, 3, 1, 32, 32))
-    check_words(relevance_figure(one, flat(1, 32, 32)))
+    check_words(motion_figure(one, flat(1, 32, 32)))
     layer = explanation((1, 3, 4, 32, 32), relevance=torch.randn(1, 8, 2, 16, 16), at="features.3")
-    assert "Relevance at features.3, resized" in _text(relevance_figure(layer, flat(4, 32, 32)))
+    assert "Relevance at features.3, resized" in _text(motion_figure(layer, flat(4, 32, 32)))
 
 
 def test_drawing_never_touches_the_numbers() -> None:
@@ -243,12 +242,8 @@ def test_bad_input_is_refused(frames: Any, arguments: dict[str, Any], text: str)
 
 def test_other_things_are_refused() -> None:
     frames = flat(6, 32, 40)
-    with pytest.raises(InputError, match="got Explanation"):
-        motion_figure(explanation(), frames)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="got MotionSeparation"):
-        relevance_figure(separation(), frames)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"clips .*\(1, 3, 32, 40\)"):
-        relevance_figure(explanation(), frames)
+        motion_figure(explanation(), frames)
     broken = separation()
     broken.spatial[0, 2, 3, 4] = float("nan")
     with pytest.raises(InputError, match="got 1 NaN"):

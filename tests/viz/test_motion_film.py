@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from tests.viz.clips import Array, flat, separation
+from tests.viz.clips import Array, flat, limit_of, overlay_frames, separation
 from tests.viz.make import explanation
 
 from relprop.errors import InputError
 from relprop.viz import colourise
-from relprop.viz.motion_film import overlay_frames
-from relprop.viz.reel import film_limit
 
 FILMS = ("original", "spatial", "temporal")
 
@@ -32,7 +30,7 @@ def test_panels_are_the_colours_of_the_numbers_side_by_side(size: tuple[int, int
     s, frames = separation((1, 3, *size)), flat(3, *size)
     frames[:, 0, 0] = 255  # a mark to find the frame by
     pages = overlay_frames(s, frames)
-    limit = film_limit(s).value
+    limit = limit_of(s, *frames.shape[:3])
     films = {name: getattr(s, name)[0].double().numpy() for name in FILMS}
     for t in (0, 2):
         corners = []
@@ -53,7 +51,7 @@ def test_the_limit_is_the_figures_unless_one_is_given() -> None:
     pages = overlay_frames(s, frames, limit=9.0, zoom=1)
     assert len(_found(pages[1], colourise(s.temporal[0, 1].double(), 9.0), 1)) == 1
     pages = overlay_frames(s, frames, zoom=2)
-    assert len(_found(pages[1], colourise(s.temporal[0, 1].double(), film_limit(s).value), 2)) == 1
+    assert len(_found(pages[1], colourise(s.temporal[0, 1].double(), limit_of(s, *frames.shape[:3])), 2)) == 1
 
 
 def test_all_pages_have_one_even_size_and_say_where_they_are() -> None:
@@ -101,7 +99,7 @@ def test_explanations_and_films_by_name_are_drawn() -> None:
     e = explanation((1, 3, 4, 40, 40))
     pages = overlay_frames(e, flat(4, 40, 40), zoom=1)
     heat = e.heatmap()[0].double().numpy()
-    assert len(_found(pages[3], colourise(heat[3], film_limit(e).value), 1)) == 1
+    assert len(_found(pages[3], colourise(heat[3], limit_of(e, 4, 40, 40)), 1)) == 1
     same = overlay_frames({"relevance": e.heatmap()[0]}, flat(4, 40, 40), zoom=1)
     assert same.shape[2] == pages.shape[2]
     many = separation((2, 4, 40, 40), k=2)

@@ -36,6 +36,7 @@ from relprop.metrics.registry import load_metric
 from relprop.models.geometry import Geometry
 from relprop.models.pictures import Preprocess
 from relprop.models.sources import LoadedModel, load_model
+from relprop.models.state import weights_digest
 
 __all__ = ["Worker", "load_metrics"]
 
@@ -89,14 +90,10 @@ class Worker:
         """What the results depend on: recipe, data, weights, class names, the model's own file, version."""
         from importlib.metadata import version
 
-        digest = hashlib.sha256()
-        for name, tensor in self.model.module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return {
             "recipe": self.recipe.fingerprint(),
             "data": self.data.fingerprint(),
-            "weights": digest.hexdigest(),
+            "weights": weights_digest(self.model.module),
             # The file is named in the recipe; its lines say which output is asked.
             "labels": hashlib.sha256(repr(self.model.classes).encode()).hexdigest(),
             "code": _code(self.recipe.model.spec),

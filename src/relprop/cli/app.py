@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from relprop.cli.affine_command import affine
+from relprop.cli.affine import affine
 from relprop.cli.options import (
     Debug,
     Device,
@@ -24,7 +24,7 @@ from relprop.cli.options import (
     parsed_numbers,
     parsed_size,
 )
-from relprop.cli.video_command import video
+from relprop.cli.video import video
 
 __all__ = ["app"]
 

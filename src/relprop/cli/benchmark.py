@@ -74,8 +74,7 @@ def run_benchmark(request: Request) -> None:
 
     recipe = adapted(request)
     folder = request.out or Path("relprop-benchmark") / recipe.name
-    with progress(0, request.json) as steps:
-        steps.doing(recipe.name)
+    with progress(request.json) as bar:
         done = run(
             recipe,
             folder / "results.sqlite",
@@ -83,7 +82,7 @@ def run_benchmark(request: Request) -> None:
             workers=request.workers,
             address=request.address,
             device=request.device,
-            progress=steps.so_far,
+            progress=None if bar is None else lambda done, total: bar(done, total, recipe.name),
         )
     if not done.records:
         first = done.problems[0] if done.problems else None

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import relprop
 from relprop.cli.detect_page import detection_name, loss_notes, page_notes, page_of
 from relprop.cli.explain import parsed_scale, picture_folders
-from relprop.cli.output import Steps, percent, print_json, print_lines, print_table, progress
-from relprop.cli.targets import class_index
+from relprop.cli.output import print_json, print_lines, print_table, progress
 from relprop.detectors.report import Report, report
 from relprop.detectors.sources import LoadedDetector, load_detector
 from relprop.errors import InputError
 from relprop.methods.text import method_from
+from relprop.models.classes import class_index
 from relprop.models.pictures import read_picture
+from relprop.reports.steps import Steps
+from relprop.reports.text import percent
 from relprop.viz.scale import number
 
 if TYPE_CHECKING:
@@ -118,7 +120,8 @@ def _detect(request: Request, loaded: LoadedDetector, picture: Image.Image) -> _
 
 def _explain(request: Request, loaded: LoadedDetector, path: Path, folder: Path, seen: _Seen) -> _Result:
     reports = []
-    with progress(len(seen.chosen), request.json) as steps:
+    with progress(request.json) as bar:
+        steps = Steps(bar, len(seen.chosen))
         method = _method(request, loaded, steps)
         for d in seen.chosen:
             steps.doing(f"{path.name}: box {d.index}, {d.name}")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from relprop.cli.output import percent
 from relprop.detectors.analysis import strongest
+from relprop.reports.text import percent
 from relprop.viz.detection import BoxMap, DetectionPage
 from relprop.viz.detection_frame import Frame
 from relprop.viz.detection_table import Table

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 import relprop
-from relprop.cli.output import Steps, percent, print_json, print_lines, print_table, progress
-from relprop.cli.targets import Prediction, check_names, class_name, predictions, resolve
+from relprop.cli.output import print_json, print_lines, print_table, progress
 from relprop.errors import InputError
 from relprop.methods.text import method_from, slug
+from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.pictures import read_picture
 from relprop.models.sources import LoadedModel, load_model
+from relprop.reports.steps import Steps
+from relprop.reports.text import percent
+from relprop.viz.labels import class_name
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -88,7 +91,8 @@ def explain_images(request: Request) -> None:
         )
     folders = picture_folders(request.out, [path for path, _ in pictures])
     results = []
-    with progress(len(pictures) * len(methods), request.json) as steps:
+    with progress(request.json) as bar:
+        steps = Steps(bar, len(pictures) * len(methods))
         for (path, picture), folder in zip(pictures, folders, strict=True):
             results.append(_explain_one(request, model, methods, path, picture, folder, scale, steps))
     if request.json:

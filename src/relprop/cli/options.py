@@ -13,10 +13,13 @@ __all__ = [
     "Json",
     "Labels",
     "Mean",
+    "Method",
     "Model",
+    "Out",
     "RandomWeights",
     "Size",
     "Std",
+    "Target",
     "Weights",
     "method_names",
     "model_names",
@@ -72,6 +75,19 @@ Model = Annotated[
         autocompletion=model_names,
     ),
 ]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-x",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="How to explain (relprop methods lists them).",
+        autocompletion=method_names,
+    ),
+]
+Target = Annotated[
+    str, typer.Option("--target", "-t", metavar="CLASS", help="Class index or name, or 'top'.")
+]
 Weights = Annotated[
     Path | None,
     typer.Option(help="State dict: .safetensors, or .pth (read with weights_only=True)."),
@@ -101,6 +117,7 @@ Std = Annotated[
     str | None,
     typer.Option(metavar="R,G,B", callback=lambda v: v and numbers(v), help="What is then divided by."),
 ]
+Out = Annotated[Path, typer.Option(help="Where the results go.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -1,38 +1,41 @@
-"""What the commands print: tables, one line of progress, or one JSON document."""
+"""What the commands print: a report, tables, one line of progress, or one JSON document."""
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
-__all__ = ["Steps", "percent", "print_json", "print_lines", "print_table", "progress"]
+from relprop.reports.document import plain
+from relprop.reports.report import Report
+from relprop.reports.steps import Progress
+from relprop.reports.text import WIDTH, Table
 
-_WIDE = 160  # a pipe has no width of its own; rich would wrap at 80
+__all__ = ["print_json", "print_lines", "print_report", "print_table", "progress"]
 
 
 def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False)
+    # A pipe has no width of its own; rich would wrap at 80.
+    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
+
+
+def print_report(report: Report, as_json: bool) -> None:
+    """Print a report: its words and tables, or its document."""
+    if as_json:
+        print_json(report.document)
+    else:
+        print_lines(*report.lines(_console()))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Print a table without frames; `right` names the columns of numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, header in enumerate(headers):
-        table.add_column(header, justify="right" if index in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console = _console()
-    with console.capture() as captured:
-        console.print(table)
-    print_lines(*(line.rstrip() for line in captured.get().splitlines()))
+    print_lines(*Table(headers, rows, right).lines(_console()))
 
 
 def print_lines(*lines: str) -> None:
@@ -43,75 +46,17 @@ def print_lines(*lines: str) -> None:
 
 def print_json(document: Any) -> None:
     """Print one JSON document; NaN and infinities become null, which JSON has."""
-    json.dump(_plain(document), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    json.dump(plain(document), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
     sys.stdout.write("\n")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    # Tensors: small ones as numbers, others by shape.
-    shape = getattr(value, "shape", None)
-    if shape is not None and hasattr(value, "tolist"):
-        return _plain(value.tolist()) if value.numel() <= 64 else f"tensor{tuple(shape)}"
-    return str(value)
-
-
-def percent(part: float, whole: float) -> str:
-    """A share in percent, one decimal.
-
-    >>> percent(1, 8), percent(-1e-9, 1), percent(1, 0)
-    ('12.5 %', '0.0 %', '–')
-    """
-    if not whole or not math.isfinite(part / whole):
-        return "–"
-    return f"{100 * part / whole + 0.0:.1f} %".replace("-0.0 %", "0.0 %").replace("-", "−")
-
-
-class Steps:
-    """Counts finished steps of a long task."""
-
-    def __init__(self, bar: Progress | None, total: int) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=total) if bar is not None else None
-        self._finished = 0
-
-    def doing(self, what: str) -> None:
-        """Name the step that starts."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=what)
-
-    def part(self, done: int, total: int) -> None:
-        """Show how much of the current step is done."""
-        self._show(self._finished + done / max(total, 1))
-
-    def so_far(self, done: int, total: int) -> None:
-        """Set how many steps are done, and of how many."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total)
-
-    def done(self) -> None:
-        """Count a step."""
-        self._finished += 1
-        self._show(self._finished)
-
-    def _show(self, completed: float) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=completed)
-
-
 @contextmanager
-def progress(total: int, quiet: bool) -> Iterator[Steps]:
-    """A bar on stderr that goes away at the end; none where quiet, or where stderr is no terminal."""
+def progress(quiet: bool) -> Iterator[Progress | None]:
+    """What shows a bar on stderr that goes away at the end; None where quiet, or where stderr is no terminal."""
     if quiet or not sys.stderr.isatty():
-        yield Steps(None, total)
+        yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield Steps(bar, total)
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=0)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from relprop.errors import InputError
 
-__all__ = ["load_state", "read_state"]
+__all__ = ["load_state", "read_state", "weights_digest"]
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -101,3 +102,12 @@ def load_state(
         raise InputError(f"Expected weights that fit the model but in '{origin}' {shown}.")
     module.load_state_dict(state, strict=False)
     return module
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers with their names: what is kept of a model's numbers depends on it."""
+    found = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -9,107 +9,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relprop.errors import InputError
-from relprop.explanation import Explanation
-from relprop.video.separation import MotionSeparation
 from relprop.viz.curve import CURVE_ROOM, draw_curves
+from relprop.viz.labels import Labels, class_name
 from relprop.viz.panels import Panel, Row, draw_panels
-from relprop.viz.reel import Reel, film_limit, reel
+from relprop.viz.reel import Reel, film_limit
 from relprop.viz.scale import CLIP, Limit, number
-from relprop.viz.sheet import Labels, class_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["motion_figure", "relevance_figure", "strongest_row"]
+__all__ = ["motion_figure", "strongest_row"]
 
 _SIDE = 112  # least length in pixels of a frame's longer side
 _LOW = 96  # least height in pixels of a slice
 
 
 def motion_figure(
-    s: MotionSeparation,
-    frames: NDArray[np.uint8],
+    clip: Reel,
     *,
     title: str | None = None,
     notes: Sequence[str] = (),
     names: Labels | None = None,
     scale: Literal["shared"] | float = "shared",
     columns: int = 8,
-    sample: int = 0,
-    target: int = 0,
 ) -> Figure:
-    """Draw one clip's frames above its original, spatial and temporal relevance.
+    """Draw one clip's frames above its films of relevance: original, spatial and temporal, or one alone.
 
     Below stand the sums of each frame's positive and negative relevance, and slices x-t of the clip and of
-    the films along the row where the temporal film is strongest. All films have one scale.
+    the films along the row where the last film is strongest. All films have one scale.
 
     Args:
-        s: the separation.
-        frames: the clip as the network saw it, (T, H, W, 3) uint8.
+        clip: frames and films; `relprop.reports.films.reel` makes it of a separation or an explanation.
         title: line on top; by default class, score, mode and method.
         notes: sentences that follow the caption.
         names: class names by index.
         scale: ``"shared"``, see :func:`relprop.viz.reel.film_limit`, or a number > 0.
         columns: frames that are drawn at most, evenly spaced from the first to the last.
-        sample: which of N clips.
-        target: which of K targets.
 
     Returns:
         A matplotlib figure outside pyplot. Save it with :func:`relprop.viz.save_figure`.
 
     Raises:
-        InputError: if s is no separation, frames don't fit it, an index is out of range, names are missing,
-            or a value is NaN or infinite.
+        InputError: if names are missing, or a value is NaN or infinite.
 
     Source: Hiley et al. 2019 (films shown as frames over original, spatial and temporal relevance).
     """
-    if not isinstance(s, MotionSeparation):
-        raise InputError(f"Expected a MotionSeparation but got {type(s).__name__}.")
-    limit = film_limit(s, scale, sample, target)
-    return _draw(reel(s, frames, sample, target), limit, scale, columns, title, notes, names)
-
-
-def relevance_figure(
-    e: Explanation,
-    frames: NDArray[np.uint8],
-    *,
-    title: str | None = None,
-    notes: Sequence[str] = (),
-    names: Labels | None = None,
-    scale: Literal["shared"] | float = "shared",
-    columns: int = 8,
-    sample: int = 0,
-    target: int = 0,
-) -> Figure:
-    """Draw one clip's frames above its relevance, with sums and slices; arguments as for `motion_figure`.
-
-    Raises:
-        InputError: if e is no explanation of clips, and as `motion_figure`.
-    """
-    if not isinstance(e, Explanation):
-        raise InputError(f"Expected an Explanation but got {type(e).__name__}.")
-    limit = film_limit(e, scale, sample, target)
-    return _draw(reel(e, frames, sample, target), limit, scale, columns, title, notes, names)
-
-
-def strongest_row(film: NDArray[np.floating]) -> int:
-    r"""The row y of a film (T, H, W) with the largest :math:`\sum_{t,x} |R_{tyx}|`.
-
-    >>> strongest_row(np.array([[[0.0, 1.0], [-3.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]]))
-    1
-    """
-    return int(np.abs(film).sum((0, 2)).argmax())
-
-
-def _draw(
-    clip: Reel,
-    limit: Limit,
-    scale: Literal["shared"] | float,
-    columns: int,
-    title: str | None,
-    notes: Sequence[str],
-    names: Labels | None,
-) -> Figure:
+    limit = film_limit(clip.films, scale)
     if isinstance(columns, bool) or not isinstance(columns, int) or columns < 1:
         raise InputError(f"Expected columns to be a whole number of at least 1 but got {columns!r}.")
     length, height, width = clip.frames.shape[:3]
@@ -149,6 +94,15 @@ def _draw(
     draw_curves(figure, clip.films, above, shown, clip.caution)
     _mark(figure, row, height, len(shown))
     return figure
+
+
+def strongest_row(film: NDArray[np.floating]) -> int:
+    r"""The row y of a film (T, H, W) with the largest :math:`\sum_{t,x} |R_{tyx}|`.
+
+    >>> strongest_row(np.array([[[0.0, 1.0], [-3.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]]))
+    1
+    """
+    return int(np.abs(film).sum((0, 2)).argmax())
 
 
 def _panel(

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from relprop.errors import InputError
 from relprop.viz.colour import colours
+from relprop.viz.labels import Labels, class_name
 from relprop.viz.panels import Panel, panel_pixels
-from relprop.viz.reel import Films, Reel, film_limit, reel
+from relprop.viz.reel import Reel, film_limit
 from relprop.viz.scale import Limit
-from relprop.viz.sheet import Labels, class_name
 from relprop.viz.text import fit
 
 __all__ = ["overlay_frames"]
@@ -28,14 +28,11 @@ _INK, _FAINT, _PLACE = (34, 34, 34), (200, 200, 200), (90, 90, 90)
 
 
 def overlay_frames(
-    s: Films,
-    frames: NDArray[np.uint8],
+    clip: Reel,
     *,
     names: Labels | None = None,
     limit: float | None = None,
     zoom: int | None = None,
-    sample: int = 0,
-    target: int = 0,
 ) -> NDArray[np.uint8]:
     """Draw every frame of a clip beside its films, all on one stated scale.
 
@@ -44,24 +41,19 @@ def overlay_frames(
     separation ran frozen clips), the colours' scale, and a mark that moves from the first frame to the last.
 
     Args:
-        s: a separation, an explanation of clips, or films (T, H, W) by name.
-        frames: the clip as the network saw it, (T, H, W, 3) uint8.
+        clip: frames and films; `relprop.reports.films.reel` makes it of a separation or an explanation.
         names: class names by index.
         limit: the magnitude of the strongest colour; by default that of
             :func:`relprop.viz.reel.film_limit`, as in the figure.
         zoom: whole factor by which panels grow; by default the least that makes their longer side 160 pixels.
-        sample: which of N clips.
-        target: which of K targets.
 
     Returns:
         (T, H', W', 3) uint8; H' and W' are even.
 
     Raises:
-        InputError: on frames or films of another shape or type, NaN or infinite values, a limit or a zoom that
-            isn't positive, an index out of range, or missing names.
+        InputError: on NaN or infinite values, a limit or a zoom that isn't positive, or missing names.
     """
-    clip = reel(s, frames, sample, target)
-    scale = film_limit(s, "shared" if limit is None else limit, sample, target)
+    scale = film_limit(clip.films, "shared" if limit is None else limit)
     longer = max(clip.frames.shape[1:3])
     if zoom is None:
         zoom = -(-_LEAST // longer)

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from relprop.errors import InputError
-from relprop.piecewise.toy import Piece, Toy, pieces
 from relprop.viz.canvas import FAINT, MARGIN, NAME, POINT, SMALL, WORDS, Canvas, height, value_axis
 from relprop.viz.colour import colourise, colours
 from relprop.viz.scale import limits, number
@@ -21,38 +18,77 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["toy_figure"]
+__all__ = ["AHEAD", "ZOOM", "Box", "Ground", "TakenPoint", "plane_size", "toy_figure"]
 
 Array = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
-_PLANE, _ZOOM, _GAP = 760, 290, 36  # widths of the plane, of a zoom and of the space between, in pixels
+_PLANE, _GAP = 760, 36  # widths of the plane and of the space between, in pixels
+#: Side of an enlarged piece, in pixels.
+ZOOM = 290
 _LABEL, _BARS, _VALUE = 138, 190, 70  # of a ledger's names, bars and numbers
-_SIDE = _ZOOM + _GAP + _LABEL + _BARS + _VALUE
+_SIDE = ZOOM + _GAP + _LABEL + _BARS + _VALUE
 _ROW = 25  # height of a ledger's row
 _HEADS = 2 * height(NAME) + 6  # of the lines above a point's panels
 _WALK = 190  # height of the walk from the origin
-_LEAST = 0.02  # radius of a circle that can be seen, as a share of the window's width
+#: How far the walk goes, the point being at 1.
+AHEAD = 1.25
 _FOR, _AGAINST, _TOTAL = "#c0392f", "#2b62b5", "#444444"
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """A point, its piece, and what is explained there as slope . x + bias."""
+class Ground:
+    """A part of the plane.
+
+    Attributes:
+        box: x_1 from and to, x_2 from and to.
+        image: the score at the middle of every pixel, (rows, columns), the upper row first.
+        polygons: the corners (V, 2) of each piece.
+        lines: ends (2, 2) of the lines on which the score has a certain value; (0, 2) where a piece has none.
+    """
+
+    box: Box
+    image: Array
+    polygons: Sequence[Array]
+    lines: Sequence[Array]
+
+
+@dataclass(frozen=True)
+class TakenPoint:
+    """A point, its piece, and the score there as slope . x + bias.
+
+    Attributes:
+        name: a letter.
+        point: (2,).
+        corners: of its piece, (V, 2).
+        slope: W, (2,).
+        bias: b.
+        owners: what each layer's bias makes of b, (layers,).
+        radius: distance to the nearest border of the piece; infinite without one.
+        across: W and b of the piece beyond that border, where it lies in the window.
+        walk: (share of the way, score) wherever the score bends on the way from the origin through the point.
+        zoom: the piece enlarged, with lines of equal score.
+    """
 
     name: str
     point: Array
-    piece: Piece
+    corners: Array
     slope: Array
     bias: float
     owners: Array
+    radius: float
+    across: tuple[Array, float] | None
+    walk: Sequence[tuple[float, float]]
+    zoom: Ground
 
     @property
     def terms(self) -> Array:
+        """W_1 x_1 and W_2 x_2."""
         return self.slope * self.point
 
     @property
     def score(self) -> float:
+        """W x + b."""
         return float(self.terms.sum() + self.bias)
 
     @property
@@ -62,7 +98,25 @@ class _Chosen:
         return abs(self.bias) / total if total else 0.0
 
 
-def toy_figure(toy: Toy, point: Sequence[float] | None = None, target: int | None = None) -> Figure:
+def plane_size(box: Box) -> tuple[int, int]:
+    """Columns and rows of the plane's image.
+
+    >>> plane_size((0.0, 2.0, 0.0, 1.0))
+    (760, 380)
+    """
+    x0, x1, y0, y1 = box
+    return _PLANE, round(_PLANE * (y1 - y0) / (x1 - x0))
+
+
+def toy_figure(
+    plane: Ground,
+    points: Sequence[Array],
+    chosen: Sequence[TakenPoint],
+    *,
+    units: int,
+    accuracy: float,
+    target: int | None = None,
+) -> Figure:
     """Draw the plane of a toy network in its affine pieces, and how the score at a point is made.
 
     The plane has exact borders, the score's colours, the points, and the line where both classes score the
@@ -72,53 +126,49 @@ def toy_figure(toy: Toy, point: Sequence[float] | None = None, target: int | Non
     with b's owners by layer.
 
     Args:
-        toy: points and network.
-        point: (x_1, x_2); None: two points of the toy, classified right and well inside their pieces: the
-            one with the largest share of the bias and the one with the least.
+        plane: all of it, its image of `plane_size`, its lines where both classes score the same.
+        points: (N, 2) of class 0 and of class 1.
+        chosen: one or two points.
+        units: the network's ReLUs.
+        accuracy: share of the points that it gets right.
         target: the class whose score is drawn and explained; None: class 1's score less class 0's.
 
     Returns:
         A matplotlib figure that belongs to no pyplot state and needs no display.
-
-    Raises:
-        InputError: a point outside the window, or no such class.
     """
-    direction = _direction(target)
     sign = "F" if target is None else f"F{'₀₁'[target]}"
-    cut = pieces(toy.network, toy.window)
-    chosen = _chosen(toy, cut, point, direction)
     page = Canvas(
         2 * MARGIN + _PLANE + _GAP + _SIDE,
         f"A ReLU network is affine piece by piece: on each piece its score is exactly {sign}(x) = W·x + b, "
         "with the piece's own W and b",
     )
-    x0, x1, y0, y1 = toy.window
-    tall = round(_PLANE * (y1 - y0) / (x1 - x0))
-    plane = page.top + height(NAME) + 8
+    x0, x1, *_ = plane.box
+    _, tall = plane_size(plane.box)
+    top = page.top + height(NAME) + 8
     page.words(
         MARGIN, page.top,
-        [f"All inputs x = (x₁, x₂): the {len(cut)} pieces of a network with {cut[0].units.shape[0]} ReLUs"],
+        [f"All inputs x = (x₁, x₂): the {len(plane.polygons)} pieces of a network with {units} ReLUs"],
         NAME, "bold",
     )  # fmt: skip
-    bar = plane + tall + 12
-    below = _sentences(page, MARGIN, bar + 14 + height(SMALL) + 12, _PLANE, _about_plane(toy, target, sign))
+    bar = top + tall + 12
+    below = _sentences(
+        page, MARGIN, bar + 14 + height(SMALL) + 12, _PLANE, _about_plane(accuracy, target, sign)
+    )
     right, beside, places = MARGIN + _PLANE + _GAP, page.top, []
     for one in chosen:
         places.append(beside + _HEADS)
-        beside = _say(page, one, cut, direction, sign, right, beside)
+        beside = _say(page, one, sign, right, beside)
     # The walks stand where there is room: below the plane for two points, beside it for one.
     start, room, walk = (MARGIN, _PLANE, below) if len(chosen) > 1 else (right, _SIDE, beside)
     after = _sentences(page, start, walk + height(NAME) + _WALK + height(SMALL) + 22, room, _about_walk(sign))
     page.top = max(below, beside, after) + MARGIN // 2
     figure = page.figure()
-    image = _image(toy, direction, toy.window, (_PLANE, tall))
-    (limit,) = limits([image])
-    axes = page.axes(figure, MARGIN, plane, _PLANE, tall, "plane")
-    _ground(axes, image, limit.value, toy.window, cut)
-    for piece in cut:
-        _line(axes, _ends(piece, piece.predict(piece.corners) @ np.array([-1.0, 1.0])), WORDS, 2.2)
-    for label, marker, colour in ((0, "^", _AGAINST), (1, "o", _FOR)):
-        at = toy.points[toy.labels == label].numpy()
+    (limit,) = limits([plane.image])
+    axes = page.axes(figure, MARGIN, top, _PLANE, tall, "plane")
+    _ground(axes, plane, limit.value)
+    for ends in plane.lines:
+        _line(axes, ends, WORDS, 2.2)
+    for at, marker, colour in zip(points, "^o", (_AGAINST, _FOR), strict=True):
         axes.plot(
             *at.T, marker, color=colour, markersize=4.2, markeredgecolor="white", markeredgewidth=0.6, zorder=4
         )  # fmt: skip
@@ -128,54 +178,15 @@ def toy_figure(toy: Toy, point: Sequence[float] | None = None, target: int | Non
     wide = (room - _GAP * (len(chosen) - 1)) // len(chosen)
     for k, (one, place) in enumerate(zip(chosen, places, strict=True)):
         _mark(axes, one, 0.09 * (x1 - x0))
-        _walk(page, figure, one, cut, direction, start + k * (wide + _GAP), wide, walk)
-        _zoom(page, figure, toy, one, direction, limit.value, right, place)
-        _ledger(page, figure, one, sign, right + _ZOOM + _GAP, place)
+        _walk(page, figure, one, start + k * (wide + _GAP), wide, walk)
+        _zoom(page, figure, one, limit.value, right, place)
+        _ledger(page, figure, one, sign, right + ZOOM + _GAP, place)
     return figure
 
 
-def _direction(target: int | None) -> Array:
-    """What is explained, as a weighting of the two scores."""
-    if target is None:
-        return np.array([-1.0, 1.0])
-    if isinstance(target, bool) or target not in (0, 1):
-        raise InputError(f"Expected target 0, 1 or None (class 1 less class 0) but got {target!r}.")
-    return np.eye(2)[target]
-
-
-def _chosen(toy: Toy, cut: Sequence[Piece], point: Sequence[float] | None, direction: Array) -> list[_Chosen]:
-    if point is not None:
-        at = np.asarray(point, dtype=np.float64)
-        piece = _holding(cut, at) if at.shape == (2,) else None
-        if piece is None:
-            window = ", ".join(map(number, toy.window))
-            raise InputError(f"Expected a point (x_1, x_2) in the window ({window}) but got {point}.")
-        return [_take("A", at, piece, direction)]
-    least = _LEAST * (toy.window[1] - toy.window[0])
-    found = []
-    for at, label in zip(toy.points.numpy(), toy.labels.tolist(), strict=True):
-        piece = _holding(cut, at)
-        if piece is not None and piece.predict(at).argmax() == label and piece.distance(at) > least:
-            found.append(_take("", at, piece, direction))
-    if not found:
-        raise InputError("Expected a toy with a point well inside its piece but got none. Pass a point.")
-    ordered = sorted(found, key=lambda c: -c.share)
-    pair = ordered if len(ordered) == 1 else [ordered[0], ordered[-1]]
-    return [_take(name, c.point, c.piece, direction) for name, c in zip("AB", pair, strict=False)]
-
-
-def _holding(cut: Sequence[Piece], at: Array) -> Piece | None:
-    return next((piece for piece in cut if piece.contains(at, 1e-12)), None)
-
-
-def _take(name: str, at: Array, piece: Piece, direction: Array) -> _Chosen:
-    bias = float(direction @ piece.bias)
-    return _Chosen(name, at, piece, direction @ piece.weight, bias, direction @ piece.owners)
-
-
-def _about_plane(toy: Toy, target: int | None, sign: str) -> list[str]:
+def _about_plane(accuracy: float, target: int | None, sign: str) -> list[str]:
     what = "score of class 1 − score of class 0" if target is None else f"score of class {target}"
-    right = f"{100 * toy.accuracy:.3g} % are classified right"
+    right = f"{100 * accuracy:.3g} % are classified right"
     return [
         f"Colour: {sign} = {what}.",
         "Thin lines: the pieces' borders, where a ReLU goes on or off; computed exactly, not sampled.",
@@ -201,9 +212,7 @@ def _sentences(page: Canvas, left: int, top: int, wide: int, sentences: Sequence
     return top + 8
 
 
-def _say(
-    page: Canvas, one: _Chosen, cut: Sequence[Piece], direction: Array, sign: str, left: int, top: int
-) -> int:
+def _say(page: Canvas, one: TakenPoint, sign: str, left: int, top: int) -> int:
     """The words of a chosen point; returns where the next one starts."""
     first, *others = (*one.terms, one.bias)
     terms = "".join(f" {'−' if v < 0 else '+'} {_plain(abs(v))}" for v in others)
@@ -212,62 +221,35 @@ def _say(
     share = f"The bias's share |b| / (|b| + Σ|W x|) is {100 * one.share:.0f} %: {larger}."
     page.words(left, top, wrap(head, _SIDE / POINT, NAME, 1, "bold"), NAME, "bold")
     page.words(left, top + height(NAME), [share], NAME)
-    radius = float(one.piece.distance(one.point))
-    how_far = f"shorter than {_plain(radius)}" if np.isfinite(radius) else "whatever"
+    how_far = f"shorter than {_plain(one.radius)}" if np.isfinite(one.radius) else "whatever"
     circle = (
         f"White circle: {sign}(x + d) = W·(x + d) + b holds exactly for every step d {how_far}. Thin lines: "
         f"equal {sign}, straight and evenly spaced in each piece. Arrow: W, along which {sign} grows fastest."
     )
-    under = top + _HEADS + _ZOOM + 10
-    return 14 + _sentences(
-        page, left, under, _SIDE, list(filter(None, [circle, _across(one, cut, direction, sign)]))
-    )
+    under = top + _HEADS + ZOOM + 10
+    return 14 + _sentences(page, left, under, _SIDE, list(filter(None, [circle, _across(one, sign)])))
 
 
-def _across(one: _Chosen, cut: Sequence[Piece], direction: Array, sign: str) -> str:
+def _across(one: TakenPoint, sign: str) -> str:
     """What changes at the nearest border of the piece, where it lies in the window."""
-    if not np.isfinite(one.piece.distance(one.point)):
+    if one.across is None:
         return ""
-    border = one.piece.nearest(one.point)
-    step = border - one.point
-    size = float(np.linalg.norm(step))
-    beyond = _holding(cut, border + 1e-9 * step / size) if size else None
-    if beyond is None:
-        return ""
-    other = _take("", border, beyond, direction)
+    slope, bias = one.across
     return (
-        f"Across the nearest border W turns from {_pair(one.slope)} to {_pair(other.slope)} and b from "
-        f"{_plain(one.bias)} to {_plain(other.bias)}; {sign} itself doesn't jump."
+        f"Across the nearest border W turns from {_pair(one.slope)} to {_pair(slope)} and b from "
+        f"{_plain(one.bias)} to {_plain(bias)}; {sign} itself doesn't jump."
     )
 
 
-def _image(toy: Toy, direction: Array, box: Box, size: tuple[int, int]) -> Array:
-    """The score at the middle of every pixel, (rows, columns), the upper row first."""
-    xs = box[0] + (np.arange(size[0]) + 0.5) * (box[1] - box[0]) / size[0]
-    ys = box[3] - (np.arange(size[1]) + 0.5) * (box[3] - box[2]) / size[1]
-    grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-    with torch.no_grad():
-        scores = toy.network(torch.from_numpy(grid)).numpy()
-    return np.asarray((scores @ direction).reshape(size[1], size[0]))
-
-
-def _ground(axes: Axes, image: Array, limit: float, box: Box, cut: Sequence[Piece]) -> None:
+def _ground(axes: Axes, ground: Ground, limit: float) -> None:
     """The colours and the borders of the pieces."""
-    axes.imshow(colourise(image, limit), extent=box, interpolation="nearest", aspect="auto", origin="upper")
-    for piece in cut:
-        axes.fill(*piece.corners.T, fill=False, edgecolor="#777777", linewidth=0.45, zorder=2)
-    axes.set(xlim=box[:2], ylim=box[2:])
-
-
-def _ends(piece: Piece, values: Array) -> Array:
-    """The ends, (2, 2), of the line on which values at the corners of a piece pass 0; (0, 2) where none do."""
-    following = np.roll(piece.corners, -1, axis=0), np.roll(values, -1)
-    ends = [
-        here + (there - here) * (a / (a - b))
-        for here, there, a, b in zip(piece.corners, following[0], values, following[1], strict=True)
-        if (a < 0) != (b < 0)
-    ]
-    return np.array(ends).reshape(-1, 2)
+    axes.imshow(
+        colourise(ground.image, limit),
+        extent=ground.box, interpolation="nearest", aspect="auto", origin="upper",
+    )  # fmt: skip
+    for corners in ground.polygons:
+        axes.fill(*corners.T, fill=False, edgecolor="#777777", linewidth=0.45, zorder=2)
+    axes.set(xlim=ground.box[:2], ylim=ground.box[2:])
 
 
 def _line(axes: Axes, ends: Array, colour: str, width: float) -> None:
@@ -275,9 +257,9 @@ def _line(axes: Axes, ends: Array, colour: str, width: float) -> None:
         axes.plot(*ends.T, color=colour, linewidth=width, solid_capstyle="round", zorder=3)
 
 
-def _mark(axes: Axes, one: _Chosen, length: float) -> None:
+def _mark(axes: Axes, one: TakenPoint, length: float) -> None:
     """The point with its name, its piece outlined and the direction of W."""
-    axes.fill(*one.piece.corners.T, fill=False, edgecolor="black", linewidth=1.6, zorder=5)
+    axes.fill(*one.corners.T, fill=False, edgecolor="black", linewidth=1.6, zorder=5)
     size = float(np.linalg.norm(one.slope))
     if size:
         axes.annotate(
@@ -294,60 +276,35 @@ def _mark(axes: Axes, one: _Chosen, length: float) -> None:
     )  # fmt: skip
 
 
-def _zoom(
-    page: Canvas, figure: Figure, toy: Toy, one: _Chosen, direction: Array, limit: float, left: int, top: int
-) -> None:
+def _zoom(page: Canvas, figure: Figure, one: TakenPoint, limit: float, left: int, top: int) -> None:
     """The piece enlarged, in equal scales."""
     from matplotlib.patches import Circle
 
-    low, high = one.piece.corners.min(axis=0), one.piece.corners.max(axis=0)
-    middle, half = (low + high) / 2, 0.62 * float((high - low).max())
-    box = (middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half)
-    near = pieces(toy.network, box)  # the view may reach beyond the window
-    axes = page.axes(figure, left, top, _ZOOM, _ZOOM, f"zoom {one.name}")
-    _ground(axes, _image(toy, direction, box, (_ZOOM, _ZOOM)), limit, box, near)
-    held = [piece.predict(piece.corners) @ direction for piece in near]
-    # About seven lines in the piece itself, fewer where those of its steepest neighbour would lie too dense.
-    own = float(np.ptp(one.piece.predict(one.piece.corners) @ direction))
-    steepest = max(float(np.linalg.norm(direction @ piece.weight)) for piece in near)
-    step = min(max(own / 7, steepest * 6 * 2 * half / _ZOOM), own / 2)
-    for piece, values in zip(near, held, strict=True) if step > 0 else ():
-        for k in range(int(np.ceil(values.min() / step)), int(np.floor(values.max() / step)) + 1):
-            _line(axes, _ends(piece, values - k * step), FAINT, 0.5)
-    radius = float(one.piece.distance(one.point))
-    if np.isfinite(radius):
-        disc = Circle((0, 0), radius, facecolor=(1, 1, 1, 0.45), edgecolor="black", linewidth=1, zorder=4)
+    box = one.zoom.box
+    axes = page.axes(figure, left, top, ZOOM, ZOOM, f"zoom {one.name}")
+    _ground(axes, one.zoom, limit)
+    for ends in one.zoom.lines:
+        _line(axes, ends, FAINT, 0.5)
+    if np.isfinite(one.radius):
+        disc = Circle((0, 0), one.radius, facecolor=(1, 1, 1, 0.45), edgecolor="black", linewidth=1, zorder=4)
         disc.set_center((float(one.point[0]), float(one.point[1])))
         axes.add_patch(disc)
-    _mark(axes, one, 0.4 * half)
+    _mark(axes, one, 0.2 * (box[1] - box[0]))
     axes.set(xlim=box[:2], ylim=box[2:])
 
 
-def _walk(
-    page: Canvas, figure: Figure, one: _Chosen, cut: Sequence[Piece], direction: Array,
-    left: int, wide: int, top: int,
-) -> None:  # fmt: skip
+def _walk(page: Canvas, figure: Figure, one: TakenPoint, left: int, wide: int, top: int) -> None:
     """The score on the way from the origin to the point, with the piece's plane carried on."""
     baseline = top + NAME * POINT
     page.mark(figure, left, baseline, f"From the origin to {one.name}", NAME, weight="bold")
     page.mark(figure, left + wide, baseline, f"◆ b = {_plain(one.bias)}", NAME, align="right")
     top += height(NAME) + 10
-    ahead = 1.25
-    across = np.array([-one.point[1], one.point[0]])
-    ends = np.concatenate([_ends(piece, piece.corners @ across) for piece in cut])
-    shares = ends @ one.point / max(float(one.point @ one.point), np.finfo(np.float64).tiny)
-    at = np.unique(np.concatenate([[0.0, 1.0, ahead], shares[(shares > 0) & (shares < ahead)]]))
-    found = [_holding(cut, t * one.point) for t in at]
-    way = [
-        (float(t), float(piece.predict(t * one.point) @ direction))
-        for t, piece in zip(at, found, strict=True)
-        if piece is not None
-    ]
+    way = one.walk
     axes = page.axes(figure, left + 50, top, wide - 50, _WALK, f"walk {one.name}")
     carried = [one.bias, one.bias + way[-1][0] * (one.score - one.bias)]
     low, high = value_axis(axes, "y", [*carried, *(value for _, value in way)], None)
     pad = 0.04 * (high - low)
-    axes.set(xlim=(-0.02, ahead), ylim=(low - pad, high + pad))
+    axes.set(xlim=(-0.02, AHEAD), ylim=(low - pad, high + pad))
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
     axes.plot([0, way[-1][0]], carried, color=_TOTAL, linewidth=1.2, linestyle=(0, (4, 2)), zorder=2)
     axes.plot(*zip(*way, strict=True), color=WORDS, linewidth=1.8, zorder=3)
@@ -356,11 +313,11 @@ def _walk(
     )
     axes.plot([1], [one.score], "o", color="black", markersize=5, zorder=4, clip_on=False)
     for share, text in ((0.0, "origin"), (1.0, one.name)):
-        x = left + 50 + (wide - 50) * (share + 0.02) / (ahead + 0.02)
+        x = left + 50 + (wide - 50) * (share + 0.02) / (AHEAD + 0.02)
         page.mark(figure, x, top + _WALK + 6 + SMALL * POINT, text, SMALL, align="center", colour=FAINT)
 
 
-def _ledger(page: Canvas, figure: Figure, one: _Chosen, sign: str, left: int, top: int) -> None:
+def _ledger(page: Canvas, figure: Figure, one: TakenPoint, sign: str, left: int, top: int) -> None:
     """How the score is made, then how its bias is made: bars that start where the one before ends."""
     layers = len(one.owners)
     made = [(f"W{sub}·x{sub}", float(v)) for sub, v in zip("₁₂", one.terms, strict=True)]

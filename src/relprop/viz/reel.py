@@ -8,23 +8,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from relprop.errors import InputError
-from relprop.explanation import Explanation
-from relprop.video.separation import MotionSeparation
 from relprop.viz.scale import Limit, limits
 
-__all__ = ["Films", "Reel", "film_limit", "reel"]
-
-#: What can be drawn over a clip: a separation, a plain explanation, or films (T, H, W) by name.
-Films = MotionSeparation | Explanation | Mapping[str, ArrayLike | Tensor]
-
-_SPLIT = {
-    "naive": "Naive split: temporal = original − spatial at every pixel",
-    "conserving": "Conserving split: spatial + temporal = original in total, not at every pixel",
-    "selective": "Selective split: temporal is the original where it {changes} over time, spatial the rest",
-}
+__all__ = ["Reel", "film_limit"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +29,9 @@ class Reel:
         share: the temporal film's part of the original's sum where both streams are parts of it, or None.
         caution: why sums of the films say nothing, in a few words, or "" where they can be compared.
         remarks: sentences without which the films would be misread.
+
+    Raises:
+        InputError: on frames or films of another shape or type.
     """
 
     frames: NDArray[np.uint8]
@@ -53,71 +44,35 @@ class Reel:
     caution: str = ""
     remarks: tuple[str, ...] = ()
 
-
-def reel(s: Films, frames: NDArray[np.uint8], sample: int = 0, target: int = 0) -> Reel:
-    """One clip of a separation or an explanation, with its frames.
-
-    Args:
-        s: what to draw.
-        frames: the clip as the network saw it, (T, H, W, 3) uint8.
-        sample: which of N clips.
-        target: which of K targets.
-
-    Raises:
-        InputError: on frames or films of another shape or type, or an index out of range.
-    """
-    films = _films(s, sample, target)
-    size = next(iter(films.values())).shape
-    for name, film in films.items():
-        if film.ndim != 3 or film.shape != size:
-            raise InputError(
-                f"Expected films (T, H, W) of one size but got {size} and {name!r} {film.shape}."
+    def __post_init__(self) -> None:
+        if not self.films:
+            raise InputError("Expected at least one film to draw but got none.")
+        size = next(iter(self.films.values())).shape
+        for name, film in self.films.items():
+            if film.ndim != 3 or film.shape != size:
+                raise InputError(
+                    f"Expected films (T, H, W) of one size but got {size} and {name!r} {film.shape}."
+                )
+        frames = self.frames
+        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape != (*size, 3):
+            got = (
+                f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
             )
-    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape != (*size, 3):
-        got = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
-        raise InputError(
-            f"Expected the clip's frames as a uint8 array of the films' size {(*size, 3)} but got {got}. "
-            "Give them as the network saw them: sampled, resized and cropped, before means are subtracted."
-        )
-    if isinstance(s, Mapping):
-        return Reel(frames, films)
-    index = int(s.targets.reshape(-1, s.targets.shape[-1])[target, sample])
-    remarks = _which(s, sample, target)
-    if isinstance(s, Explanation):
-        if s.at != "input":
-            remarks.append(f"Relevance at {s.at}, resized to the input for drawing.")
-        return Reel(frames, films, s.method, index, _score(s, sample, index), remarks=tuple(remarks))
-    rescaled = s.mode == "selective" and _rescaled(s, sample, target)
-    return Reel(
-        frames,
-        films,
-        f"{s.mode} split of {s.method}",
-        index,
-        _score(s, sample, index),
-        None if s.frozen_targets is None else [int(c) for c in s.frozen_targets[sample]],
-        _share(s, films),
-        "relevance brought to [0, 1]"
-        if rescaled
-        else "no common unit"
-        if s.settings.get("normalise")
-        else "",
-        (*_about(s, rescaled), *remarks),
-    )
+            raise InputError(
+                f"Expected the clip's frames as a uint8 array of the films' size {(*size, 3)} but got {got}. "
+                "Give them as the network saw them: sampled, resized and cropped, before means are subtracted."
+            )
 
 
-def film_limit(
-    s: Films, scale: Literal["shared"] | float = "shared", sample: int = 0, target: int = 0
-) -> Limit:
+def film_limit(films: Mapping[str, ArrayLike], scale: Literal["shared"] | float = "shared") -> Limit:
     """The one scale of all films of a clip: figure and overlay film draw with it.
 
     Args:
-        s: what is drawn.
+        films: (T, H, W) by name.
         scale: ``"shared"``: the percentile of :func:`relprop.viz.limits` over all films; or a number > 0.
-        sample: which of N clips.
-        target: which of K targets.
 
     Raises:
-        InputError: on NaN or infinite values, another scale, or an index out of range.
+        InputError: on NaN or infinite values, or another scale.
 
     >>> film_limit({"a": [[[0.0, 1.0]]], "b": [[[-4.0, 2.0]]]})
     Limit(value=4.0, peak=4.0, signed=True)
@@ -126,86 +81,6 @@ def film_limit(
         raise InputError(
             f"Expected scale 'shared' (one for all films of a clip) or a number > 0 but got {scale!r}."
         )
-    films = list(_films(s, sample, target).values())
-    found = limits(films, scale, signed=[False] * len(films))
+    values = [np.asarray(film, dtype=np.float64) for film in films.values()]
+    found = limits(values, scale, signed=[False] * len(values))
     return Limit(found[0].value, max(limit.peak for limit in found), any(limit.signed for limit in found))
-
-
-def _films(s: Films, sample: int, target: int) -> dict[str, NDArray[np.float64]]:
-    if isinstance(s, Mapping):
-        if not s:
-            raise InputError("Expected at least one film to draw but got none.")
-        return {str(name): _array(film) for name, film in s.items()}
-    if isinstance(s, MotionSeparation):
-        films = {"original": s.original, "spatial": s.spatial, "temporal": s.temporal}
-    elif isinstance(s, Explanation) and s.input.dim() == 5:
-        films = {"relevance": s.heatmap()}
-    else:
-        got = f"an input of shape {tuple(s.input.shape)}" if isinstance(s, Explanation) else type(s).__name__
-        raise InputError(
-            f"Expected a MotionSeparation, an explanation of clips (N, C, T, H, W) or films by name but got {got}."
-        )
-    clips, targets = s.targets.shape[-1], s.targets.reshape(-1, s.targets.shape[-1]).shape[0]
-    for name, index, count in (("sample", sample, clips), ("target", target, targets)):
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
-            raise InputError(f"Expected {name} to be an index from 0 to {count - 1} but got {index!r}.")
-    return {
-        name: _array(film.reshape(targets, clips, *film.shape[-3:])[target, sample])
-        for name, film in films.items()
-    }
-
-
-def _array(film: ArrayLike | Tensor) -> NDArray[np.float64]:
-    if isinstance(film, Tensor):
-        return np.asarray(film.detach().to("cpu").double().numpy())
-    return np.asarray(film, dtype=np.float64)
-
-
-def _score(s: MotionSeparation | Explanation, sample: int, index: int) -> float | None:
-    outputs = s.outputs
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or not 0 <= index < outputs.shape[1]:
-        return None
-    return float(outputs[sample, index])
-
-
-def _share(s: MotionSeparation, films: Mapping[str, NDArray[np.float64]]) -> float | None:
-    # Parts of a whole only where nothing is negative and the two streams make the original.
-    whole = films["original"].sum()
-    if s.mode != "conserving" or whole <= 0 or any(film.min() < 0 for film in films.values()):
-        return None
-    return float(films["temporal"].sum() / whole)
-
-
-def _which(s: MotionSeparation | Explanation, sample: int, target: int) -> list[str]:
-    clips = s.targets.shape[-1]
-    targets = s.targets.numel() // clips
-    counted = [("Clip", sample, clips), ("Target", target, targets)]
-    return [f"{name} {index} of 0 to {count - 1}." for name, index, count in counted if count > 1]
-
-
-def _about(s: MotionSeparation, rescaled: bool) -> list[str]:
-    """What the mode's films are, and whether their values have a unit in common."""
-    changes = "changes" if s.settings.get("absolute") else "falls"
-    said = _SPLIT[s.mode].format(changes=changes)
-    if s.settings.get("clamp"):
-        said += ", negative values set to 0"
-    remarks = [f"{said}."]
-    if s.settings.get("normalise") == "maxabs":
-        remarks.append(
-            "The explanations of the clip and of each frozen clip were divided by their own largest |value| "
-            "first: the films have no common unit."
-        )
-    if rescaled:
-        remarks.append(
-            "The relevance had negative values and was brought to [0, 1] first: white is the most negative "
-            "value, not zero, and red alone doesn't say for the target."
-        )
-    return remarks
-
-
-def _rescaled(s: MotionSeparation, sample: int, target: int) -> bool:
-    before = s.relevance.get("original")
-    if before is None:
-        return False
-    one = before.reshape(-1, s.targets.shape[-1], *before.shape[-4:])[target, sample]
-    return bool(one.sum(0).min() < 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.viz.labels import Labels, class_name
 from relprop.viz.panels import Panel, Row, draw_panels
 from relprop.viz.picture import Under, display_picture
 from relprop.viz.scale import CLIP, Scale, number
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
     from relprop.explanation import Explanation
 
-__all__ = ["MOST_SAMPLES", "Labels", "class_name", "contact_sheet", "explanation_figure", "ledger_note"]
-
-Labels = Sequence[str] | Mapping[int, str]
+__all__ = ["MOST_SAMPLES", "contact_sheet", "explanation_figure", "ledger_note"]
 
 #: Samples (and targets) of one explanation that are drawn unless more are asked for; the picture says so.
 MOST_SAMPLES = 8
@@ -221,22 +220,6 @@ def target_name(e: Explanation, k: int, n: int, labels: Labels | None) -> str:
         InputError: if labels is a list with fewer names than the target's index needs.
     """
     return class_name(int(e.targets.reshape(-1, e.targets.shape[-1])[k, n]), labels)
-
-
-def class_name(index: int, labels: Labels | None) -> str:
-    """The name of a class: from ``labels``, else ``class 17``.
-
-    Raises:
-        InputError: if labels is a list with fewer names than the index needs.
-    """
-    if labels is None:
-        return f"class {index}"
-    if isinstance(labels, Mapping):
-        return str(labels.get(index, f"class {index}"))
-    if isinstance(labels, str) or not 0 <= index < len(labels):
-        got = f"the string {labels!r}" if isinstance(labels, str) else f"{len(labels)} names"
-        raise InputError(f"Expected labels to name class {index} but got {got}. Pass one name per class.")
-    return str(labels[index])
 
 
 def _against(e: Explanation, k: int, n: int, labels: Labels | None) -> str:

@@ -12,8 +12,8 @@ from tests.viz.make import check_legible, drawn, names, words
 
 from relprop.errors import InputError
 from relprop.piecewise.toy import Toy, pieces, toy
+from relprop.reports.toy import plane_figure
 from relprop.viz import colourise
-from relprop.viz.pieces import toy_figure
 from relprop.viz.scale import limits
 
 POINT = (0.7, -0.55)
@@ -26,7 +26,7 @@ def made() -> Toy:
 
 @pytest.fixture(scope="module")
 def figure(made: Toy) -> Figure:
-    return toy_figure(made)
+    return plane_figure(made)
 
 
 def _axes(figure: Figure, name: str) -> Axes:
@@ -57,7 +57,7 @@ def test_two_points_are_taken_apart(made: Toy, figure: Figure) -> None:
 
 @pytest.mark.parametrize("target", [None, 0, 1])
 def test_the_ledger_is_the_gradients(made: Toy, target: int | None) -> None:
-    figure = toy_figure(made, POINT, target)
+    figure = plane_figure(made, POINT, target)
     terms, bias = _by_autograd(made, POINT, target)
     bars = _axes(figure, "ledger A").patches
     widths = [bar.get_width() for bar in bars]
@@ -73,7 +73,7 @@ def test_the_ledger_is_the_gradients(made: Toy, target: int | None) -> None:
 
 
 def test_the_walk_is_the_network_and_the_plane_meets_the_origin_at_b(made: Toy) -> None:
-    axes = _axes(toy_figure(made, POINT), "walk A")
+    axes = _axes(plane_figure(made, POINT), "walk A")
     zero, carried, walk, diamond, end = axes.lines
     _, bias = _by_autograd(made, POINT, None)
     assert zero.get_ydata() == [0, 0]
@@ -123,7 +123,7 @@ def test_every_piece_has_its_border_and_the_ground_its_scores(made: Toy, figure:
 
 
 def test_the_circle_is_the_distance_to_the_border(made: Toy) -> None:
-    figure = toy_figure(made, POINT)
+    figure = plane_figure(made, POINT)
     circles = [p for p in _axes(figure, "zoom A").patches if hasattr(p, "get_radius")]
     (piece,) = [p for p in pieces(made.network, made.window) if p.contains(POINT)]
     (circle,) = circles
@@ -139,13 +139,13 @@ def test_the_circle_is_the_distance_to_the_border(made: Toy) -> None:
 
 def test_words_are_legible(made: Toy, figure: Figure) -> None:
     check_legible(figure)
-    check_legible(toy_figure(made, POINT, 1))
+    check_legible(plane_figure(made, POINT, 1))
 
 
 def test_odd_points_can_be_drawn(made: Toy) -> None:
     x0, _, y0, _ = made.window
     for point in ((0.0, 0.0), (x0, y0)):
-        figure = toy_figure(made, point)
+        figure = plane_figure(made, point)
         terms, bias = _by_autograd(made, point, None)
         score = f"= {sum(terms) + bias:.2f}".replace("-", "−")
         assert any(t.startswith("A: F") and t.endswith(score) for t in words(figure).split("\n"))
@@ -157,9 +157,9 @@ def test_odd_points_can_be_drawn(made: Toy) -> None:
 def test_refuses(made: Toy) -> None:
     for point in ((9.0, 0.0), (0.0,), (0.0, 0.0, 0.0), (float("nan"), 0.0)):
         with pytest.raises(InputError, match=r"point .*window"):
-            toy_figure(made, point)
+            plane_figure(made, point)
     for target in (2, -1, True, "1"):
         with pytest.raises(InputError, match="target 0, 1 or None"):
-            toy_figure(made, target=target)  # type: ignore[arg-type]
+            plane_figure(made, target=target)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="inside its piece"):
-        toy_figure(replace(made, labels=1 - made.labels))
+        plane_figure(replace(made, labels=1 - made.labels))

@@ -1,4 +1,4 @@
-"""Which classes to explain: indices, names, `top` or `predicted`."""
+"""Classes of a classifier: what it predicts, and which ones are asked for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from relprop.errors import InputError, unknown_name
+from relprop.viz.labels import class_name
 
-__all__ = ["Prediction", "class_index", "class_name", "predictions", "resolve"]
+__all__ = ["Prediction", "check_names", "class_index", "predictions", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,6 @@ class Prediction:
     name: str
     output: float
     score: float  # softmax, or sigmoid for multi-label models
-
-
-def class_name(index: int, classes: Sequence[str] | None) -> str:
-    """The class's name, or `class 3`."""
-    return f"class {index}" if classes is None else classes[index]
 
 
 def predictions(outputs: Tensor, classes: Sequence[str] | None, multi_label: bool) -> list[Prediction]:

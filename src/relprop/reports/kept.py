@@ -1,0 +1,51 @@
+"""Kept: results by key in a file of JSON lines, so that a long study goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Kept"]
+
+
+class Kept:
+    """Results by key; a line that was cut off is dropped.
+
+    Args:
+        path: of the file, made with the first result; None keeps them in memory alone.
+
+    >>> kept = Kept(None)
+    >>> kept.add(["net", "a.png"], {"score": 1.5})
+    >>> ["net", "a.png"] in kept, kept[["net", "a.png"]]["score"]
+    (True, 1.5)
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._held: dict[str, Any] = {}
+        if path is not None and path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+                if not line.endswith("\n"):
+                    break
+                entry = json.loads(line)
+                self._held[json.dumps(entry["key"])] = entry
+            whole = "".join(json.dumps(entry) + "\n" for entry in self._held.values())
+            if whole != path.read_text(encoding="utf-8"):
+                path.write_text(whole, encoding="utf-8")
+
+    def __contains__(self, key: Any) -> bool:
+        return json.dumps(key) in self._held
+
+    def __getitem__(self, key: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self._held[json.dumps(key)]
+        return found
+
+    def add(self, key: Any, values: dict[str, Any]) -> None:
+        """Keep it, on the disk too."""
+        entry = {"key": key, **values}
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        self._held[json.dumps(key)] = entry

@@ -1,0 +1,152 @@
+"""Report: what a command draws, writes and prints, as one value of Python."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from relprop.reports.document import plain
+from relprop.reports.text import Block, Table, lines
+from relprop.reports.works import Drawing, Work
+from relprop.viz.file import png_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Figures", "Page", "Report", "gathered", "version"]
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """One subject of a report: a picture, a clip, a study.
+
+    Attributes:
+        works: what is written of it, by path in the report's folder, in the order of writing.
+        document: its part of the document, plain values; a `Path` in it stands for a file of the report.
+        text: what is printed of it.
+    """
+
+    works: Mapping[Path, Work]
+    document: Mapping[str, Any]
+    text: tuple[Block, ...]
+
+    def write(self, folder: Path) -> None:
+        """Make everything, then write it; works that can be made again replace those of an earlier run."""
+        writers = [(folder / path, work.made()) for path, work in self.works.items()]
+        for path, writer in writers:
+            writer(path)
+
+
+class Figures(Mapping[str, "Figure"]):
+    """A report's figures by file name; each is drawn anew when it is asked for."""
+
+    def __init__(self, drawings: Mapping[str, Drawing]) -> None:
+        self._drawings = drawings
+
+    def __getitem__(self, name: str) -> Figure:
+        return self._drawings[name].draw()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._drawings)
+
+    def __len__(self) -> int:
+        return len(self._drawings)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Report:
+    """Figures, numbers, one document and its words: what a command gives, for a notebook or a program.
+
+    ``print(report)`` shows what the command prints; notebooks show the figures too.
+
+    Attributes:
+        head: the document's first entries.
+        key: under which the pages stand in the document; None: there is one, and its entries follow the head's.
+        pages: one a subject.
+        folder: where it was saved, or None.
+    """
+
+    head: Mapping[str, Any]
+    key: str | None
+    pages: tuple[Page, ...]
+    folder: Path | None = None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What the command prints with ``--json``: plain values.
+
+        Names of files are those under `folder`, and relative to it until the report is saved.
+        """
+        described = [page.document for page in self.pages]
+        whole = {**self.head, self.key: described} if self.key else {**self.head, **described[0]}
+        found: dict[str, Any] = plain(whole, self.folder)
+        return found
+
+    @property
+    def figures(self) -> Figures:
+        """The figures, by the name of their file in the report's folder, such as ``"street/sheet.png"``."""
+        works = {path.as_posix(): work for page in self.pages for path, work in page.works.items()}
+        return Figures({name: work for name, work in works.items() if isinstance(work, Drawing)})
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables that are printed, in order."""
+        return tuple(block for page in self.pages for block in page.text if isinstance(block, Table))
+
+    def lines(self, console: Console | None = None) -> list[str]:
+        """What the command prints, line by line; tables as wide as the console (160 characters) at most."""
+        return [line for page in self.pages for line in lines(page.text, self.folder, console)]
+
+    def save(self, folder: str | Path) -> Report:
+        """Write figures and numbers as the command does.
+
+        Args:
+            folder: made if it isn't there. Results of an earlier run in it are replaced; folders of numbers that
+                hold anything else are refused.
+
+        Returns:
+            The report, with the names of the files in its document and words.
+
+        Raises:
+            InputError: the folder is a file, or a folder in it holds other things.
+        """
+        for page in self.pages:
+            page.write(Path(folder))
+        return replace(self, folder=Path(folder))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines()).rstrip("\n")
+
+    def __repr__(self) -> str:
+        return f"Report({', '.join(self.figures)})"
+
+    def _repr_html_(self) -> str:
+        images = [base64.b64encode(png_bytes(figure)).decode() for figure in self.figures.values()]
+        drawn = "".join(
+            f'<img style="max-width: 100%" src="data:image/png;base64,{data}">' for data in images
+        )
+        return f"{drawn}<pre>{html.escape(str(self))}</pre>"
+
+
+def gathered(
+    head: Mapping[str, Any], key: str | None, pages: Iterable[Page], out: str | Path | None
+) -> Report:
+    """The report of pages that are made one after another; each is written to `out` once it is made."""
+    kept = []
+    for page in pages:
+        if out is not None:
+            page.write(Path(out))
+        kept.append(page)
+    return Report(head, key, tuple(kept), None if out is None else Path(out))
+
+
+def version() -> str:
+    """The installed version, for documents."""
+    return metadata.version("relprop")

@@ -1,0 +1,98 @@
+"""Words of a report: plain lines, tables, and lines that name a file; and how numbers are written in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as Drawn
+
+from relprop.viz.scale import number
+
+__all__ = ["WIDTH", "Block", "Table", "Written", "lines", "percent", "signed"]
+
+WIDTH = 160  # characters a line where there is no terminal to ask
+
+
+@dataclass(frozen=True)
+class Table:
+    r"""Rows of words under headers.
+
+    Attributes:
+        headers: one a column.
+        rows: each as long as the headers.
+        right: the columns of numbers, which are set to the right.
+
+    >>> print(*Table(["layer", "b"], [["input", "0.5"], ["conv1", "−12.0"]], (1,)).lines(), sep="\n")
+    layer      b
+    input    0.5
+    conv1  −12.0
+    """
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[int] = ()
+
+    def lines(self, console: Console | None = None) -> list[str]:
+        """The table as lines of text, without frames, as wide as the console (160 characters) at most."""
+        console = console or Console(width=WIDTH, highlight=False, markup=False, color_system=None)
+        table = Drawn(box=None, pad_edge=False, header_style="bold")
+        for index, header in enumerate(self.headers):
+            table.add_column(header, justify="right" if index in self.right else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        with console.capture() as captured:
+            console.print(table)
+        return [line.rstrip() for line in captured.get().splitlines()]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A line that says where something was written; left out while it isn't.
+
+    Attributes:
+        what: the words before the colon.
+        path: in the report's folder.
+    """
+
+    what: str
+    path: Path
+
+
+Block = str | Table | Written
+
+
+def lines(text: Sequence[Block], folder: Path | None, console: Console | None = None) -> list[str]:
+    """The blocks of a text as lines; files are named under the folder, and not at all without one."""
+    found: list[str] = []
+    for block in text:
+        if isinstance(block, Table):
+            found += block.lines(console)
+        elif isinstance(block, str):
+            found.append(block)
+        elif folder is not None:
+            found.append(f"{block.what}: {folder / block.path}")
+    return found
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in percent, one decimal.
+
+    >>> percent(1, 8), percent(-1e-9, 1), percent(1, 0)
+    ('12.5 %', '0.0 %', '–')
+    """
+    if not whole or not math.isfinite(part / whole):
+        return "–"
+    return f"{100 * part / whole + 0.0:.1f} %".replace("-0.0 %", "0.0 %").replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A number of two significant digits with a true minus.
+
+    >>> signed(-0.01234)
+    '−0.012'
+    """
+    return number(value).replace("-", "−")

@@ -1,0 +1,374 @@
+"""Clips explained: figures, films and numbers; what is relevant by its looks and what because it moves."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+import relprop
+from relprop.errors import InputError, unknown_name
+from relprop.explanation import Explanation
+from relprop.methods.text import method_from, slug, with_settings
+from relprop.models.classes import Prediction, check_names, predictions, resolve
+from relprop.models.sampling import Sampling
+from relprop.models.sources import LoadedModel
+from relprop.reports.films import reel
+from relprop.reports.report import Page, Report, gathered, version
+from relprop.reports.sources import Model, folders, heading, listed, loaded, model_facts
+from relprop.reports.steps import Progress, Steps
+from relprop.reports.text import Block, Table, Written, percent, signed
+from relprop.reports.works import Drawing, Film, Numbers, Work
+from relprop.video.clip import Clip, read_clip
+from relprop.video.separate import MODES
+from relprop.video.separation import MotionSeparation
+from relprop.viz.labels import class_name
+from relprop.viz.motion import motion_figure
+from relprop.viz.motion_film import overlay_frames
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from relprop.explanation.saved import SavedLedger
+    from relprop.propagate.ledger import Ledger
+
+__all__ = ["clip_size", "video"]
+
+_FILMS = ("original", "spatial", "temporal")
+_WORDS = {"figure": "Figure (red: for, blue: against)", "gif": "Film", "mp4": "Film", "numbers": "Numbers"}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    target: str
+    method: str
+    mode: str | None
+    split: dict[str, Any] | None  # the mode as `relprop.separate_motion` takes it
+    chunk: int
+    fps: float
+    scale: float | None
+
+    @property
+    def method_text(self) -> str:
+        """The method as asked; where films are separated, started from 1 unless it says otherwise."""
+        name, given = with_settings(self.method)
+        if self.split is None or "start" in given or method_from(name).settings().get("start") != "score":
+            return self.method
+        # Frozen clips score the class differently: starts in proportion to scores couldn't be compared.
+        return f"{self.method}{',' if given else ':'}start=one"
+
+
+@dataclass(frozen=True)
+class _Found:
+    clip: Clip
+    predictions: list[Prediction]
+    chosen: Prediction
+    made: MotionSeparation | Explanation
+
+    @property
+    def split(self) -> MotionSeparation | None:
+        """The separation, if there was one."""
+        return self.made if isinstance(self.made, MotionSeparation) else None
+
+    @property
+    def films(self) -> dict[str, torch.Tensor]:
+        """The films (T, H, W) by name."""
+        if isinstance(self.made, MotionSeparation):
+            return {name: getattr(self.made, name)[0] for name in _FILMS}
+        return {"relevance": self.made.heatmap()[0]}
+
+    @property
+    def ledgers(self) -> dict[str, Ledger | SavedLedger]:
+        """The ledgers by name."""
+        if isinstance(self.made, MotionSeparation):
+            return dict(self.made.ledgers)
+        return {} if self.made.ledger is None else {"original": self.made.ledger}
+
+
+def video(
+    model: Model,
+    clips: Any,
+    *,
+    target: str | int = "top",
+    method: str = "deep-taylor",
+    mode: str | None = None,
+    sampling: Mapping[str, Any] | None = None,
+    chunk: int = 4,
+    fps: float = 6,
+    scale: float | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Explain clips, and say what is relevant by its looks and what because it moves: `relprop video`.
+
+    A page a clip: a figure of its frames and films (``figure.png``), the same as films (``film.gif``,
+    ``film.mp4``), and the numbers in a folder named after mode and method.
+
+    Args:
+        model: of clips, see `relprop.reports.picture`; a module isn't enough.
+        clips: one or several film files.
+        target: a class index or name, or ``"top"``.
+        method: ``"name"`` or ``"name:key=value,key=value"``.
+        mode: ``"conserving"``, ``"naive"`` or ``"selective"``, with settings behind a colon; None: films
+            aren't separated.
+        sampling: what replaces the model's own sampling, by the names of `relprop.models.sampling.Sampling`.
+        chunk: frozen clips that run at once.
+        fps: frames a second of the films written.
+        scale: number that the strongest colour stands for; None: from the films.
+        out: a folder to which each clip's files are written once all its numbers are there.
+        progress: called with the steps done, their number, and what is being done.
+
+    Raises:
+        RelpropError: anything that can't be used. Method, mode and all clips are looked at before anything is
+            explained.
+    """
+    split = None if mode is None else _mode(mode)
+    asked = _Asked(str(target), method, mode, split, chunk, fps, scale)
+    method_from(asked.method_text)  # a typing error shall not wait for the model
+    given = dict(sampling or {})
+    Sampling(**given)
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        raise InputError(f"Expected --scale as a number above 0 but got {scale:g}.")
+    paths = [Path(str(path)) for path in listed(clips)]
+    places = folders(out, paths)
+    ready = loaded(model)
+    whole = _sampling(given, ready)
+    read = [read_clip(path, whole) for path in paths]
+    steps = Steps(progress, len(read))
+
+    def pages() -> Iterator[Page]:
+        for clip, folder in zip(read, places, strict=True):
+            steps.doing(clip.path.name)
+            yield _page(asked, ready, folder, _explained(asked, ready, clip, steps))
+            steps.done()
+
+    head = {
+        "relprop": version(),
+        "model": model_facts(ready.spec, ready.weights),
+        "sampling": whole.as_dict(),
+    }
+    return gathered(head, "clips", pages(), out)
+
+
+def clip_size(sampling: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """(T, H, W) for networks that are built for one size, where a sampling asks for it; None: their own.
+
+    >>> clip_size({"frames": 8}), clip_size({"crop": None, "resize": 64}), clip_size({"stride": 2})
+    ((8, 112, 112), (16, 64, 64), None)
+    """
+    if not {"frames", "crop"} & set(sampling):
+        return None
+    side = sampling.get("crop", 112)
+    if side is None:  # nothing is cut off what the resize leaves
+        side = sampling.get("resize")
+    height, width = side if isinstance(side, tuple) else (side or 112,) * 2
+    return sampling.get("frames", 16), height, width
+
+
+def _mode(text: str) -> dict[str, Any]:
+    """The mode and its settings, as `relprop.separate_motion` takes them."""
+    name, settings = with_settings(text, "mode")
+    if name not in MODES:
+        raise unknown_name("mode", name, MODES)
+    for key in settings:
+        if key not in MODES[name]:
+            valid = ", ".join(MODES[name]) or "none"
+            raise InputError(f"Expected a setting of mode {name} but got {key!r}. Valid: {valid}.")
+    return {"mode": name, **settings}
+
+
+def _sampling(given: dict[str, Any], model: LoadedModel) -> Sampling:
+    own = model.sampling
+    if own is None and not model.spec.rpartition(":")[0].endswith(".py"):
+        raise InputError(
+            f"Expected a model of clips but {model.spec} takes pictures (N, C, H, W). Use relprop explain."
+        )
+    # Nothing is known of a model from a file: 16 frames of 112 x 112 in 0-1, and what the options say.
+    return replace(own or Sampling(resize=112, crop=112), **given)
+
+
+def _explained(asked: _Asked, model: LoadedModel, clip: Clip, steps: Steps) -> _Found:
+    x = model.place(clip.x)
+    outputs = check_names(_scores(model, x), model.classes)
+    found = predictions(outputs[0], model.classes, False)
+    (target,) = resolve([asked.target], found, model.classes, False)
+    chosen = next(p for p in found if p.index == target)
+    method = method_from(asked.method_text, clip.sampling.bounds(), steps.part)
+    made: MotionSeparation | Explanation
+    if asked.split is None:
+        made = relprop.explain(model.module, x, target, method)
+    else:
+        made = relprop.separate_motion(
+            model.module, x, target, method, chunk=asked.chunk, progress=steps.part, **asked.split
+        )
+    return _Found(clip, found, chosen, made)
+
+
+def _scores(model: LoadedModel, x: torch.Tensor) -> object:
+    try:
+        with torch.no_grad():
+            return model.module(x)
+    except RuntimeError as error:  # of torch's operators, about shapes
+        raise InputError(
+            f"Expected a model of clips (N, C, T, H, W) but {model.spec} does not take {tuple(x.shape)}: "
+            f"{' '.join(str(error).split())[:160]}. Set the size with --frames, --resize and --crop, or explain "
+            "pictures with relprop explain."
+        ) from error
+
+
+def _page(asked: _Asked, model: LoadedModel, folder: Path, found: _Found) -> Page:
+    clip, made, chosen = found.clip, found.made, found.chosen
+    names = {p.index: p.name for p in found.predictions}
+    # A film may go its own way: it says itself that the weights are random.
+    note = " (random weights)" if _random(model) else ""
+    said = names | {chosen.index: chosen.name + note}
+
+    def frames() -> NDArray[Any]:
+        return overlay_frames(reel(made, clip.frames), names=said, limit=asked.scale)
+
+    if isinstance(made, MotionSeparation):
+        kept = folder / f"{slug(asked.mode or made.mode)}_{slug(asked.method)}"
+        facts = {
+            "clip": str(clip.path), "sampling": clip.sampling.as_dict(), "indices": clip.indices,
+            "model": model.spec, "weights": model.weights, "class": chosen.name,
+        }  # fmt: skip
+        numbers = Numbers(made, **facts)
+    else:
+        kept = folder / slug(asked.method)
+        numbers = Numbers(made, labels=names)
+    files = {
+        "figure": folder / "figure.png",
+        "gif": folder / "film.gif",
+        "mp4": folder / "film.mp4",
+        "numbers": kept,
+    }
+    works: dict[Path, Work] = {
+        files["numbers"]: numbers,
+        folder / "film": Film(frames, asked.fps),
+        files["figure"]: Drawing(lambda: _figure(asked, model, found, names)),
+    }
+    return Page(works, _document(model, found, files), _text(model, found, files))
+
+
+def _random(model: LoadedModel) -> bool:
+    return model.weights.startswith("random")
+
+
+def _figure(asked: _Asked, model: LoadedModel, found: _Found, names: dict[int, str]) -> Figure:
+    clip, chosen = found.clip, found.chosen
+    title = f"{chosen.name} {100 * chosen.score:.1f} % · {clip.path.name} · {model.spec}"
+    notes = [
+        f"Method: {asked.method}.",
+        *(f"{line[0].upper()}{line[1:]}." for line in clip.sampling.lines()),
+    ]
+    if _random(model):
+        title += " · RANDOM WEIGHTS"
+        notes.insert(
+            0, "The weights are random: this shows that the way from file to film works, and nothing else."
+        )
+    scale: Literal["shared"] | float = "shared" if asked.scale is None else asked.scale
+    return motion_figure(reel(found.made, clip.frames), title=title, notes=notes, names=names, scale=scale)
+
+
+def _text(model: LoadedModel, found: _Found, files: dict[str, Path]) -> tuple[Block, ...]:
+    clip, made, split = found.clip, found.made, found.split
+    total = "" if clip.total is None else f" of {clip.total}"
+    rate = "" if clip.fps is None else f", {clip.fps:g} a second"
+    looped = "; looped" if clip.looped else ""
+    text: list[Block] = [
+        heading(clip.path, model.spec, model.weights),
+        *(f"  {line}" for line in clip.sampling.lines()),
+        f"  film frames {clip.indices[0]} to {max(clip.indices)}{total}{rate}{looped}",
+        "",
+        _predictions_table(found),
+        "",
+        _films_table(found),
+    ]
+    if isinstance(made, Explanation) and made.at != "input":
+        text.append(f"The map lies at {made.at}; film and sums are of the map resized to the clip.")
+    if split is not None and split.frozen_targets is not None:
+        counts = Counter(split.frozen_targets[0].tolist()).most_common()
+        said = ", ".join(f"{class_name(k, model.classes)} {n}" for k, n in counts)
+        text.append(f"Standing still, the {len(clip.indices)} frames are taken for: {said}")
+    text += [_verdict(found.ledgers), ""]
+    text += [Written(_WORDS[kind], path) for kind, path in files.items()]
+    return (*text, "")
+
+
+def _predictions_table(found: _Found) -> Table:
+    shown = found.predictions[:5]
+    shown += [found.chosen] if found.chosen not in shown else []
+    rows = [
+        [
+            "→" if p is found.chosen else "",
+            str(p.index),
+            p.name,
+            f"{p.output:.3f}".replace("-", "−"),
+            f"{100 * p.score:.1f} %",
+        ]
+        for p in shown
+    ]
+    return Table(["", "class", "name", "output", "softmax"], rows, (1, 3, 4))
+
+
+def _films_table(found: _Found) -> Table:
+    films = {name: film.double() for name, film in found.films.items()}
+    whole = float(next(iter(films.values())).sum())
+    rows = [
+        [
+            name,
+            *(signed(float(v)) for v in (film.clamp(min=0).sum(), film.clamp(max=0).sum(), film.sum())),
+            percent(float(film.sum()), whole),
+        ]
+        for name, film in films.items()
+    ]
+    return Table(["film", "Σ for", "Σ against", "Σ", "of the whole"], rows, (1, 2, 3, 4))
+
+
+def _verdict(ledgers: dict[str, Ledger | SavedLedger]) -> str:
+    if not ledgers:
+        return "no ledger: this method has no rules"
+    closes = "yes" if all(ledger.closes for ledger in ledgers.values()) else "NO"
+    worst = max(ledger.max_error for ledger in ledgers.values())
+    return f"adds up at every operator ({', '.join(ledgers)}): {closes} (largest error {worst:.1e})"
+
+
+def _document(model: LoadedModel, found: _Found, files: dict[str, Path]) -> dict[str, Any]:
+    clip, made, split = found.clip, found.made, found.split
+    frozen = None if split is None else split.frozen_targets
+    return {
+        "clip": str(clip.path),
+        "film_frames": list(clip.indices),
+        "seconds": list(clip.seconds),
+        "frames_in_film": clip.total,
+        "fps": clip.fps,
+        "looped": clip.looped,
+        "predictions": [
+            {"index": p.index, "name": p.name, "output": p.output, "score": p.score}
+            for p in found.predictions[:5]
+        ],
+        "target": {"index": found.chosen.index, "name": found.chosen.name, "score": found.chosen.score},
+        "method": made.method,
+        "mode": None if split is None else split.mode,
+        "at": made.at if isinstance(made, Explanation) else "input",
+        "settings": made.settings,
+        "films": {
+            name: {
+                "sum": float(film.double().sum()),
+                "positive": film.clamp(min=0).double().sum((1, 2)).tolist(),
+                "negative": film.clamp(max=0).double().sum((1, 2)).tolist(),
+            }
+            for name, film in found.films.items()
+        },
+        "frozen_classes": None
+        if frozen is None
+        else [{"index": k, "name": class_name(k, model.classes)} for k in frozen[0].tolist()],
+        "ledgers": {name: ledger.summary() for name, ledger in found.ledgers.items()},
+        "files": files,
+    }
