@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+# A worker a core, a test file after the other. What a file's tests share (captured networks, a Ray cluster) is made once.
+WORKERS ?= -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
@@ -48,11 +50,11 @@ docs: setup ## build the documentation into site/ (strict: a warning fails)
 
 .PHONY: test
 test: lint docs ## set-up, lint, types, strict docs build, the whole test suite with doctests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 .PHONY: nightly
 nightly: setup ## the long checks too
-	$(BIN)/python -m pytest --nightly $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --nightly $(WORKERS) $(PYTEST_ARGS)
 
 .PHONY: clean
 clean: ## remove what was built, but not .venv

@@ -46,7 +46,7 @@ def test_python_blocks_run(
     for block, said in BLOCK.findall(page.read_text(encoding="utf-8")):
         exec(compile(block, str(page), "exec"), names)
         printed = capsys.readouterr().out
-        if said:
+        if said or page.parent.name == "methods":  # there every output is shown
             assert printed == said
 
 
