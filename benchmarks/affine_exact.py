@@ -90,7 +90,7 @@ def _measured(name: str, dtype: torch.dtype, most: int) -> tuple[int, tuple[floa
 
 
 def _errors(model: nn.Module, x: Tensor, layer: str | None) -> tuple[float, float, float]:
-    form = relprop.affine(model, x, layer=layer, owners=True)
+    form = relprop.affine(model, x, at=layer, owners=True)
     assert form.owners is not None
     amounts = torch.stack([torch.zeros_like(form.bias), *[o.amount for o in form.owners]])
     total, size = amounts.sum(0), amounts.abs().sum(0)

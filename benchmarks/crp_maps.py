@@ -38,7 +38,7 @@ __all__ = [
 PROPAGATION = (
     "crp",
     "crp, no background",
-    "crp, start=logit",  # classes only
+    "crp, seed=logit",  # classes only
     "crp, no contrast",  # R[k*] alone, and the switched R[o] alone
     "crp, no switch",  # offsets only: w+ whatever the sign
     "crp, neither",  # offsets only: w+ and no subtraction
@@ -113,7 +113,7 @@ class Propagation:
         made["crp"] = CRP().explain(request).relevance.sum(2)[:, 0]
         made["crp, no background"] = CRP(include_background=False).explain(request).relevance.sum(2)[:, 0]
         request.targets = request.targets[:n]
-        weighed = CRP(start="logit").explain(request).relevance.sum(2)[:, 0]
+        weighed = CRP(seed="logit").explain(request).relevance.sum(2)[:, 0]
 
         x_j = run.output[0, layout.classes :]
         sign = torch.where(x_j < 0, -1.0, 1.0)[:, None, None]
@@ -135,7 +135,7 @@ class Propagation:
         gradients, reach = _gradients(run, signed, source_of(detection.anchor), n)
         made.update(gradients)
         return Maps(
-            {name: m[:n] for name, m in made.items()} | {"crp, start=logit": weighed},
+            {name: m[:n] for name, m in made.items()} | {"crp, seed=logit": weighed},
             {name: m[n:] for name, m in made.items()} | offsets,
             reach,
         )

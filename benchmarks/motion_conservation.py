@@ -42,7 +42,7 @@ def networks(size: int) -> dict[str, tuple[nn.Module, relprop.DeepTaylor, Any]]:
     found: dict[str, tuple[nn.Module, relprop.DeepTaylor, Any]] = {
         "bundled C3D": (
             bundled.module,
-            relprop.DeepTaylor(bounds=(low, high), start="one"),
+            relprop.DeepTaylor(bounds=(low, high), seed="one"),
             bundled.preprocess,
         )
     }
@@ -52,7 +52,7 @@ def networks(size: int) -> dict[str, tuple[nn.Module, relprop.DeepTaylor, Any]]:
         mean, std = (torch.tensor(v).reshape(3, 1, 1, 1) for v in (MEAN, STD))
         return ((x - mean) / std)[None]
 
-    box = relprop.DeepTaylor(bounds=relprop.pixel_bounds(MEAN, STD), start="one")
+    box = relprop.DeepTaylor(bounds=relprop.pixel_bounds(MEAN, STD), seed="one")
     for name, constructor in RANDOM.items():
         found[name] = (build(constructor, (3, 16, size, size)), box, normalised)
     return found

@@ -34,7 +34,7 @@ AIMS = {"deep Taylor": 1.9, "naive split": 17 * 1.6}
 
 def calls(model: nn.Module, x: Tensor, chunk: int) -> dict[str, Call]:
     """The timed cases; the gradient comes first."""
-    method = relprop.DeepTaylor(bounds=BOUNDS, start="one")
+    method = relprop.DeepTaylor(bounds=BOUNDS, seed="one")
 
     def gradient() -> None:
         leaf = x.clone().requires_grad_()

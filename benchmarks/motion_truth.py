@@ -32,7 +32,7 @@ from relprop.video import C3D
 
 MEAN = (90.0, 98.0, 102.0)
 METHOD = relprop.DeepTaylor(
-    bounds=(torch.tensor([-m for m in MEAN]), torch.tensor([255 - m for m in MEAN])), start="one"
+    bounds=(torch.tensor([-m for m in MEAN]), torch.tensor([255 - m for m in MEAN])), seed="one"
 )
 SPLITS: dict[str, dict[str, Any]] = {
     "naive": {"mode": "naive"},

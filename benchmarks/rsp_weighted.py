@@ -11,6 +11,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from relprop.propagate.no_fallback import handed_on
 from torch import Tensor
 
 from relprop.benchmark.formats import to_text
@@ -22,7 +23,6 @@ from relprop.methods.bounds import z_box
 from relprop.methods.registry import METHODS
 from relprop.methods.rsp import RSP, ContrastiveRSP
 from relprop.propagate.composite import Composite
-from relprop.propagate.no_fallback import handed_on
 from relprop.rules import Add, Section
 from relprop.tracing.flow import safe_divide
 from relprop.tracing.site import Site
@@ -55,7 +55,7 @@ def weighted(ratio: float, name: str) -> Composite:
             ("linear", WeightedSection("paper", ratio)),
             *handed_on(Add("positive")),
         ],
-        "value",
+        None,
         name,
     )
 

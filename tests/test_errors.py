@@ -160,7 +160,7 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
         r"first to be one of .*'z-box'.* but got 'box'",
     ),
     "start word": (
-        lambda: relprop.LRP(rule="zero", start="two"),
+        lambda: relprop.LRP(rule="zero", seed="two"),
         r"start to be one of 'score', 'one' but got 'two'",
     ),
     "alpha - beta": (lambda: AlphaBeta(1, 1), r"alpha - beta = 1 and beta >= 0 but got alpha=1, beta=1"),
@@ -190,7 +190,11 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: relprop.DeepTaylor(bounds="image"),
         r"bounds to be one of 'sample' but got 'image'",
     ),
-    "base": (lambda: Composite([], "plus"), r"'value', 'positive' or 'gradient' but got 'plus'"),
+    "otherwise": (
+        lambda: Composite([], "plus"),
+        r"'value', 'positive', 'gradient' or None but got 'plus'",
+    ),
+    "derivatives of fused steps": (lambda: Composite([], "gradient", fuse=True), "Expected fuse=False with"),
     "ties": (lambda: MaxPool("last"), r"ties to be 'first' or 'share' but got 'last'"),
     "add by": (
         lambda: Add("size"),

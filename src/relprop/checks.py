@@ -1,13 +1,35 @@
-"""Checks: settings refused with the valid values."""
+"""Checks: settings refused with the valid values, and under names that they had before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import wraps
+from inspect import signature
+from typing import Any, ParamSpec, TypeVar
 
 from relprop.errors import InputError
 
-__all__ = ["Progress", "check_choice", "check_count", "check_progress", "place_name"]
+__all__ = [
+    "Progress",
+    "check_choice",
+    "check_count",
+    "check_progress",
+    "check_spelling",
+    "place_name",
+    "refuses_old_spellings",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_RENAMED: dict[str, tuple[str, ...]] = {
+    "start": ("seed", "at"),
+    "stop": ("at",),
+    "layer": ("at",),
+    "contrast": ("contrast_at",),
+    "base": ("otherwise",),
+}
+"""Old name of a setting -> new ones; whichever the callable takes is meant."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each forward and backward run."""
@@ -54,3 +76,43 @@ def place_name(setting: str, value: object) -> str | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     raise InputError(f"Expected {setting} to name a module or node but got {type(value).__name__}.")
+
+
+def check_spelling(owner: str, given: Iterable[str], valid: Collection[str]) -> None:
+    """Refuse a setting under a name that it had before, with the name that it has now.
+
+    Args:
+        owner: whose setting it is, for the text.
+        given: names as they came; those that were never valid are let pass.
+        valid: the names that the owner takes.
+
+    Raises:
+        InputError: with the new name.
+
+    >>> check_spelling("rsp", ["start"], ["mode", "at"])
+    Traceback (most recent call last):
+    relprop.errors.InputError: Expected at=... for rsp but got start=...: the setting has another name now.
+    """
+    for old in given:
+        new = next((name for name in _RENAMED.get(old, ()) if name in valid), None)
+        if new is not None and old not in valid:
+            raise InputError(
+                f"Expected {new}=... for {owner} but got {old}=...: the setting has another name now."
+            )
+
+
+def refuses_old_spellings(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function, or a class's `__init__`, refuse keywords under names that they had before.
+
+    Raises:
+        InputError: when it is called so; see `check_spelling`.
+    """
+    valid = frozenset(signature(function).parameters)
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not valid.issuperset(kwargs):
+            check_spelling(function.__qualname__.removesuffix(".__init__"), kwargs, valid)
+        return function(*args, **kwargs)
+
+    return checked

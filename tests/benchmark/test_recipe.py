@@ -252,7 +252,7 @@ def test_fingerprint_ignores_how_results_are_shown() -> None:
         {
             "methods": [
                 "gradient",
-                {"method": "lrp-epsilon", "reduce": "max-abs", "smooth": 0.02, "layer": "a"},
+                {"method": "lrp-epsilon", "reduce": "max-abs", "smooth": 0.02, "at": "a"},
             ]
         },
         {"metrics": ["energy", {"name": "pointing-game", "tolerance": 4}]},

@@ -29,7 +29,7 @@ METHODS: list[Any] = [
     "integrated-gradients:steps=4",
     "grad-cam",
     "lrp-epsilon",
-    {"method": "lrp-composite", "layer": "features.1"},
+    {"method": "lrp-composite", "at": "features.1"},
     "contrastive-excitation-backprop",
     "clrp",
 ]
@@ -382,13 +382,13 @@ def test_fewer_outputs_than_classes(folder: Path) -> None:
 
 
 def test_a_layer_without_places(folder: Path) -> None:
-    given = recipe(folder, methods=[{"method": "lrp-epsilon", "layer": "head"}, "center"])
+    given = recipe(folder, methods=[{"method": "lrp-epsilon", "at": "head"}, "center"])
     records, problems = everything(given)
     assert {r.method for r in records} == {"center"}
     assert all(
         p.text.startswith("Expected relevance (C, h, w) for a map but got shape (3,).") for p in problems
     )
-    _, problems = everything(replace(given, methods=(replace(given.methods[0], layer="heed"),)))
+    _, problems = everything(replace(given, methods=(replace(given.methods[0], at="heed"),)))
     assert all("'heed'" in p.text and "'head'" in p.text for p in problems)
     assert len(problems) == len(PICTURES)
 

@@ -114,9 +114,9 @@ def test_settings_of_the_method_and_the_detector(here: Path, capsys: pytest.Capt
     (one,) = document["images"][0]["explanations"]
     assert one["settings"]["include_background"] is False
     assert one["targets"][0]["name"] in ("one", "two", "three")
-    document = _document(capsys, *tiny, "--include-background", "--method", "crp:start=logit")
+    document = _document(capsys, *tiny, "--include-background", "--method", "crp:seed=logit")
     (one,) = document["images"][0]["explanations"]
-    assert (one["settings"]["include_background"], one["settings"]["start"]) == (True, "logit")
+    assert (one["settings"]["include_background"], one["settings"]["seed"]) == (True, "logit")
     assert one["settings"]["bounds"] is None
     document = _document(capsys, *tiny, "--method", "deep-taylor")  # which can't do without a box
     assert document["images"][0]["explanations"][0]["ledger"]["closes"] is True

@@ -116,7 +116,7 @@ def test_the_demo_clip_separated(here: Path, capsys: pytest.CaptureFixture[str])
     model = load_model("motion-c3d")
     assert model.sampling is not None
     film = read_clip(demo_clip_path(), model.sampling)
-    method = relprop.DeepTaylor(bounds=model.sampling.bounds(), start="one")
+    method = relprop.DeepTaylor(bounds=model.sampling.bounds(), seed="one")
     s = relprop.separate_motion(model.module, film.x, None, method, "conserving")
 
     assert document["model"] == {"spec": "motion-c3d", "weights": "bundled"}
@@ -127,7 +127,7 @@ def test_the_demo_clip_separated(here: Path, capsys: pytest.CaptureFixture[str])
     assert (clip["target"]["name"], clip["target"]["index"]) == ("left-right", int(s.targets))
     assert clip["predictions"][0]["output"] == float(s.outputs.max())
     assert (clip["method"], clip["mode"]) == ("deep-taylor", "conserving")
-    assert clip["settings"]["method"]["start"] == "one"
+    assert clip["settings"]["method"]["seed"] == "one"
     films = {name: getattr(s, name)[0] for name in FILMS}
     _check_films(clip, films)
     sums = [clip["films"][name]["sum"] for name in FILMS]
@@ -199,7 +199,7 @@ def test_modes_are_the_librarys(
 ) -> None:
     (clip,) = _document(capsys, "a.gif", *SMALL, "--mode", mode)["clips"]
     sampling = Sampling(frames=4, crop=16)
-    method = relprop.DeepTaylor(bounds=sampling.bounds(), start="one")
+    method = relprop.DeepTaylor(bounds=sampling.bounds(), seed="one")
     name: Any = mode.partition(":")[0]
     x = read_clip("a.gif", sampling).x
     s = relprop.separate_motion(_model().module, x, None, method, name, **settings)
@@ -220,7 +220,7 @@ def test_a_start_that_was_asked_for_is_kept(
     assert abs(score - 1) > 0.1
     assert total("deep-taylor") == pytest.approx(score, rel=1e-5)
     assert total("deep-taylor", "--separate") == pytest.approx(1, rel=1e-5)
-    assert total("deep-taylor:start=score", "--separate") == pytest.approx(score, rel=1e-5)
+    assert total("deep-taylor:seed=score", "--separate") == pytest.approx(score, rel=1e-5)
 
 
 OPTIONS: list[tuple[list[str], Sampling]] = [

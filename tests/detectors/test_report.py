@@ -51,7 +51,7 @@ def test_one_class_rather_than_the_other_is_their_own_contrast() -> None:
     run = relprop.trace(unit, detector.prepared(_picture()).x)
     seed = torch.zeros_like(run.output)
     seed[0, d.label], seed[0, versus] = 4 / 3, -4 / 3
-    expected = run.propagate(seed, Composite(base="positive")).sum(1)[0]
+    expected = run.propagate(seed, Composite(otherwise="positive")).sum(1)[0]
     assert made.rather is not None
     torch.testing.assert_close(made.rather, expected, rtol=1e-10, atol=1e-15)
     assert report(detector, _picture(), d).rather is None

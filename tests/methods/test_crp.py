@@ -240,7 +240,7 @@ def test_starts(x: Tensor) -> None:
     maps = run.propagate(seeds, relprop.Composite([("linear", ZPlus())], "positive"))
     scores = {"logit": run.output[:, :K], "softmax": run.output[:, :K].softmax(1)}
     for start, values in scores.items():
-        e = relprop.explain(unit, x, TARGETS, CRP(start=start))
+        e = relprop.explain(unit, x, TARGETS, CRP(seed=start))
         weighted = maps[:K] * values.T.reshape(K, 3, 1, 1, 1)
         close(e.relevance[0], weighted[1] - (weighted.sum(0) - weighted[1]) / (K - 1))
         own = alone[1] + maps[:K].mean(0)  # the first offset's own map
@@ -468,7 +468,7 @@ def test_balance_changes_nothing_where_nothing_is_lost(x: Tensor) -> None:
     targets = list(range(2 * unit.layout.width))
     for start in ("one", "softmax"):
         with_, without = (
-            relprop.explain(unit, x, targets, CRP(start=start, balance=b))
+            relprop.explain(unit, x, targets, CRP(seed=start, balance=b))
             for b in (True, False)  # type: ignore[arg-type]
         )
         close(with_.relevance, without.relevance)
@@ -509,7 +509,7 @@ def test_errors(x: Tensor) -> None:
     with pytest.raises(InputError, match="of 1 classes"):
         relprop.explain(one, torch.ones(1, 1, 2, 2), 0, "crp")
     with pytest.raises(InputError, match="'one', 'logit', 'softmax'"):
-        CRP(start="score")  # type: ignore[arg-type]
+        CRP(seed="score")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="ties"):
         CRP(ties="all")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="bounds"):

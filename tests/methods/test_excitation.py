@@ -26,7 +26,7 @@ def test_totals_at_every_stop(net: str) -> None:
     model, x = getattr(nets, net)(), nets.pictures()
     targets = list(range(5))
     for stop in STOPS[net]:
-        e = relprop.explain(model, x, targets, EB(stop=stop))
+        e = relprop.explain(model, x, targets, EB(at=stop))
         assert e.at == stop
         through = net == "resnet" and stop == "relu_1"  # the sum's other branch passes it by
         if not through:
@@ -35,7 +35,7 @@ def test_totals_at_every_stop(net: str) -> None:
             )
         if net == "vgg":
             assert float(e.relevance.min()) >= 0
-        d = relprop.explain(model, x, targets, CEB(stop=stop))
+        d = relprop.explain(model, x, targets, CEB(at=stop))
         if not through:
             assert float(totals(d.relevance).abs().max()) < 1e-13
         assert float(totals(d.relevance.abs()).min()) > 0.01
@@ -44,22 +44,22 @@ def test_totals_at_every_stop(net: str) -> None:
 def test_layers_are_stops() -> None:
     model, x = nets.vgg(), nets.pictures()
     for method in (EB, CEB):
-        e = relprop.explain(model, x, 1, method(stop="1"), layers=["4", "5"])
+        e = relprop.explain(model, x, 1, method(at="1"), layers=["4", "5"])
         for place in ("4", "5"):
-            alone = relprop.explain(model, x, 1, method(stop=place))
+            alone = relprop.explain(model, x, 1, method(at=place))
             assert torch.allclose(e.layers[place], alone.relevance, rtol=1e-12, atol=1e-15)
 
 
 def test_contrast_layer_may_be_lower() -> None:
     model, x = nets.vgg(), nets.pictures()
-    high = relprop.explain(model, x, 1, CEB(stop="1")).relevance
-    low = relprop.explain(model, x, 1, CEB(stop="1", contrast="5")).relevance
+    high = relprop.explain(model, x, 1, CEB(at="1")).relevance
+    low = relprop.explain(model, x, 1, CEB(at="1", contrast_at="5")).relevance
     # The walk is linear in what it carries, so where p and q are subtracted changes nothing.
     assert torch.allclose(high, low, rtol=1e-11, atol=1e-14)
     with pytest.raises(InputError, match="on the way to it"):
-        relprop.explain(model, x, 1, CEB(stop="8", contrast="5"))
+        relprop.explain(model, x, 1, CEB(at="8", contrast_at="5"))
     with pytest.raises(UnknownNameError):
-        relprop.explain(model, x, 1, CEB(contrast="head"))
+        relprop.explain(model, x, 1, CEB(contrast_at="head"))
 
 
 def test_batch_norm_is_left_out() -> None:
@@ -71,10 +71,10 @@ def test_batch_norm_is_left_out() -> None:
     norm.bias.data += 2  # or the ReLUs would be closed
     conv.weight.data[:, 0] = conv.weight.data[:, 0].abs()  # all units can be reached
     x = nets.pictures(2, 2, 3, 3).abs()
-    e = relprop.explain(model, x, 1, EB(stop="1"))
+    e = relprop.explain(model, x, 1, EB(at="1"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RelpropWarning)
-        whole = relprop.explain(model, x, 1, EB(stop="input"))
+        whole = relprop.explain(model, x, 1, EB(at="input"))
     a = x.clone().requires_grad_()
     z = F.conv2d(a, conv.weight.clamp(min=0))
     (g,) = torch.autograd.grad(z, a, e.relevance / z.detach())
@@ -96,9 +96,9 @@ def test_default_stop_is_the_first_relu() -> None:
 def test_signed_inputs_warn_and_clamp_keeps_a_distribution() -> None:
     model, x = nets.vgg(), nets.pictures()
     with pytest.warns(RelpropWarning, match="1 of 4 convolutions"):
-        wild = relprop.explain(model, x, 1, EB(stop="input"))
+        wild = relprop.explain(model, x, 1, EB(at="input"))
     assert float(wild.relevance.min()) < 0
-    tame = relprop.explain(model, x, 1, EB(stop="input", clamp_input=True))
+    tame = relprop.explain(model, x, 1, EB(at="input", clamp_input=True))
     assert float(tame.relevance.min()) >= 0
     assert bool((tame.relevance[x < 0] == 0).all())
     lost = tame.ledger.lost if tame.ledger else 0.0
@@ -122,7 +122,7 @@ def test_shares_at_sums() -> None:
     # a: (4, 3), b: (-1, 2), sum: (3, 5); class 0 starts with (3, 5) / 8 at the sum.
     seen = {}
     for add in ("value", "positive", "absolute"):
-        e = relprop.explain(model, x, 0, EB(stop="relu", add=add), layers=["linear", "linear_1"])
+        e = relprop.explain(model, x, 0, EB(at="relu", add=add), layers=["linear", "linear_1"])
         seen[add] = [e.layers[n][0].tolist() for n in ("linear", "linear_1")]
     assert seen["value"] == [pytest.approx([4 / 8, 3 / 8]), pytest.approx([-1 / 8, 2 / 8])]
     assert seen["positive"] == [pytest.approx([3 / 8, 3 / 8]), pytest.approx([0, 2 / 8])]
@@ -142,7 +142,7 @@ def test_no_last_linear_operator() -> None:
     model, x = nets.seeded(Two(), 6), nets.pictures(2, 16).abs()
     with pytest.raises(InputError, match=r"linear .*found 'a', 'b'"):
         relprop.explain(model, x, 1, "contrastive-excitation-backprop")
-    method = CEB(contrast="relu", stop="relu", add="absolute")
+    method = CEB(contrast_at="relu", at="relu", add="absolute")
     named = relprop.explain(model, x, 1, method)
     assert float(named.relevance.sum()) == pytest.approx(0, abs=1e-12)
     assert float(named.relevance.abs().sum()) > 0.1
@@ -152,7 +152,7 @@ def test_a_class_without_negative_weights_has_no_opposite() -> None:
     model = nn.Sequential(nn.ReLU(), nn.Linear(3, 2)).double().eval()
     model[1].weight.data = torch.tensor([[1.0, 2, 0], [-1.0, -2, 0]], dtype=torch.float64)
     x = torch.tensor([[2.0, 1.0, 5.0]], dtype=torch.float64)
-    e = relprop.explain(model, x, [0, 1], CEB(stop="0"))
+    e = relprop.explain(model, x, [0, 1], CEB(at="0"))
     assert e.relevance[:, 0].tolist() == [pytest.approx([0.5, 0.5, 0]), pytest.approx([-0.5, -0.5, 0])]
 
 
@@ -177,7 +177,7 @@ def test_clrp_totals_zero_everywhere(net: str, variant: int) -> None:
 def test_clrp_start_is_a_factor() -> None:
     model, x = nets.vgg(), nets.pictures()
     one = relprop.explain(model, x, 2, CLRP()).relevance
-    score = relprop.explain(model, x, 2, CLRP(start="score"))
+    score = relprop.explain(model, x, 2, CLRP(seed="score"))
     factor = score.outputs[:, 2].reshape(-1, 1, 1, 1)
     assert torch.allclose(one * factor, score.relevance, rtol=1e-11, atol=1e-13)
 
@@ -190,7 +190,7 @@ def test_clrp_tells_classes_apart_where_z_plus_does_not() -> None:
         r = relprop.explain(model, x, [1, 2], method).relevance.flatten(2)
         return float(F.cosine_similarity(r[0], r[1], dim=-1).mean())
 
-    assert likeness(relprop.DeepTaylor(start="one")) > 0.8
+    assert likeness(relprop.DeepTaylor(seed="one")) > 0.8
     assert likeness(CLRP()) < 0.5
 
 
@@ -198,11 +198,11 @@ def test_clrp_tells_classes_apart_where_z_plus_does_not() -> None:
     ("make", "text"),
     [
         (lambda: EB(add="max"), "Expected add to be one of"),
-        (lambda: EB(stop=["a"]), "Expected stop to name a module or node but got list"),
-        (lambda: CEB(contrast=True), "Expected contrast to name a module or node but got bool"),
+        (lambda: EB(at=["a"]), "Expected at to name a module or node but got list"),
+        (lambda: CEB(contrast_at=True), "Expected contrast_at to name a module or node but got bool"),
         (lambda: CLRP(variant=3), "Expected variant 1"),
         (lambda: CLRP(bounds=3), "Expected bounds to be 'sample' or a pair"),
-        (lambda: CLRP(start="zero"), "Expected start to be one of"),
+        (lambda: CLRP(seed="zero"), "Expected seed to be one of"),
     ],
 )
 def test_settings_are_checked(make: object, text: str) -> None:

@@ -53,14 +53,14 @@ def test_file(mode: str, case: str, tiny: dict[str, Tensor], tiny_net: nn.Module
     found = {k: difference(ours[k], tiny[prefix + k]) for k in keys}
     print(prefix, {k: f"{v:.1e}" for k, v in found.items()})
     assert max(found.values()) < 1e-13
-    assert e.extras["start"] == "features.13"
+    assert e.extras["at"] == "features.13"
     assert e.ledger is not None
     assert e.ledger.closes
 
 
 def test_contrastive_start_file(tiny: dict[str, Tensor], tiny_net: nn.Module) -> None:
     """From features.9 the start is the oracle's raw c*EB there, purged and balanced."""
-    method = relprop.ContrastiveRSP(start="features.9")
+    method = relprop.ContrastiveRSP(at="features.9")
     e = relprop.explain(tiny_net, tiny["x"].double(), 1, method, layers=["features.9"])
     raw = tiny["torchray.ceb.features.9.1.raw"]
     assert difference(e.layers["features.9"], sectional.purged(raw)) < 1e-13
@@ -307,7 +307,7 @@ def test_wrong_settings() -> None:
     with pytest.raises(InputError, match=r"ratio .*got 0\.5"):
         relprop.RSP(ratio=0.5)
     with pytest.raises(InputError, match=r"feature map .*'relu_2'"):
-        relprop.explain(model, x, 0, relprop.RSP(start="8"))
+        relprop.explain(model, x, 0, relprop.RSP(at="8"))
     with pytest.raises(InputError, match="before 'relu_1' but 'max_pool2d_1'"):
         relprop.explain(model, x, 0, "rsp", layers=["5"])
 
@@ -317,5 +317,5 @@ def test_contrastive_start_where_scores_are_pooled() -> None:
     torch.manual_seed(0)
     model = load_torchvision().models.squeezenet1_1(weights=None).eval()
     x = nets.pictures(1, 3, 64, 64).float()
-    assert relprop.explain(model, x, 3, "contrastive-rsp").extras["start"] == "classifier.0"
-    assert relprop.explain(model, x, 3, "rsp").extras["start"] == "classifier.2"
+    assert relprop.explain(model, x, 3, "contrastive-rsp").extras["at"] == "classifier.0"
+    assert relprop.explain(model, x, 3, "rsp").extras["at"] == "classifier.2"

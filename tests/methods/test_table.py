@@ -79,7 +79,7 @@ def test_video_file(oracles: Path) -> None:
     tiny = load_file(oracles / "tinyc3d.safetensors")
     model = nets.OracleC3D().eval()
     model.load_state_dict({k[6:]: v for k, v in tiny.items() if k.startswith("model.")})
-    method = relprop.DeepTaylor(bounds=(-102, 165), start="one")
+    method = relprop.DeepTaylor(bounds=(-102, 165), seed="one")
     e = relprop.explain(model.double(), tiny["x"].double(), 1, method, layers=["relu@7"])
     assert difference(e.layers["relu@7"], tiny["torchexplain.pool5_in"]) < 1e-13
     assert difference(e.heatmap()[0], tiny["torchexplain.deep_taylor.1.map"]) < 1e-6

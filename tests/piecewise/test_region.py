@@ -144,7 +144,7 @@ def test_from_a_layer_on() -> None:
     model, x = plain.vgg(), plain.pictures()
     form = relprop.affine(model, x, 1, "4")
     d = plain.pictures(*form.value.shape, seed=6)
-    met = crossing(model, x, d, layer="4")
+    met = crossing(model, x, d, at="4")
     y = along(form.value, 0.999 * met.step, d)
     score = model[5:](y)[:, 1].detach()
     assert float((form.predict(y) - score).abs().max()) < 1e-13

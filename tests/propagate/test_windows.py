@@ -68,7 +68,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "branches": (Branches, (18, 18)),
 }  # fmt: skip
 COMPOSITES = {
-    "z-plus": Composite(base="positive"),
+    "z-plus": Composite(otherwise="positive"),
     "mixed": Composite([("first", ZPlus()), ("last", ZPlus()), ("linear", Epsilon(0.01))], "positive"),
     "ties": Composite([("max_pool", MaxPool("share"))], "positive"),
 }
@@ -133,7 +133,7 @@ def test_convolutions_see_the_window_only(monkeypatch: pytest.MonkeyPatch) -> No
     run = relprop.trace(model, nets.pictures(1, 3, 32, 32))
     seed = torch.zeros_like(run.output)
     seed[0, 2, 7, 0] = 1  # at the left edge: reads 3 x 2 of the pool's, 6 x 4 of the ReLU's outputs
-    run.propagate(seed, Composite(base="positive"))
+    run.propagate(seed, Composite(otherwise="positive"))
     assert seen == [(3, 2), (8, 5), (8, 5)]  # positive and negative pixels
 
 
@@ -153,13 +153,13 @@ def test_branches_without_relevance_are_left_out() -> None:
     run = relprop.trace(model, nets.pictures(2, 3, 8, 8))
     seed = torch.zeros(7, *run.output.shape, dtype=torch.float64)
     seed[:, :, 5] = 1  # a unit of the first head
-    found = run.run(seed, Composite(base="positive"), record=["deep", "stem"])
+    found = run.run(seed, Composite(otherwise="positive"), record=["deep", "stem"])
     assert found.ledger is not None
     assert found.ledger.closes
     assert {r.module for r in found.ledger.rows if r.operator == "conv2d"} == {"stem", "one.0", "one.2"}
     assert not found.layers["deep"].any()
     assert found.layers["stem"].any()
-    assert not run.propagate(torch.zeros_like(seed), Composite(base="positive")).any()
+    assert not run.propagate(torch.zeros_like(seed), Composite(otherwise="positive")).any()
 
 
 def test_layers_that_nothing_reaches_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_layers_that_nothing_reaches_are_not_computed_again(monkeypatch: pytest.
         return evaluate(trace, node, lookup)
 
     monkeypatch.setattr(relprop.Trace, "evaluate", counted)
-    found = run.run(seed, Composite(base="positive"), record=["steps.11", "steps.3"], release=True)
+    found = run.run(seed, Composite(otherwise="positive"), record=["steps.11", "steps.3"], release=True)
     assert not found.layers["steps.11"].any()
     assert found.layers["steps.3"].shape == (1, 3, 4, 4)
     assert again == []

@@ -61,7 +61,7 @@ def test_same_walk_as_pooling_anew(name: str, release: bool, monkeypatch: pytest
         assert_close_to_rounding(run.output, model(x), model)
     assert len(run.winners) == 2
     seed = torch.randn(7, *run.output.shape, dtype=torch.float64)  # two parts
-    composite = Composite(base="positive")
+    composite = Composite(otherwise="positive")
     anew = forgetful(model, x).run(seed, composite)
 
     def never(*_: object) -> None:
@@ -83,7 +83,7 @@ def test_same_walk_as_pooling_anew(name: str, release: bool, monkeypatch: pytest
 def test_rows_of_a_batch_are_single_runs(name: str) -> None:
     model, x = build(name)
     seed = torch.randn(3, 4, dtype=torch.float64)
-    composite = Composite(base="positive")
+    composite = Composite(otherwise="positive")
     together = trace(model, x).propagate(seed, composite)
     for n in range(3):
         alone = trace(model, x[n : n + 1]).propagate(seed[n : n + 1], composite)
@@ -114,7 +114,7 @@ def test_ties_that_share_need_no_winners() -> None:
     composite = Composite([("max_pool", MaxPool("share"))], "positive")
     found = trace(model, x).propagate(seed, composite)
     assert_close_to_rounding(found, forgetful(model, x).propagate(seed, composite), model)
-    assert not torch.equal(found, trace(model, x).propagate(seed, Composite(base="positive")))
+    assert not torch.equal(found, trace(model, x).propagate(seed, Composite(otherwise="positive")))
 
 
 def test_indices_that_the_model_asked_for_itself() -> None:

@@ -19,7 +19,7 @@ from relprop.video.freezing import motion_shares
 from relprop.video.frozen import freeze
 from relprop.video.separation import MotionSeparation
 
-TAYLOR = relprop.DeepTaylor(bounds=(-6.0, 6.0), start="one")
+TAYLOR = relprop.DeepTaylor(bounds=(-6.0, 6.0), seed="one")
 LOW, HIGH = -6.0, 6.0
 
 
@@ -279,7 +279,7 @@ def test_model_leaves_as_it_came() -> None:
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize("method", ["lrp-composite", relprop.LRP(rule="z-plus", start="one")], ids=str)
+@pytest.mark.parametrize("method", ["lrp-composite", relprop.LRP(rule="z-plus", seed="one")], ids=str)
 def test_other_methods_with_the_two_rules(method: Any) -> None:
     s = relprop.separate_motion(net(), clips(), 1, method, "conserving")
     assert s.ledgers["temporal"].closes

@@ -24,7 +24,7 @@ MODES = ("naive", "conserving", "selective")
 @cache
 def separation(mode: Any = "conserving", several: bool = False) -> MotionSeparation:
     target = [3, 0] if several else None
-    method = relprop.DeepTaylor(bounds=(-6.0, 6.0), start="one")
+    method = relprop.DeepTaylor(bounds=(-6.0, 6.0), seed="one")
     return relprop.separate_motion(nets.video(), nets.pictures(2, 3, 4, 8, 8), target, method, mode)
 
 
@@ -55,7 +55,7 @@ def test_all_comes_back(mode: str, several: bool, tmp_path: Path) -> None:
     loaded = MotionSeparation.load(path)
     same(loaded, s)
     assert (loaded.frozen_outputs is None) == (mode == "selective")
-    assert loaded.settings == {**s.settings, "method": {"bounds": [-6.0, 6.0], "start": "one"}}
+    assert loaded.settings == {**s.settings, "method": {"bounds": [-6.0, 6.0], "seed": "one"}}
     for name, curve in s.frames.items():
         assert torch.equal(loaded.frames[name].positive, curve.positive)
     assert loaded.ledger is not None

@@ -90,7 +90,7 @@ def test_negative_films_are_brought_to_unit_range_first() -> None:
 def test_mode_splits_the_explanation() -> None:
     model, clip = nets.video(), nets.pictures(2, 3, 4, 8, 8)
     s = relprop.separate_motion(model, clip, [1, 3], mode="selective", sigma=0.5)
-    e = relprop.explain(model, clip, [1, 3], relprop.DeepTaylor(start="one"))
+    e = relprop.explain(model, clip, [1, 3], relprop.DeepTaylor(seed="one"))
     maps, mask = selected(e.heatmap(), sigma=0.5)
     assert torch.allclose(s.original, maps, rtol=1e-12, atol=0)
     assert torch.equal(s.temporal, s.original * mask)

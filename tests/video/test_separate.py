@@ -18,7 +18,7 @@ from relprop.errors import InputError
 from relprop.video import naive
 from relprop.video.frozen import freeze
 
-TAYLOR = relprop.DeepTaylor(bounds=(-6.0, 6.0), start="one")
+TAYLOR = relprop.DeepTaylor(bounds=(-6.0, 6.0), seed="one")
 MODES = ("naive", "conserving", "selective")
 
 
@@ -170,10 +170,10 @@ def test_frames_are_sums_over_each_frame() -> None:
 
 def test_a_named_method_starts_from_one_and_a_configured_one_as_it_says() -> None:
     named = relprop.separate_motion(net(), clips())
-    assert named.settings["method"] == {"bounds": "sample", "start": "one"}
+    assert named.settings["method"] == {"bounds": "sample", "seed": "one"}
     assert close(named.original.sum((1, 2, 3)), torch.ones(2, dtype=torch.float64))
     scored = relprop.separate_motion(net(), clips(), None, relprop.DeepTaylor())
-    assert scored.settings["method"]["start"] == "score"
+    assert scored.settings["method"]["seed"] == "score"
     scores = net()(clips()).detach().amax(1)
     assert bool((scores > 0).all())
     assert close(scored.original, named.original * scores.reshape(2, 1, 1, 1))
@@ -181,7 +181,7 @@ def test_a_named_method_starts_from_one_and_a_configured_one_as_it_says() -> Non
 
 def test_sample_bounds_are_the_clips_in_its_frozen_clips_too() -> None:
     clip = clips(1)
-    box = relprop.DeepTaylor(bounds=(float(clip.min()), float(clip.max())), start="one")
+    box = relprop.DeepTaylor(bounds=(float(clip.min()), float(clip.max())), seed="one")
     sample = relprop.separate_motion(net(), clip, 1)
     assert_close_to_rounding(sample.spatial, relprop.separate_motion(net(), clip, 1, box).spatial, net())
 
@@ -263,7 +263,7 @@ def test_file(oracles: Path) -> None:
     model = nets.OracleC3D().eval()
     model.load_state_dict({k[6:]: v for k, v in held.items() if k.startswith("model.")})
     clip = held["x"].double()
-    method = relprop.DeepTaylor(bounds=(-102, 165), start="one")
+    method = relprop.DeepTaylor(bounds=(-102, 165), seed="one")
     s = relprop.separate_motion(model.double(), clip, 1, method, slice="first", normalise="maxabs")
     raw = {t: relprop.explain(model, freeze(clip, t).contiguous(), 1, method).heatmap()[0] for t in (3, 12)}
     ours = {"original": s.original[0], "spatial": s.spatial[0], "temporal": s.temporal[0]}

@@ -14,7 +14,7 @@ import relprop
 from relprop.compat import load_torchvision
 from relprop.video.separation import MotionSeparation
 
-METHOD = relprop.DeepTaylor(bounds=(0.0, 1.0), start="one")
+METHOD = relprop.DeepTaylor(bounds=(0.0, 1.0), seed="one")
 FILMS = ("original", "spatial", "temporal")
 
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from relprop.checks import check_choice, check_spelling
 from relprop.errors import InputError, unknown_name
 from relprop.models.geometry import GEOMETRIES
 
@@ -92,14 +93,14 @@ class MethodEntry:
         reduce: how channels become a map: "sum", "max-abs" (largest magnitude), "positive" (positive part of
             the sum).
         smooth: Gaussian blur of the map on the picture, sigma as a share of the picture's longer side.
-        layer: the relevance at this layer instead of the input's.
+        at: a layer: the relevance there instead of the input's.
     """
 
     method: str
     label: str = ""
     reduce: str = "sum"
     smooth: float = 0.0
-    layer: str = ""
+    at: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,10 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"Expected {name} to be a whole number >= {least} but got {value!r}.")
-        _check("targets", self.targets, _TARGETS)
-        _check("model.geometry", self.model.geometry, GEOMETRIES)
-        _check("model.classes", self.model.classes, _CLASSES)
-        _check("model.predicted", self.model.predicted, _PREDICTED)
+        check_choice("targets", self.targets, _TARGETS)
+        check_choice("model.geometry", self.model.geometry, GEOMETRIES)
+        check_choice("model.classes", self.model.classes, _CLASSES)
+        check_choice("model.predicted", self.model.predicted, _PREDICTED)
         if not self.methods or not self.metrics:
             raise InputError(f"Expected at least one method and one metric in recipe {self.name!r}.")
         for what, labels in (("method", self.method_labels), ("metric", self.metric_labels)):
@@ -175,7 +176,7 @@ class Recipe:
                     f"Expected {what}s with different labels but {twice[0]!r} comes twice. Set label."
                 )
         for entry in self.methods:
-            _check(f"reduce of {entry.method}", entry.reduce, _REDUCTIONS)
+            check_choice(f"reduce of {entry.method}", entry.reduce, _REDUCTIONS)
             if not 0 <= entry.smooth < 1:
                 raise InputError(f"Expected smooth of {entry.method} from 0 to 1 but got {entry.smooth!r}.")
 
@@ -305,6 +306,7 @@ def _entry(kind: Any, table: Mapping[str, Any], where: str, needed: str) -> Any:
 
 
 def _keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    check_spelling(where, table, known)
     for key in table:
         if key not in known:
             raise unknown_name(f"key in {where}", key, known)
@@ -339,8 +341,3 @@ def _list(value: Any, key: str, where: str) -> Sequence[Any]:
     if not isinstance(value, (list, tuple)):
         raise InputError(f"Expected '{key}' of {where} to be a list but got {value!r}.")
     return value
-
-
-def _check(name: str, value: object, valid: Sequence[str]) -> None:
-    if value not in valid:
-        raise InputError(f"Expected {name} to be one of {', '.join(map(repr, valid))} but got {value!r}.")

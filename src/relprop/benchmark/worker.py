@@ -334,11 +334,11 @@ def _drawn(count: int, recipe: Recipe) -> list[int]:
 
 
 def _layers(entry: MethodEntry) -> tuple[str, ...]:
-    return (entry.layer,) if entry.layer else ()
+    return (entry.at,) if entry.at else ()
 
 
 def _relevance(found: Explanation, entry: MethodEntry) -> Tensor:
-    return found.layers[entry.layer] if entry.layer else found.relevance
+    return found.layers[entry.at] if entry.at else found.relevance
 
 
 def _scores(outputs: Any) -> Tensor:
@@ -353,7 +353,7 @@ def _reduced(relevance: Tensor, how: str) -> Tensor:
     if relevance.dim() != 3:
         raise InputError(
             f"Expected relevance (C, h, w) for a map but got shape {tuple(relevance.shape)}. "
-            "Stop the method at a layer before the flattening."
+            "Name a place before the flattening (at = ...)."
         )
     if how == "max-abs":
         return relevance.abs().amax(0)

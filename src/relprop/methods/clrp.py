@@ -26,7 +26,7 @@ class CLRP(Method):
 
     Both come from LRP with z+ in every layer and z^B at the input. The dual :math:`\bar R^t` is
 
-    * variant 1: all other classes; each of the n - 1 starts with s / (n - 1), s the target's start
+    * variant 1: all other classes; each of the n - 1 starts with s / (n - 1), s the target's seed
       (or, as in the authors' code, with the size of its own score: ``others="scores"``);
     * variant 2: the target itself with the signs of its weights in the last linear operator turned over.
 
@@ -40,7 +40,7 @@ class CLRP(Method):
         variant: 1 or 2.
         others: "uniform" or "scores", how variant 1 starts at the other classes.
         bounds: the box of the input, see `relprop.DeepTaylor`; None: z+ at the input too.
-        start: "one" or "score". They differ by a factor; a negative score turns the map's signs over.
+        seed: "one" or "score". They differ by a factor; a negative score turns the map's signs over.
 
     Raises:
         InputError: another variant, bad bounds; variant 1 with one class.
@@ -64,15 +64,15 @@ class CLRP(Method):
         variant: Literal[1, 2] = 1,
         others: Literal["uniform", "scores"] = "uniform",
         bounds: Bounds | None = "sample",
-        start: Literal["one", "score"] = "one",
+        seed: Literal["one", "score"] = "one",
     ) -> None:
         if variant not in (1, 2):
             raise InputError(
                 f"Expected variant 1 (other classes) or 2 (negated weights) but got {variant!r}."
             )
         check_choice("others", others, ("uniform", "scores"))
-        check_choice("start", start, ("one", "score"))
-        self.variant, self.others, self.bounds, self.start = variant, others, bounds, start
+        check_choice("seed", seed, ("one", "score"))
+        self.variant, self.others, self.bounds, self.seed = variant, others, bounds, seed
         first: list[tuple[Match, Rule]] = [] if bounds is None else [("first", z_box(bounds))]
         self._target = Composite([*first, ("linear", ZPlus())], "positive", name="CLRP target")
         dual: list[tuple[Match, Rule]] = []
@@ -84,7 +84,7 @@ class CLRP(Method):
 
     def explain(self, request: Request) -> Result:
         """See `Method.explain`."""
-        seed = request.seed(self.start)
+        seed = request.seed(self.seed)
         other = self._other(seed, request) if self.variant == 1 else seed
         dual = request.trace.run(other, self._dual, record=request.layers, ledger=False)
         run = request.propagate(seed, self._target)

@@ -49,16 +49,16 @@ class CRP(Method):
 
     Source: Tsunakawa et al. 2019 (IJCNN). This is not Concept Relevance Propagation. Shapes:
     (N, C, *spatial), and the layers' own, where relevance is as it arrives, not scaled. With
-    ``start="one"`` the total is 0 (without balance: but for what the ledger lists as lost).
+    ``seed="one"`` the total is 0 (without balance: but for what the ledger lists as lost).
 
     Args:
         include_background: whether the background counts among the K classes.
-        start: what each unit starts with: "one"; "logit", its own raw value; "softmax", for classes
+        seed: what each unit starts with: "one"; "logit", its own raw value; "softmax", for classes
             their probability (at the anchor), for the rest 1.
         bounds: None: w+ on signed products at the input; or the box of z^B, see `relprop.DeepTaylor`.
         ties: "first" or "share", what equal maxima of a pool do (`relprop.rules.MaxPool`).
         balance: make up for lost relevance; False is the published formula as it stands. Has no effect with
-            ``start="logit"``, whose totals may be of either sign.
+            ``seed="logit"``, whose totals may be of either sign.
 
     Raises:
         InputError: an unknown word or bad bounds; a model without background under
@@ -79,13 +79,13 @@ class CRP(Method):
         self,
         *,
         include_background: bool = True,
-        start: Literal["one", "logit", "softmax"] = "one",
+        seed: Literal["one", "logit", "softmax"] = "one",
         bounds: Bounds | None = None,
         ties: Literal["first", "share"] = "first",
         balance: bool = True,
     ) -> None:
-        check_choice("start", start, ("one", "logit", "softmax"))
-        self.include_background, self.start, self.bounds, self.ties = include_background, start, bounds, ties
+        check_choice("seed", seed, ("one", "logit", "softmax"))
+        self.include_background, self.seed, self.bounds, self.ties = include_background, seed, bounds, ties
         self.balance = bool(balance)
         first: list[tuple[Match, Rule]] = [] if bounds is None else [("first", z_box(bounds))]
         self._rules: list[tuple[Match, Rule]] = [*first, ("linear", ZPlus()), ("max_pool", MaxPool(ties))]
@@ -119,7 +119,7 @@ class CRP(Method):
             if bool(negative.any()):
                 rules = [("last", Switch(_at_heads(request.trace, negative.reshape(output.shape)))), *rules]
         composite = Composite(rules, "positive", name="CRP")
-        if not self.balance or self.start == "logit":
+        if not self.balance or self.seed == "logit":
             contrast = own.to(output.dtype) - (counts & ~own) / number.to(output.dtype)
             seed = spread(there * contrast[:, :, None]) * starts
             return Result.of(request.propagate(seed.reshape(-1, *output.shape), composite))
@@ -166,10 +166,10 @@ class CRP(Method):
 
     def _starts(self, units: Tensor, classes: int) -> Tensor:
         """What each unit starts with, (N, D, width, *spatial)."""
-        if self.start == "logit":
+        if self.seed == "logit":
             return units
         starts = torch.ones_like(units)
-        if self.start == "softmax":
+        if self.seed == "softmax":
             starts[:, :, :classes] = units[:, :, :classes].softmax(2)
         return starts
 
@@ -219,7 +219,7 @@ def _at_heads(trace: Trace, asked: Tensor) -> dict[Node, Tensor]:
     offsets), which carry a mark as they carry relevance.
     """
     graph = trace.graph
-    composite = Composite(base="positive", name="CRP")
+    composite = Composite(otherwise="positive", name="CRP")
     heads = [node for place, node, _, _ in places_of(graph, composite, [graph.output]) if place.last]
     first, *more = heads
     run = trace.run(asked.to(trace.output.dtype), composite, stop=first, record=more, ledger=False)

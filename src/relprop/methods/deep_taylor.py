@@ -20,7 +20,7 @@ class DeepTaylor(Method):
         \text{input: } z^B \text{ (see } \texttt{ZBox}\text{)}
 
     The map of a positive score has no negative values. A negative score has no root that the
-    expansion could start from: its map is zero with ``start="score"`` (max(score, 0)).
+    expansion could start from: its map is zero with ``seed="score"`` (max(score, 0)).
 
     Source: Montavon et al. 2017, eqs. 14 and 17; for video Hiley et al. 2019, who start from 1.
     Shapes: (N, C, *spatial) at the input. Conserves, but for what the ledger lists as lost (units that
@@ -29,10 +29,10 @@ class DeepTaylor(Method):
     Args:
         bounds: the box of the input: (low, high) in the units the network sees, or "sample" for each
             sample's least and largest value; None: z+ at the input too.
-        start: "score" (clamped at 0) or "one".
+        seed: "score" (clamped at 0) or "one".
 
     Raises:
-        InputError: bad bounds or an unknown start.
+        InputError: bad bounds or an unknown seed.
 
     >>> import torch, relprop
     >>> net = torch.nn.Linear(2, 1, bias=False)
@@ -46,14 +46,14 @@ class DeepTaylor(Method):
     summary = "Deep Taylor decomposition: z+ rule, z-box at the input; only what speaks for"
     signed = False
 
-    def __init__(self, *, bounds: Bounds | None = "sample", start: Literal["score", "one"] = "score") -> None:
-        check_choice("start", start, ("score", "one"))
+    def __init__(self, *, bounds: Bounds | None = "sample", seed: Literal["score", "one"] = "score") -> None:
+        check_choice("seed", seed, ("score", "one"))
         self.bounds = bounds
-        self.start: Literal["score", "one"] = start
+        self.seed: Literal["score", "one"] = seed
         first = [] if bounds is None else [("first", z_box(bounds))]
         self._composite = Composite([*first, ("linear", ZPlus())], "positive", name="deep Taylor")
 
     def explain(self, request: Request) -> Result:
         """See `Method.explain`."""
-        seed = request.seed(self.start).clamp(min=0)
+        seed = request.seed(self.seed).clamp(min=0)
         return Result.of(request.propagate(seed, self._composite))

@@ -13,7 +13,7 @@ from relprop.graph import Graph, Node
 from relprop.graph.place import label
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import Composite, Match
-from relprop.propagate.no_fallback import Closed, handed_on
+from relprop.propagate.fallback import handed_on
 from relprop.propagate.trace import Trace
 from relprop.rules import Add, Excitation, Rule
 from relprop.rules.negated import Negated
@@ -32,17 +32,17 @@ class ExcitationBackprop(Method):
     everything to the winner, ReLUs and batch norms pass it on (a batch norm is *not* merged into its
     convolution, as it is for LRP). The walk starts from 1.
 
-    Source: Zhang et al. 2016, eq. 3 and alg. 1. Shapes: that of the value at `stop`, (N, C, ...). The total
+    Source: Zhang et al. 2016, eq. 3 and alg. 1. Shapes: that of the value there, (N, C, ...). The total
     is 1 per sample and target wherever the walk is stopped, less what the ledger lists as lost (at units
     whose inputs with positive weights are all 0) and what passes the stop by on other branches.
     Non-negative as long as the inputs of every layer are.
 
     The rule needs inputs >= 0. At an image with subtracted mean its denominators change sign and the
-    map means nothing, so the default stops before that; ``stop="input"`` goes there, and only
+    map means nothing, so the default stops before that; ``at="input"`` goes there, and only
     ``clamp_input=True`` makes it a distribution.
 
     Args:
-        stop: module path or node where the walk ends (the value *behind* that module), "input" for the
+        at: module path or node where the walk ends (the value *behind* that module), "input" for the
             input itself. None: the lowest value that every path crosses and that the graph proves to be
             >= 0, most often the first ReLU; the input where there is none.
         clamp_input: take max(x, 0) for inputs that may be negative.
@@ -51,7 +51,7 @@ class ExcitationBackprop(Method):
 
     Raises:
         UnknownNameError: no such place.
-        InputError: the stop is not on the way, an unknown word, or shares that overflowed.
+        InputError: the place is not on the way, an unknown word, or shares that overflowed.
 
     Warns:
         RelpropWarning: an operator on the way reads values that may be negative, and `clamp_input` is off.
@@ -67,13 +67,13 @@ class ExcitationBackprop(Method):
     name = "excitation-backprop"
     summary = "Excitation backprop: winner-take-all walk through positive weights; totals 1 where it stops"
 
-    def __init__(self, *, stop: str | None = None, clamp_input: bool = False, add: Shares = "value") -> None:
+    def __init__(self, *, at: str | None = None, clamp_input: bool = False, add: Shares = "value") -> None:
         check_choice("add", add, ("value", "positive", "absolute"))
-        self.stop, self.clamp_input, self.add = place_name("stop", stop), clamp_input, add
+        self.at, self.clamp_input, self.add = place_name("at", at), clamp_input, add
 
     def explain(self, request: Request) -> Result:
         """See `Method.explain`."""
-        stop, at = _stop(request.trace, self.stop)
+        stop, at = _stop(request.trace, self.at)
         composite = _excitation(self.clamp_input, self.add, self.name)
         run = request.propagate(request.seed("one"), composite, stop=stop)
         return _checked(Result.of(run, at), self)
@@ -88,10 +88,10 @@ class ContrastiveExcitationBackprop(Method):
     .. math:: p = \frac{a ⊙ w_t^+}{\sum a ⊙ w_t^+}, \quad q = \frac{a ⊙ (-w_t)^+}{\sum a ⊙ (-w_t)^+},
         \quad d = p - q
 
-    (at the default contrast layer, with activations a), then d follows excitation backprop to `stop`.
+    (at the default contrast layer, with activations a), then d follows excitation backprop to `at`.
 
     Source: Zhang et al. 2016, sec. 3.3; layers and order as in the published PyTorch code. Shapes: that of
-    the value at `stop`, (N, C, ...); `layers` between stop and contrast.
+    the value there, (N, C, ...); `layers` between the two places.
 
     The relevance here is the signed difference itself, **not clamped**: its total is 0 wherever it is
     read, p and q each total 1 (a walk with nowhere to go is empty: a class without negative weights has
@@ -99,14 +99,14 @@ class ContrastiveExcitationBackprop(Method):
     ``e.relevance.sum(1).clamp(min=0)``.
 
     Args:
-        stop: see `ExcitationBackprop`.
-        contrast: module path or node at which p and q are subtracted. None: the input of the last
+        at: see `ExcitationBackprop`.
+        contrast_at: module path or node at which p and q are subtracted. None: the input of the last
             linear operator (the ReLU in front of VGG's last product, the pooled features of a ResNet).
         clamp_input, add: see `ExcitationBackprop`.
 
     Raises:
         UnknownNameError: no such place.
-        InputError: several last linear operators and no `contrast`, or a stop that isn't below it.
+        InputError: several last linear operators and no `contrast_at`, or an `at` that isn't below it.
 
     >>> import torch, relprop
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3, bias=False), torch.nn.ReLU(), torch.nn.Linear(3, 1))
@@ -123,23 +123,23 @@ class ContrastiveExcitationBackprop(Method):
     def __init__(
         self,
         *,
-        stop: str | None = None,
-        contrast: str | None = None,
+        at: str | None = None,
+        contrast_at: str | None = None,
         clamp_input: bool = False,
         add: Shares = "value",
     ) -> None:
         check_choice("add", add, ("value", "positive", "absolute"))
-        self.stop, self.contrast = place_name("stop", stop), place_name("contrast", contrast)
+        self.at, self.contrast_at = place_name("at", at), place_name("contrast_at", contrast_at)
         self.clamp_input, self.add = clamp_input, add
 
     def explain(self, request: Request) -> Result:
         """See `Method.explain`."""
         run = request.trace
-        middle = contrast_layer(run.graph) if self.contrast is None else run.graph.find(self.contrast)
-        stop, at = _stop(run, self.stop, middle)
+        middle = contrast_layer(run.graph) if self.contrast_at is None else run.graph.find(self.contrast_at)
+        stop, at = _stop(run, self.at, middle)
         composite = _excitation(self.clamp_input, self.add, self.name)
         opposite = Negated(Excitation(clamp_input=self.clamp_input))
-        dual = Closed([("last", opposite), *composite.rules], self.name)
+        dual = Composite([("last", opposite), *composite.rules], None, self.name, fuse=False)
         seed = request.seed("one")
         p, q = (run.run(seed, c, stop=middle, ledger=False).relevance for c in (composite, dual))
         walked = request.propagate(p.sub_(q), composite, start=middle, stop=stop)
@@ -151,7 +151,7 @@ def _excitation(clamp_input: bool, add: Shares, name: str) -> Composite:
         ("linear", Excitation(clamp_input=clamp_input)),
         *handed_on(Add(add)),
     ]
-    return Closed(rules, name)
+    return Composite(rules, None, name, fuse=False)
 
 
 def _checked(result: Result, method: ExcitationBackprop | ContrastiveExcitationBackprop) -> Result:
@@ -169,7 +169,7 @@ def _checked(result: Result, method: ExcitationBackprop | ContrastiveExcitationB
     )
     if not bool(torch.isfinite(result.relevance).all()):
         raise InputError(
-            f"{what}, and shares overflowed. Use clamp_input=True, stop earlier (stop=...), or take an LRP method."
+            f"{what}, and shares overflowed. Use clamp_input=True, stop earlier (at=...), or take an LRP method."
         )
     text = f"{what}. Shares there may leave [0, 1]; clamp_input=True keeps them inside."
     warnings.warn(text, RelpropWarning, stacklevel=4)
@@ -208,7 +208,7 @@ def contrast_layer(graph: Graph) -> Node:
     if len(last) != 1:
         names = ", ".join(repr(label(graph, n)) for n in sorted(last, key=lambda n: n.index)) or "none"
         raise InputError(
-            f"Expected one last linear operator to contrast at but found {names}. Name the layer: contrast=..."
+            f"Expected one last linear operator to contrast at but found {names}. Name the place: contrast_at=..."
         )
     (middle, *_) = last[0].signals()
     return middle

@@ -25,8 +25,8 @@ _FIRST = ("same", "z-box", "w-square", "flat")
 class LRP(Method):
     """LRP with any rule, or with a composite by kind of layer or depth.
 
-    Relevance starts as the target's score (``start="score"``) or as 1, and is (N, C, *spatial) at the
-    input. It sums to the start less what the ledger lists as bias, stabiliser and lost.
+    Relevance starts as the target's score (``seed="score"``) or as 1, and is (N, C, *spatial) at the
+    input. It sums to the seed less what the ledger lists as bias, stabiliser and lost.
 
     Args:
         rule: one rule for all linear operators: "zero", "epsilon", "gamma", "alpha-beta", "z-plus".
@@ -38,7 +38,7 @@ class LRP(Method):
             the units the network sees (`relprop.pixel_bounds` makes them from mean and std); "sample"
             takes each sample's least and largest value.
         epsilon, gamma, alpha, beta, bias: parameters of the rules, see there.
-        start: "score" or "one".
+        seed: "score" or "one".
 
     Raises:
         InputError: an unknown word, rule and composite both given, or parameters out of range.
@@ -66,7 +66,7 @@ class LRP(Method):
         alpha: float = 2.0,
         beta: float = 1.0,
         bias: Literal["paper", "none", "full"] = "paper",
-        start: Literal["score", "one"] = "score",
+        seed: Literal["score", "one"] = "score",
     ) -> None:
         if (rule is None) == (composite is None):
             raise InputError("Expected either rule=... or composite=... for LRP.")
@@ -75,15 +75,15 @@ class LRP(Method):
         if isinstance(composite, str):
             check_choice("composite", composite, _COMPOSITES)
         check_choice("first", first, _FIRST)
-        check_choice("start", start, ("score", "one"))
+        check_choice("seed", seed, ("score", "one"))
         self.rule, self.composite, self.first, self.bounds = rule, composite, first, bounds
         self.epsilon, self.gamma, self.alpha, self.beta, self.bias = epsilon, gamma, alpha, beta, bias
-        self.start: Literal["score", "one"] = start
+        self.seed: Literal["score", "one"] = seed
         self._composite = self._build()
 
     def explain(self, request: Request) -> Result:
         """See `Method.explain`."""
-        return Result.of(request.propagate(request.seed(self.start), self._composite))
+        return Result.of(request.propagate(request.seed(self.seed), self._composite))
 
     def _build(self) -> Composite:
         if isinstance(self.composite, Composite):
@@ -106,8 +106,8 @@ class LRP(Method):
                 "alpha-beta": (AlphaBeta(self.alpha, self.beta, self.bias), "positive"),
                 "z-plus": (ZPlus(), "positive"),
             }
-            rule, base = rules[self.rule]
-            return Composite([*first, ("linear", rule)], base, name=f"LRP ({self.rule})")
+            rule, otherwise = rules[self.rule]
+            return Composite([*first, ("linear", rule)], otherwise, name=f"LRP ({self.rule})")
         name = f"LRP ({self.composite})"
         if self.composite in ("epsilon-plus", "epsilon-plus-box"):
             return Composite([*first, products, ("linear", ZPlus())], "positive", name=name)
@@ -137,12 +137,12 @@ class LRP0(LRP):
     name = "lrp-0"
     summary = "LRP-0: contributions in proportion to value; gradient x input on ReLU networks"
 
-    def __init__(self, *, start: Literal["score", "one"] = "score") -> None:
-        super().__init__(rule="zero", start=start)
+    def __init__(self, *, seed: Literal["score", "one"] = "score") -> None:
+        super().__init__(rule="zero", seed=seed)
 
     def settings(self) -> dict[str, Any]:
         """See `Method.settings`."""
-        return {"start": self.start}
+        return {"seed": self.seed}
 
 
 class LRPEpsilon(LRP):
@@ -162,12 +162,12 @@ class LRPEpsilon(LRP):
     name = "lrp-epsilon"
     summary = "LRP-epsilon: LRP-0 with a stabiliser that damps weak, contradictory contributions"
 
-    def __init__(self, *, epsilon: float = 1e-3, start: Literal["score", "one"] = "score") -> None:
-        super().__init__(rule="epsilon", epsilon=epsilon, start=start)
+    def __init__(self, *, epsilon: float = 1e-3, seed: Literal["score", "one"] = "score") -> None:
+        super().__init__(rule="epsilon", epsilon=epsilon, seed=seed)
 
     def settings(self) -> dict[str, Any]:
         """See `Method.settings`."""
-        return {"epsilon": self.epsilon, "start": self.start}
+        return {"epsilon": self.epsilon, "seed": self.seed}
 
 
 class LRPGamma(LRP):
@@ -187,12 +187,12 @@ class LRPGamma(LRP):
     name = "lrp-gamma"
     summary = "LRP-gamma: contributions of the output's own sign weigh 1 + gamma"
 
-    def __init__(self, *, gamma: float = 0.25, start: Literal["score", "one"] = "score") -> None:
-        super().__init__(rule="gamma", gamma=gamma, start=start)
+    def __init__(self, *, gamma: float = 0.25, seed: Literal["score", "one"] = "score") -> None:
+        super().__init__(rule="gamma", gamma=gamma, seed=seed)
 
     def settings(self) -> dict[str, Any]:
         """See `Method.settings`."""
-        return {"gamma": self.gamma, "start": self.start}
+        return {"gamma": self.gamma, "seed": self.seed}
 
 
 class LRPAlphaBeta(LRP):
@@ -220,15 +220,15 @@ class LRPAlphaBeta(LRP):
         bias: Literal["paper", "none", "full"] = "paper",
         first: str = "same",
         bounds: Bounds = "sample",
-        start: Literal["score", "one"] = "score",
+        seed: Literal["score", "one"] = "score",
     ) -> None:
         super().__init__(
-            rule="alpha-beta", alpha=alpha, beta=beta, bias=bias, first=first, bounds=bounds, start=start
+            rule="alpha-beta", alpha=alpha, beta=beta, bias=bias, first=first, bounds=bounds, seed=seed
         )
 
     def settings(self) -> dict[str, Any]:
         """See `Method.settings`."""
-        return {k: getattr(self, k) for k in ("alpha", "beta", "bias", "first", "bounds", "start")}
+        return {k: getattr(self, k) for k in ("alpha", "beta", "bias", "first", "bounds", "seed")}
 
 
 class LRPComposite(LRP):
@@ -243,7 +243,7 @@ class LRPComposite(LRP):
             leaves much more to the biases.
         epsilon, gamma: see `relprop.rules.Epsilon` and `relprop.rules.Gamma`.
         bounds: see `LRP`.
-        start: "score" or "one".
+        seed: "score" or "one".
 
     >>> import torch, relprop
     >>> net = torch.nn.Linear(2, 1, bias=False)
@@ -263,16 +263,16 @@ class LRPComposite(LRP):
         epsilon: float = 1e-3,
         gamma: float = 0.25,
         bounds: Bounds = "sample",
-        start: Literal["score", "one"] = "score",
+        seed: Literal["score", "one"] = "score",
     ) -> None:
         check_choice("lower", lower, ("gamma", "z-plus"))
         self.lower = lower
         composite = "epsilon-gamma-box" if lower == "gamma" else "epsilon-plus-box"
-        super().__init__(composite=composite, epsilon=epsilon, gamma=gamma, bounds=bounds, start=start)
+        super().__init__(composite=composite, epsilon=epsilon, gamma=gamma, bounds=bounds, seed=seed)
 
     def settings(self) -> dict[str, Any]:
         """See `Method.settings`."""
-        return {k: getattr(self, k) for k in ("lower", "epsilon", "gamma", "bounds", "start")}
+        return {k: getattr(self, k) for k in ("lower", "epsilon", "gamma", "bounds", "seed")}
 
 
 def _is_product(place: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from relprop.checks import refuses_old_spellings
 from relprop.propagate.composite import Composite
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan
@@ -44,9 +45,9 @@ class Request:
         output: Tensor = self.trace.output
         return output
 
-    def seed(self, start: Literal["score", "one"] = "score") -> Tensor:
+    def seed(self, what: Literal["score", "one"] = "score") -> Tensor:
         """Relevance at the output: the target's score, or 1, and 0 for all other classes; (K, N, classes)."""
-        return one_hot(self.targets, self.output, self.output if start == "score" else None)
+        return one_hot(self.targets, self.output, self.output if what == "score" else None)
 
     def propagate(self, seed: Tensor, composite: Composite, **settings: Any) -> Propagation:
         """`Trace.run` with the request's layers and its leave to free memory."""
@@ -84,6 +85,11 @@ class Method:
     name: ClassVar[str]
     summary: ClassVar[str]
     signed: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            setattr(cls, "__init__", refuses_old_spellings(vars(cls)["__init__"]))  # noqa: B010
 
     def explain(self, request: Request) -> Result:
         """Compute relevance for every target of the request."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.method import Method, Request, Result
-from relprop.propagate.no_fallback import Closed, handed_on
+from relprop.propagate.composite import Composite
+from relprop.propagate.fallback import handed_on
 from relprop.rules import AbsoluteInfluence, Add, RelativeInfluence
 
 __all__ = ["RAP"]
@@ -46,14 +47,16 @@ class RAP(Method):
 
     def __init__(self, *, released: bool = False, bounds: Bounds = "sample") -> None:
         self.released, self.bounds = bool(released), bounds
-        self._composite = Closed(
+        self._composite = Composite(
             [
                 ("last", AbsoluteInfluence()),
                 ("first", z_box(bounds)),
                 ("linear", RelativeInfluence(one_way=self.released)),
                 *handed_on(Add("value" if self.released else "absolute")),
             ],
+            None,
             self.name,
+            fuse=False,
         )
 
     def explain(self, request: Request) -> Result:

@@ -19,8 +19,8 @@ from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, contrast_layer
 from relprop.methods.feature_map import last_feature_map
 from relprop.methods.method import Method, Request, Result
-from relprop.propagate.composite import DERIVATIVES
-from relprop.propagate.no_fallback import Closed, handed_on
+from relprop.propagate.composite import DERIVATIVES, Composite
+from relprop.propagate.fallback import handed_on
 from relprop.propagate.trace import Trace
 from relprop.rules import Add, Section
 from relprop.rules.section import sections
@@ -64,15 +64,15 @@ class RSP(Method):
             scores; "all".
         ratio: of the positive to the negative total, >= 1 ("paper" only).
         bounds: box of z^B, see `relprop.DeepTaylor`.
-        start: module path or node to start at, (N, C, *spatial). None: the last feature map before
+        at: module path or node to start at, (N, C, *spatial). None: the last feature map before
             global pooling or flattening (VGG: the last ReLU).
 
     Raises:
         InputError: unknown words, hostile classes that don't exist, ratio < 1; no or several last
-            feature maps; a start without spatial axes.
+            feature maps; a place without spatial axes.
 
-    `extras` has "start" (the place) and "hostile" (1 for the classes compared with, (K, N, classes)). Layers
-    can be asked for from the start down.
+    `extras` has "at" (the place) and "hostile" (1 for the classes compared with, (K, N, classes)). Layers
+    can be asked for from there down.
 
     Warns:
         RelpropWarning: a map is zero everywhere (no positive gradient activation is left).
@@ -99,23 +99,23 @@ class RSP(Method):
         hostile: Hostile = None,
         ratio: float = 2.0,
         bounds: Bounds = "sample",
-        start: str | None = None,
+        at: str | None = None,
     ) -> None:
         check_choice("mode", mode, ("paper", "released"))
         self.mode: Mode = mode
         self.hostile = _checked_hostile(hostile)
-        self.ratio, self.bounds, self.start = ratio, bounds, place_name("start", start)
+        self.ratio, self.bounds, self.at = ratio, bounds, place_name("at", at)
         self._composite = sectional(mode, ratio, bounds, self.name)
 
     def explain(self, request: Request) -> Result:
         """See `Method.explain`."""
-        node, at = _start(request.trace, self.start, self.name)
+        node, at = _start(request.trace, self.at, self.name)
         hostile = hostile_classes(self.hostile, request.output, request.targets)
         paper = self.mode == "paper"
         compared = _compared(request, node, hostile, rectify=paper)
         seed = _balanced(compared, self.ratio) if paper else _spread_evenly(compared, hostile)
         compared_with = (hostile[0] if request.single else hostile).to(torch.int8)
-        extras = {"start": at, "hostile": compared_with}
+        extras = {"at": at, "hostile": compared_with}
         run = request.propagate(seed, self._composite, start=node)
         return _warned(replace(Result.of(run), extras=extras), request, self.name)
 
@@ -132,9 +132,9 @@ class ContrastiveRSP(Method):
 
     Args:
         ratio, bounds: see `RSP`.
-        start: see `RSP`. None: where the last feature map lies behind the contrast layer (networks that
+        at: see `RSP`. None: where the last feature map lies behind the contrast layer (networks that
             pool scores, such as SqueezeNet), the contrast layer itself.
-        contrast, add: see `ContrastiveExcitationBackprop`; `add` is for sums above the feature map.
+        contrast_at, add: see `ContrastiveExcitationBackprop`; `add` is for sums above the feature map.
 
     Raises:
         InputError: see `RSP` and `ContrastiveExcitationBackprop`.
@@ -160,38 +160,40 @@ class ContrastiveRSP(Method):
         *,
         ratio: float = 2.0,
         bounds: Bounds = "sample",
-        start: str | None = None,
-        contrast: str | None = None,
+        at: str | None = None,
+        contrast_at: str | None = None,
         add: Literal["value", "positive", "absolute"] = "value",
     ) -> None:
         check_choice("add", add, ("value", "positive", "absolute"))
         self.ratio, self.bounds, self.add = ratio, bounds, add
-        self.start, self.contrast = place_name("start", start), place_name("contrast", contrast)
+        self.at, self.contrast_at = place_name("at", at), place_name("contrast_at", contrast_at)
         self._composite = sectional("paper", ratio, bounds, self.name)
 
     def explain(self, request: Request) -> Result:
         """See `Method.explain`."""
         graph = request.trace.graph
-        node, at = _start(request.trace, self.start, self.name)
-        middle = contrast_layer(graph) if self.contrast is None else graph.find(self.contrast)
-        if self.start is None and node not in graph.ancestors([middle]):
+        node, at = _start(request.trace, self.at, self.name)
+        middle = contrast_layer(graph) if self.contrast_at is None else graph.find(self.contrast_at)
+        if self.at is None and node not in graph.ancestors([middle]):
             # Networks that pool scores (SqueezeNet): the last feature map lies behind the contrast.
             node, at = _start(request.trace, middle.name, self.name)[0], label(graph, middle)
-        above = ContrastiveExcitationBackprop(stop=node.name, contrast=self.contrast, add=self.add)
+        above = ContrastiveExcitationBackprop(at=node.name, contrast_at=self.contrast_at, add=self.add)
         difference = above.explain(replace(request, layers=(), release=False)).relevance
         run = request.propagate(_balanced(difference, self.ratio), self._composite, start=node)
-        return _warned(replace(Result.of(run), extras={"start": at}), request, self.name)
+        return _warned(replace(Result.of(run), extras={"at": at}), request, self.name)
 
 
-def sectional(mode: Mode, ratio: float, bounds: Bounds, name: str) -> Closed:
+def sectional(mode: Mode, ratio: float, bounds: Bounds, name: str) -> Composite:
     """Sections in every layer, z^B at the input; sums by positive parts, everything else hands on."""
-    return Closed(
+    return Composite(
         [
             ("first", z_box(bounds)),
             ("linear", Section(mode, ratio)),
             *handed_on(Add("positive")),
         ],
+        None,
         name,
+        fuse=False,
     )
 
 

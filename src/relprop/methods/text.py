@@ -7,6 +7,7 @@ import inspect
 import re
 from typing import Any
 
+from relprop.checks import check_spelling
 from relprop.errors import InputError, unknown_name
 from relprop.methods.method import Method
 from relprop.methods.registry import METHODS
@@ -35,6 +36,7 @@ def method_from(text: str, bounds: Any = None, progress: Any = None, multi_label
     kind = METHODS[name]
     known = [n for n in inspect.signature(kind).parameters if n not in ("args", "kwargs")]
     valid = [n for n in known if n != "progress"]
+    check_spelling(name, given, valid)
     wrong = [key for key in given if key not in valid]
     if wrong:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from relprop.checks import place_name, refuses_old_spellings
 from relprop.errors import InputError
 from relprop.graph import Graph, Node
 from relprop.graph.place import label
@@ -36,11 +37,12 @@ _POOLS = frozenset({"max_pool", "avg_pool"})
 _RELUS = ("relu", "relu6", "hardtanh")
 
 
+@refuses_old_spellings
 def affine(
     model: nn.Module,
     x: Tensor,
     target: int | Tensor | Sequence[int | Tensor] | None = None,
-    layer: str | None = None,
+    at: str | None = None,
     *,
     versus: int | Tensor | None = None,
     owners: bool = False,
@@ -59,16 +61,16 @@ def affine(
         model: maps (N, C, *spatial) to scores (N, classes), in evaluation mode. It is left as it came.
         x: the input, normalised as the model expects it.
         target: as for `relprop.explain`; a list of K puts K in front of the form's tensors.
-        layer: a module or node whose values are X; None: the input. Where other ways pass the layer by (one
-            branch of several), b also holds what comes along those.
+        at: a module or node whose values are X; None: the input. Where other ways pass it by (one branch of
+            several), b also holds what comes along those.
         versus: a rival class, or one per sample (N,): F is the target's score less the rival's.
         owners: split b over the operators and channels that make it (`AffineForm.owners`).
         linearise: take networks that aren't piece-wise affine too, by their tangent at X. Then `exact` is False,
             and `error` says how far off the form is nearby.
 
     Raises:
-        InputError: bad input, target, rival or layer; the text says which.
-        UnsupportedOperatorError: an operator between layer and output isn't piece-wise affine.
+        InputError: bad input, target, rival or place; the text says which.
+        UnsupportedOperatorError: an operator between that place and the output isn't piece-wise affine.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
     >>> net[0].weight.data, net[0].bias.data = torch.eye(2), torch.tensor([1.0, 0.0])
@@ -81,8 +83,9 @@ def affine(
     """
     run, targets, single = started(model, x, target)
     rivals = None if versus is None else _rivals(versus, run)
-    place = run.graph.input if layer is None else run.graph.find(str(layer))
-    name = "input" if place is run.graph.input else str(layer)
+    name = place_name("at", at)
+    place = run.graph.input if name is None else run.graph.find(name)
+    name = "input" if name is None or place is run.graph.input else name
     form = decompose(
         run, targets, [(name, place)], single=single, versus=rivals, owners=owners, linearise=linearise
     )[name]

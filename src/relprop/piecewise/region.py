@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from relprop.checks import check_count
+from relprop.checks import check_count, place_name, refuses_old_spellings
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.piecewise.decomposition import started, value_at, weights
@@ -72,7 +72,8 @@ class Distance:
     flips: tuple[Flip | None, ...]
 
 
-def crossing(model: nn.Module, x: Tensor, direction: Tensor, layer: str | None = None) -> Crossing:
+@refuses_old_spellings
+def crossing(model: nn.Module, x: Tensor, direction: Tensor, at: str | None = None) -> Crossing:
     r"""How far from X along d the affine form of X holds, exactly.
 
     Inside the piece each value is affine: :math:`z(X + td) = z + t\, J d`, with J d from one forward run in
@@ -87,8 +88,8 @@ def crossing(model: nn.Module, x: Tensor, direction: Tensor, layer: str | None =
     Args:
         model: as for `relprop.affine`.
         x: (N, C, *spatial).
-        direction: d, shaped like x (or like the layer's values), or anything that broadcasts to it.
-        layer: start at this layer's values instead of the input.
+        direction: d, shaped like x (or like the values there), or anything that broadcasts to it.
+        at: a module or node whose values are X; None: the input.
 
     Raises:
         InputError: a direction of another shape, NaN or infinity.
@@ -102,11 +103,12 @@ def crossing(model: nn.Module, x: Tensor, direction: Tensor, layer: str | None =
     """
     run = trace(model, x)
     checked_output(model, run.output)
-    at = run.graph.input if layer is None else run.graph.find(str(layer))
-    found = unfit(run.graph, at)
+    name = place_name("at", at)
+    place = run.graph.input if name is None else run.graph.find(name)
+    found = unfit(run.graph, place)
     if found:
         raise refusal(found)
-    return _crossing(run, at, _checked(direction, value_at(run, at, layer)))
+    return _crossing(run, place, _checked(direction, value_at(run, place, name)))
 
 
 def distance(

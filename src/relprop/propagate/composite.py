@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
+from relprop.checks import refuses_old_spellings
 from relprop.errors import InputError, unknown_name
 from relprop.graph import Graph
 from relprop.graph.kinds import KINDS
 from relprop.graph.place import Place
-from relprop.propagate.bases import base_rule
+from relprop.propagate.fallback import Otherwise, fallback_rule
 
 if TYPE_CHECKING:
     from relprop.rules.rule import Rule
@@ -40,44 +41,58 @@ Match = str | Callable[[Place], bool]
 
 
 class Composite:
-    """An ordered list of (match, rule); the first match wins, the base has the rest.
+    """An ordered list of (match, rule); the first match wins.
 
     Args:
         rules: pairs of match and rule.
-        base: what happens where nothing matches. "value": everything in proportion to value (LRP-0,
+        otherwise: what happens where nothing matches. "value": everything in proportion to value (LRP-0,
             epsilon; batch norm is an affine map). "positive": for rules that look at positive parts
-            only (adds by |x|, a lone batch norm passes relevance on). "gradient": derivatives.
+            only (adds by |x|, a lone batch norm passes relevance on). "gradient": derivatives. None:
+            nothing; what the rules leave out is refused by name.
+        fuse: whether a convolution and the batch norms around it are one step. None: yes, but for
+            "gradient", whose derivatives are taken operator by operator.
         name: how the composite is called in plans and errors.
 
     Attributes:
         adds: some of its rules add relevance of their own, so that zeros have to be carried to them.
 
     Raises:
-        InputError: unknown match word or base, or a rule that can't be used where it is put.
+        InputError: unknown match word or fallback, a rule that can't be used where it is put, or derivatives
+            of fused steps.
     """
 
     adds: ClassVar[bool] = False
 
+    @refuses_old_spellings
     def __init__(
         self,
         rules: Iterable[tuple[Match, Rule]] = (),
-        base: Literal["value", "positive", "gradient"] = "value",
+        otherwise: Otherwise = "value",
         name: str = "composite",
+        *,
+        fuse: bool | None = None,
     ) -> None:
-        if base not in ("value", "positive", "gradient"):
-            raise InputError(f"Expected base to be 'value', 'positive' or 'gradient' but got {base!r}.")
+        if otherwise not in ("value", "positive", "gradient", None):
+            raise InputError(
+                f"Expected otherwise to be 'value', 'positive', 'gradient' or None but got {otherwise!r}."
+            )
+        if fuse and otherwise == "gradient":
+            raise InputError(
+                "Expected fuse=False with otherwise='gradient': it takes derivatives one by one."
+            )
         self.rules = tuple(rules)
         for match, rule in self.rules:
             _check_pair(match, rule)
-        self.base = base
+        self.otherwise = otherwise
+        self.fuse = otherwise != "gradient" if fuse is None else fuse
         self.name = name
 
     def rule_for(self, place: Place) -> Rule | None:
-        """The rule of the first match, else the base's, else None."""
+        """The rule of the first match, else the fallback's, else None."""
         for match, rule in self.rules:
             if _matches(match, place) and rule.accepts(place):
                 return rule
-        return base_rule(self.base, place)
+        return fallback_rule(self.otherwise, place)
 
     def check(self, graph: Graph) -> None:
         """Refuse module patterns that match nothing in the graph.
@@ -103,7 +118,8 @@ class Composite:
 
     def __repr__(self) -> str:
         inner = ", ".join(f"({m!r}, {r!r})" for m, r in self.rules)
-        return f"Composite([{inner}], base={self.base!r})"
+        usual = self.fuse == (self.otherwise != "gradient")
+        return f"Composite([{inner}], otherwise={self.otherwise!r}{'' if usual else f', fuse={self.fuse}'})"
 
 
 DERIVATIVES = Composite([], "gradient", name="gradient")

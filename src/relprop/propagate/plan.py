@@ -98,8 +98,7 @@ def make_plan(
             raise InputError(
                 f"Expected a place before {begin.name!r} but {end.name!r} is not computed on the way to it."
             )
-    fuses = composite.base != "gradient"
-    ends = tuple(outside(end, upstream) if fuses and end is not begin else end for end in asked)
+    ends = tuple(outside(end, upstream) if composite.fuse and end is not begin else end for end in asked)
     composite.check(graph)
     steps = {}
     for place, node, unit, rule in places_of(graph, composite, [begin], ends):
@@ -129,7 +128,7 @@ def places_of(
     for node in sorted(between - final, key=lambda n: -n.index):
         if node not in reached or node in swallowed or node.target is None:
             continue
-        unit = None if composite.base == "gradient" else unit_of(node)
+        unit = unit_of(node) if composite.fuse else None
         place = places(node, unit)
         rule = composite.rule_for(place)
         if unit is not None:
@@ -140,9 +139,9 @@ def places_of(
 
 
 def _refusal(node: Node, composite: Composite) -> str:
-    hint = "Stop before it (stop=...), give it a rule in the composite, or use a gradient method"
+    hint = "Stop before it, give it a rule in the composite, or use a gradient method"
     if node.op in ("softmax", "_softmax", "log_softmax", "_log_softmax"):
-        hint = "Explain the scores before it: pass the model without its softmax, or start there (start=...)"
+        hint = "Explain the scores before it: pass the model without its softmax, or start there"
     elif node.kind == "multiply":
         hint = (
             "Neither or both operands look like a gate (sigmoid, softmax), so the signal is unknown. " + hint

@@ -58,10 +58,10 @@ class _Asked:
     def method_text(self) -> str:
         """The method as asked; where films are separated, started from 1 unless it says otherwise."""
         name, given = with_settings(self.method)
-        if self.split is None or "start" in given or method_from(name).settings().get("start") != "score":
+        if self.split is None or "seed" in given or method_from(name).settings().get("seed") != "score":
             return self.method
-        # Frozen clips score the class differently: starts in proportion to scores couldn't be compared.
-        return f"{self.method}{',' if given else ':'}start=one"
+        # Frozen clips score the class differently: seeds in proportion to scores couldn't be compared.
+        return f"{self.method}{',' if given else ':'}seed=one"
 
 
 @dataclass(frozen=True)

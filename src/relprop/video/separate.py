@@ -63,8 +63,8 @@ def separate_motion(
         model: maps clips (N, C, T, H, W) to scores (N, classes), in evaluation mode. It is left as it came.
         clip: (N, C, T, H, W) with T >= 2, as the model expects it.
         target: as for `relprop.explain`; None explains each clip's top class, in the frozen clips too.
-        method: a name, which stands for the method started from 1 (frozen clips score the class
-            differently, and starts in proportion to scores couldn't be compared), or a configured method,
+        method: a name, which stands for the method with seed "one" (frozen clips score the class
+            differently, and seeds in proportion to scores couldn't be compared), or a configured method,
             taken as it is. Bounds "sample" are those of the whole clip, in its frozen clips too.
         mode: which split.
         slice: naive: which slice of a frozen clip's relevance stands for its frame: "same" (slice t for
@@ -175,8 +175,8 @@ def _check_clip(clip: object) -> None:
 def _from_one(method: str | Method) -> Method:
     """The method; one that was named starts from 1, if it can."""
     recipe = resolve(method)
-    if not isinstance(method, Method) and recipe.settings().get("start") == "score":
-        return type(recipe)(start="one")  # type: ignore[call-arg]
+    if not isinstance(method, Method) and recipe.settings().get("seed") == "score":
+        return type(recipe)(seed="one")  # type: ignore[call-arg]
     return recipe
 
 

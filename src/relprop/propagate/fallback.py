@@ -1,0 +1,52 @@
+"""Fallback: what happens where a composite says nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from relprop.graph.place import Place
+from relprop.rules.activation import Identity
+from relprop.rules.gradient import Gradient
+from relprop.rules.linear import Epsilon, ZPlus
+from relprop.rules.merge import Add, Gate, Scale
+from relprop.rules.norm import BatchNorm, Norm
+from relprop.rules.pooling import AveragePool, MaxPool
+from relprop.rules.rule import Rule
+from relprop.rules.shape import Shape
+
+__all__ = ["Otherwise", "fallback_rule", "handed_on"]
+
+Otherwise = Literal["value", "positive", "gradient"] | None
+
+_COMMON: tuple[Rule, ...] = (Identity(), MaxPool(), AveragePool(), Gate(), Scale(), Shape())
+_FALLBACKS: dict[str | None, tuple[Rule, ...]] = {
+    "value": (Epsilon(0.0), Add("value"), BatchNorm("affine"), Norm("affine"), *_COMMON),
+    # Positive-part rules lose least this way: adds by |x|, lone norms untouched.
+    "positive": (ZPlus(), Add("absolute"), BatchNorm("identity"), Norm("identity"), *_COMMON),
+    "gradient": (Gradient(),),
+    None: (),
+}
+
+
+def fallback_rule(otherwise: Otherwise, place: Place) -> Rule | None:
+    """The fallback's rule for an operator, or None where it has none."""
+    return next((rule for rule in _FALLBACKS[otherwise] if rule.accepts(place)), None)
+
+
+def handed_on(add: Rule) -> list[tuple[str, Rule]]:
+    """Rules for everything but linear operators: sums by `add`, average pools by value, the rest hands on.
+
+    For composites without a fallback (``otherwise=None``), which refuse whatever else there is.
+    """
+    return [
+        ("batch_norm", BatchNorm("identity")),
+        ("norm", Norm("identity")),
+        ("activation", Identity()),
+        ("max_pool", MaxPool()),
+        ("avg_pool", AveragePool()),
+        ("upsample", AveragePool()),
+        ("add", add),
+        ("gate", Gate()),
+        ("scale", Scale()),
+        *[(kind, Shape()) for kind in ("shape", "pass", "negate")],
+    ]
