@@ -159,9 +159,9 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: relprop.LRP(rule="zero", first="box"),
         r"first to be one of .*'z-box'.* but got 'box'",
     ),
-    "start word": (
+    "seed word": (
         lambda: relprop.LRP(rule="zero", seed="two"),
-        r"start to be one of 'score', 'one' but got 'two'",
+        r"seed to be one of 'score', 'one' but got 'two'",
     ),
     "alpha - beta": (lambda: AlphaBeta(1, 1), r"alpha - beta = 1 and beta >= 0 but got alpha=1, beta=1"),
     "negative beta": (lambda: AlphaBeta(0.5, -0.5), r"beta >= 0"),

@@ -88,5 +88,5 @@ def test_a_method_of_ones_own_may_use_these_words() -> None:
 
 def test_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     picture = str(demo_image_path())
-    assert run(["explain", picture, "--model", "scenes-vgg", "--method", "deep-taylor:seed=one"]) == 2
+    assert run(["explain", picture, "--model", "scenes-vgg", "--method", "deep-taylor:start=one"]) == 2
     assert "Expected seed=... for deep-taylor but got start=...: the setting" in capsys.readouterr().err
