@@ -39,7 +39,6 @@ class WeightedSection(Section):
     """
 
     def carried(self, site: Site, x: Tensor, part: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """See `Section.carried`."""
         weight = site.linear.part("+")
         shared = site.linear.forward(x, weight)
         dead = (part * (shared == 0)).flatten(2).sum(-1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from relprop.errors import InputError
 from relprop.metrics.metric import Tally
 
-__all__ = ["Estimate", "Pairs", "Resampling"]
+__all__ = ["Average", "Estimate", "Pairs", "Resampling"]
 
 Average = Literal["class", "pair"]
 

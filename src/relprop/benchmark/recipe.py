@@ -15,7 +15,7 @@ from relprop.checks import check_choice, check_spelling
 from relprop.errors import InputError, unknown_name
 from relprop.models.geometry import GEOMETRIES
 
-__all__ = ["MethodEntry", "MetricEntry", "ModelEntry", "Recipe", "read_recipe", "recipes"]
+__all__ = ["MethodEntry", "MetricEntry", "ModelEntry", "Recipe", "read_recipe", "recipe_from", "recipes"]
 
 _REDUCTIONS = ("sum", "max-abs", "positive")
 _PREDICTED = ("auto", "sigmoid", "top-1", "top-5")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from relprop.datasets._surface import DISTANCES, TEXTURES
 
-__all__ = ["APPEARANCES", "MOTIONS", "Actor", "cast", "drawn_label", "generator", "tremor"]
+__all__ = ["APPEARANCES", "MOTIONS", "SHAKE", "Actor", "cast", "drawn_label", "generator", "tremor"]
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from relprop.errors import InputError
 
-__all__ = ["Annotated", "Region", "Sample", "fill_boxes"]
+__all__ = ["EVERYTHING", "Annotated", "Region", "Sample", "fill_boxes"]
 
 Region = Literal["boxes", "masks"]
 

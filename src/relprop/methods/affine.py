@@ -46,7 +46,6 @@ class Affine(Method):
         self.positive, self.linearise = positive, linearise
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         # Here, since it imports this package.
         from relprop.piecewise.decomposition import decompose
 

@@ -83,7 +83,6 @@ class CLRP(Method):
         self._dual = Composite([*dual, *first, ("linear", ZPlus())], "positive", name="CLRP dual")
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         seed = request.seed(self.seed)
         other = self._other(seed, request) if self.variant == 1 else seed
         dual = request.trace.run(other, self._dual, record=request.layers, ledger=False)

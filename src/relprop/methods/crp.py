@@ -91,7 +91,6 @@ class CRP(Method):
         self._rules: list[tuple[Match, Rule]] = [*first, ("linear", ZPlus()), ("max_pool", MaxPool(ties))]
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         # The detectors' package explains by methods, and so imports this module.
         from relprop.detectors.unit import DetectionUnit, Layout
 

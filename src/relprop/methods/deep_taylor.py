@@ -54,6 +54,5 @@ class DeepTaylor(Method):
         self._composite = Composite([*first, ("linear", ZPlus())], "positive", name="deep Taylor")
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         seed = request.seed(self.seed).clamp(min=0)
         return Result.of(request.propagate(seed, self._composite))

@@ -72,7 +72,6 @@ class ExcitationBackprop(Method):
         self.at, self.clamp_input, self.add = place_name("at", at), clamp_input, add
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         stop, at = _stop(request.trace, self.at)
         composite = _excitation(self.clamp_input, self.add, self.name)
         run = request.propagate(request.seed("one"), composite, stop=stop)
@@ -133,7 +132,6 @@ class ContrastiveExcitationBackprop(Method):
         self.clamp_input, self.add = clamp_input, add
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         run = request.trace
         middle = contrast_layer(run.graph) if self.contrast_at is None else run.graph.find(self.contrast_at)
         stop, at = _stop(run, self.at, middle)

@@ -54,7 +54,6 @@ class GradCAM(Method):
         self.at = place_name("at", at)
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         run = request.trace
         node = last_feature_map(run) if self.at is None else run.graph.find(self.at)
         places = {name: run.graph.find(name) for name in request.layers}

@@ -39,7 +39,6 @@ class Gradient(Method):
     summary = "Gradient: how fast the score changes with each input value (a rate, nothing adds up)"
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         run = request.propagate(request.seed("one"), DERIVATIVES, multiplier=True, ledger=False)
         return Result.of(run)
 
@@ -65,7 +64,6 @@ class GradientXInput(Method):
     summary = "Gradient x input: contributions of the local linear map, biases left out"
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         values = {name: request.trace.value(name) for name in request.layers}
         x = request.trace.input
         run = request.propagate(request.seed("one"), DERIVATIVES, multiplier=True, ledger=False)
@@ -127,7 +125,6 @@ class SmoothGrad(Method):
         self._progress = progress
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         x = request.trace.input
         dims = tuple(range(1, x.ndim))
         sigma = self.noise * (x.amax(dims, keepdim=True) - x.amin(dims, keepdim=True))

@@ -15,7 +15,6 @@ class _Rectified(Method):
     form: ClassVar[Literal["deconvnet", "guided"]]
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         composite = Composite([("activation", Rectify(self.form))], "gradient", name=self.name)
         return Result.of(request.propagate(request.seed("one"), composite, multiplier=True, ledger=False))
 

@@ -80,7 +80,6 @@ class IntegratedGradients(Method):
         self._progress = progress
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         if request.layers:
             raise InputError(
                 "Expected no layers for integrated-gradients but got "

@@ -82,7 +82,6 @@ class LRP(Method):
         self._composite = self._build()
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         return Result.of(request.propagate(request.seed(self.seed), self._composite))
 
     def _build(self) -> Composite:
@@ -141,7 +140,6 @@ class LRP0(LRP):
         super().__init__(rule="zero", seed=seed)
 
     def settings(self) -> dict[str, Any]:
-        """See `Method.settings`."""
         return {"seed": self.seed}
 
 
@@ -166,7 +164,6 @@ class LRPEpsilon(LRP):
         super().__init__(rule="epsilon", epsilon=epsilon, seed=seed)
 
     def settings(self) -> dict[str, Any]:
-        """See `Method.settings`."""
         return {"epsilon": self.epsilon, "seed": self.seed}
 
 
@@ -191,7 +188,6 @@ class LRPGamma(LRP):
         super().__init__(rule="gamma", gamma=gamma, seed=seed)
 
     def settings(self) -> dict[str, Any]:
-        """See `Method.settings`."""
         return {"gamma": self.gamma, "seed": self.seed}
 
 
@@ -227,7 +223,6 @@ class LRPAlphaBeta(LRP):
         )
 
     def settings(self) -> dict[str, Any]:
-        """See `Method.settings`."""
         return {k: getattr(self, k) for k in ("alpha", "beta", "bias", "first", "bounds", "seed")}
 
 
@@ -271,7 +266,6 @@ class LRPComposite(LRP):
         super().__init__(composite=composite, epsilon=epsilon, gamma=gamma, bounds=bounds, seed=seed)
 
     def settings(self) -> dict[str, Any]:
-        """See `Method.settings`."""
         return {k: getattr(self, k) for k in ("lower", "epsilon", "gamma", "bounds", "seed")}
 
 

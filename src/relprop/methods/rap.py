@@ -60,5 +60,4 @@ class RAP(Method):
         )
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         return Result.of(request.propagate(request.seed("score"), self._composite))

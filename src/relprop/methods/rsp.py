@@ -108,7 +108,6 @@ class RSP(Method):
         self._composite = sectional(mode, ratio, bounds, self.name)
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         node, at = _start(request.trace, self.at, self.name)
         hostile = hostile_classes(self.hostile, request.output, request.targets)
         paper = self.mode == "paper"
@@ -170,7 +169,6 @@ class ContrastiveRSP(Method):
         self._composite = sectional("paper", ratio, bounds, self.name)
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         graph = request.trace.graph
         node, at = _start(request.trace, self.at, self.name)
         middle = contrast_layer(graph) if self.contrast_at is None else graph.find(self.contrast_at)

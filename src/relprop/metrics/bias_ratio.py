@@ -111,7 +111,6 @@ class BiasRatio(Metric):
         self.layers = None if layers is None else tuple(str(name) for name in layers)
 
     def measure(self, case: Case) -> dict[str, float]:
-        """See `Metric.measure`."""
         model, x = model_and_input(case, self.name)
         found: dict[str, float] = {}
         for index, part in enumerate(affine_parts(model, x, case.target, self.layers)):

@@ -67,7 +67,6 @@ class Energy(Metric):
         self.region, self.ignore = region, ignore
 
     def measure(self, case: Case) -> dict[str, float]:
-        """See `Metric.measure`."""
         region, ignore = truth_of(case, self.region)
         if region is None:
             return {}

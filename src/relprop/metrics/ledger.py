@@ -30,7 +30,6 @@ class LedgerClosure(Metric):
     )
 
     def measure(self, case: Case) -> dict[str, float]:
-        """See `Metric.measure`."""
         ledger = case.explanation.ledger if case.explanation is not None else None
         if ledger is None:
             return {}

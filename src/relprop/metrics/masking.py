@@ -126,7 +126,6 @@ class MaskingFidelity(Metric):
             black_of(fill, None, torch.zeros(1, 1, 1, 1))
 
     def measure(self, case: Case) -> dict[str, float]:
-        """See `Metric.measure`."""
         model, x = model_and_input(case, self.name)
         overlap = masking_fidelity(model, x, case.map, self.keep, self.top, self.fill, self.black)
         return {"overlap": overlap}

@@ -75,7 +75,6 @@ class Opposition(Metric):
         self.region, self.ignore = region, ignore
 
     def measure(self, case: Case) -> dict[str, float]:
-        """See `Metric.measure`."""
         if case.label < 0 or not case.signed:
             return {}
         others, ignore = _others(case, self.region)

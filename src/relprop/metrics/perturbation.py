@@ -160,7 +160,6 @@ class Perturbation(Metric):
         self.curves, self.chunk = curves, chunk
 
     def measure(self, case: Case) -> dict[str, float]:
-        """See `Metric.measure`."""
         model, x = model_and_input(case, self.name)
         curves = perturbation_curves(
             model, x, case.map, case.target, steps=self.steps, deletion=self.deletion,

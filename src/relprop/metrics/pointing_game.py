@@ -112,7 +112,6 @@ class PointingGame(Metric):
         self.tolerance, self.region = tolerance, region
 
     def measure(self, case: Case) -> dict[str, float]:
-        """See `Metric.measure`."""
         region, _ = truth_of(case, self.region)
         hit = None if region is None else pointing_game(case.heat, region, self.tolerance)
         return {} if hit is None else {"hit": float(hit)}

@@ -225,7 +225,6 @@ class Randomisation(Metric):
         self.layers = None if layers is None else tuple(layers)
 
     def measure(self, case: Case) -> dict[str, float]:
-        """See `Metric.measure`."""
         model, x = model_and_input(case, self.name)
         if case.explain is None or case.map is None:
             missing = "explain" if case.explain is None else "map"

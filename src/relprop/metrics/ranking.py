@@ -14,7 +14,7 @@ from relprop.errors import InputError
 from relprop.graph import capture_lock
 from relprop.metrics.metric import Case, as_heat
 
-__all__ = ["as_picture", "black_of", "by_relevance", "model_and_input", "scores_of"]
+__all__ = ["as_picture", "black_of", "by_relevance", "check_black", "model_and_input", "scores_of"]
 
 
 def model_and_input(case: Case, metric: str) -> tuple[nn.Module, Tensor]:

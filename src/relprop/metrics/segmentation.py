@@ -128,7 +128,6 @@ class Segmentation(Metric):
         self.region, self.ignore, self.crf, self.refine = region, ignore, crf, refine
 
     def measure(self, case: Case) -> dict[str, float]:
-        """See `Metric.measure`."""
         region, ignore = truth_of(case, self.region)
         if region is None:
             return {}

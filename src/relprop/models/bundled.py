@@ -19,7 +19,7 @@ from relprop.errors import InputError, RelpropError, unknown_name
 from relprop.graph import capture_lock
 from relprop.models.networks import ARCHITECTURES
 
-__all__ = ["BundledModel", "load", "models"]
+__all__ = ["BundledModel", "load", "models", "read_bundled"]
 
 _ABOUT = {
     "scenes-vgg": "VGG-like (conv, ReLU, max-pool, linear), 8 classes of relprop.datasets.scenes, multi-label",

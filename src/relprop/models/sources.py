@@ -26,7 +26,17 @@ from relprop.models.state import load_state, read_state
 if TYPE_CHECKING:
     from relprop.models.sampling import Sampling
 
-__all__ = ["SPEC_FORMS", "LoadedModel", "load_model", "read_labels", "source_names"]
+__all__ = [
+    "SPEC_FORMS",
+    "LoadedModel",
+    "device_named",
+    "factory_of",
+    "load_model",
+    "no_published",
+    "read_labels",
+    "seeded",
+    "source_names",
+]
 
 #: What a specification may look like besides a bundled model's name.
 SPEC_FORMS = ("c3d", "torchvision:NAME", "timm:NAME", "file.py:factory")
@@ -461,6 +471,7 @@ def _unknown_in(source: str, name: str) -> UnknownNameError:
 
 
 def no_published(spec: str, where: str, error: Exception) -> RelpropError:
+    """The error for published weights that can't be had: what to do instead."""
     text = " ".join(str(error).split())[:160]
     return RelpropError(
         f"Expected the published weights of {spec} but they can't be had here ({type(error).__name__}: {text}). "
@@ -469,6 +480,11 @@ def no_published(spec: str, where: str, error: Exception) -> RelpropError:
 
 
 def device_named(device: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        InputError: this machine has none.
+    """
     try:
         target = torch.device(device)
         torch.empty(0, device=target)

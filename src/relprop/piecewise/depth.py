@@ -13,7 +13,7 @@ from relprop.checks import check_progress
 from relprop.errors import InputError
 from relprop.piecewise.decomposition import affine_by_layer
 
-__all__ = ["BiasByDepth", "bias_ratio_by_depth"]
+__all__ = ["BiasByDepth", "Row", "bias_ratio_by_depth"]
 
 
 Row = dict[str, str | int | float | None]

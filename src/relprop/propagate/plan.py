@@ -17,7 +17,7 @@ from relprop.propagate.table import PlanRow, PlanTable
 if TYPE_CHECKING:
     from relprop.rules.rule import Rule
 
-__all__ = ["Plan", "Step", "make_plan"]
+__all__ = ["Plan", "Step", "make_plan", "operator_name", "places_of"]
 
 
 @dataclass(frozen=True, eq=False)

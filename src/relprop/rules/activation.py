@@ -28,7 +28,6 @@ class Identity(Rule):
     confines = True
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         if not flow.multiplier:
             return [flow]
         if site.node.op == "relu":
@@ -51,7 +50,6 @@ class Slope(Rule):
     kinds = frozenset({"activation"})
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         y, x = site.y, site.x
         parts = flow.parts
         if not flow.multiplier:

@@ -39,7 +39,6 @@ class Gradient(Rule):
     """
 
     def cross(self, site: Site, flow: Any) -> list[Any]:
-        """See `Rule.cross`."""
         node = site.node
         if node.kind in _SAME_AS:
             return _SAME_AS[node.kind].cross(site, flow)
@@ -78,7 +77,6 @@ class Rectify(Rule):
         return place.node.op in ("relu", "relu6", "hardtanh") and super().accepts(place)
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         parts = [p.clamp(min=0) for p in flow.parts]
         if self.form == "guided":
             closed = (

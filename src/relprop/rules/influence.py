@@ -32,7 +32,6 @@ class AbsoluteInfluence(LinearRule):
     """
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, x = site.linear, site.x
         weight = linear.part("all").abs()
         quotient = Quotient(site, linear.forward(x.abs(), weight))
@@ -68,7 +67,6 @@ class RelativeInfluence(LinearRule):
         self.one_way = one_way
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         flow = flow.relevance(site.y) if flow.multiplier else flow
         sums = [plain_sums(part) for part in flow.parts]
         (shared,) = super().cross(site, flow)

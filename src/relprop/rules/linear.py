@@ -49,7 +49,6 @@ class Epsilon(LinearRule):
         self.relative = relative
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, y = site.linear, site.y
         size = site.rms() * self.epsilon if self.relative else y.new_tensor(self.epsilon)
         # |z| + ε with the sign of z (sign 0 = 1); behind a ReLU all that counts is positive.
@@ -91,7 +90,6 @@ class Gamma(LinearRule):
         self.gamma = gamma
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, x, y, gamma = site.linear, site.x, site.y, self.gamma
         one_sided = site.rectified  # relevance is only where z > 0
         up = _positive(linear, x, site.nonneg)
@@ -151,7 +149,6 @@ class AlphaBeta(LinearRule):
         self.alpha, self.beta, self.bias = alpha, beta, bias
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, x, y = site.linear, site.x, site.y
         b_up, b_down = self._biases(linear)
         up = _positive(linear, x, site.nonneg)
@@ -236,7 +233,6 @@ class ZPlus(LinearRule):
     confines = True
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, x = site.linear, site.x
         if not site.nonneg and _is_wide(linear):
             return _both_signs_at_once(site)
@@ -261,7 +257,6 @@ class Excitation(LinearRule):
         self.clamp_input = clamp_input
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, x = site.linear, site.x
         clamped = self.clamp_input and not site.nonneg
         seen = x.clamp(min=0) if clamped else x
@@ -311,7 +306,6 @@ class ZBox(LinearRule):
         self.low, self.high, self.bounds = low, high, bounds
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, x = site.linear, site.x
         low, high = self.box(x)
         up, down = linear.part("+"), linear.part("-")
@@ -380,7 +374,6 @@ class WSquare(LinearRule):
         return linear.part("all").square()
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, x = site.linear, site.x
         weight = self.weight(linear)
         quotient = Quotient(site, linear.forward(torch.ones_like(x), weight))
@@ -400,11 +393,9 @@ class Flat(WSquare):
     """
 
     def weight(self, linear: LinearMap) -> Tensor:
-        """See `WSquare.weight`."""
         return torch.ones_like(linear.weight)
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         if site.linear.conv is not None:
             return super().prepare(site)
         x, y = site.x, site.y

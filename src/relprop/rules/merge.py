@@ -57,7 +57,6 @@ class Add(Rule):
         self.epsilon = epsilon
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         signs, constant = _terms(site)
         shapes = [site.input(i).shape for i in range(len(site.signals))]
         if self.by == "value":
@@ -172,7 +171,6 @@ class Gate(Rule):
         return [gate_signal(node)]
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         shape = site.x.shape
         if not flow.multiplier:
             return [Flow([sum_to_shape(p, shape) for p in flow.parts], False, owned=False)]

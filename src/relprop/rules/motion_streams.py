@@ -39,7 +39,6 @@ class ZPlusPart(LinearRule):
         self._share = share
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, x = site.linear, site.x
         share = self._share.clamp(min=FLOOR)
         part = x * share
@@ -77,7 +76,6 @@ class NearbyBox(LinearRule):
         self.inner = inner
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear, x, inner = site.linear, site.x, self.inner
         low, high = inner.box(x) if isinstance(inner, ZBox) else (x.clamp(max=0), x.clamp(min=0))
         up = _changing(x + F.max_pool3d(-x, (3, 1, 1), 1, (1, 0, 0)), x - low)
@@ -111,11 +109,9 @@ class Joins(Rule):
         self._joining = joining
 
     def routes(self, place: Place, node: Node) -> list[Node]:
-        """As the inner rule."""
         return self.inner.routes(place, node)
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         joining = self._joining[site.node]
         site.book("lost", -joining)
         whole = flow.relevance(site.y).parts[0] + joining

@@ -29,7 +29,6 @@ class Negated(LinearRule):
         self._inner = rule
 
     def prepare(self, site: Site) -> Message:
-        """See `LinearRule.prepare`."""
         linear = site.linear
         bias = None if linear.bias is None else -linear.bias
         turned = copy(site)

@@ -35,7 +35,6 @@ class BatchNorm(Rule):
         self.form = form
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         if self.form == "identity":
             return [flow.relevance(site.y) if flow.multiplier else flow]
         scale, shift = (
@@ -66,7 +65,6 @@ class Norm(Rule):
         self.form = form
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         if self.form == "identity":
             return [flow.relevance(site.y) if flow.multiplier else flow]
         centre, factor, shift = _normaliser(site)

@@ -104,7 +104,6 @@ class Owning(Gradient):
         return tuple(entry.made(single) for entry in entries)
 
     def cross(self, site: Site, flow: Any) -> list[Any]:
-        """See `Rule.cross`."""
         node = site.node
         self._check(site)
         bent = node in self._bent

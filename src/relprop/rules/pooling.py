@@ -156,7 +156,6 @@ class AveragePool(Rule):
         self.uniform = uniform
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         y = site.y
         if self.uniform:
             whole = site.trace.evaluate(

@@ -77,7 +77,6 @@ class LinearRule(Rule):
 
     @property
     def masks(self) -> bool:
-        """See `Rule.masks`."""
         return True
 
     def prepare(self, site: Site) -> Message:

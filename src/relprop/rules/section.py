@@ -70,7 +70,6 @@ class Section(Rule):
         self.ratio = ratio
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """See `Rule.cross`."""
         x = site.x if site.nonneg else site.x.clamp(min=0)
         conv = site.linear.conv
         paper, channel = self.mode == "paper", -1 if conv is None else 2

@@ -37,7 +37,6 @@ class Switch(LinearRule):
         self._marked = marked
 
     def cross(self, site: Site, flow: Flow) -> list[Flow]:
-        """See `Rule.cross`."""
         mask = self._marked.get(site.node)
         if mask is None:
             return ZPlus().cross(site, flow)

@@ -51,7 +51,6 @@ class Stream(Composite):
             self._rules[step.unit.linear if step.unit else step.node] = rule
 
     def rule_for(self, place: Place) -> Rule | None:
-        """See `Composite.rule_for`."""
         return self._rules[place.node]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from relprop.errors import InputError
 from relprop.viz.colour import check_finite
 
-__all__ = ["Under", "display_picture", "under_layer"]
+__all__ = ["Under", "check_under", "display_picture", "under_layer"]
 
 Under = Literal["outlines", "grey", "none"]
 

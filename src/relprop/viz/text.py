@@ -8,7 +8,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-__all__ = ["clean", "fit", "style", "wrap"]
+__all__ = ["clean", "fit", "style", "width", "wrap"]
 
 # The font that matplotlib brings along: the same picture on every machine.
 _FAMILY = "DejaVu Sans"

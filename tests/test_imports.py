@@ -1,0 +1,49 @@
+"""What a module lends to others stands in its `__all__` (that what stands there exists, ruff sees)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import relprop
+
+ROOT = Path(relprop.__file__).parent
+
+
+def name_of(path: Path) -> str:
+    parts = ["relprop", *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+TREES = {name_of(p): ast.parse(p.read_text(encoding="utf-8")) for p in sorted(ROOT.rglob("*.py"))}
+
+
+def exported(tree: ast.Module) -> set[str]:
+    """The names of `__all__`; those of a computed one are not known here."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value)) if isinstance(node.value, ast.List) else set()
+    return set()
+
+
+def imports(tree: ast.Module) -> list[tuple[str, str]]:
+    """(module, name) of every name taken from another module of the package, wherever it stands."""
+    return [
+        (node.module or "", alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("relprop")
+        for alias in node.names
+    ]
+
+
+def test_imported_names_are_exported() -> None:
+    seen, hidden = 0, []
+    for taker, tree in TREES.items():
+        for giver, name in imports(tree):
+            if f"{giver}.{name}" in TREES or giver == "relprop":
+                continue  # a module itself, or the package's front door
+            seen += 1
+            if name not in exported(TREES[giver]):
+                hidden.append(f"{taker} takes {name} from {giver}")
+    assert hidden == []
+    assert seen > 500
