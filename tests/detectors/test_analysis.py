@@ -15,7 +15,7 @@ from relprop.detectors import analysis
 from relprop.detectors.analysis import LayerRow, Place
 from relprop.errors import InputError
 from relprop.explanation import Explanation
-from relprop.explanation.saved import SavedPlan
+from relprop.propagate.table import PlanRow, PlanTable
 
 
 def _picture() -> torch.Tensor:
@@ -110,9 +110,9 @@ def test_layers_that_read_one_value_share_a_row() -> None:
     assert [row.layer for row in analysis.layer_tables(both, found)[0][1:]] == ["left + right", "stem"]
 
 
-def test_plans_without_steps_have_no_places() -> None:
+def test_plans_that_say_not_what_is_read_have_no_places() -> None:
     assert analysis.places(None) == ()
-    assert analysis.places(SavedPlan(())) == ()
+    assert analysis.places(PlanTable((PlanRow("conv2d", "conv", "conv2d", "z-plus"),))) == ()
 
 
 def test_tables_need_their_layers_and_one_sample() -> None:

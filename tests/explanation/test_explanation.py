@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from tests.viz.make import FakeLedger, explanation
+from tests.viz.make import explanation, ledger
 
 from relprop.errors import InputError
 from relprop.explanation import Explanation
@@ -70,11 +70,11 @@ def test_contradictions_are_refused(changes: dict[str, object], match: str) -> N
 
 def test_repr_is_one_short_line() -> None:
     assert repr(explanation()) == "Explanation(lrp-epsilon, target 1, relevance 1×3×32×40)"
-    e = explanation((2, 3, 8, 8), asked=[4, 5], ledger=FakeLedger())
+    e = explanation((2, 3, 8, 8), asked=[4, 5], ledger=ledger())
     assert repr(e) == (
         "Explanation(lrp-epsilon, targets 4, 5, relevance 2×2×3×8×8, ledger closes (max error 3.0e-07))"
     )
-    e = explanation((20, 3, 8, 8), relevance=torch.zeros(20, 7), at="head", ledger=FakeLedger(False, 0.5))
+    e = explanation((20, 3, 8, 8), relevance=torch.zeros(20, 7), at="head", ledger=ledger(False, 0.5))
     assert "relevance 20×7 at head, ledger DOES NOT CLOSE (max error 5.0e-01)" in repr(e)
 
 

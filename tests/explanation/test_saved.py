@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import pickle
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tests.viz.make import FakeLedger, FakePlan, explanation
+from tests.viz.make import explanation, ledger, plan
 
 from relprop.errors import InputError
 from relprop.explanation import Explanation
@@ -22,8 +25,8 @@ def _full() -> Explanation:
     return explanation(
         (2, 3, 16, 20),
         asked=[1, 2],
-        plan=FakePlan(),
-        ledger=FakeLedger(),
+        plan=plan(),
+        ledger=ledger(),
         layers={"features.4": torch.randn(2, 2, 8, 4, 4)},
         settings={"epsilon": 1e-6, "bounds": (torch.tensor([-1.0]), torch.tensor([1.0])), "first": None},
         extras={"gap": 0.25, "steps": torch.arange(3), "worst": float("nan")},
@@ -61,13 +64,16 @@ def test_saves_picture_numbers_and_manifest(tmp_path: Path) -> None:
         "name": f"kind {best}",
         "output": float(e.outputs[0, best]),
     }
-    assert manifest["plan"][1] == {
-        "node": "linear",
-        "module": "head",
-        "operator": "aten.linear",
-        "rule": "eps",
+    assert manifest["plan"]["rows"][1] == {
+        "node": "conv2d",
+        "module": "features.0",
+        "operator": "conv2d",
+        "rule": "z-plus",
+        "reads": ["input"],
     }
+    assert (manifest["plan"]["start"], manifest["plan"]["stop"]) == ("linear", "input")
     assert manifest["ledger"]["closes"] is True
+    assert manifest["ledger"]["books"]["rows"][0]["arrived"] == 10.0
     assert manifest["extras"] == {"gap": 0.25, "worst": "nan"}
     assert manifest["picture"]["scale"] == "shared"
     assert len({row["limit"] for row in manifest["picture"]["limits"]}) == 1
@@ -96,11 +102,11 @@ def test_round_trip(tmp_path: Path) -> None:
     assert back.extras["gap"] == 0.25
     assert (back.method, back.at, back.signed) == (e.method, e.at, e.signed)
     assert repr(back) == repr(e)
-    assert back.plan is not None
-    assert [row.rule for row in back.plan.rows] == ["z-plus", "eps"]
-    assert "features.0" in str(back.plan)
+    assert back.plan == e.plan
     assert back.ledger is not None
-    assert back.ledger.summary() == FakeLedger().summary()
+    assert back.ledger.tally == ledger().tally
+    assert str(back.ledger) == str(ledger())
+    assert back.ledger.summary() == ledger().summary()
     again = Explanation.load(back.save(tmp_path / "again"))
     assert torch.equal(again.relevance, e.relevance)
 
@@ -117,6 +123,45 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_outputs_of_any_form_come_back(tmp_path: Path, outputs: Any) -> None:
     back = Explanation.load(explanation(outputs=outputs).save(tmp_path / "out")).outputs
     torch.testing.assert_close(back, outputs, rtol=0, atol=0)
+
+
+OLD = Path(__file__).parent / "data" / "version_1"
+SUMMARY = {
+    "start": -0.8450841307640076, "input": -0.4366017282009125, "bias": -0.40762, "stabiliser": -0.000862,
+    "lost": 0.0, "growth": 1.0, "max_error": 5.2e-8, "closes": True,
+}  # fmt: skip
+
+
+def test_folders_of_version_1(tmp_path: Path) -> None:
+    """They held a plan's rows without what is read, and a ledger's summary alone."""
+    e = Explanation.load(OLD)
+    assert e.plan is not None
+    assert [row.operator for row in e.plan.rows] == ["linear", "flatten", "relu", "conv1d"]
+    assert {row.reads for row in e.plan.rows} == {()}
+    assert e.ledger is not None
+    assert (e.ledger.closes, e.ledger.rows) == (True, ())
+    assert e.ledger.summary() == pytest.approx(SUMMARY, rel=1e-2)
+    assert repr(e) == ("Explanation(lrp, targets 1, 2, relevance 2×1×2×9, ledger closes (max error 5.2e-08))")
+    for again in (pickle.loads(pickle.dumps(e)), Explanation.load(e.save(tmp_path / "again"))):
+        assert torch.equal(again.relevance, e.relevance)
+        assert again.ledger.summary() == e.ledger.summary()
+        assert again.plan == e.plan
+    folder = tmp_path / "old"
+    shutil.copytree(OLD, folder)
+    assert Explanation.load(e.save(folder, overwrite=True)).ledger is not None
+    assert json.loads((folder / "manifest.json").read_text())["format_version"] == 2
+
+
+def test_a_recorded_verdict_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(OLD, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["ledger"] |= {"closes": False, "max_error": "inf"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    found = Explanation.load(folder).ledger
+    assert found is not None
+    assert (found.closes, found.max_error) == (False, math.inf)
+    assert "DOES NOT CLOSE" in str(found)
 
 
 def test_outputs_that_are_no_tensors_are_left_out(tmp_path: Path) -> None:
@@ -164,7 +209,7 @@ def test_overwrite_never_removes_what_others_wrote(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 @pytest.mark.parametrize(
-    "step", ["relprop.viz.file.png_bytes", "relprop.explanation.saved._manifest", "relprop.storage._swap"]
+    "step", ["relprop.viz.file.png_bytes", "relprop.explanation.saved.plan_document", "relprop.storage._swap"]
 )
 def test_failures_leave_nothing_or_the_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, step: str
@@ -205,7 +250,7 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read"):
         Explanation.load(folder)
     for changes, match in [
-        ({"format_version": 99}, "format version 1 but .* has 99"),
+        ({"format_version": 99}, "format version 1 or 2 but .* has 99"),
         ({"format": "other"}, "format 'relprop-explanation'"),
     ]:
         (folder / "manifest.json").write_text(json.dumps(manifest | changes))

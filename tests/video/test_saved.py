@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
+import pickle
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +47,7 @@ def same(a: MotionSeparation, b: MotionSeparation) -> None:
         assert a.ledgers[name].closes is ledger.closes
         assert a.ledgers[name].max_error == ledger.max_error
         assert a.ledgers[name].summary() == ledger.summary()
+        assert a.ledgers[name].tally == ledger.tally
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one target", "several"])
@@ -59,9 +64,28 @@ def test_all_comes_back(mode: str, several: bool, tmp_path: Path) -> None:
     for name, curve in s.frames.items():
         assert torch.equal(loaded.frames[name].positive, curve.positive)
     assert loaded.ledger is not None
-    assert loaded.ledger.rows == ()
+    assert loaded.ledger.rows
     # What was read can be written again.
     same(MotionSeparation.load(loaded.save(tmp_path / "again")), s)
+
+
+def test_folders_of_version_1(tmp_path: Path) -> None:
+    old = Path(__file__).parent / "data" / "version_1"
+    s = MotionSeparation.load(old)
+    assert (s.mode, s.method, s.original.shape) == ("conserving", "deep-taylor", (1, 2, 3, 3))
+    assert sorted(s.ledgers) == ["original", "spatial", "temporal"]
+    assert {ledger.rows for ledger in s.ledgers.values()} == {()}
+    recorded = json.loads((old / "manifest.json").read_text())["ledgers"]
+    assert {name: ledger.summary() for name, ledger in s.ledgers.items()} == recorded
+    same(MotionSeparation.load(s.save(tmp_path / "again")), s)
+    shutil.copytree(old, tmp_path / "old")
+    same(MotionSeparation.load(s.save(tmp_path / "old", overwrite=True)), s)
+
+
+def test_copies_and_pickles() -> None:
+    s = separation()
+    same(pickle.loads(pickle.dumps(s)), s)
+    same(copy.deepcopy(s), s)
 
 
 def test_a_method_without_rules_has_no_ledgers(tmp_path: Path) -> None:
@@ -118,7 +142,7 @@ def test_other_things_are_not_replaced(tmp_path: Path) -> None:
     assert file.read_text() == "mine"
     explanation = relprop.explain(nets.video(), nets.pictures(1, 3, 4, 8, 8), 1).save(tmp_path / "e")
     before = {p.name: p.read_bytes() for p in explanation.iterdir()}
-    with pytest.raises(InputError, match=r"also holds 'explanation\.png'"):
+    with pytest.raises(InputError, match="holds other things"):
         s.save(explanation, overwrite=True)
     assert {p.name: p.read_bytes() for p in explanation.iterdir()} == before
     other = tmp_path / "other"
@@ -176,7 +200,7 @@ def damaged(folder: Path, how: str) -> None:
     elif how == "another format":
         manifest.write_text(json.dumps(found | {"format": "relprop-explanation"}))
     elif how == "another version":
-        manifest.write_text(json.dumps(found | {"format_version": 2}))
+        manifest.write_text(json.dumps(found | {"format_version": 3}))
     elif how == "no numbers":
         numbers.unlink()
     elif how == "cut numbers":
@@ -184,18 +208,20 @@ def damaged(folder: Path, how: str) -> None:
     else:
         tensors = load_file(numbers)
         save_file({name: t for name, t in tensors.items() if name != "spatial"}, numbers)
+        found["files"][numbers.name]["sha256"] = hashlib.sha256(numbers.read_bytes()).hexdigest()
+        manifest.write_text(json.dumps(found))
 
 
 @pytest.mark.parametrize(
     ("how", "text"),
     [
-        ("no manifest", r"Expected a separation saved by relprop but '.*s' has no readable manifest\.json"),
+        ("no manifest", r"Expected a saved separation but '.*s' has no readable manifest\.json"),
         ("no JSON", r"has no readable manifest\.json"),
-        ("a list", r"Expected a manifest of format 'relprop-separation', version 1, but '.*s' holds another"),
-        ("another format", r"Expected a manifest of format 'relprop-separation', version 1"),
-        ("another version", r"Expected a manifest of format 'relprop-separation', version 1"),
+        ("a list", r"Expected a manifest of format 'relprop-separation' but '.*s' holds another"),
+        ("another format", r"Expected a manifest of format 'relprop-separation'"),
+        ("another version", r"Expected format version 1 or 2 but '.*s' has 3"),
         ("no numbers", r"Expected films\.safetensors in '.*s' but it can't be read"),
-        ("cut numbers", r"Expected films\.safetensors in '.*s' but it can't be read"),
+        ("cut numbers", r"films\.safetensors in '.*s' as it was saved but its checksum differs"),
         ("a film less", r"Expected 'spatial' in films\.safetensors of '.*s' but it is not there"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,42 +11,27 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from relprop.explanation import Explanation
+from relprop.propagate.ledger import Ledger, Row, Tally
+from relprop.propagate.table import PlanRow, PlanTable
 from relprop.viz import render
 
 
-@dataclass
-class FakeRow:
-    node: str = "conv2d"
-    module: str = "features.0"
-    operator: str = "aten.conv2d"
-    rule: str = "z-plus"
-
-
-@dataclass
-class FakePlan:
-    rows: list[FakeRow] = field(
-        default_factory=lambda: [FakeRow(), FakeRow("linear", "head", "aten.linear", "eps")]
+def plan() -> PlanTable:
+    """Two layers."""
+    rows = (
+        PlanRow("linear", "head", "linear", "eps", ("conv2d",)),
+        PlanRow("conv2d", "features.0", "conv2d", "z-plus", ("input",)),
     )
+    return PlanTable(rows, "two", "linear", "input")
 
 
-@dataclass
-class FakeLedger:
-    closes: bool = True
-    max_error: float = 3e-7
-    bias: float = 0.08
-    rows: tuple[Any, ...] = ()
-
-    def summary(self) -> dict[str, float | bool]:
-        return {
-            "start": 10.0,
-            "input": 10.0 - 10 * self.bias,
-            "bias": 10 * self.bias,
-            "stabiliser": 0.0,
-            "lost": 0.0,
-            "max_error": self.max_error,
-            "closes": self.closes,
-            "growth": 1.0,
-        }
+def ledger(closes: bool = True, max_error: float | None = None, bias: float = 0.08) -> Ledger:
+    """Relevance of 10 that starts at one operator, of which the bias takes a share."""
+    error = max_error if max_error is not None else 3e-7 if closes else 0.5
+    row = Row("linear", "head", "linear", "eps", 10.0, 10 - 10 * bias, 10 * bias, 0.0, 0.0, 10.0, error)
+    made = Ledger(lambda: Tally((row,), 10.0, 10 - 10 * bias, 10.0, 0.0), 1e-6)
+    assert made.closes == closes
+    return made
 
 
 def explanation(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.viz.make import FakeLedger, drawn, explanation, names, words
+from tests.viz.make import drawn, explanation, ledger, names, words
 
 from relprop.errors import InputError
 from relprop.explanation import Explanation
@@ -162,13 +162,13 @@ def test_probability_is_of_the_output() -> None:
 
 def test_ledger_verdict_is_written() -> None:
     assert ledger_note(explanation()) == ""
-    closes = explanation(ledger=FakeLedger())
+    closes = explanation(ledger=ledger())
     assert ledger_note(closes).replace("\u00a0", " ") == "adds up: 92.0 % input, 8.0 % bias"
     assert "adds up: 92.0 % input" in words(contact_sheet([closes]))
     assert "adds up" not in words(contact_sheet([closes], notes=False))
-    broken = explanation(ledger=FakeLedger(closes=False, max_error=0.03))
+    broken = explanation(ledger=ledger(closes=False, max_error=0.03))
     assert "does not add up: error 0.03" in words(broken.show()).replace("\n", " ")
-    at_layer = explanation(relevance=torch.ones(1, 4, 8, 8), at="features.4", ledger=FakeLedger())
+    at_layer = explanation(relevance=torch.ones(1, 4, 8, 8), at="features.4", ledger=ledger())
     assert ledger_note(at_layer).replace("\u00a0", " ") == "adds up: 92.0 % at features.4, 8.0 % bias"
 
 
@@ -263,11 +263,11 @@ def test_unknown_file_kinds_are_refused(tmp_path: Path) -> None:
 def test_no_words_overlap_or_leave_the_page() -> None:
     labels = [f"a class with quite a long name, number {i}" for i in range(10)]
     rows = [_sheet_row(seed) for seed in (0, 1)]
-    clips = explanation((2, 3, 9, 12, 12), asked=[1, 2], ledger=FakeLedger())
+    clips = explanation((2, 3, 9, 12, 12), asked=[1, 2], ledger=ledger())
     for figure in (
         contact_sheet(rows, labels=labels, title="A title that is long enough to need a second line " * 3),
-        explanation((2, 3, 16, 16), asked=[1, 2, 3], ledger=FakeLedger()).show(labels=labels),
-        explanation((1, 3, 16, 16), ledger=FakeLedger()).show(labels=labels),
+        explanation((2, 3, 16, 16), asked=[1, 2, 3], ledger=ledger()).show(labels=labels),
+        explanation((1, 3, 16, 16), ledger=ledger()).show(labels=labels),
         clips.show(labels=labels),
     ):
         renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]

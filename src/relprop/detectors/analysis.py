@@ -12,8 +12,8 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.explanation import Explanation
-from relprop.graph import Node
-from relprop.propagate.plan import Plan
+from relprop.graph.kinds import kind_of
+from relprop.propagate.table import PlanTable
 
 __all__ = [
     "LayerRow",
@@ -93,28 +93,29 @@ class LayerRow:
         )
 
 
-def places(plan: object) -> tuple[Place, ...]:
+def places(plan: PlanTable | None) -> tuple[Place, ...]:
     """The values at which a plan's layers start, from the output to the input.
 
     A layer is a convolution or matrix product (with its batch norms), a pool or an upsampling. The relevance
     at the value that it reads is what has crossed it.
 
     Args:
-        plan: an explanation's plan; none, or one read back from disk, has no places.
+        plan: an explanation's plan; none, or one that an older version saved, has no places.
     """
-    if not isinstance(plan, Plan):
-        return ()
-    layers: dict[Node, list[tuple[str, str]]] = {}
-    readers: Counter[Node] = Counter()
-    for step in plan.steps.values():
-        readers.update(step.signals)
-        owner = step.unit.linear if step.unit else step.node
-        if owner.kind in _MIXING:
-            for signal in step.signals:
-                layers.setdefault(signal, []).append((owner.module or owner.name, step.node.name))
+    rows = () if plan is None else plan.rows
+    layers: dict[str, list[tuple[str, str]]] = {}
+    readers: Counter[str] = Counter()
+    for row in rows:
+        readers.update(row.reads)
+        if any(kind_of(op) in _MIXING for op in row.operator.split(" + ")):
+            for value in row.reads:
+                layers.setdefault(value, []).append((row.module or row.node, row.node))
+    order = {row.node: i for i, row in enumerate(rows)}  # what no row makes lies at the stop or past it
     return tuple(
-        Place("" if node in plan.stops[:1] else node.name, tuple(reversed(layers[node])), readers[node] == 1)
-        for node in sorted(layers, key=lambda n: -n.index)
+        Place(
+            "" if plan and value == plan.stop else value, tuple(reversed(layers[value])), readers[value] == 1
+        )
+        for value in sorted(layers, key=lambda value: order.get(value, len(order)))
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from relprop.errors import InputError
-from relprop.explanation import Explanation
+from relprop.explanation.explanation import Explanation
+from relprop.explanation.plain import plain
 from relprop.methods.method import Method, Request
 from relprop.methods.registry import resolve
 from relprop.propagate.targets import class_indices
@@ -65,8 +66,8 @@ def explain(
         outputs=run.output,
         targets=unstacked(targets),
         method=recipe.name,
-        settings=recipe.settings(),
-        plan=result.plan,
+        settings={name: plain(value) for name, value in recipe.settings().items()},
+        plan=None if result.plan is None else result.plan.table,
         ledger=result.ledger,
         layers={name: unstacked(t) for name, t in result.layers.items()},
         at=result.at,

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.explanation import saved
+from relprop.explanation.folder import below, jsonable
+from relprop.propagate.ledger import Ledger
+from relprop.propagate.table import PlanTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from relprop.explanation.saved import SavedLedger, SavedPlan
-    from relprop.propagate.ledger import Ledger
-    from relprop.propagate.plan import Plan
     from relprop.viz.picture import Under
     from relprop.viz.scale import Scale
 
@@ -63,8 +64,8 @@ class Explanation:
     targets: Tensor
     method: str
     settings: dict[str, Any] = field(default_factory=dict)
-    plan: Plan | SavedPlan | None = None
-    ledger: Ledger | SavedLedger | None = None
+    plan: PlanTable | None = None
+    ledger: Ledger | None = None
     layers: dict[str, Tensor] = field(default_factory=dict)
     at: str = "input"
     extras: dict[str, Any] = field(default_factory=dict)
@@ -177,7 +178,7 @@ class Explanation:
 
         ``explanation.png`` is :meth:`show`'s figure, ``relevance.safetensors`` holds relevance, heatmap,
         input, targets, outputs and layers, ``manifest.json`` versions, method, settings, targets, plan,
-        ledger summary, drawing scale and each file's SHA-256. Without a map
+        ledger, drawing scale and each file's SHA-256. Without a map
         over a picture or clip (signals, relevance at a flat layer) there is no picture.
 
         Args:
@@ -192,9 +193,7 @@ class Explanation:
         Raises:
             InputError: if the folder exists (without ``overwrite``) or holds other files, or as :meth:`show`.
         """
-        from relprop.explanation.saved import save
-
-        drawing = {
+        drawing: dict[str, Any] = {
             "scale": scale,
             "clip": clip,
             "mean": mean,
@@ -202,18 +201,63 @@ class Explanation:
             "under": under,
             "most": most,
         }
-        return save(self, path, labels, drawing, overwrite)
+        tensors, packing = saved.packed(self.outputs)
+        tensors |= {"relevance": self.relevance, "input": self.input, "targets": self.targets}
+        if self.relevance.dim() - self.targets.dim() + 1 == self.input.dim():
+            tensors["heatmap"] = self.heatmap()
+        tensors |= {f"layers.{name}": value for name, value in self.layers.items()}
+        tensors |= {
+            f"extras.{name}": value for name, value in self.extras.items() if isinstance(value, Tensor)
+        }
+        facts = {
+            "method": self.method,
+            "settings": jsonable(self.settings),
+            "at": self.at,
+            "signed": self.signed,
+            "shapes": {"input": list(self.input.shape), "relevance": list(self.relevance.shape)},
+            "dtype": str(self.relevance.dtype).removeprefix("torch."),
+            "targets": saved.target_rows(self.targets, self.outputs, labels),
+            "top_outputs": saved.top_outputs(self.outputs, labels),
+            "outputs": packing,
+            "extras": jsonable({k: v for k, v in self.extras.items() if not isinstance(v, Tensor)}),
+            "plan": saved.plan_document(self.plan),
+            "ledger": saved.ledger_document(self.ledger),
+            "picture": jsonable(drawing) | {"limits": self._limits(drawing)} if self._drawable else None,
+        }
+
+        def picture() -> bytes:
+            from relprop.viz.file import png_bytes
+
+            return png_bytes(self.show(labels=labels, **drawing))
+
+        pictures = {"explanation.png": picture} if self._drawable else {}
+        return saved.FORMAT.write(path, tensors, facts, pictures, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
-        """Read a saved explanation back: the same numbers; plan and ledger as the summaries that were saved.
+        """Read a saved explanation back: all that was saved, to the bit.
+
+        Folders of older versions hold a ledger's summary alone: it then has no rows, and the verdict is the one
+        that was saved.
 
         Raises:
             InputError: if the folder is no saved explanation, or a file is missing or was changed.
         """
-        from relprop.explanation.saved import load
-
-        return load(path)
+        manifest, tensors = saved.FORMAT.read(path)
+        return cls(
+            relevance=tensors["relevance"],
+            input=tensors["input"],
+            outputs=saved.unpacked(tensors, manifest["outputs"]),
+            targets=tensors["targets"],
+            method=manifest["method"],
+            settings=manifest["settings"],
+            plan=saved.plan_of(manifest["plan"]),
+            ledger=saved.ledger_of(manifest["ledger"], tensors["relevance"].dtype),
+            layers=below("layers.", tensors),
+            at=manifest["at"],
+            extras=manifest["extras"] | below("extras.", tensors),
+            signed=manifest["signed"],
+        )
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.relevance.shape))
@@ -234,6 +278,20 @@ class Explanation:
     def _drawable(self) -> bool:
         spatial = self.input.dim() - 2
         return spatial in (2, 3) and self.relevance.dim() - self.targets.dim() - 1 == spatial
+
+    def _limits(self, drawing: dict[str, Any]) -> list[dict[str, Any]]:
+        """The colour scale of each drawn map, as in the picture."""
+        from relprop.viz.scale import limits
+
+        heat = self.heatmap().detach().to("cpu").double()
+        maps = heat.reshape(-1, *self.input.shape[:1], *self.input.shape[2:]).numpy()
+        most = drawing["most"]
+        where = [(k, n) for n in range(min(maps.shape[1], most)) for k in range(min(maps.shape[0], most))]
+        found = limits([maps[k, n] for k, n in where], drawing["scale"], drawing["clip"])
+        return [
+            {"target": k, "sample": n, "limit": limit.value, "max": limit.peak}
+            for (k, n), limit in zip(where, found, strict=True)
+        ]
 
 
 def _targets(targets: Tensor) -> str:

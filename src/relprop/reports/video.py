@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from relprop.explanation.saved import SavedLedger
     from relprop.propagate.ledger import Ledger
 
 __all__ = ["clip_size", "video"]
@@ -84,7 +83,7 @@ class _Found:
         return {"relevance": self.made.heatmap()[0]}
 
     @property
-    def ledgers(self) -> dict[str, Ledger | SavedLedger]:
+    def ledgers(self) -> dict[str, Ledger]:
         """The ledgers by name."""
         if isinstance(self.made, MotionSeparation):
             return dict(self.made.ledgers)
@@ -331,7 +330,7 @@ def _films_table(found: _Found) -> Table:
     return Table(["film", "Σ for", "Σ against", "Σ", "of the whole"], rows, (1, 2, 3, 4))
 
 
-def _verdict(ledgers: dict[str, Ledger | SavedLedger]) -> str:
+def _verdict(ledgers: dict[str, Ledger]) -> str:
     if not ledgers:
         return "no ledger: this method has no rules"
     closes = "yes" if all(ledger.closes for ledger in ledgers.values()) else "NO"

@@ -64,7 +64,7 @@ def naive_split(
         found = e
         if len(frames) > 1:
             found = explain(model, torch.stack([freeze(clip, f) for f, _ in group]), target, method)
-            if isinstance(found.ledger, Ledger):
+            if found.ledger is not None:
                 ledgers.append(found.ledger)
         films = found.heatmap()
         for i, (_, at) in enumerate(group):
@@ -88,7 +88,7 @@ def naive_split(
         e.outputs,
         e.targets,
         outputs,
-        {name: book for name, book in books.items() if isinstance(book, Ledger)},
+        {name: book for name, book in books.items() if book is not None},
     )
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.explanation import Explanation
-from relprop.propagate.ledger import Ledger
 from relprop.video.separation import Split
 
 __all__ = ["check_selection", "selected", "selective_split", "temporal_sobel"]
@@ -84,7 +83,7 @@ def selective_split(
         {"original": e.relevance.squeeze(lead)},
         e.outputs,
         e.targets,
-        ledgers={"original": e.ledger} if isinstance(e.ledger, Ledger) else {},
+        ledgers={} if e.ledger is None else {"original": e.ledger},
     )
 
 

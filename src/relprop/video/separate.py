@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from relprop.checks import Progress, check_choice, check_count, check_progress
 from relprop.errors import InputError
 from relprop.explanation.explain import explain
+from relprop.explanation.plain import plain
 from relprop.methods.method import Method
 from relprop.methods.registry import resolve
 from relprop.propagate.ledger import Ledger
@@ -134,7 +135,7 @@ def _joined(splits: list[Split], recipe: Method, mode: str, settings: dict[str, 
         targets=torch.cat([s.targets for s in splits], -1),
         method=recipe.name,
         mode=mode,
-        settings={**settings, "method": recipe.settings()},
+        settings=plain({**settings, "method": recipe.settings()}),
         ledgers={name: Ledger.merged([s.ledgers[name] for s in splits]) for name in first.ledgers},
     )
 

@@ -10,10 +10,15 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from relprop.errors import InputError
-from relprop.explanation.saved import SavedLedger
+from relprop.explanation.folder import Format, below, jsonable
+from relprop.explanation.saved import ledger_document, ledger_of
 from relprop.propagate.ledger import Ledger
 
 __all__ = ["Curve", "MotionSeparation", "Split", "check_place"]
+
+#: Version 1 held the ledgers' summaries alone, and no checksum.
+FORMAT = Format("relprop-separation", "films.safetensors", version=2, reads=(1, 2))
+_FILMS = ("original", "spatial", "temporal")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +87,10 @@ class MotionSeparation:
     method: str
     mode: str
     settings: dict[str, Any] = field(default_factory=dict)
-    ledgers: Mapping[str, Ledger | SavedLedger] = field(default_factory=dict)
+    ledgers: Mapping[str, Ledger] = field(default_factory=dict)
 
     @property
-    def ledger(self) -> Ledger | SavedLedger | None:
+    def ledger(self) -> Ledger | None:
         """The ledger of the clip's own explanation, or None."""
         return self.ledgers.get("original")
 
@@ -114,20 +119,45 @@ class MotionSeparation:
         Raises:
             InputError: the folder exists, or holds what this did not write.
         """
-        from relprop.video.saved import save
+        tensors = {name: getattr(self, name) for name in (*_FILMS, "outputs", "targets")}
+        tensors |= {f"relevance.{name}": value for name, value in self.relevance.items()}
+        if self.frozen_outputs is not None:
+            tensors["frozen_outputs"] = self.frozen_outputs
+        manifest = {
+            "method": self.method,
+            "mode": self.mode,
+            "settings": jsonable(self.settings),
+            "shapes": {name: list(t.shape) for name, t in tensors.items()},
+            "ledgers": {name: ledger_document(ledger) for name, ledger in self.ledgers.items()},
+            "facts": jsonable(facts),
+        }
+        return FORMAT.write(path, tensors, manifest, overwrite=overwrite)
 
-        return save(self, path, overwrite, facts)
-
-    @staticmethod
-    def load(path: str | Path) -> MotionSeparation:
-        """Read what `save` wrote; of the ledgers the summaries come back.
+    @classmethod
+    def load(cls, path: str | Path) -> MotionSeparation:
+        """Read what `save` wrote. Of ledgers, older folders hold the summaries alone.
 
         Raises:
-            InputError: no such folder, or another format.
+            InputError: no such folder, another format, a file that is missing or was changed.
         """
-        from relprop.video.saved import load
-
-        return load(path)
+        manifest, tensors = FORMAT.read(path)
+        missing = sorted({*_FILMS, "outputs", "targets"} - set(tensors))
+        if missing:
+            raise InputError(
+                f"Expected {missing[0]!r} in {FORMAT.numbers} of {str(path)!r} but it is not there."
+            )
+        found = {name: ledger_of(d, tensors["original"].dtype) for name, d in manifest["ledgers"].items()}
+        return cls(
+            **{name: tensors[name] for name in _FILMS},
+            relevance=below("relevance.", tensors),
+            outputs=tensors["outputs"],
+            frozen_outputs=tensors.get("frozen_outputs"),
+            targets=tensors["targets"],
+            method=manifest["method"],
+            mode=manifest["mode"],
+            settings=manifest["settings"],
+            ledgers={name: ledger for name, ledger in found.items() if ledger is not None},
+        )
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.original.shape))
