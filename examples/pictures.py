@@ -14,10 +14,11 @@ import torch
 
 import relprop
 from relprop.errors import RelpropError
+from relprop.explanation import contact_sheet
 from relprop.methods.text import method_from
 from relprop.models.pictures import read_picture
 from relprop.models.sources import load_model
-from relprop.viz import contact_sheet, save_figure
+from relprop.viz import save_figure
 
 METHODS = [
     "gradient",

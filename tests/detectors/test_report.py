@@ -9,11 +9,11 @@ import torch
 from tests.detectors.nets import tiny_detector
 
 import relprop
-from relprop.cli.detect_page import page_notes
 from relprop.detectors import DetectionUnit, Layout
 from relprop.detectors import report as module
 from relprop.detectors.report import report
 from relprop.propagate.composite import Composite
+from relprop.reports.detection_page import page_notes
 
 
 def _picture() -> torch.Tensor:

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tests.viz.make import drawn, names, words
 
-from relprop.detectors.analysis import LayerRow
 from relprop.errors import InputError
 from relprop.viz import colourise
 from relprop.viz.detection import BoxMap, DetectionPage, detection_figure, detections_figure
 from relprop.viz.detection_frame import Frame, Outline, draw_outlines
-from relprop.viz.detection_table import Table
+from relprop.viz.detection_table import LayerTable
 
 SIZE = (40, 60)
 BOX, DEFAULT, OTHER = (10.0, 8.0, 34.0, 30.0), (4.0, 4.0, 22.0, 22.0), (40.0, 2.0, 58.0, 12.0)
@@ -24,9 +23,9 @@ def _map(seed: int = 0) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.random.default_rng(seed).normal(size=SIZE) * 1e-3
 
 
-def _rows(count: int) -> list[LayerRow]:
-    g = torch.Generator().manual_seed(0)
-    return [LayerRow.of(f"features.{i}", torch.randn(2, 3, 3, generator=g)) for i in range(count)]
+def _rows(count: int) -> list[tuple[str, list[float]]]:
+    values = np.random.default_rng(0).normal(size=(count, 6))
+    return [(f"features.{i}", row.tolist()) for i, row in enumerate(values)]
 
 
 def _page(**changes: Any) -> DetectionPage:
@@ -41,7 +40,7 @@ def _page(**changes: Any) -> DetectionPage:
         "strongest": _map(1) > 1e-3,
         "masked": "the top 15 %",
         "offsets": [BoxMap(_map(k), name, (f"word {name}",)) for k, name in enumerate("xywh", 3)],
-        "tables": [Table("dog", _rows(9)), Table("sheep", _rows(7))],
+        "tables": [LayerTable("dog", _rows(9)), LayerTable("sheep", _rows(7))],
     }
     return DetectionPage(**(fields | changes))
 
@@ -115,7 +114,7 @@ def test_words_and_tables_stand_on_the_page() -> None:
     ):
         assert part in text
     assert "layer just crossed" in text
-    long = words(detection_figure(_page(tables=[Table("dog", _rows(40))]), title=""))
+    long = words(detection_figure(_page(tables=[LayerTable("dog", _rows(40))]), title=""))
     assert long.count("layer just crossed") == 2  # broken into two
     assert all(f"features.{i}" in long for i in range(40))
     assert "layer just crossed" not in words(detection_figure(_page(tables=[]), title=""))
@@ -123,12 +122,10 @@ def test_words_and_tables_stand_on_the_page() -> None:
 
 def test_no_words_overlap_or_leave_the_page() -> None:
     layers = [
-        LayerRow.of(
-            "backbone.a.very.long.module.path.that.nobody.wants.to.read", torch.full((3,), -1.234e-9)
-        ),
+        ("backbone.a.very.long.module.path.that.nobody.wants.to.read", [-1.234e-9] * 5 + [3.7e-9]),
         *_rows(30),
     ]
-    for tables in ([Table("dog", layers)], [Table("dog", layers), Table("sheep", layers[:4])]):
+    for tables in ([LayerTable("dog", layers)], [LayerTable("dog", layers), LayerTable("sheep", layers[:4])]):
         figure = detection_figure(_page(tables=tables), title="t", notes=["Many words. " * 30])
         renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
         boxes = [t.get_window_extent(renderer) for t in figure.texts]

@@ -8,20 +8,19 @@ from typing import Annotated
 import typer
 
 from relprop.cli.affine import affine
+from relprop.cli.detect import detect
+from relprop.cli.explain import explain
 from relprop.cli.options import (
     Debug,
     Device,
     Json,
     Labels,
-    Mean,
     Model,
     RandomWeights,
     Size,
-    Std,
     Weights,
     method_names,
     model_names,
-    parsed_numbers,
     parsed_size,
 )
 from relprop.cli.video import video
@@ -57,193 +56,8 @@ def _root(
     pass
 
 
-@app.command()
-def explain(
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Picture files.", show_default=False)
-    ],
-    model: Model,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            "-x",
-            metavar="NAME[:KEY=VALUE,...]",
-            help="Repeat for several, side by side (relprop methods lists them). Default: lrp-composite.",
-            autocompletion=method_names,
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target",
-            "--targets",
-            "-t",
-            metavar="CLASS",
-            help="Class index or name, 'top', or 'predicted' (every predicted class of a multi-label model). "
-            "Repeat for several. Default: top.",
-        ),
-    ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Keep the relevance at this layer too. Repeat for several."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("relprop-out"),
-    weights: Weights = None,
-    random_weights: RandomWeights = False,
-    labels: Labels = None,
-    multi_label: Annotated[
-        bool | None,
-        typer.Option(
-            "--multi-label/--single-label", help="Sigmoid or softmax scores. Default: the model's own."
-        ),
-    ] = None,
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
-    scale: Annotated[
-        str, typer.Option(help="Colours of the sheet: symmetric (each map its own), shared, or a number.")
-    ] = "symmetric",
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="How many predictions to print.")] = 5,
-    device: Device = "cpu",
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Explain pictures: which parts made the model say what it said.
-
-    Writes one contact sheet a picture (rows: targets, columns: methods) and a folder an explanation, and
-    prints the predictions and whether each explanation's relevance adds up.
-    """
-    from relprop.cli.explain import Request, explain_images
-
-    explain_images(
-        Request(
-            images=images,
-            model=model,
-            methods=method or ["lrp-composite"],
-            targets=target or ["top"],
-            layers=layer or [],
-            out=out,
-            weights=weights,
-            random_weights=random_weights,
-            labels=labels,
-            multi_label=multi_label,
-            size=parsed_size(size),
-            mean=parsed_numbers(mean),
-            std=parsed_numbers(std),
-            scale=scale,
-            top=top,
-            device=device,
-            json=json,
-        )
-    )
-
-
-def _detector_names(incomplete: str) -> list[str]:
-    from relprop.detectors.bundled import models
-    from relprop.detectors.sources import DETECTOR_FORMS
-
-    return [name for name in [*models(), *DETECTOR_FORMS] if name.startswith(incomplete)]
-
-
-@app.command()
-def detect(
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="IMAGE", help="Picture files. Default: the demo scene.", show_default=False),
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="SPEC",
-            help="A bundled detector, torchvision:NAME (SSD, SSDLite, RetinaNet), or file.py:factory.",
-            autocompletion=_detector_names,
-        ),
-    ] = "scenes-ssd",
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Explain every detection; --box and --versus do so too.")
-    ] = False,
-    box: Annotated[
-        list[int] | None,
-        typer.Option("--box", "-b", metavar="N", help="Explain this detection only. Repeat for several."),
-    ] = None,
-    versus: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASS", help="What if: what would speak for this class instead? Index or name."
-        ),
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            "-x",
-            metavar="NAME[:KEY=VALUE,...]",
-            help="How to explain (relprop methods lists them).",
-            autocompletion=method_names,
-        ),
-    ] = "crp",
-    include_background: Annotated[
-        bool | None,
-        typer.Option(
-            "--include-background/--no-background",
-            help="Whether crp contrasts with the background too. Default: the method's own.",
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, metavar="P", help="Least score of a detection. Default: the detector's own."
-        ),
-    ] = None,
-    weights: Weights = None,
-    random_weights: RandomWeights = False,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Class names, the background's too: a text file, one a line, or a JSON list."),
-    ] = None,
-    scale: Annotated[
-        str,
-        typer.Option(
-            help="Colours of a page: shared (one scale), symmetric (each map its own), or a number."
-        ),
-    ] = "shared",
-    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("relprop-out"),
-    device: Device = "cpu",
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Detect objects, and explain why this class and why this box.
-
-    Draws the detections and lists them. Explained, each gets a page: the map for its class (and for another with
-    --versus), the four maps of its box, the strongest pixels, and relevance layer by layer.
-    """
-    from relprop.cli.detect import Request, detect_images
-    from relprop.datasets.demo import demo_image_path
-
-    detect_images(
-        Request(
-            images=images or [demo_image_path()],
-            model=model,
-            explain=explain,
-            boxes=box or [],
-            versus=versus,
-            method=method,
-            include_background=include_background,
-            threshold=threshold,
-            weights=weights,
-            random_weights=random_weights,
-            labels=labels,
-            scale=scale,
-            out=out,
-            device=device,
-            json=json,
-        )
-    )
-
-
+app.command()(explain)
+app.command()(detect)
 app.command()(video)
 app.command()(affine)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from relprop.cli.options import (
     Debug,
@@ -94,10 +94,8 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
     single: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
         group = groups.get(parameter.name)
-        members = (
-            [parameter] if group is None else inspect.signature(group, eval_str=True).parameters.values()
-        )
-        single += [member.replace(kind=inspect.Parameter.KEYWORD_ONLY) for member in members]
+        single += [parameter] if group is None else _members(group)
+    single = [member.replace(kind=inspect.Parameter.KEYWORD_ONLY) for member in single]
 
     def call(**options: Any) -> None:
         for name, group in groups.items():
@@ -108,3 +106,14 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = signature.replace(parameters=single)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in single}
     return call
+
+
+def _members(group: Any) -> list[inspect.Parameter]:
+    # Annotations are text, to be read in the module of the class that each field was declared in.
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(group)
+    ]

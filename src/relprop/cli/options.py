@@ -15,8 +15,10 @@ __all__ = [
     "Mean",
     "Method",
     "Model",
+    "MultiLabel",
     "Out",
     "RandomWeights",
+    "Scale",
     "Size",
     "Std",
     "Target",
@@ -84,6 +86,14 @@ Method = Annotated[
         help="How to explain (relprop methods lists them).",
         autocompletion=method_names,
     ),
+]
+Scale = Annotated[
+    str,
+    typer.Option(help="Colours: symmetric (each map its own scale), shared (one for all), or a number."),
+]
+MultiLabel = Annotated[
+    bool | None,
+    typer.Option("--multi-label/--single-label", help="Sigmoid or softmax scores. Default: the model's own."),
 ]
 Target = Annotated[
     str, typer.Option("--target", "-t", metavar="CLASS", help="Class index or name, or 'top'.")

@@ -147,7 +147,7 @@ class Explanation:
             InputError: on NaN or infinite relevance, inputs that are neither pictures nor clips, too few
                 labels, an unknown scale.
         """
-        from relprop.viz.sheet import explanation_figure
+        from relprop.explanation.sheet import explanation_figure
 
         return explanation_figure(
             self,

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Whole", "plain"]
+__all__ = ["Listed", "Whole", "plain"]
 
 
 @dataclass(frozen=True)
 class Whole:
     """A file of the report that the document names by its whole path, from the root on."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The files in a folder of the report: none until it is saved."""
 
     path: Path
 
@@ -39,6 +46,8 @@ def plain(value: Any, folder: Path | None = None) -> Any:
         return value
     if isinstance(value, Whole):
         return plain(value.path, None if folder is None else folder.expanduser().absolute())
+    if isinstance(value, Listed):
+        return [] if folder is None else sorted(str(path) for path in (folder / value.path).iterdir())
     if isinstance(value, Path):
         return str(value if folder is None else folder / value)
     # Tensors: small ones as numbers, others by shape.

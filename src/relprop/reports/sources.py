@@ -49,6 +49,17 @@ class Picture:
         """Its file's name."""
         return self.source.name
 
+    @property
+    def photo(self) -> Image.Image:
+        """The picture itself.
+
+        Raises:
+            InputError: it is a finished input.
+        """
+        if isinstance(self.image, Tensor):
+            raise InputError("Expected pictures as files or PIL pictures but got a tensor.")
+        return self.image
+
     def input(self, model: LoadedModel) -> Tensor:
         """What the model is shown, on its device."""
         return model.place(self.image if isinstance(self.image, Tensor) else model.preprocess(self.image))

@@ -8,7 +8,6 @@ from relprop.viz.overlay import overlay
 from relprop.viz.panels import Panel, Row, draw_panels
 from relprop.viz.picture import display_picture
 from relprop.viz.scale import CLIP, Limit, limits
-from relprop.viz.sheet import contact_sheet, explanation_figure, ledger_note
 
 __all__ = [
     "CLIP",
@@ -16,11 +15,8 @@ __all__ = [
     "Panel",
     "Row",
     "colourise",
-    "contact_sheet",
     "display_picture",
     "draw_panels",
-    "explanation_figure",
-    "ledger_note",
     "limits",
     "matplotlib_colormap",
     "overlay",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relprop.viz.detection_frame import Outline, draw_outlines
-from relprop.viz.detection_table import Table, draw_tables, tables_height
+from relprop.viz.detection_table import LayerTable, draw_tables, tables_height
 from relprop.viz.panels import Panel, Row, draw_panels
 from relprop.viz.scale import CLIP, Scale
 
@@ -63,7 +63,7 @@ class DetectionPage:
     strongest: NDArray[np.bool_]
     masked: str
     offsets: Sequence[BoxMap]
-    tables: Sequence[Table] = ()
+    tables: Sequence[LayerTable] = ()
 
 
 def detections_figure(

@@ -12,9 +12,7 @@ from relprop.viz.text import clean, fit, style, width
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from relprop.detectors.analysis import LayerRow
-
-__all__ = ["Table", "draw_tables", "tables_height"]
+__all__ = ["LayerTable", "draw_tables", "tables_height"]
 
 _SIZE = 6.5  # points
 _LINE = 17  # pixels from line to line at 144 dots an inch
@@ -27,19 +25,25 @@ _LONG = 16  # a table alone on the page that has more rows is broken into two
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of one target; ``title`` stands above it."""
+class LayerTable:
+    """A table of one target.
+
+    Attributes:
+        title: stands above it.
+        rows: a layer's name, with the maximum, the percentiles 95, 50 and 5, the minimum and the sum of magnitudes
+            of the relevance there.
+    """
 
     title: str
-    rows: Sequence[LayerRow]
+    rows: Sequence[tuple[str, Sequence[float]]]
 
 
-def tables_height(tables: Sequence[Table]) -> int:
+def tables_height(tables: Sequence[LayerTable]) -> int:
     """Pixels that the tables need at the foot of a page of four panels or more."""
     return sum(map(_height, _lines(tables)))
 
 
-def draw_tables(figure: Figure, tables: Sequence[Table]) -> None:
+def draw_tables(figure: Figure, tables: Sequence[LayerTable]) -> None:
     """Write the tables at the foot of a page that left `tables_height` pixels of room there."""
     width_, height_ = (round(float(v)) for v in figure.bbox.size)
     top = height_ - tables_height(tables)
@@ -49,19 +53,19 @@ def draw_tables(figure: Figure, tables: Sequence[Table]) -> None:
         top += _height(line)
 
 
-def _lines(tables: Sequence[Table]) -> list[Sequence[Table]]:
+def _lines(tables: Sequence[LayerTable]) -> list[Sequence[LayerTable]]:
     if len(tables) == 1 and len(tables[0].rows) > _LONG:
         (whole,) = tables
         half = (len(whole.rows) + 1) // 2
-        return [[Table(whole.title, whole.rows[:half]), Table("", whole.rows[half:])]]
+        return [[LayerTable(whole.title, whole.rows[:half]), LayerTable("", whole.rows[half:])]]
     return [tables[i : i + _ACROSS] for i in range(0, len(tables), _ACROSS)]
 
 
-def _height(line: Sequence[Table]) -> int:
+def _height(line: Sequence[LayerTable]) -> int:
     return _LINE * (2 + max(len(table.rows) for table in line)) + _MARGIN
 
 
-def _draw(figure: Figure, table: Table, left: int, top: int, page_width: int, page_height: int) -> None:
+def _draw(figure: Figure, table: LayerTable, left: int, top: int, page_width: int, page_height: int) -> None:
     def put(text: str, x: float, line: int, weight: str, align: str) -> None:
         y = top + line * _LINE + _SIZE * 2
         words = style(_SIZE, weight)
@@ -72,9 +76,8 @@ def _draw(figure: Figure, table: Table, left: int, top: int, page_width: int, pa
     put("layer just crossed", left, 1, "normal", "left")
     for x, head in zip(right, _HEADS, strict=True):
         put(head, x, 1, "normal", "right")
-    for line, row in enumerate(table.rows, start=2):
-        put(_short(row.layer), left, line, "normal", "left")
-        values = (row.max, row.p95, row.median, row.p5, row.min, row.size)
+    for line, (layer, values) in enumerate(table.rows, start=2):
+        put(_short(layer), left, line, "normal", "left")
         for x, value in zip(right, values, strict=True):
             put(number(value).replace("-", "−"), x, line, "normal", "right")
 

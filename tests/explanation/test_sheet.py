@@ -11,7 +11,8 @@ from tests.viz.make import drawn, explanation, ledger, names, words
 
 from relprop.errors import InputError
 from relprop.explanation import Explanation
-from relprop.viz import Panel, Row, colourise, contact_sheet, draw_panels, ledger_note, save_figure
+from relprop.explanation.sheet import contact_sheet, ledger_note
+from relprop.viz import Panel, Row, colourise, draw_panels, save_figure
 
 
 def _sheet_row(seed: int) -> list[Explanation]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from relprop.detectors.analysis import strongest
+from relprop.detectors.analysis import LayerRow, strongest
 from relprop.reports.text import percent
 from relprop.viz.detection import BoxMap, DetectionPage
 from relprop.viz.detection_frame import Frame
-from relprop.viz.detection_table import Table
+from relprop.viz.detection_table import LayerTable
 from relprop.viz.scale import number
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def page_of(
         lines = (f"red: {label}, blue: {other}",)
         classes.insert(2, BoxMap(frame.lay(result.rather), f"{label} rather than {other}", lines))
     tables = [
-        Table(f"{part.name}: relevance at the input of each layer", part.table)
+        LayerTable(f"{part.name}: relevance at the input of each layer", [_row(row) for row in part.table])
         for part in result.parts
         if part.of == "class" and part.table
     ]
@@ -66,6 +66,10 @@ def page_of(
         offsets=offsets,
         tables=tables,
     )
+
+
+def _row(row: LayerRow) -> tuple[str, tuple[float, ...]]:
+    return row.layer, (row.max, row.p95, row.median, row.p5, row.min, row.size)
 
 
 def page_notes(prepared: Prepared, result: Report) -> list[str]:

@@ -1,0 +1,277 @@
+"""Pictures explained: a contact sheet of targets and methods, and whether each explanation adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+import relprop
+from relprop.errors import InputError
+from relprop.explanation import Explanation
+from relprop.explanation.sheet import contact_sheet
+from relprop.methods.method import Method
+from relprop.methods.text import method_from, slug
+from relprop.models.classes import Prediction, check_names, predictions, resolve
+from relprop.models.sources import LoadedModel
+from relprop.reports.report import Page, Report, gathered, version
+from relprop.reports.sources import (
+    Model,
+    Picture,
+    folders,
+    heading,
+    listed,
+    loaded,
+    model_facts,
+    parsed_scale,
+    read_pictures,
+)
+from relprop.reports.steps import Progress, Steps
+from relprop.reports.text import Block, Table, Written, percent
+from relprop.reports.works import Drawing, Numbers, Work
+from relprop.viz.labels import class_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["picture"]
+
+_HEADERS = ["method", "adds up", "largest error", "arrived", "bias", "stabiliser", "lost", "Σ|R|/start"]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    methods: Mapping[str, str | Method]  # by the name that stands over the column
+    targets: Sequence[str]
+    layers: Sequence[str]
+    scale: Literal["symmetric", "shared"] | float
+    top: int
+
+
+@dataclass(frozen=True)
+class _Found:
+    picture: Picture
+    predictions: list[Prediction]
+    targets: list[int]
+    explanations: dict[str, Explanation]
+
+
+def picture(
+    model: Model,
+    images: Any,
+    *,
+    method: str | Method | Sequence[str | Method] = "lrp-composite",
+    target: str | int | Sequence[str | int] = "top",
+    layers: Sequence[str] = (),
+    scale: str | float = "symmetric",
+    top: int = 5,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Explain pictures: what `relprop explain` draws, prints and writes.
+
+    A page a picture: one contact sheet (``sheet.png``; targets down, methods across) and a folder of numbers for
+    each method.
+
+    Args:
+        model: a bundled model's name or another specification, what `relprop.models.load` or
+            `relprop.models.sources.load_model` gives, a function without arguments that gives the latter, or a
+            `torch.nn.Module`, whose inputs are then passed as tensors.
+        images: one or several of: a file, a PIL picture, a finished input (1, C, H, W).
+        method: one or several of: ``"name"``, ``"name:key=value,key=value"``, a configured method.
+        target: one or several of: a class index or name, ``"top"``, ``"predicted"`` (every predicted class of a
+            multi-label model).
+        layers: names of layers whose relevance is kept, too.
+        scale: colours of the sheet: ``"symmetric"`` (each map its own), ``"shared"``, or a number.
+        top: predictions that are listed.
+        out: a folder to which each picture's files are written once all its explanations are done.
+        progress: called with the steps done, their number, and what is being done.
+
+    Raises:
+        RelpropError: anything that can't be used. All pictures and methods are looked at before the model
+            is loaded.
+
+    >>> report = picture("scenes-vgg", relprop.datasets.demo_image_path(), method=["lrp-epsilon", "gradient"])
+    >>> list(report.figures), report.document["images"][0]["targets"]
+    (['demo_scene/sheet.png'], [{'index': 1, 'name': 'dotted ball'}])
+    """
+    pictures = read_pictures(images)
+    methods = _named(listed(method))
+    targets = [str(one) for one in listed(target)]
+    asked = _Asked(methods, targets, layers, parsed_scale(scale), top)
+    ready = loaded(model, pictures)
+    if ready.takes_clips:
+        raise InputError(
+            f"Expected a model of pictures but {ready.spec} takes clips (N, C, T, H, W). Use relprop video."
+        )
+    places = folders(out, [one.source for one in pictures])
+    steps = Steps(progress, len(pictures) * len(methods))
+
+    def pages() -> Iterator[Page]:
+        for one, folder in zip(pictures, places, strict=True):
+            yield _page(ready, asked, folder, _explained(ready, asked, one, steps))
+
+    head = {
+        "relprop": version(),
+        "model": model_facts(ready.spec, ready.weights)
+        | {"input_size": list(ready.input_size), "multi_label": ready.multi_label},
+    }
+    return gathered(head, "images", pages(), out)
+
+
+def _named(methods: Sequence[str | Method]) -> dict[str, str | Method]:
+    """Each method once, by its text or name; configured ones of equal name get a number."""
+    found: dict[str, str | Method] = {}
+    for one in methods:
+        if isinstance(one, str):
+            method_from(one)  # a typing error shall not wait for the model
+            found[one] = one
+            continue
+        count = 1 + sum(name.partition(" ")[0] == one.name for name in found)
+        found[one.name if count == 1 else f"{one.name} {count}"] = one
+    return found
+
+
+def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps) -> _Found:
+    x = picture.input(model)
+    with torch.no_grad():
+        outputs = check_names(model.module(x), model.classes)
+    found = predictions(outputs[0], model.classes, model.multi_label)
+    targets = resolve(asked.targets, found, model.classes, model.multi_label)
+    explanations = {}
+    bounds = relprop.pixel_bounds(model.mean, model.std)
+    for name, one in asked.methods.items():
+        method = method_from(one, bounds, steps.part, model.multi_label) if isinstance(one, str) else one
+        steps.doing(f"{picture.name}: {name}")
+        # One target alone keeps the plain shapes; several share one forward run.
+        wanted = targets[0] if len(targets) == 1 else targets
+        explanations[name] = relprop.explain(
+            model.module, x, target=wanted, method=method, layers=tuple(asked.layers)
+        )
+        steps.done()
+    return _Found(picture, found, targets, explanations)
+
+
+def _page(model: LoadedModel, asked: _Asked, folder: Path, found: _Found) -> Page:
+    colours = {"labels": model.classes, "scale": asked.scale, "mean": model.mean, "std": model.std}
+    sheet = folder / "sheet.png"
+    numbers = {name: folder / slug(name) for name in found.explanations}
+    works: dict[Path, Work] = {
+        numbers[name]: Numbers(explanation, **colours) for name, explanation in found.explanations.items()
+    }
+    works[sheet] = Drawing(partial(_sheet, model, asked, found))
+    document = _document(model, asked, found, sheet, numbers)
+    return Page(works, document, _text(model, asked, found, folder, sheet))
+
+
+def _sheet(model: LoadedModel, asked: _Asked, found: _Found) -> Figure:
+    return contact_sheet(
+        list(found.explanations.values()),
+        labels=model.classes,
+        scale=asked.scale,
+        probability="sigmoid" if model.multi_label else "softmax",
+        columns=list(found.explanations),
+        title=f"{found.picture.name} · {model.spec}",
+        mean=model.mean,
+        std=model.std,
+    )
+
+
+def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet: Path) -> tuple[Block, ...]:
+    together = " (all targets together)" if len(found.targets) > 1 else ""
+    contrasts = any(_contrast(e) for e in found.explanations.values())
+    note = "* starts from relevance that sums to nearly 0 (a contrast): shares of its Σ|R|"
+    return (
+        heading(found.picture.source, model.spec, model.weights),
+        "",
+        _predictions_table(model, asked, found),
+        "",
+        f"Where the relevance went, as shares of the explained output{together}:",
+        Table(_HEADERS, [_ledger_row(name, e) for name, e in found.explanations.items()], range(2, 8)),
+        *([note] if contrasts else []),
+        "",
+        Written("Sheet (red: for the class, blue: against)", sheet),
+        Written("Numbers, plans and ledgers", folder),
+        "",
+    )
+
+
+def _predictions_table(model: LoadedModel, asked: _Asked, found: _Found) -> Table:
+    shown = found.predictions[: asked.top]
+    shown += [p for p in found.predictions[asked.top :] if p.index in found.targets]
+    rows = [
+        [
+            "→" if p.index in found.targets else "",
+            str(p.index),
+            p.name,
+            f"{p.output:.3f}".replace("-", "−"),
+            f"{100 * p.score:.1f} %",
+        ]
+        for p in shown
+    ]
+    kind = "sigmoid" if model.multi_label else "softmax"
+    return Table(["", "class", "name", "output", kind], rows, (1, 3, 4))
+
+
+def _ledger_row(text: str, e: Explanation) -> list[str]:
+    if e.ledger is None:
+        gap, whole = (e.extras.get(key) for key in ("completeness_gap", "reference_difference"))
+        verdict = "no ledger"
+        if isinstance(gap, torch.Tensor) and isinstance(whole, torch.Tensor):
+            verdict = f"gap {percent(float(gap.abs().sum()), float(whole.abs().sum()))}"
+        return [text, verdict, *["–"] * 6]
+    s = e.ledger.summary()
+    whole = float(s["start"])
+    if _contrast(e):
+        whole, text = _size(e), f"{text} *"
+    shares = [percent(float(s[key]), whole) for key in ("input", "bias", "stabiliser", "lost")]
+    verdict = "yes" if s["closes"] else "NO"
+    return [text, verdict, f"{float(s['max_error']):.1e}", *shares, f"{float(s['growth']):.3g}"]
+
+
+def _size(e: Explanation) -> float:
+    """Σ|R| at the start."""
+    rows = () if e.ledger is None else e.ledger.rows
+    return rows[0].absolute if rows else 0.0
+
+
+def _contrast(e: Explanation) -> bool:
+    """Whether the seed sums to nearly nothing, so that shares of its sum would mean nothing."""
+    return e.ledger is not None and abs(float(e.ledger.summary()["start"])) < 0.01 * _size(e)
+
+
+def _document(
+    model: LoadedModel, asked: _Asked, found: _Found, sheet: Path, numbers: Mapping[str, Path]
+) -> dict[str, Any]:
+    return {
+        "image": str(found.picture.source),
+        "predictions": [
+            {"index": p.index, "name": p.name, "output": p.output, "score": p.score}
+            for p in found.predictions[: asked.top]
+        ],
+        "targets": [{"index": i, "name": class_name(i, model.classes)} for i in found.targets],
+        "sheet": sheet,
+        "explanations": [
+            {
+                "method": e.method,
+                "asked": name,
+                "settings": e.settings,
+                "extras": e.extras,
+                "relevance_sum": _sums(e),
+                "layers": {layer: list(t.shape) for layer, t in e.layers.items()},
+                "ledger": None if e.ledger is None else e.ledger.summary(),
+                "folder": numbers[name],
+            }
+            for name, e in found.explanations.items()
+        ],
+    }
+
+
+def _sums(e: Explanation) -> list[float]:
+    """Total relevance of each target."""
+    rows = e.relevance.double().reshape(e.targets.numel(), -1)
+    return [float(total) for total in rows.sum(dim=1)]
