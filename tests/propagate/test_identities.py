@@ -149,7 +149,7 @@ def test_books_balance_at_every_stop(stop: str, rule: Epsilon) -> None:
         assert error(found.relevance, whole.layers[stop]) < 1e-13
 
 
-@pytest.mark.parametrize("where", [0, 1, 2])
+@pytest.mark.parametrize("where", [0, 1])
 def test_books_with_a_nan_do_not_close(where: int) -> None:
     ledger = lrp0(
         nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(2, 3), torch.ones(2, 2)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from relprop.graph import capture
 from relprop.propagate.composite import Composite
-from relprop.propagate.plan import operator_name, places_of
+from relprop.propagate.plan import places_of
 
 __all__ = ["Coverage", "CoverageRow", "inspect"]
 
@@ -77,15 +77,15 @@ def inspect(model: nn.Module, x: Tensor, composite: Composite | None = None) -> 
     graph = capture(model, x)
     outputs = [n for n in graph.outputs if hasattr(n, "kind") and n.dependent]
     rows = []
-    for place, node, unit, rule in places_of(graph, composite, outputs):
+    for place, fused, rule in places_of(graph, composite, outputs):
         rows.append(
             CoverageRow(
-                node.name,
+                fused.end.name,
                 place.node.module,
-                operator_name(node, unit),
+                fused.name,
                 place.kind,
                 "no rule" if rule is None else repr(rule),
-                node.source,
+                fused.main.source,
                 rule is not None,
             )
         )

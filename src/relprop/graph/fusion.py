@@ -1,78 +1,119 @@
-"""Unit: a convolution or matrix product together with the batch norms around it."""
+"""Fused: neighbouring operators that are one step to a rule, such as convolution, batch norm and ReLU."""
 
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relprop.errors import InputError
-from relprop.graph import Node
+from relprop.graph.node import Graph, Node
 
-__all__ = ["Unit", "is_affine", "outside", "unit_of"]
+__all__ = ["Fused", "fuse", "is_affine", "outside", "rectifiers", "with_relu"]
 
 _PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm"})
 _FACTORS = {"matmul": "self", "mm": "self", "addmm": "mat1"}  # what is multiplied by the weight; else "input"
+_PADS = ("pad", "constant_pad_nd")
+_RECTIFIED = ("linear", "batch_norm", "add")
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
-    """One affine map of the executed graph: [batch norm, [zero padding]] linear [batch norm].
+class Fused:
+    """One step of a walk: [batch norm, [zero padding]] operator [batch norm] [ReLU].
+
+    Batch norms and padding belong to convolutions and products only, which are one affine map with them.
 
     Attributes:
-        linear: the convolution or product.
-        after: the batch norm behind it, or None.
-        before: the batch norm in front of it, or None.
-        pad: explicit zero padding between `before` and `linear`, or None.
+        main: the operator itself.
+        norm: the batch norm behind it, or None.
+        norm_before: the batch norm in front of it, or None.
+        pad: explicit zero padding between `norm_before` and `main`, or None.
+        relu: the ReLU that alone reads it, or None.
     """
 
-    linear: Node
-    after: Node | None = None
-    before: Node | None = None
+    main: Node
+    norm: Node | None = None
+    norm_before: Node | None = None
     pad: Node | None = None
+    relu: Node | None = None
+
+    @property
+    def last(self) -> Node:
+        """The last operator in front of the ReLU: where both are, the batch norm."""
+        return self.norm or self.main
 
     @property
     def end(self) -> Node:
-        """The node whose value is the unit's output."""
-        return self.after or self.linear
+        """The node whose value is the step's output."""
+        return self.relu or self.last
 
     @property
     def head(self) -> Node:
-        """The node whose operand is the unit's input."""
-        return self.before or self.linear
+        """The node whose operand is the step's input."""
+        return self.norm_before or self.main
 
     @property
     def is_product(self) -> bool:
-        """Whether it is a matrix product, no convolution."""
-        return self.linear.op in _PRODUCTS
+        """Whether the operator is a matrix product."""
+        return self.main.op in _PRODUCTS
+
+    @property
+    def name(self) -> str:
+        """How tables call it: "conv2d + batch_norm + relu"."""
+        nodes = (self.norm_before, self.main, self.norm, self.relu)
+        return " + ".join(n.op for n in nodes if n is not None)
 
     @property
     def inner(self) -> set[Node]:
-        """The nodes that disappear into the unit."""
-        return {n for n in (self.linear, self.before, self.pad) if n is not None and n is not self.end}
+        """The nodes that disappear into the step."""
+        nodes = (self.norm_before, self.pad, self.main, self.norm)
+        return {n for n in nodes if n is not None and n is not self.end}
 
 
-def unit_of(node: Node) -> Unit | None:
-    """The unit that ends in `node`, or None."""
-    linear, after = node, None
+def fuse(node: Node) -> Fused:
+    """The step that ends in `node`: a convolution or product with its batch norms, or the node alone."""
+    linear, norm = node, None
     if node.kind == "batch_norm":
         before = _signal(node)
         if not _takes_batch_norm(before, node):
-            return None
-        linear, after = before, node
+            return Fused(node)
+        linear, norm = before, node
     if not is_affine(linear):
-        return None
+        return Fused(node)
     if linear.op in _PRODUCTS:
-        return Unit(linear, after)
+        return Fused(linear, norm)
     front = _signal(linear)
     pad = None
-    if front.op in ("pad", "constant_pad_nd") and _pads_zeros(front) and front.users == [linear]:
+    if front.op in _PADS and _pads_zeros(front) and front.users == [linear]:
         pad, front = front, _signal(front)
     reader = pad or linear
     if front.kind != "batch_norm" or front.users != [reader]:
-        return Unit(linear, after)
+        return Fused(linear, norm)
     if _takes_batch_norm(_signal(front), front):
-        return Unit(linear, after)  # it belongs to the convolution in front of it
-    return Unit(linear, after, front, pad)
+        return Fused(linear, norm)  # it belongs to the convolution in front of it
+    return Fused(linear, norm, front, pad)
+
+
+def with_relu(fused: Fused, relu: Node) -> Fused:
+    """The same step with the ReLU behind it."""
+    return replace(fused, relu=relu)
+
+
+def rectifiers(graph: Graph) -> dict[Node, Node]:
+    """Every ReLU that alone reads a convolution, product, batch norm or sum, with the value it reads.
+
+    The value before such a ReLU is stored nowhere: the ReLU's output is written over it.
+    """
+    if "rectifiers" not in graph.memo:
+        outputs = [n for n in graph.outputs if isinstance(n, Node)]
+        found = {}
+        for node in graph.nodes:
+            if node.op == "relu" and node.kind == "activation":
+                (z,) = node.operands()
+                if z.users == [node] and z not in outputs and z.kind in _RECTIFIED:
+                    found[node] = z
+        graph.memo["rectifiers"] = found
+    rectified: dict[Node, Node] = graph.memo["rectifiers"]
+    return rectified
 
 
 def is_affine(node: Node) -> bool:
@@ -83,23 +124,25 @@ def is_affine(node: Node) -> bool:
 
 
 def outside(node: Node, upstream: Container[Node]) -> Node:
-    """Where relevance at `node` is read when units are one operator: at the unit's end.
+    """Where relevance at `node` is read when convolution and batch norm are one step: at the step's end.
 
-    A convolution's value in front of its batch norm has no relevance of its own: it is the unit's.
+    A convolution's value in front of its batch norm has no relevance of its own: it is the step's.
 
     Raises:
-        InputError: the node is inside a unit that has its batch norm in front.
+        InputError: the node is inside a step that has its batch norm in front.
     """
     if len(node.users) == 1 and _takes_batch_norm(node, node.users[0]) and node.users[0] in upstream:
         return node.users[0]
     reader = node.users[0] if len(node.users) == 1 else None
-    if reader is not None and reader.op in ("pad", "constant_pad_nd") and len(reader.users) == 1:
+    if reader is not None and reader.op in _PADS and len(reader.users) == 1:
         reader = reader.users[0]
-    unit = unit_of(reader) if reader is not None and reader in upstream else None
-    if unit is not None and node in (unit.before, unit.pad):
+    if reader is None or reader not in upstream:
+        return node
+    fused = fuse(reader)
+    if node in (fused.norm_before, fused.pad):
         raise InputError(
-            f"Relevance at {node.name!r} ({node.where()}) is not defined: the batch norm and {unit.linear.name!r} "
-            f"are one operator to a rule. Ask at {_signal(unit.head).name!r} or {unit.end.name!r}."
+            f"Relevance at {node.name!r} ({node.where()}) is not defined: the batch norm and {fused.main.name!r} "
+            f"are one operator to a rule. Ask at {_signal(fused.head).name!r} or {fused.end.name!r}."
         )
     return node
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relprop.graph.fusion import Unit, is_affine
+from relprop.graph.fusion import Fused, is_affine
 from relprop.graph.kinds import BOUNDED_GATES, PASSING
 from relprop.graph.node import Graph, Node
 
@@ -42,16 +42,16 @@ class Places:
         for node in reversed(graph.nodes):
             self.after[node] = max((self.after[u] + _is_linear(u) for u in node.users), default=0)
 
-    def __call__(self, node: Node, unit: Unit | None) -> Place:
-        """The place of an operator (of the unit that ends in it)."""
-        it = unit.linear if unit else node
+    def __call__(self, fused: Fused) -> Place:
+        """The place of a step: that of its main operator."""
+        it = fused.main
         before, after = self.before[it], self.after[it]
         total = before + after
-        kind = "linear" if unit else node.kind
+        kind = it.kind
         if kind == "linear" and not is_affine(it):
             kind = "other"
         if kind == "multiply":
-            kind = product_kind(node)
+            kind = product_kind(it)
         return Place(
             node=it,
             kind=kind,

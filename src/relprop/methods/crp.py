@@ -219,7 +219,7 @@ def _at_heads(trace: Trace, asked: Tensor) -> dict[Node, Tensor]:
     """
     graph = trace.graph
     composite = Composite(otherwise="positive", name="CRP")
-    heads = [node for place, node, _, _ in places_of(graph, composite, [graph.output]) if place.last]
+    heads = [fused.last for place, fused, _ in places_of(graph, composite, [graph.output]) if place.last]
     first, *more = heads
     run = trace.run(asked.to(trace.output.dtype), composite, stop=first, record=more, ledger=False)
     found = {first: run.relevance, **{node: run.layers[node.name] for node in more}}

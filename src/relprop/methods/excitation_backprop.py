@@ -157,7 +157,7 @@ def _checked(result: Result, method: ExcitationBackprop | ContrastiveExcitationB
     plan = result.plan
     if plan is None or method.clamp_input:
         return result
-    linear = [n for n in plan.steps if n.kind == "linear"]
+    linear = [step.fused.main for step in plan.steps.values() if step.fused.main.kind == "linear"]
     signed = [n for n in linear if not all(m.nonneg for m in n.signals())]
     if not signed:
         return result

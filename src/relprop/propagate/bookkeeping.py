@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,7 @@ class Books:
         arrivals: sums of relevance and of |relevance| at a value, one pair of (k, N) tensors a part.
         handed: the operands each operator handed relevance to.
         aside: sums of relevance on ways that pass the stop by.
+        started: sums of the seed, and of its absolute value.
     """
 
     plan: Plan
@@ -49,12 +51,18 @@ class Books:
     handed: dict[Node, tuple[Node, ...]] = field(default_factory=dict)
     aside: list[Tensor] = field(default_factory=list)
     parts: int = 1
+    started: tuple[Sums, Sums] = (_NOTHING, _NOTHING)
 
     def __post_init__(self) -> None:
         self.readers: dict[Node, int] = {}
         for step in self.plan.steps.values():
             for signal in step.signals:
                 self.readers[signal] = self.readers.get(signal, 0) + 1
+
+    def start(self, flow: Flow, value: Tensor) -> None:
+        """Sum the seed: what the whole walk has to account for, whoever crosses the first operator."""
+        sums = _sums(flow, value, self.plan.start)
+        self.started = _joined([s[0] for s in sums]), _joined([s[1] for s in sums])
 
     def arrive(self, node: Node, flow: Any, value: Any) -> None:
         """Sum what arrived at a value (a list of flows at a list of values)."""
@@ -100,18 +108,20 @@ class Books:
         return Ledger(self._tally, self.tolerance)
 
     def _tally(self) -> Tally:
-        arrived = {node: self._found(node) for node in [*self.accounts, self.stop, self.plan.start]}
+        arrived = {node: self._found(node) for node in [*self.accounts, self.stop]}
         rows = []
         for plan_row, node in zip(self.plan.rows, self.plan.steps, strict=True):
-            if node not in self.accounts or arrived[node] is None:
+            if node not in self.accounts:
                 continue
+            nobody = arrived[node] is None
             came, size = arrived[node] or (_NOTHING, _NOTHING)
             passed, passed_size = self._passed(node)
             columns = {c: self._column(node, c) for c in ("bias", "stabiliser", "lost")}
             residual = came
             for sums in (passed, *columns.values()):
                 residual = _plus(residual, -sums)
-            error = _relative(residual, size, passed_size)
+            # Relevance went through, and nobody said how much: that balances with nothing.
+            error = math.inf if nobody else _relative(residual, size, passed_size)
             rows.append(
                 Row(
                     node=plan_row.node,
@@ -127,7 +137,7 @@ class Books:
                     error=error,
                 )
             )
-        start = arrived[self.plan.start] or (_NOTHING, _NOTHING)
+        start = self.started
         end = arrived[self.stop] or (_NOTHING, _NOTHING)
         return Tally(
             rows=tuple(rows),
@@ -138,12 +148,7 @@ class Books:
         )
 
     def _found(self, node: Node) -> tuple[Sums, Sums] | None:
-        while node not in self.arrivals:
-            handed = self.handed.get(node, ())
-            if len(handed) != 1:
-                return None
-            node = handed[0]  # passed through unchanged
-        total, size = self.arrivals[node]
+        total, size = self.arrivals.get(node, ([], []))
         return (_joined(total), _joined(size)) if total else None
 
     def _column(self, node: Node, name: str) -> Sums:

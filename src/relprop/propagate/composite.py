@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from relprop.checks import refuses_old_spellings
 from relprop.errors import InputError, unknown_name
@@ -13,9 +13,7 @@ from relprop.graph import Graph
 from relprop.graph.kinds import KINDS
 from relprop.graph.place import Place
 from relprop.propagate.fallback import Otherwise, fallback_rule
-
-if TYPE_CHECKING:
-    from relprop.rules.rule import Rule
+from relprop.rules.rule import Rule
 
 __all__ = ["DERIVATIVES", "Composite", "Depth", "Match"]
 

@@ -90,7 +90,8 @@ class Ledger:
     @cached_property
     def _summary(self) -> dict[str, float | bool]:
         rows, start = self.rows, self._tally.absolute_start
-        worst = max((math.inf if math.isnan(r.error) else r.error for r in rows), default=0.0)
+        missing = math.inf if start and not rows else 0.0
+        worst = max((math.inf if math.isnan(r.error) else r.error for r in rows), default=missing)
         return {
             "start": self._tally.start,
             "input": self._tally.end,
@@ -136,7 +137,11 @@ class Ledger:
 
     @property
     def max_error(self) -> float:
-        """The largest error of a row, relative to the sum of |relevance| there; infinite for NaN."""
+        """The largest error of a row, relative to the sum of |relevance| there; infinite for NaN.
+
+        Infinite too where an operator was crossed and nobody booked what arrived, and where relevance started
+        but there is no row at all.
+        """
         return self._summary["max_error"]
 
     @property

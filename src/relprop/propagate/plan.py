@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from relprop.errors import InputError, UnsupportedOperatorError
 from relprop.graph import Graph, Node
-from relprop.graph.fusion import Unit, outside, unit_of
+from relprop.graph.fusion import Fused, fuse, outside, rectifiers, with_relu
 from relprop.graph.place import Place, Places
 from relprop.propagate.composite import Composite
 from relprop.propagate.table import PlanRow, PlanTable
+from relprop.rules.activation import Identity
+from relprop.rules.rule import Rule
 
-if TYPE_CHECKING:
-    from relprop.rules.rule import Rule
-
-__all__ = ["Plan", "Step", "make_plan", "operator_name", "places_of"]
+__all__ = ["Plan", "Step", "make_plan", "places_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operator that relevance crosses.
+    """One crossing of relevance, from the output of a step to what it reads.
 
     Attributes:
-        node: the operator (the batch norm of a conv + BN unit).
-        unit: for linear operators the convolution or product with its batch norms, else None.
+        fused: the operators that are one here (convolution, batch norm and ReLU), or a single one.
         rule: what happens there.
         signals: operands that relevance goes to.
     """
 
-    node: Node
-    unit: Unit | None
+    fused: Fused
     rule: Rule
     signals: tuple[Node, ...]
+
+    @property
+    def node(self) -> Node:
+        """The node whose value is the step's output."""
+        return self.fused.end
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +53,8 @@ class Plan:
         rows = tuple(
             PlanRow(
                 step.node.name,
-                step.unit.linear.module if step.unit else step.node.module,
-                operator_name(step.node, step.unit),
+                step.fused.main.module,
+                step.fused.name,
                 repr(step.rule),
                 tuple(signal.name for signal in step.signals),
             )
@@ -68,13 +69,6 @@ class Plan:
 
     def __str__(self) -> str:
         return str(self.table)
-
-
-def operator_name(node: Node, unit: Unit | None) -> str:
-    """How tables call an operator: "conv2d + batch_norm" for units."""
-    if unit is None:
-        return node.op
-    return " + ".join(n.op for n in (unit.before, unit.linear, unit.after) if n is not None)
 
 
 def make_plan(
@@ -98,44 +92,68 @@ def make_plan(
             raise InputError(
                 f"Expected a place before {begin.name!r} but {end.name!r} is not computed on the way to it."
             )
-    ends = tuple(outside(end, upstream) if composite.fuse and end is not begin else end for end in asked)
+    ends = tuple(end if end is begin else _read_at(graph, composite, end, upstream) for end in asked)
     composite.check(graph)
     steps = {}
-    for place, node, unit, rule in places_of(graph, composite, [begin], ends):
+    for place, fused, rule in places_of(graph, composite, [begin], ends):
         if rule is None:
-            raise UnsupportedOperatorError(_refusal(node, composite))
-        steps[node] = Step(node, unit, rule, tuple(rule.routes(place, unit.head if unit else node)))
+            raise UnsupportedOperatorError(_refusal(fused.main, composite))
+        steps[fused.end] = Step(fused, rule, tuple(rule.routes(place, fused.head)))
     return Plan(composite.name, begin, ends, steps)
 
 
 def places_of(
     graph: Graph, composite: Composite, starts: Sequence[Node], ends: tuple[Node, ...] = ()
-) -> Iterator[tuple[Place, Node, Unit | None, Rule | None]]:
-    """Every operator that relevance reaches, from the starts backward, with its unit and its rule.
+) -> Iterator[tuple[Place, Fused, Rule | None]]:
+    """Every step that relevance takes, from the starts backward, with its place and its rule.
 
-    The node is a unit's last (the batch norm of conv + BN), the place's node the linear operator.
     Only operators behind which one of the ends lies are visited.
     """
     ends = ends or (graph.input,)
     between = graph.ancestors(list(starts)) & graph.descendants(list(ends))
     # Nothing needs to cross an end behind which no other end lies.
     final = {e for e in ends if not (graph.ancestors([e]) - {e}) & set(ends)}
-    if "places" not in graph.memo:
-        graph.memo["places"] = Places(graph)
-    places: Places = graph.memo["places"]
+    places = _places(graph)
     reached = set(starts)
     swallowed: set[Node] = set()
     for node in sorted(between - final, key=lambda n: -n.index):
         if node not in reached or node in swallowed or node.target is None:
             continue
-        unit = unit_of(node) if composite.fuse else None
-        place = places(node, unit)
+        fused = _fused(graph, composite, node)
+        place = places(fused)
         rule = composite.rule_for(place)
-        if unit is not None:
-            swallowed |= unit.inner
-        head = unit.head if unit else node
-        reached.update(head.signals() if rule is None else rule.routes(place, head))
-        yield place, node, unit, rule
+        swallowed |= fused.inner
+        reached.update(fused.head.signals() if rule is None else rule.routes(place, fused.head))
+        yield place, fused, rule
+
+
+def _fused(graph: Graph, composite: Composite, node: Node) -> Fused:
+    """The step that ends in `node`, under the rules of a composite."""
+    joins = _joins(graph, composite, node)
+    last = rectifiers(graph)[node] if joins else node
+    fused = fuse(last) if composite.fuse else Fused(last)
+    return with_relu(fused, node) if joins else fused
+
+
+def _joins(graph: Graph, composite: Composite, node: Node) -> bool:
+    """Whether `node` is a ReLU that belongs to the operator in front: relevance crosses it unchanged."""
+    return node in rectifiers(graph) and isinstance(composite.rule_for(_places(graph)(Fused(node))), Identity)
+
+
+def _read_at(graph: Graph, composite: Composite, end: Node, upstream: Container[Node]) -> Node:
+    """Where relevance at `end` is read: at the end of the step that it is inside of."""
+    last = outside(end, upstream) if composite.fuse else end
+    for relu in last.users:
+        if relu in upstream and rectifiers(graph).get(relu) is last and _joins(graph, composite, relu):
+            return relu
+    return last
+
+
+def _places(graph: Graph) -> Places:
+    if "places" not in graph.memo:
+        graph.memo["places"] = Places(graph)
+    found: Places = graph.memo["places"]
+    return found
 
 
 def _refusal(node: Node, composite: Composite) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,12 +16,10 @@ from relprop.propagate.composite import Composite
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan, Step, make_plan
 from relprop.tracing.account import Account
-from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.flow import Flow, behind_relu, safe_divide
 from relprop.tracing.site import Site
+from relprop.tracing.values import Values
 from relprop.tracing.window import support
-
-if TYPE_CHECKING:
-    from relprop.propagate.trace import Trace
 
 __all__ = ["Propagation", "walk"]
 
@@ -51,7 +49,7 @@ class Propagation:
 
 
 def walk(
-    trace: Trace,
+    trace: Values,
     seed: Tensor,
     composite: Composite,
     *,
@@ -66,8 +64,16 @@ def walk(
     graph = trace.graph
     names = [r if isinstance(r, str) else r.name for r in record]
     plan = make_plan(graph, composite, start, [graph.input if stop is None else stop, *record])
+    asked = [graph.find(place) for place in (graph.input if stop is None else stop, *record)]
     stop, *recorded = plan.stops
     places = dict(zip(names, recorded, strict=True))
+    # Asked in front of a ReLU that is one step with it: relevance is the same on its two sides, multipliers
+    # are 0 where it is off. Looked up before values are freed.
+    rectified = {
+        there: trace.value(node)
+        for there, node in zip(asked, plan.stops, strict=True)
+        if multiplier and node is not there and node.op == "relu"
+    }
     with torch.no_grad(), torch.inference_mode(False):
         width, size = _sizes(trace)
         parts, single = _seed_parts(trace, plan.start, seed, width)
@@ -82,14 +88,16 @@ def walk(
             run.go(Flow(list(group), multiplier, owned=False))
             runs.append(run)
 
-    def joined(node: Node) -> Tensor:
+    def joined(wanted: Node, node: Node) -> Tensor:
         found = [p for run in runs for p in run.results[node]]
         whole = torch.cat(found) if len(found) > 1 else found[0]
+        if wanted in rectified:
+            whole = behind_relu(whole, rectified[wanted], owned=False)
         return whole[0] if single else whole
 
     return Propagation(
-        joined(stop),
-        {name: joined(node) for name, node in places.items()},
+        joined(asked[0], stop),
+        {name: joined(graph.find(name), node) for name, node in places.items()},
         Ledger.merged([run.books.ledger() for run in runs]) if ledger else None,
         plan,
         _joined_biases([run.books.biases() for run in runs], [sum(map(len, group)) for group in groups]),
@@ -107,7 +115,7 @@ def _joined_biases(found: list[dict[str, Tensor]], targets: list[int]) -> dict[s
     }
 
 
-def _sizes(trace: Trace) -> tuple[int, int]:
+def _sizes(trace: Values) -> tuple[int, int]:
     """Targets in a part, and how many parts go through an operator together: up to a gigabyte a value."""
     largest = max(
         (v.numel() * v.element_size() for v in trace.values.values() if torch.is_tensor(v)), default=1
@@ -116,7 +124,7 @@ def _sizes(trace: Trace) -> tuple[int, int]:
     return width, max(1, _BYTES // (largest * width))
 
 
-def _seed_parts(trace: Trace, start: Node, seed: Tensor, width: int) -> tuple[list[Tensor], bool]:
+def _seed_parts(trace: Values, start: Node, seed: Tensor, width: int) -> tuple[list[Tensor], bool]:
     value = trace.stored(start)
     fits = isinstance(seed, Tensor) and seed.ndim in (value.ndim, value.ndim + 1)
     if not fits or seed.shape[-value.ndim :] != value.shape:
@@ -137,7 +145,7 @@ def _seed_parts(trace: Trace, start: Node, seed: Tensor, width: int) -> tuple[li
 class _Walk:
     def __init__(
         self,
-        trace: Trace,
+        trace: Values,
         plan: Plan,
         stop: Node,
         record: set[Node],
@@ -154,15 +162,15 @@ class _Walk:
         visited = {plan.start, stop, *record, *plan.steps}
         tolerance = 1e-13 if trace.input.dtype == torch.float64 else 1e-6
         self.books = Books(plan, visited, stop, tolerance)
-        # A ReLU's output stands for the value before it as well, and is needed as long.
-        self.stands_for = {relu: z for z, relu in trace.rectified.items()}
-        self.held = sorted(trace.values, key=self._needed_until) if release else []
+        self.held = sorted(trace.values, key=lambda n: n.index) if release else []
 
     def go(self, flow: Flow) -> None:
         self.books.parts = len(flow.parts)
+        if self.ledger:
+            self.books.start(flow, self.trace.stored(self.plan.start))
         widths = [p.shape[0] for p in flow.parts]
         # Looked up first: values freed on the way would have to be computed from the input again.
-        shapes = {node: self.trace.stored(node).shape for node in {self.stop, *self.record}}
+        shapes = {node: self.trace.shape(node) for node in {self.stop, *self.record}}
         self.pending[self.plan.start] = flow
         for node in sorted(self.books.visited, key=lambda n: -n.index):
             if node not in self.pending:
@@ -185,20 +193,18 @@ class _Walk:
                 self.results[node] = [flow.parts[0].new_zeros(k, *shape) for k in widths]
 
     def _free(self, done: Node) -> None:
-        while self.held and self._needed_until(self.held[-1]) >= done.index:
+        while self.held and self.held[-1].index >= done.index:
             node = self.held.pop()
             del self.trace.values[node]
             self.trace.winners.pop(node, None)
 
-    def _needed_until(self, node: Node) -> int:
-        return self.stands_for.get(node, node).index
-
     def _keep(self, node: Node, flow: Flow) -> None:
-        value = flow.crop(self.trace.stored(node))
         kept = flow
         if flow.multiplier and not self.multiplier:
+            value = flow.crop(self.trace.stored(node))
             kept = Flow([p * value for p in flow.parts], False, window=flow.window)
         elif self.multiplier and not flow.multiplier:
+            value = flow.crop(self.trace.value(node))
             kept = Flow([safe_divide(p, value) for p in flow.parts], True, window=flow.window)
         kept = kept.whole()
         last = node not in self.plan.steps
@@ -211,9 +217,9 @@ class _Walk:
         confines = step.rule.confines
         if flow.window is not None:
             return flow if confines and flow.window.share <= _MOST else flow.whole()
-        if step.unit is None:
+        if "linear" not in step.rule.kinds:
             return flow
-        spatial = 0 if step.unit.is_product else flow.parts[0].ndim - 3
+        spatial = 0 if step.fused.is_product else flow.parts[0].ndim - 3
         window = support(flow.parts, spatial)
         if window is None:
             return None if self.prune else flow
@@ -222,33 +228,30 @@ class _Walk:
         return Flow([window.crop(p) for p in flow.parts], flow.multiplier, flow.owned, window)
 
     def _cross(self, step: Step, flow: Any) -> None:
-        node, rule, books = step.node, step.rule, self.books
+        node, fused, rule, books = step.node, step.fused, step.rule, self.books
         account = books.accounts[node] = Account(self.ledger, node.per_sample)
         books.handed[node] = step.signals
-        if self._relu_is_free(step):
-            # The value behind the ReLU stands in for the one before it: nothing to do, nothing to sum.
-            self._hand(node, step.signals[0], flow)
-            return
-        exact = not isinstance(flow, list) and not flow.multiplier
-        if self.ledger and not rule.books_arrival:
-            books.arrive(node, flow, self.trace.stored(node))  # a multiplier's: relevance is summed as it is
-        outs = rule.cross(Site(self.trace, node, step.signals, account, step.unit, exact=exact), flow)
-        if self.ledger and rule.books_arrival:
+        output = node
+        if fused.relu is not None and not flow.multiplier:
+            # Relevance itself may sit on a unit that the ReLU switched off: it goes by the value before it.
+            output = fused.last
+        elif fused.relu is not None and not rule.weighs_by_output:
+            flow = Flow(
+                [behind_relu(p, flow.crop(self.trace.value(node)), owned=flow.owned) for p in flow.parts],
+                True,
+                window=flow.window,
+            )
+        site = Site(self.trace, fused, step.signals, account, output)
+        if self.ledger and not rule.sums_arrival:
+            books.arrive(node, flow, site.y)
+        outs = rule.cross(site, flow)
+        if self.ledger and rule.sums_arrival:
             books.arrivals[node] = (account.arrived, account.absolute)
         for signal, out in zip(step.signals, outs, strict=True):
             if self.ledger and books.splits(signal):
                 books.share(node, signal, out, self.trace.stored(node if node.op == "getitem" else signal))
             if signal in books.visited:
                 self._hand(node, signal, out)
-
-    def _relu_is_free(self, step: Step) -> bool:
-        """Whether the rule in front of a ReLU multiplies by the rectified value anyway."""
-        if not step.rule.passes_relu or step.node not in self.stands_for:
-            return False
-        (z,) = step.signals
-        ahead = self.plan.steps.get(z)
-        wanted = self.multiplier and (z in self.record or z is self.stop)
-        return ahead is not None and ahead.rule.masks and not wanted
 
     def _hand(self, node: Node, signal: Node, flow: Any) -> None:
         if node.op == "getitem":

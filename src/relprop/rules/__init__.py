@@ -7,7 +7,7 @@ from relprop.rules.linear import AlphaBeta, Epsilon, Excitation, Flat, Gamma, WS
 from relprop.rules.merge import Add, Gate, Scale
 from relprop.rules.norm import BatchNorm, Norm
 from relprop.rules.pooling import AveragePool, MaxPool
-from relprop.rules.rule import LinearRule, Rule
+from relprop.rules.rule import LinearRule, Rule, SharingRule
 from relprop.rules.section import Section
 from relprop.rules.shape import Shape
 
@@ -33,6 +33,7 @@ __all__ = [
     "Scale",
     "Section",
     "Shape",
+    "SharingRule",
     "Slope",
     "WSquare",
     "ZBox",

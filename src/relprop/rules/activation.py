@@ -24,7 +24,6 @@ class Identity(Rule):
     """
 
     kinds = frozenset({"activation"})
-    passes_relu = True
     confines = True
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:

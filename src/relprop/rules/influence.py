@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relprop.rules.rule import LinearRule, Message
+from relprop.rules.rule import Message, SharingRule
 from relprop.rules.section import shift
 from relprop.tracing.flow import Flow, safe_divide
 from relprop.tracing.ledger_sums import plain_sums, totals
@@ -22,7 +22,7 @@ from relprop.tracing.site import Site
 __all__ = ["AbsoluteInfluence", "RelativeInfluence"]
 
 
-class AbsoluteInfluence(LinearRule):
+class AbsoluteInfluence(SharingRule):
     r"""Shares by the size of contributions: RAP's first step.
 
     .. math:: R_i = \sum_j \frac{|t_{ij}|}{\sum_{i'} |t_{i'j}|} R_j
@@ -43,7 +43,7 @@ class AbsoluteInfluence(LinearRule):
         return message
 
 
-class RelativeInfluence(LinearRule):
+class RelativeInfluence(SharingRule):
     r"""RAP's rule below its first step: positive and negative influence, and a uniform shift.
 
     .. math:: C_i = \sum_j \frac{t_{ij}^+}{z^+_j} R^+_j + \frac{t_{ij}^-}{z^-_j} R^-_j

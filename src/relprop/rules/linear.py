@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from relprop.errors import InputError
-from relprop.rules.rule import LinearRule, Message
+from relprop.rules.rule import Message, SharingRule
 from relprop.tracing.ledger_sums import dot_sums, totals
 from relprop.tracing.linear_map import LinearMap
 from relprop.tracing.quotient import Quotient
@@ -26,7 +26,7 @@ _FEW = 64  # products per unit below which z- = z - z+ - b would be rounding noi
 _STRIDE = 13  # every how many positions are looked at to judge a whole layer
 
 
-class Epsilon(LinearRule):
+class Epsilon(SharingRule):
     r"""LRP-ε; with ε = 0 LRP-0.
 
     .. math:: R_i = x_i \sum_j \frac{w_{ij}}{z_j + ε_j \operatorname{sign} z_j} R_j
@@ -52,7 +52,7 @@ class Epsilon(LinearRule):
         linear, y = site.linear, site.y
         size = site.rms() * self.epsilon if self.relative else y.new_tensor(self.epsilon)
         # |z| + ε with the sign of z (sign 0 = 1); behind a ReLU all that counts is positive.
-        if site.rectified:
+        if site.output.nonneg:
             denominator = y + size
         else:
             denominator = y.abs().add_(size)
@@ -64,7 +64,7 @@ class Epsilon(LinearRule):
             site.book_bias(s, linear.bias)
             if self.epsilon and site.account.enabled:
                 # R - s z = s (z + ε sign z) - s z: what the stabiliser keeps.
-                kept = s if site.rectified else s * torch.copysign(y.new_ones(()), y)
+                kept = s if site.output.nonneg else s * torch.copysign(y.new_ones(()), y)
                 if size.ndim and site.node.batch_axis != 0:
                     site.book("stabiliser", kept * size)
                 else:
@@ -74,7 +74,7 @@ class Epsilon(LinearRule):
         return message
 
 
-class Gamma(LinearRule):
+class Gamma(SharingRule):
     r"""LRP-γ in its signed form: contributions of the output's own sign weigh 1 + γ.
 
     .. math:: R_i = \sum_j \frac{t_{ij} + γ t^{±}_{ij}}{z_j + γ (z^{±}_j + b^{±}_j)} R_j,
@@ -91,7 +91,7 @@ class Gamma(LinearRule):
 
     def prepare(self, site: Site) -> Message:
         linear, x, y, gamma = site.linear, site.x, site.y, self.gamma
-        one_sided = site.rectified  # relevance is only where z > 0
+        one_sided = site.output.nonneg
         up = _positive(linear, x, site.nonneg)
         b_up = None if linear.bias is None else linear.bias.clamp(min=0)
         bias_up = 0.0 if b_up is None else linear.channels(b_up, y.ndim + 1)
@@ -122,7 +122,7 @@ class Gamma(LinearRule):
         return message
 
 
-class AlphaBeta(LinearRule):
+class AlphaBeta(SharingRule):
     r"""LRP-αβ: positive and negative contributions shared out separately, α - β = 1.
 
     .. math:: R_i = \sum_j \left[ α \frac{(w_{ij} x_i)^+}{D^+_j} - β \frac{(w_{ij} x_i)^-}{D^-_j} \right] R_j
@@ -221,7 +221,7 @@ class AlphaBeta(LinearRule):
         return linear.bias.clamp(min=0), linear.bias.clamp(max=0)
 
 
-class ZPlus(LinearRule):
+class ZPlus(SharingRule):
     r"""The z+ rule: only positive contributions count, no bias.
 
     .. math:: R_i = \sum_j \frac{(w_{ij} x_i)^+}{z^+_j} R_j
@@ -244,7 +244,7 @@ class ZPlus(LinearRule):
         return message
 
 
-class Excitation(LinearRule):
+class Excitation(SharingRule):
     r"""Excitation backprop: positive weights, inputs as they are.
 
     .. math:: P_i = x_i \sum_j \frac{w^+_{ij}}{\sum_{i'} w^+_{i'j} x_{i'}} P_j
@@ -270,7 +270,7 @@ class Excitation(LinearRule):
         return message
 
 
-class ZBox(LinearRule):
+class ZBox(SharingRule):
     r"""The z^B rule for inputs that lie in a box l <= x <= h (pixels).
 
     .. math:: R_i = \sum_j \frac{x_i w_{ij} - l_i w^+_{ij} - h_i w^-_{ij}}
@@ -359,7 +359,7 @@ def _once(bound: Tensor) -> Tensor:
     return bound[:1] if bound.stride(0) == 0 else bound
 
 
-class WSquare(LinearRule):
+class WSquare(SharingRule):
     r"""The w² rule: shares by squared weight, whatever the input is.
 
     .. math:: R_i = \sum_j \frac{w_{ij}^2}{\sum_{i'} w_{i'j}^2} R_j

@@ -38,7 +38,7 @@ class Add(Rule):
     kinds = frozenset({"add"})
 
     @property
-    def masks(self) -> bool:
+    def weighs_by_output(self) -> bool:
         """Shares of a sum multiply by the sum; parts by value don't."""
         return self.by in ("absolute", "positive")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from relprop.graph import Node
 from relprop.graph.place import Place
 from relprop.rules import Rule, ZBox, ZPlus
-from relprop.rules.rule import LinearRule, Message
+from relprop.rules.rule import Message, SharingRule
 from relprop.tracing.flow import Flow
 from relprop.tracing.quotient import Quotient
 from relprop.tracing.site import Site
@@ -23,7 +23,7 @@ FLOOR = 1e-4
 """The least part of a term: where a stream has no term of its own, it takes the plain rule's way."""
 
 
-class ZPlusPart(LinearRule):
+class ZPlusPart(SharingRule):
     r"""The z+ rule through a part of each input.
 
     .. math:: R_i = \sum_j \frac{(w_{ij} e_i x_i)^+}{\sum_{i'} (w_{i'j} e_{i'} x_{i'})^+} R_j, \qquad
@@ -57,7 +57,7 @@ class ZPlusPart(LinearRule):
         return message
 
 
-class NearbyBox(LinearRule):
+class NearbyBox(SharingRule):
     r"""The z^B rule with the box that each pixel goes through in its own and the neighbouring frames.
 
     .. math:: R_i = \sum_j \frac{u_i w^+_{ij} - d_i w^-_{ij}}{\sum_{i'} u_{i'} w^+_{i'j} - d_{i'} w^-_{i'j}} R_j,

@@ -6,14 +6,13 @@ from copy import copy
 from dataclasses import replace
 
 from relprop.graph import WeightCache
-from relprop.rules import LinearRule
-from relprop.rules.rule import Message
+from relprop.rules.rule import Message, SharingRule
 from relprop.tracing.site import Site
 
 __all__ = ["Negated"]
 
 
-class Negated(LinearRule):
+class Negated(SharingRule):
     """The given rule of a convolution or product, as if its weights had the other sign.
 
     What spoke against the class speaks for its dual. The forward run is not repeated: the inputs are
@@ -24,7 +23,7 @@ class Negated(LinearRule):
         rule: a rule for linear operators.
     """
 
-    def __init__(self, rule: LinearRule) -> None:
+    def __init__(self, rule: SharingRule) -> None:
         self.rule = rule
         self._inner = rule
 

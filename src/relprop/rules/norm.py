@@ -34,6 +34,11 @@ class BatchNorm(Rule):
             raise InputError(f"Expected form to be 'affine' or 'identity' but got {form!r}.")
         self.form = form
 
+    @property
+    def weighs_by_output(self) -> bool:
+        """What passes unchanged is turned into relevance first."""
+        return self.form == "identity"
+
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         if self.form == "identity":
             return [flow.relevance(site.y) if flow.multiplier else flow]

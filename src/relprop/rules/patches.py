@@ -37,10 +37,12 @@ class Patches:
         positions: number of output positions.
 
     >>> import relprop
-    >>> from relprop.tracing.site import Account, Site
+    >>> from relprop.graph.fusion import Fused
+    >>> from relprop.tracing.account import Account
+    >>> from relprop.tracing.site import Site
     >>> run = relprop.trace(torch.nn.Conv1d(1, 1, 3, padding=1), torch.tensor([[[1.0, 2.0, 3.0]]]))
     >>> conv = run.graph.output
-    >>> linear = Site(run, conv, conv.signals(), Account(False), None).linear
+    >>> linear = Site(run, Fused(conv), conv.signals(), Account(False)).linear
     >>> Patches(linear, run.input[0], (3,)).rows(0, 3).tolist()
     [[[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 0.0]]]
     """

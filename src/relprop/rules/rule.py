@@ -12,7 +12,7 @@ from relprop.graph.place import Place
 from relprop.tracing.flow import Flow
 from relprop.tracing.site import Site
 
-__all__ = ["LinearRule", "Message", "Rule"]
+__all__ = ["LinearRule", "Message", "Rule", "SharingRule"]
 
 Message = Callable[[Tensor, bool, bool], Tensor]
 """(part, multiplier, owned) -> what arrives at the input, for one part (k, N, ...) of the targets."""
@@ -25,19 +25,20 @@ class Rule:
 
     Attributes:
         kinds: kinds of operator that the rule is for; empty for any.
-        books_arrival: the rule books what arrived by itself.
-        passes_relu: relevance crosses a ReLU unchanged.
+        sums_arrival: the rule itself tells its account what arrived, in a pass over the data that it makes
+            anyway; else the walk sums it.
+        weighs_by_output: the rule multiplies multipliers by the operator's output, so that those of units
+            which a ReLU behind it switched off need not be set to 0 first; else the walk does that.
         confines: flows may come in a window of the output (`Flow.window`); else they cover it.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset()
-    books_arrival: ClassVar[bool] = False
-    passes_relu: ClassVar[bool] = False
+    sums_arrival: ClassVar[bool] = False
     confines: ClassVar[bool] = False
 
     @property
-    def masks(self) -> bool:
-        """Whether the rule multiplies by the output value, so that a ReLU behind it needs no mask."""
+    def weighs_by_output(self) -> bool:
+        """See the class's attributes."""
         return False
 
     def accepts(self, place: Place) -> bool:
@@ -72,12 +73,7 @@ class LinearRule(Rule):
     """
 
     kinds = frozenset({"linear"})
-    books_arrival = True
     gives_multiplier: ClassVar[bool] = True
-
-    @property
-    def masks(self) -> bool:
-        return True
 
     def prepare(self, site: Site) -> Message:
         """Compute what doesn't depend on relevance; return the function that carries one part back."""
@@ -105,5 +101,20 @@ class LinearRule(Rule):
             found = [message(p[..., cut], flow.multiplier, flow.owned) for p in flow.parts]
             sums = found if not sums else [a.add_(b) for a, b in zip(sums, found, strict=True)]
             accounts.append(block.account)
-        site.account.merge(accounts)
+        site.account.merge(accounts, len(flow.parts))
         return [Flow(sums, self.gives_multiplier)]
+
+
+class SharingRule(LinearRule):
+    """A linear rule that sends everything through a `Quotient`, as all published ones here do.
+
+    The quotient multiplies multipliers by the output anyway, and sums what arrives while it reads it. Rules
+    that don't are safe as `LinearRule`s, at the price of two passes over the data.
+    """
+
+    sums_arrival = True
+
+    @property
+    def weighs_by_output(self) -> bool:
+        """See `Rule`."""
+        return True

@@ -59,7 +59,7 @@ class Section(Rule):
     """
 
     kinds = frozenset({"linear"})
-    books_arrival = True
+    sums_arrival = True
 
     def __init__(self, mode: Literal["paper", "released"] = "paper", ratio: float = 2.0) -> None:
         if mode not in ("paper", "released"):
@@ -68,6 +68,11 @@ class Section(Rule):
             raise InputError(f"Expected ratio to be a number >= 1 but got {ratio}.")
         self.mode: Literal["paper", "released"] = mode
         self.ratio = ratio
+
+    @property
+    def weighs_by_output(self) -> bool:
+        """Multipliers are turned into relevance first."""
+        return True
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         x = site.x if site.nonneg else site.x.clamp(min=0)

@@ -8,8 +8,9 @@ from copy import copy
 from torch import Tensor
 
 from relprop.graph import Node
-from relprop.rules import LinearRule, ZPlus
+from relprop.rules import ZPlus
 from relprop.rules.negated import Negated
+from relprop.rules.rule import SharingRule
 from relprop.tracing.account import Account
 from relprop.tracing.flow import Flow
 from relprop.tracing.site import Site
@@ -17,7 +18,7 @@ from relprop.tracing.site import Site
 __all__ = ["Switch"]
 
 
-class Switch(LinearRule):
+class Switch(SharingRule):
     r"""w+ for most outputs of a convolution or product, w- for the marked ones.
 
     .. math:: R_i = \sum_j \frac{(w_{ij} x_i)^{±}}{\sum_{i'} (w_{i'j} x_{i'})^{±}} R_j,
@@ -52,6 +53,6 @@ class Switch(LinearRule):
             parts = [p.masked_fill(other, 0) for p in flow.parts]
             (out,) = rule.cross(own, Flow(parts, flow.multiplier, window=flow.window))
             total = out if total is None else total.add(out, site.x)
-        site.account.merge(accounts)
+        site.account.merge(accounts, len(flow.parts))
         assert total is not None
         return [total]

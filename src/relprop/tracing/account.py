@@ -38,13 +38,12 @@ class Account:
             self.arrived.append(total)
             self.absolute.append(size)
 
-    def merge(self, blocks: Sequence[Account]) -> None:
-        """Take over the sums of an operator that was walked in blocks of outputs."""
+    def merge(self, blocks: Sequence[Account], parts: int) -> None:
+        """Take over the sums of an operator that was walked in blocks of outputs; `parts` of the targets."""
         if not self.enabled:
             return
         self.arrived = [_total(ts) for ts in zip(*(b.arrived for b in blocks), strict=True)]
         self.absolute = [_total(ts) for ts in zip(*(b.absolute for b in blocks), strict=True)]
-        parts = len(self.arrived)
         for column in {c for b in blocks for c in b.columns}:
             booked = [b.columns[column] for b in blocks if column in b.columns]
             # A rule may book a column several times for one part: fold those first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,9 @@ from torch import Tensor
 
 from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Node, WeightCache
-from relprop.graph.fusion import Unit
+from relprop.graph.fusion import Fused
+from relprop.tracing.values import Values
 from relprop.tracing.window import Window, receptive
-
-if TYPE_CHECKING:
-    from relprop.propagate.trace import Trace
 
 __all__ = ["LinearMap", "Sign", "batch_norm_affine"]
 
@@ -65,25 +63,25 @@ class LinearMap:
     scratch: dict[Sign, Tensor] | None = None
 
     @classmethod
-    def of(cls, trace: Trace, unit: Unit) -> LinearMap:
-        """The affine map of a unit."""
-        node = unit.linear
+    def of(cls, trace: Values, fused: Fused) -> LinearMap:
+        """The affine map of a step."""
+        node = fused.main
         weight, bias, conv = _layer(trace, node)
         version = (weight.data_ptr(), weight._version, weight.device, weight.dtype)
-        key = tuple(n.name for n in (unit.before, unit.linear, unit.after) if n is not None)
+        key = tuple(n.name for n in (fused.norm_before, fused.main, fused.norm) if n is not None)
         scale = scale_in = None
-        if unit.pad is not None:
+        if fused.pad is not None:
             assert conv is not None
-            conv = replace(conv, extra=_added(tuple(unit.pad.argument("pad")), conv.extra))
-        if unit.before is not None:
-            scale_in, shift = batch_norm_affine(trace, unit.before)
-            x = trace.stored(unit.before.signals()[0])
+            conv = replace(conv, extra=_added(tuple(fused.pad.argument("pad")), conv.extra))
+        if fused.norm_before is not None:
+            scale_in, shift = batch_norm_affine(trace, fused.norm_before)
+            x = trace.value(fused.norm_before.signals()[0])
             bare = cls(weight, None, None, None, conv, WeightCache(), ())
             even = shift.reshape(1, -1, *[1] * (x.ndim - 2)).expand(1, *x.shape[1:])
             moved = bare.forward(even, weight)[0]
             bias = moved if bias is None else moved + bias.reshape(-1, *[1] * (moved.ndim - 1))
-        if unit.after is not None:
-            scale, shift = batch_norm_affine(trace, unit.after)
+        if fused.norm is not None:
+            scale, shift = batch_norm_affine(trace, fused.norm)
             if bias is None:
                 bias = shift
             else:
@@ -287,7 +285,7 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 _LIMITS: dict[Sign, dict[str, float]] = {"+": {"min": 0}, "-": {"max": 0}}
 
 
-def batch_norm_affine(trace: Trace, node: Node) -> tuple[Tensor, Tensor]:
+def batch_norm_affine(trace: Values, node: Node) -> tuple[Tensor, Tensor]:
     """A batch norm in evaluation mode as y = scale * x + shift, (C,) each."""
     weight, bias, mean, var = (
         _value(trace, node, name) for name in ("weight", "bias", "running_mean", "running_var")
@@ -301,13 +299,13 @@ def batch_norm_affine(trace: Trace, node: Node) -> tuple[Tensor, Tensor]:
     return scale, shift if bias is None else shift + bias
 
 
-def _value(trace: Trace, node: Node, name: str) -> Any:
+def _value(trace: Values, node: Node, name: str) -> Any:
     """The tensor (or plain value) of an argument."""
     value = node.argument(name)
     return trace.value(value) if isinstance(value, Node) else value
 
 
-def _layer(trace: Trace, node: Node) -> tuple[Tensor, Tensor | None, _Conv | None]:
+def _layer(trace: Values, node: Node) -> tuple[Tensor, Tensor | None, _Conv | None]:
     """Weight, bias and geometry of a linear operator."""
     if node.op in ("matmul", "mm", "addmm"):
         weight = _value(trace, node, "other" if node.op == "matmul" else "mat2")

@@ -4,50 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from relprop.graph import Node
-from relprop.graph.fusion import Unit
+from relprop.graph.fusion import Fused
 from relprop.tracing.account import Account
 from relprop.tracing.ledger_sums import mean_square, totals
 from relprop.tracing.linear_map import LinearMap
+from relprop.tracing.values import Values
 from relprop.tracing.window import Window
-
-if TYPE_CHECKING:
-    from relprop.propagate.trace import Trace
 
 __all__ = ["Site"]
 
 
 class Site:
-    """One operator, its values, and the arithmetic that rules share.
+    """One step of a walk, its values, and the arithmetic that rules share.
 
     Attributes:
-        node: the operator (for conv + BN the batch norm, whose output is the unit's).
-        trace: the forward run.
+        trace: the values of the forward run.
+        fused: the operators that are one step here.
+        node: the operator whose arguments count (of convolution + batch norm the batch norm).
         signals: operands that relevance goes to, in the order in which a rule returns parts.
         account: where a rule books what it absorbed.
+        output: the node whose value is `y`.
     """
 
     def __init__(
         self,
-        trace: Trace,
-        node: Node,
+        trace: Values,
+        fused: Fused,
         signals: Sequence[Node],
         account: Account,
-        unit: Unit | None,
-        *,
-        exact: bool = False,
+        output: Node | None = None,
     ) -> None:
         self.trace = trace
-        self.node = node
+        self.fused = fused
+        self.node = fused.last
         self.signals = tuple(signals)
         self.account = account
-        self.exact = exact
-        self._unit = unit
+        self.output = output or fused.end
         self._linear: LinearMap | None = None
         self._y: Tensor | None = None
         self._rms: Tensor | None = None
@@ -57,7 +55,7 @@ class Site:
         """The same site with some of its outputs only (matrix products: the last dimension)."""
         self.rms()
         account = Account(self.account.enabled, self.account.per_sample)
-        part = Site(self.trace, self.node, self.signals, account, self._unit, exact=self.exact)
+        part = Site(self.trace, self.fused, self.signals, account, self.output)
         part._linear, part._y, part._rms = linear, self.y[..., cut], self._rms
         return part
 
@@ -93,24 +91,19 @@ class Site:
 
     def input(self, i: int) -> Tensor:
         """Value of operand i."""
-        value = self.trace.stored(self.signals[i])
+        value = self.trace.value(self.signals[i])
         return value if self._inside is None else self._inside.crop(value).contiguous()
 
     @property
     def y(self) -> Tensor:
-        """The operator's output; where `rectified`, the output of the ReLU behind it in its place."""
-        if self._y is None:
-            self._y = self.trace.value(self.node) if self.exact else self.trace.stored(self.node)
-        return self._y
+        """The output that relevance is shared out over: (N, C, *spatial).
 
-    @property
-    def rectified(self) -> bool:
-        """Whether `y` is the output of the ReLU that is the only reader.
-
-        So it is for multipliers, which vanish where the two differ. Relevance itself may sit on a unit
-        that its ReLU switched off (behind a batch norm under the identity rule): then `y` is exact.
+        It is the ReLU's where one belongs to the step, but for relevance that isn't in proportion to it:
+        that may sit on a unit which the ReLU switched off, and is shared out over what was before it.
         """
-        return not self.exact and self.node in self.trace.rectified
+        if self._y is None:
+            self._y = self.trace.value(self.output)
+        return self._y
 
     @property
     def nonneg(self) -> bool:
@@ -121,10 +114,7 @@ class Site:
     def linear(self) -> LinearMap:
         """The convolution or linear map, batch norm included where one follows."""
         if self._linear is None:
-            if self._unit is None:
-                # A derivative of a lone convolution or product: no batch norm belongs to it.
-                self._unit = Unit(self.node)
-            self._linear = LinearMap.of(self.trace, self._unit)
+            self._linear = LinearMap.of(self.trace, self.fused)
         return self._linear
 
     def constant(self, value: Any) -> Any:

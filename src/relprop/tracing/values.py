@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from relprop.errors import InputError
 from relprop.graph import Graph, Node, capture, capture_lock
+from relprop.graph.fusion import rectifiers
 
 __all__ = ["Values", "checked_output"]
 
@@ -40,9 +41,6 @@ class Values:
         with torch.no_grad(), torch.inference_mode(False):
             self.values: dict[Node, Any] = {self.graph.input: wide}
             self.winners: dict[Node, Tensor] = {}
-            if "rectified" not in self.graph.memo:
-                self.graph.memo["rectified"] = _rectified(self.graph)
-            self.rectified: dict[Node, Node] = self.graph.memo["rectified"]
             flat = self._forward()
         self.output: Any = self.graph.rebuild(flat)
 
@@ -77,20 +75,25 @@ class Values:
     def stored(self, node: Node) -> Tensor:
         """The node's value, or, where only a ReLU reads it, the ReLU's output in its place.
 
-        Relevance is zero wherever the two differ, so products of relevance multiplier and value agree.
+        A multiplier that came through the ReLU is 0 wherever the two differ.
         """
-        relu = self.rectified.get(node)
-        if relu is None:
-            return self.value(node)
-        value: Tensor = self.values[relu] if relu in self.values else torch.relu(self.value(node))
-        return value
+        relu = self._relu_behind(node)
+        return self.value(node) if relu is None else self.value(relu)
+
+    def shape(self, node: Node) -> torch.Size:
+        """The shape of a node's value; nothing is computed where it, or a ReLU's of it, is at hand."""
+        return self.stored(node).shape
+
+    def _relu_behind(self, node: Node) -> Node | None:
+        relu = node.users[0] if len(node.users) == 1 else None
+        return relu if relu is not None and rectifiers(self.graph).get(relu) is node else None
 
     def _forward(self) -> list[Any]:
         graph, values = self.graph, self.values
         wanted = {n for n in graph.outputs if isinstance(n, Node)}
         readers = {n: len(n.users) + (n in wanted) for n in graph.nodes}
         needed = graph.ancestors([n for n in graph.outputs if isinstance(n, Node)])
-        relus = {relu: z for z, relu in self.rectified.items()}
+        relus = rectifiers(graph)
 
         def get(node: Node) -> Any:
             return values[node] if node in values else self.params[node]
@@ -113,18 +116,6 @@ class Values:
                     del values[operand]  # conv + BN is one affine map; its middle is never looked at
         flat = [get(out) if isinstance(out, Node) else out for out in graph.outputs]
         return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]
-
-
-def _rectified(graph: Graph) -> dict[Node, Node]:
-    """Values that only a ReLU reads, with that ReLU: stored once, as the ReLU's output."""
-    outputs = [n for n in graph.outputs if isinstance(n, Node)]
-    found = {}
-    for node in graph.nodes:
-        if node.op == "relu" and node.kind == "activation":
-            (z,) = node.operands()
-            if z.users == [node] and z not in outputs and z.kind in ("linear", "batch_norm", "add"):
-                found[z] = node
-    return found
 
 
 def _owns_memory(value: Tensor, node: Node) -> bool:

@@ -127,13 +127,17 @@ def _read(run: Trace, plan: Plan, start: Node) -> list[Node]:
     upstream = run.graph.ancestors([start])
     found = []
     for step in plan.steps.values():
-        if step.unit is None or step.node not in upstream or run.stored(step.signals[0]).ndim != 5:
+        if (
+            step.fused.main.kind != "linear"
+            or step.node not in upstream
+            or run.stored(step.signals[0]).ndim != 5
+        ):
             continue
         first = reads_pixels(step)
         if not isinstance(step.rule, (ZBox, ZPlus) if first else ZPlus):
             raise InputError(
                 f"Expected a method with the z+ rule (z-box at the input) up to the last time axis (deep-taylor, "
-                f"lrp-composite) but {plan.composite} has {step.rule!r} at {step.unit.linear.where()}."
+                f"lrp-composite) but {plan.composite} has {step.rule!r} at {step.fused.main.where()}."
             )
         if not first:
             found.append(step.signals[0])

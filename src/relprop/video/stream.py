@@ -10,7 +10,7 @@ from relprop.graph import Node
 from relprop.graph.place import Place
 from relprop.propagate.composite import Composite
 from relprop.propagate.plan import Plan, Step
-from relprop.rules import Rule, ZBox, ZPlus
+from relprop.rules import Identity, Rule, ZBox, ZPlus
 from relprop.rules.motion_streams import Joins, NearbyBox, ZPlusPart
 
 __all__ = ["Stream", "reads_pixels"]
@@ -41,17 +41,23 @@ class Stream(Composite):
         super().__init__((), "positive", f"{plan.composite}, {name}")
         self._rules: dict[Node, Rule] = {}
         for step in plan.steps.values():
-            rule = step.rule
-            if step.node in joining:
-                rule = Joins(rule, joining)
-            elif step.unit is not None and step.signals[0] in shares:
+            rule, fused = step.rule, step.fused
+            if fused.relu is not None:
+                self._rules[fused.relu] = _joined(Identity(), fused.relu, joining)
+            else:
+                rule = _joined(rule, step.node, joining)
+            if fused.main.kind == "linear" and step.signals[0] in shares:
                 rule = ZPlusPart(shares[step.signals[0]])
             elif nearby and isinstance(rule, (ZBox, ZPlus)) and reads_pixels(step):
                 rule = NearbyBox(rule)
-            self._rules[step.unit.linear if step.unit else step.node] = rule
+            self._rules[fused.main] = rule
 
     def rule_for(self, place: Place) -> Rule | None:
         return self._rules[place.node]
+
+
+def _joined(rule: Rule, node: Node, joining: Mapping[Node, Tensor]) -> Rule:
+    return Joins(rule, joining) if node in joining else rule
 
 
 def reads_pixels(step: Step) -> bool:
