@@ -166,7 +166,7 @@ def clip_size(sampling: Mapping[str, Any]) -> tuple[int, int, int] | None:
     side = sampling.get("crop", 112)
     if side is None:  # nothing is cut off what the resize leaves
         side = sampling.get("resize")
-    height, width = side if isinstance(side, tuple) else (side or 112,) * 2
+    height, width = side[-2:] if isinstance(side, tuple) else (side or 112,) * 2  # Sampling refuses a third
     return sampling.get("frames", 16), height, width
 
 
