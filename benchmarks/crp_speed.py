@@ -25,7 +25,7 @@ import relprop
 from benchmarks.common import markdown, noise, randomise
 from benchmarks.ratio import begin, costs, timing_options
 from relprop.compat import load_torchvision
-from relprop.detectors.unit import DetectionUnit, Layout
+from relprop.detectors import DetectionUnit, Layout
 
 CELLS = ("centre", "corner")
 SIDES = (38, 19, 10, 5, 3, 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import relprop
 from relprop.compat import load_torchvision
-from relprop.detectors.unit import DetectionUnit, Layout
+from relprop.detectors import DetectionUnit, Layout
 from relprop.errors import InputError
 from relprop.methods.crp import CRP
 from relprop.rules import ZPlus

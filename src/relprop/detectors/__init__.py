@@ -7,8 +7,9 @@ from relprop.detectors.bundled import load
 from relprop.detectors.detections import Detection, Detections, Reading
 from relprop.detectors.detector import Detector
 from relprop.detectors.prepare import Prepared, Squash, to_tensor
-from relprop.detectors.unit import DetectionUnit, Layout
+from relprop.detectors.unit import DetectionUnit
 from relprop.detectors.wrap import wrap
+from relprop.propagate.layout import Layout
 
 __all__ = [
     "BoxCode",

@@ -12,12 +12,13 @@ from torch import Tensor
 from relprop.detectors.detections import Detection, Reading
 from relprop.detectors.detector import Detector
 from relprop.detectors.prepare import Prepared
-from relprop.detectors.unit import DetectionUnit, Layout
+from relprop.detectors.unit import DetectionUnit
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
 from relprop.explanation.explain import explain
 from relprop.graph import capture_lock
 from relprop.methods.method import Method
+from relprop.propagate.layout import Layout
 
 __all__ = ["explain_detection"]
 

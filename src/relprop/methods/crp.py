@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,13 +14,11 @@ from relprop.graph import Node
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import Composite, Match
+from relprop.propagate.layout import Layout
 from relprop.propagate.plan import places_of
 from relprop.propagate.trace import Trace
 from relprop.rules import MaxPool, Rule, ZPlus
 from relprop.rules.signed_heads import Switch
-
-if TYPE_CHECKING:
-    from relprop.detectors.unit import Layout
 
 __all__ = ["CRP"]
 
@@ -91,14 +89,7 @@ class CRP(Method):
         self._rules: list[tuple[Match, Rule]] = [*first, ("linear", ZPlus()), ("max_pool", MaxPool(ties))]
 
     def explain(self, request: Request) -> Result:
-        # The detectors' package explains by methods, and so imports this module.
-        from relprop.detectors.unit import DetectionUnit, Layout
-
-        output = request.output
-        if isinstance(request.model, DetectionUnit):
-            layout = request.model.layout
-        else:
-            layout = Layout(classes=output.shape[1], offsets=())
+        output, layout = request.output, request.layout
         units = output.reshape(len(output), layout.anchors, layout.width, *output.shape[2:])
         anchor, column = request.targets // layout.width, request.targets % layout.width
         there = _marks(anchor, layout.anchors)[..., None]  # (K, N, D, 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from relprop.checks import refuses_old_spellings
 from relprop.propagate.composite import Composite
+from relprop.propagate.layout import Layout
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan
 from relprop.propagate.targets import one_hot
@@ -44,6 +45,12 @@ class Request:
         """The class scores, (N, classes, ...)."""
         output: Tensor = self.trace.output
         return output
+
+    @property
+    def layout(self) -> Layout:
+        """What the output's units stand for: the model's own `layout` where it has one, else classes."""
+        own = getattr(self.model, "layout", None)
+        return own if isinstance(own, Layout) else Layout(classes=self.output.shape[1], offsets=())
 
     def seed(self, what: Literal["score", "one"] = "score") -> Tensor:
         """Relevance at the output: the target's score, or 1, and 0 for all other classes; (K, N, classes)."""
