@@ -7,6 +7,7 @@ from tests.detectors.nets.torchvision_nets import small
 
 import relprop
 from relprop.detectors import wrap
+from relprop.detectors.report import report
 from relprop.methods.method import Method, Request, Result
 from relprop.rules import MaxPool, ZPlus
 
@@ -18,15 +19,10 @@ class Rather(Method):
     summary = "a class against the others"
 
     def explain(self, request: Request) -> Result:
-        layout, (k, n) = request.layout, request.targets.shape
-        columns = (
-            request.targets[..., None]
-            + torch.arange(layout.classes)
-            - request.targets[..., None] % layout.width
-        )
-        seed = torch.zeros(k, *request.output.shape, dtype=request.output.dtype)
-        seed.scatter_(2, columns, -1 / (layout.classes - 1))
-        seed.scatter_(2, request.targets[..., None], 1.0)
+        layout, target = request.layout, request.targets[..., None]
+        classes = target - target % layout.width + torch.arange(layout.classes)  # of the target's anchor
+        seed = torch.zeros(len(target), *request.output.shape, dtype=request.output.dtype)
+        seed.scatter_(2, classes, -1 / (layout.classes - 1)).scatter_(2, target, 1.0)
         composite = relprop.Composite([("linear", ZPlus()), ("max_pool", MaxPool())], "positive")
         return Result.of(request.propagate(seed, composite))
 
@@ -37,16 +33,15 @@ def test_it_explains_detections_like_the_one_there_is() -> None:
     picture = torch.rand(3, 50, 70, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     anchor = detector(picture)[0].anchor
     asked = {"of": "class", "target": [1, 3]}
-    ours = relprop.explain_detection(detector, picture, [anchor, anchor + 1], method=Rather(), **asked)
-    theirs = relprop.explain_detection(
-        detector, picture, [anchor, anchor + 1], method=relprop.CRP(balance=False), **asked
-    )
+    chosen = [anchor, anchor + 1]
+    ours = relprop.explain_detection(detector, picture, chosen, method=Rather(), **asked)
+    theirs = relprop.explain_detection(detector, picture, chosen, method=relprop.CRP(balance=False), **asked)
     assert bool(theirs.relevance.any())
     largest = float(theirs.relevance.abs().max())
     torch.testing.assert_close(ours.relevance, theirs.relevance, rtol=0, atol=1e-12 * largest)
     assert ours.method == "rather"
-    report = relprop.detectors.report.report(detector, picture, detector(picture)[0], method=Rather())
-    assert report.explanation.method == "rather"
+    whole = report(detector, picture, detector(picture)[0], method=Rather())
+    assert whole.explanation.method == "rather"
 
 
 def test_a_model_that_says_nothing_of_its_outputs_has_classes() -> None:

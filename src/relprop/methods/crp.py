@@ -41,7 +41,7 @@ class CRP(Method):
     lost that changes nothing. ``e.extras["survived"]`` (N, 2), K in front for a list, has the share of the
     target's relevance and of the others' that arrived.
 
-    On a `relprop.detectors.unit.DetectionUnit` a target is a class, an offset or the objectness (which
+    On a `relprop.detectors.DetectionUnit` a target is a class, an offset or the objectness (which
     is treated as an offset, but always takes w+) at one of its anchors. On any other model it is a class,
     and the contrast is taken at the last linear operator.
 
