@@ -16,7 +16,7 @@ from torch import Tensor
 
 import relprop
 from relprop.detectors import Detection, DetectionUnit, Detector, Layout, iou
-from relprop.detectors.scene_ssd import SCALES, Scale
+from relprop.detectors.scene_ssd import HEADS, Head
 from relprop.methods.crp import CRP
 from relprop.methods.method import Request
 from relprop.propagate.composite import DERIVATIVES, Composite
@@ -75,23 +75,23 @@ class Maps:
         return Maps({**self.classes, **other.classes}, {**self.offsets, **other.offsets}, reach)
 
 
-def head_of(anchor: int) -> Scale:
+def head_of(anchor: int) -> Head:
     """The head of `SceneSSD` that an anchor belongs to.
 
     Raises:
         ValueError: no such anchor.
     """
-    for scale in SCALES:
-        anchor -= scale.cells**2 * len(scale.sides)
+    for head in HEADS:
+        anchor -= head.cells**2 * len(head.sides)
         if anchor < 0:
-            return scale
+            return head
     raise ValueError(f"Expected an anchor of SceneSSD but got one {anchor + 1} beyond its last.")
 
 
 def source_of(anchor: int) -> str:
     """The feature map that an anchor's head reads, as a `DetectionUnit` of a `SceneSSD` names it."""
     head = head_of(anchor)
-    return "raw.norm4_2" if head is SCALES[0] else f"raw.features.{head.layer}"
+    return "raw.norm4_2" if head is HEADS[0] else f"raw.features.{head.layer}"
 
 
 class Propagation:

@@ -15,7 +15,7 @@ from benchmarks.common import markdown
 from benchmarks.crp_maps import head_of
 from benchmarks.crp_truth import STRIPS
 from relprop.benchmark.bootstrap import Estimate, Pairs, Resampling
-from relprop.detectors.scene_ssd import SCALES, Scale
+from relprop.detectors.scene_ssd import HEADS, Head
 
 __all__ = ["LEAST_OFFSET", "offset_scores", "report", "values"]
 
@@ -35,7 +35,7 @@ _RANK_BY, _HEADS = "rank agreement", "by head"
 _ON_B = ("map of B", "own map", "map of an absent class", "B's map has more than the own")
 
 
-def _grid(head: Scale) -> str:
+def _grid(head: Head) -> str:
     return f"{head.cells} x {head.cells}"
 
 
@@ -54,7 +54,7 @@ _TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     _HEADS: (
         "By head: positive relevance of the class map on the object, %; of the offsets direction and rank",
-        tuple(f"{_grid(s)} {what}" for what in ("on it", "direction", "rank") for s in SCALES),
+        tuple(f"{_grid(s)} {what}" for what in ("on it", "direction", "rank") for s in HEADS),
     ),
 }
 

@@ -39,7 +39,7 @@ from train_scenes import (
 
 from relprop.datasets import CLASSES, Scene
 from relprop.detectors.boxes import BoxCode, iou, nms
-from relprop.detectors.scene_ssd import SCALES, SceneSSD, anchors
+from relprop.detectors.scene_ssd import HEADS, SceneSSD, anchors
 from relprop.detectors.scoring import Found, Truth, mean_average_precision
 from relprop.models import load
 
@@ -204,7 +204,7 @@ def write(args: argparse.Namespace, trained: SceneSSD, state: dict[str, Any]) ->
         "input_size": SIZE,
         "mean": MEAN,
         "std": STD,
-        "anchors": [{"cells": s.cells, "step": s.step, "sides": s.sides} for s in SCALES],
+        "anchors": [{"cells": s.cells, "step": s.step, "sides": s.sides} for s in HEADS],
         "box_scales": CODE.scales,
         "parameters": sum(p.numel() for p in model.parameters()),
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),

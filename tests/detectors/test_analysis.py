@@ -12,7 +12,7 @@ from tests.detectors.nets import tiny_detector
 
 import relprop
 from relprop.detectors import analysis
-from relprop.detectors.analysis import LayerRow, Place
+from relprop.detectors.analysis import LayerInput, LayerRow
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.propagate.table import PlanRow, PlanTable
@@ -22,9 +22,9 @@ def _picture() -> torch.Tensor:
     return torch.rand(3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def _explained(anchor: int, of: list[str]) -> tuple[Explanation, tuple[Place, ...]]:
+def _explained(anchor: int, of: list[str]) -> tuple[Explanation, tuple[LayerInput, ...]]:
     detector = tiny_detector.detector()
-    found = analysis.places(relprop.explain_detection(detector, _picture(), anchor, of).plan)
+    found = analysis.layer_inputs(relprop.explain_detection(detector, _picture(), anchor, of).plan)
     layers = analysis.recorded(found)
     return relprop.explain_detection(detector, _picture(), anchor, of, layers=layers), found
 
@@ -101,7 +101,7 @@ def test_layers_that_read_one_value_share_a_row() -> None:
 
     torch.manual_seed(0)
     net, x = Fork().double().eval(), _picture()[None]
-    found = analysis.places(relprop.explain(net, x, 0, "lrp-0").plan)
+    found = analysis.layer_inputs(relprop.explain(net, x, 0, "lrp-0").plan)
     e = relprop.explain(net, x, [0, 3], "lrp-0", analysis.recorded(found))
     left, right = analysis.layer_tables(e, found)
     assert [row.layer for row in left[1:]] == ["left", "stem"]
@@ -111,8 +111,8 @@ def test_layers_that_read_one_value_share_a_row() -> None:
 
 
 def test_plans_that_say_not_what_is_read_have_no_places() -> None:
-    assert analysis.places(None) == ()
-    assert analysis.places(PlanTable((PlanRow("conv2d", "conv", "conv2d", "z-plus"),))) == ()
+    assert analysis.layer_inputs(None) == ()
+    assert analysis.layer_inputs(PlanTable((PlanRow("conv2d", "conv", "conv2d", "z-plus"),))) == ()
 
 
 def test_tables_need_their_layers_and_one_sample() -> None:

@@ -22,7 +22,7 @@ import relprop
 from relprop.datasets import CLASSES, Scenes
 from relprop.detectors.boxes import iou
 from relprop.detectors.bundled import load, models
-from relprop.detectors.scene_ssd import SCALES, SIZE, SceneSSD
+from relprop.detectors.scene_ssd import HEADS, SIZE, SceneSSD
 from relprop.detectors.scoring import Found, Truth, mean_average_precision
 from relprop.errors import RelpropError, UnknownNameError
 from relprop.models import bundled
@@ -90,7 +90,7 @@ def test_ready_to_explain() -> None:
 def test_ledger_closes_at_every_scale() -> None:
     """A detection of each head, the one behind the L2 norm too: its class and an offset."""
     detector = load(NAME)
-    ends = np.cumsum([scale.cells**2 * len(scale.sides) for scale in SCALES])
+    ends = np.cumsum([scale.cells**2 * len(scale.sides) for scale in HEADS])
     seen = set()
     for scene in Scenes(size=SIZE, n=20, seed=3, split="test"):
         for detection in detector(scene.image):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import relprop
 from relprop.datasets import Scenes
 from relprop.detectors.boxes import BoxCode, iou
-from relprop.detectors.scene_ssd import SCALES, SIZE, L2Norm, SceneSSD, anchors
+from relprop.detectors.scene_ssd import HEADS, SIZE, L2Norm, SceneSSD, anchors
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -33,7 +33,7 @@ def test_outputs_are_the_heads_anchor_by_anchor() -> None:
     assert logits.shape == (2, len(anchors()), 9)
     assert offsets.shape == (2, len(anchors()), 4)
     start = 0
-    for i, scale in enumerate(SCALES):
+    for i, scale in enumerate(HEADS):
         boxes = len(scale.sides)
         for y, x, box in [(0, 0, 0), (1, 2, 1), (scale.cells - 1, 0, 1)]:
             row = start + (y * scale.cells + x) * boxes + box
@@ -60,7 +60,7 @@ def test_anchors_lie_where_their_outputs_look() -> None:
     x = torch.ones(1, 3, 4 * SIZE, 4 * SIZE, dtype=torch.float64, requires_grad=True)
     logits, _ = model(x)
     start = 0
-    for scale in SCALES:
+    for scale in HEADS:
         cells, boxes = 4 * SIZE // scale.step, len(scale.sides)
         row = start + ((cells // 2) * cells + cells // 2 + 1) * boxes
         (grad,) = torch.autograd.grad(logits[0, row, 0], x, retain_graph=True)
@@ -80,8 +80,8 @@ def test_anchors_fit_the_scenes() -> None:
     boxes = torch.cat([torch.from_numpy(scene.boxes) for scene in Scenes(n=100, seed=5, split="val")])
     overlap = iou(boxes, anchors().double())
     assert float(overlap.amax(1).min()) >= 0.5
-    first = SCALES[0].cells ** 2 * len(SCALES[0].sides)
-    second = first + SCALES[1].cells ** 2 * len(SCALES[1].sides)
+    first = HEADS[0].cells ** 2 * len(HEADS[0].sides)
+    second = first + HEADS[1].cells ** 2 * len(HEADS[1].sides)
     for part in (overlap[:, :first], overlap[:, first:second], overlap[:, second:]):
         assert (part.amax(1) >= 0.5).float().mean() > 0.1
 

@@ -12,7 +12,7 @@ from tests.viz.make import drawn, explanation, ledger, names, words
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.explanation.sheet import contact_sheet, ledger_note
-from relprop.viz import Panel, Row, colourise, draw_panels, save_figure
+from relprop.viz import Panel, PanelRow, colourise, draw_panels, save_figure
 
 
 def _sheet_row(seed: int) -> list[Explanation]:
@@ -215,11 +215,11 @@ def test_refuses_bad_arguments(arguments: dict[str, object], match: str) -> None
 
 def test_refuses_empty_and_endless_pages() -> None:
     with pytest.raises(InputError, match="at least one panel"):
-        draw_panels([Row([None])])
+        draw_panels([PanelRow([None])])
     with pytest.raises(InputError, match="heatmap, a picture"):
-        draw_panels([Row([Panel()])])
+        draw_panels([PanelRow([Panel()])])
     with pytest.raises(InputError, match="million pixels"):
-        draw_panels([Row([Panel(np.ones((2, 2)))])] * 400)
+        draw_panels([PanelRow([Panel(np.ones((2, 2)))])] * 400)
 
 
 def test_large_maps_are_drawn_smaller_and_say_so() -> None:

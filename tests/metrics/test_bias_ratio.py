@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from relprop.errors import InputError, UnknownNameError
 from relprop.graph import capture
 from relprop.metrics import BiasRatio, affine_parts
-from relprop.metrics.bias_ratio import Affine, block_outputs
+from relprop.metrics.bias_ratio import AffinePart, block_outputs
 
 X = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -154,9 +154,9 @@ def test_class_numbers_the_layers() -> None:
 
 
 def test_ratios_that_mean_nothing_are_left_out() -> None:
-    assert Affine("input", 0.0, -2.0, 2.0).ratio is None
-    assert Affine("input", 0.0, -2.0, 2.0).bounded == 0.5
-    assert Affine("input", 0.0, 0.0, 0.0).bounded is None
+    assert AffinePart("input", 0.0, -2.0, 2.0).ratio is None
+    assert AffinePart("input", 0.0, -2.0, 2.0).bounded == 0.5
+    assert AffinePart("input", 0.0, 0.0, 0.0).bounded is None
     dead = nn.Sequential(nn.Flatten(), nn.Linear(768, 2)).double().eval()
     nn.init.zeros_(dead[1].weight)
     nn.init.zeros_(dead[1].bias)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relprop.errors import InputError
-from relprop.viz.panels import Panel, Row, draw_panels
+from relprop.viz.panels import Panel, PanelRow, draw_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,7 +102,7 @@ def case_sheet(
                     Panel(picture=picture, title=case.title),
                     Panel(np.asarray(case.heat), picture, lines=case.lines, signed=case.signed),
                 ]
-            rows.append(Row(panels, header if k == 0 else ""))
+            rows.append(PanelRow(panels, header if k == 0 else ""))
     if not rows:
         raise InputError("Expected at least one case to draw but got none.")
     said = ["Yellow line: the annotated region."] if bounded else []
@@ -150,7 +150,7 @@ def randomisation_sheet(
         for name in picked:
             below = tuple(row.lines.get(name, ()))
             panels.append(Panel(np.asarray(row.steps[name]), picture, name, below, row.signed))
-        drawn.append(Row(panels, row.title))
+        drawn.append(PanelRow(panels, row.title))
     left_out = len(names) - len(picked)
     said = [f"{len(picked)} of {len(names)} steps are drawn."] if left_out else []
     return draw_panels(drawn, title=title, side=144, notes=[*said, *notes])

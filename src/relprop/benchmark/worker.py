@@ -150,7 +150,7 @@ class Worker:
             problems.append(Problem(name, "data", _said(error)))
             return None
         try:
-            x = self.model.place(self.geometry.input(sample.image))
+            x = self.model.to_device(self.geometry.input(sample.image))
             with torch.no_grad():
                 scores = _scores(self.model.module(x))
             wanted = [EVERYTHING] if self.recipe.targets == "top-1" else list(sample.labels)

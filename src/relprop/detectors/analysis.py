@@ -16,12 +16,12 @@ from relprop.graph.kinds import kind_of
 from relprop.propagate.table import PlanTable
 
 __all__ = [
+    "LayerInput",
     "LayerRow",
-    "Place",
     "direction",
+    "layer_inputs",
     "layer_tables",
     "offset_words",
-    "places",
     "positive_inside",
     "recorded",
     "strongest",
@@ -33,7 +33,7 @@ _RANKS = (95.0, 50.0, 5.0)
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerInput:
     """A value in the network, and the layers that read it.
 
     Attributes:
@@ -93,7 +93,7 @@ class LayerRow:
         )
 
 
-def places(plan: PlanTable | None) -> tuple[Place, ...]:
+def layer_inputs(plan: PlanTable | None) -> tuple[LayerInput, ...]:
     """The values at which a plan's layers start, from the output to the input.
 
     A layer is a convolution or matrix product (with its batch norms), a pool or an upsampling. The relevance
@@ -112,14 +112,14 @@ def places(plan: PlanTable | None) -> tuple[Place, ...]:
                 layers.setdefault(value, []).append((row.module or row.node, row.node))
     order = {row.node: i for i, row in enumerate(rows)}  # what no row makes lies at the stop or past it
     return tuple(
-        Place(
+        LayerInput(
             "" if plan and value == plan.stop else value, tuple(reversed(layers[value])), readers[value] == 1
         )
         for value in sorted(layers, key=lambda value: order.get(value, len(order)))
     )
 
 
-def recorded(found: Sequence[Place]) -> tuple[str, ...]:
+def recorded(found: Sequence[LayerInput]) -> tuple[str, ...]:
     """The names whose relevance `layer_tables` needs: pass them as ``layers`` of the explanation."""
     names = [place.node for place in found if place.node]
     # Which of several readers the relevance came through shows behind them.
@@ -127,7 +127,7 @@ def recorded(found: Sequence[Place]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def layer_tables(e: Explanation, found: Sequence[Place], prefix: str = "") -> list[tuple[LayerRow, ...]]:
+def layer_tables(e: Explanation, found: Sequence[LayerInput], prefix: str = "") -> list[tuple[LayerRow, ...]]:
     """The table of each target: a row a layer from the output to the input, those without relevance left out.
 
     Rows are named after the layer just crossed, so that the last row, of the first layer, is the relevance at
@@ -135,7 +135,7 @@ def layer_tables(e: Explanation, found: Sequence[Place], prefix: str = "") -> li
 
     Args:
         e: an explanation of one sample with `recorded(found)` among its layers.
-        found: `places` of its plan.
+        found: `layer_inputs` of its plan.
         prefix: what to leave out at the start of layer names.
 
     Raises:
@@ -152,7 +152,7 @@ def layer_tables(e: Explanation, found: Sequence[Place], prefix: str = "") -> li
     if missing:
         raise InputError(
             f"Expected the relevance at {missing[0]!r} among the explanation's layers but it isn't there. "
-            "Explain with layers=recorded(places)."
+            "Explain with layers=recorded(layer_inputs(plan))."
         )
     lead = e.targets.dim()
     return [
@@ -161,7 +161,7 @@ def layer_tables(e: Explanation, found: Sequence[Place], prefix: str = "") -> li
     ]
 
 
-def _row(place: Place, held: Mapping[str, Tensor], lead: int, k: int, prefix: str) -> LayerRow | None:
+def _row(place: LayerInput, held: Mapping[str, Tensor], lead: int, k: int, prefix: str) -> LayerRow | None:
     def at(name: str) -> Tensor:
         return held[name].flatten(0, lead - 1)[k]
 

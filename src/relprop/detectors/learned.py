@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from relprop.detectors.analysis import Place
+from relprop.detectors.analysis import LayerInput
 from relprop.detectors.unit import DetectionUnit
 
 __all__ = ["Heads", "Learned", "Tables"]
@@ -27,7 +27,7 @@ class Heads:
 class Tables:
     """The values at which a method's relevance is tabled, and how many bytes a target takes there."""
 
-    places: tuple[Place, ...] = ()
+    inputs: tuple[LayerInput, ...] = ()
     bytes: int = 0
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from relprop.detectors.analysis import (
     LayerRow,
     direction,
+    layer_inputs,
     layer_tables,
     offset_words,
-    places,
     positive_inside,
     recorded,
 )
@@ -167,13 +167,13 @@ def _with_tables(
     """The explanation without layers, and the table of each target."""
     key = (repr(method), tuple(prepared.x.shape))
     known = detector.learned.tables.get(key, Tables())
-    found = known.places
+    found = known.inputs
     if found and known.bytes * len(asked) <= _BYTES:
         e = _explained(detector, prepared, detection, asked, method, recorded(found))
         return replace(e, layers={}), layer_tables(e, found, "raw.")
     # A detector's first time: its layers are known from a plan, and how much they hold from one target.
     whole = _explained(detector, prepared, detection, asked, method)
-    found = places(whole.plan)
+    found = layer_inputs(whole.plan)
     if not found:
         return whole, [()] * len(asked)
     tables: list[tuple[LayerRow, ...]] = []

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["SCALES", "SIZE", "L2Norm", "Scale", "SceneSSD", "anchors"]
+__all__ = ["HEADS", "SIZE", "Head", "L2Norm", "SceneSSD", "anchors"]
 
 SIZE = 112  # side of the input in pixels
 
 
 @dataclass(frozen=True)
-class Scale:
+class Head:
     """One head: the layer that it reads, its grid, and the square boxes of each cell; lengths in input pixels."""
 
     layer: str
@@ -27,25 +27,25 @@ class Scale:
 
 
 # Objects of `Scenes` are 23 to 60 pixels wide (median 36) and nearly square (0.8 to 1.24), so squares suffice.
-SCALES: tuple[Scale, ...] = (
-    Scale("relu4_2", 96, 14, 8, 4.0, (24.0, 29.0)),
-    Scale("relu5_2", 128, 7, 16, 8.0, (34.0, 40.0)),
-    Scale("relu6_2", 128, 4, 32, 8.0, (46.0, 56.0)),
+HEADS: tuple[Head, ...] = (
+    Head("relu4_2", 96, 14, 8, 4.0, (24.0, 29.0)),
+    Head("relu5_2", 128, 7, 16, 8.0, (34.0, 40.0)),
+    Head("relu6_2", 128, 4, 32, 8.0, (46.0, 56.0)),
 )
 
 
 def anchors() -> Tensor:
     """Default boxes (A, 4) of `SceneSSD` in the order of its outputs: x0, y0, x1, y1 in pixels of its input.
 
-    Scale by scale, in each row by row, and the boxes of one cell side by side.
+    Head by head, in each row by row, and the boxes of one cell side by side.
 
     >>> anchors().shape, anchors()[1].tolist()
     (torch.Size([522, 4]), [-10.5, -10.5, 18.5, 18.5])
     """
     parts = []
-    for scale in SCALES:
-        centres = scale.first + scale.step * torch.arange(scale.cells, dtype=torch.float32)
-        y, x, side = torch.meshgrid(centres, centres, torch.tensor(scale.sides), indexing="ij")
+    for head in HEADS:
+        centres = head.first + head.step * torch.arange(head.cells, dtype=torch.float32)
+        y, x, side = torch.meshgrid(centres, centres, torch.tensor(head.sides), indexing="ij")
         parts.append(torch.stack([x - side / 2, y - side / 2, x + side / 2, y + side / 2], -1).view(-1, 4))
     return torch.cat(parts)
 
@@ -108,12 +108,12 @@ class SceneSSD(nn.Module):
         layers["conv6_2"] = nn.Conv2d(64, 128, 3, stride=2, padding=1)
         layers["relu6_2"] = nn.ReLU()
         self.features = nn.Sequential(layers)
-        self.norm4_2 = L2Norm(SCALES[0].channels)
+        self.norm4_2 = L2Norm(HEADS[0].channels)
         self.classification = nn.ModuleList(
-            nn.Conv2d(s.channels, len(s.sides) * classes, 3, padding=1) for s in SCALES
+            nn.Conv2d(s.channels, len(s.sides) * classes, 3, padding=1) for s in HEADS
         )
         self.localisation = nn.ModuleList(
-            nn.Conv2d(s.channels, len(s.sides) * 4, 3, padding=1) for s in SCALES
+            nn.Conv2d(s.channels, len(s.sides) * 4, 3, padding=1) for s in HEADS
         )
         for module in self.features:
             if isinstance(module, nn.Conv2d):
@@ -129,7 +129,7 @@ class SceneSSD(nn.Module):
         for name, layer in self.features.named_children():
             x = layer(x)
             sources[name] = x
-        maps = [sources[scale.layer] for scale in SCALES]
+        maps = [sources[head.layer] for head in HEADS]
         maps[0] = self.norm4_2(maps[0])
         logits = [
             _per_anchor(head(source), self.classes)

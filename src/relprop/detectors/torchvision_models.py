@@ -40,14 +40,14 @@ def from_torchvision(model: nn.Module) -> Detector | None:
     if not isinstance(model, (SSD, RetinaNet)):
         return None
     ssd = isinstance(model, SSD)
-    place = _Place(model)
+    entry = _Entry(model)
     return Detector(
         raw=_Raw(model),
-        anchors=place.anchors,
+        anchors=entry.anchors,
         decode=model.box_coder.decode_single,
         scores="softmax" if ssd else "sigmoid",
         background=0 if ssd else None,
-        prepare=place.prepare,
+        prepare=entry.prepare,
         mean=tuple(model.transform.image_mean),
         std=tuple(model.transform.image_std),
         score_threshold=model.score_thresh,
@@ -77,7 +77,7 @@ def _features(backbone: Any, x: Tensor) -> list[Tensor]:
     return [features] if isinstance(features, Tensor) else list(features.values())
 
 
-class _Place:
+class _Entry:
     """How a picture gets into the input, and where the anchors lie on it, by the model's own modules."""
 
     def __init__(self, model: Any) -> None:

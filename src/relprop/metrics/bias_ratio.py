@@ -14,11 +14,11 @@ from relprop.metrics.ranking import model_and_input
 from relprop.piecewise.decomposition import block_outputs, by_layer
 from relprop.propagate.trace import trace
 
-__all__ = ["Affine", "BiasRatio", "affine_parts", "block_outputs"]
+__all__ = ["AffinePart", "BiasRatio", "affine_parts", "block_outputs"]
 
 
 @dataclass(frozen=True)
-class Affine:
+class AffinePart:
     """A score as the local linear map of a layer's values, plus a bias: score = weighted + bias.
 
     Attributes:
@@ -47,7 +47,7 @@ class Affine:
 
 def affine_parts(
     model: nn.Module, x: Tensor, target: int, layers: Sequence[str] | None = None
-) -> list[Affine]:
+) -> list[AffinePart]:
     r"""The score as an affine function of the input, and of each layer's values.
 
     .. math:: F_c = \sum_i W_i X_i + b, \qquad W = \frac{\partial F_c}{\partial X}
@@ -83,7 +83,7 @@ def affine_parts(
     targets = torch.full((1, 1), target, device=output.device)
     # Other networks have a bias of this kind too: what their tangent leaves over.
     forms = by_layer(run, targets, layers, single=True, linearise=True)
-    return [Affine(n, float(f.score), float(f.bias), float(f.magnitude)) for n, f in forms.items()]
+    return [AffinePart(n, float(f.score), float(f.bias), float(f.magnitude)) for n, f in forms.items()]
 
 
 class BiasRatio(Metric):

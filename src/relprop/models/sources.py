@@ -75,7 +75,7 @@ class LoadedModel:
         """Whether inputs are clips (N, C, T, H, W)."""
         return len(self.input_size) == 3
 
-    def place(self, x: Tensor) -> Tensor:
+    def to_device(self, x: Tensor) -> Tensor:
         """An input on the model's device and in its dtype."""
         with capture_lock:
             like = next(self.module.parameters(), x)
@@ -84,7 +84,7 @@ class LoadedModel:
     def example(self, batch: int = 1) -> Tensor:
         """A seeded input of the right shape, device and dtype: normal numbers, (batch, C, *input_size)."""
         seed = torch.Generator().manual_seed(0)
-        return self.place(torch.randn(batch, len(self.mean), *self.input_size, generator=seed))
+        return self.to_device(torch.randn(batch, len(self.mean), *self.input_size, generator=seed))
 
 
 @dataclass(frozen=True)

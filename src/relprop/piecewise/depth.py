@@ -13,10 +13,10 @@ from relprop.checks import check_progress
 from relprop.errors import InputError
 from relprop.piecewise.decomposition import affine_by_layer
 
-__all__ = ["BiasByDepth", "Row", "bias_ratio_by_depth"]
+__all__ = ["BiasByDepth", "DepthRow", "bias_ratio_by_depth"]
 
 
-Row = dict[str, str | int | float | None]
+DepthRow = dict[str, str | int | float | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +35,16 @@ class BiasByDepth:
     share: Tensor
     targets: Tensor
 
-    def table(self) -> list[Row]:
+    def table(self) -> list[DepthRow]:
         """A row a layer, as plain values: mean, median and quartiles of the ratio, and of the share ("bounded").
 
         n counts the inputs whose ratio is a number; statistics are taken over those, None without any.
         """
-        rows: list[Row] = []
+        rows: list[DepthRow] = []
         for i, layer in enumerate(self.layers):
             ratio, share = (v[~v.isnan()] for v in (self.ratio[:, i], self.share[:, i]))
             mean = float(ratio.mean()) if len(ratio) else None
-            row: Row = {"layer": layer, "n": len(ratio), "mean": mean}
+            row: DepthRow = {"layer": layer, "n": len(ratio), "mean": mean}
             rows.append(row | _quartiles("", ratio) | _quartiles("bounded_", share))
         return rows
 
@@ -109,7 +109,7 @@ def _target(targets: int | Sequence[int] | Tensor | None, i: int) -> int | None:
     return int(targets[i])
 
 
-def _quartiles(prefix: str, values: Tensor) -> Row:
+def _quartiles(prefix: str, values: Tensor) -> DepthRow:
     found: list[float | None] = [None] * 3
     if len(values):
         found = [float(v) for v in values.quantile(values.new_tensor([0.25, 0.5, 0.75]))]

@@ -26,7 +26,7 @@ from relprop.viz.bias_depth import DepthLine, bias_by_depth_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from relprop.piecewise.depth import Row
+    from relprop.piecewise.depth import DepthRow
 
 __all__ = ["affine_depth"]
 
@@ -93,7 +93,7 @@ def _measured(
 
 
 def _one(model: LoadedModel, path: Path, layers: Sequence[str]) -> dict[str, Any]:
-    x = model.place(model.preprocess(read_picture(path)))
+    x = model.to_device(model.preprocess(read_picture(path)))
     forms = affine_by_layer(model.module, x, None, list(layers) or None)
     first = next(iter(forms.values()))
     return {
@@ -154,6 +154,6 @@ def _text(spec: str, depth: BiasByDepth) -> list[Block]:
     return [head, Table(headers, rows, range(1, 8)), ""]
 
 
-def _share(row: Row, name: str) -> str:
+def _share(row: DepthRow, name: str) -> str:
     value = row[name]
     return "–" if value is None else percent(float(value), 1)

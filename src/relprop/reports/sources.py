@@ -62,7 +62,7 @@ class Picture:
 
     def input(self, model: LoadedModel) -> Tensor:
         """What the model is shown, on its device."""
-        return model.place(self.image if isinstance(self.image, Tensor) else model.preprocess(self.image))
+        return model.to_device(self.image if isinstance(self.image, Tensor) else model.preprocess(self.image))
 
 
 def read_pictures(images: object) -> list[Picture]:

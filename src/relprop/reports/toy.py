@@ -17,8 +17,8 @@ from relprop.reports.document import Whole
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.text import Block, Written
 from relprop.reports.works import Drawing
-from relprop.viz.pieces import AHEAD, ZOOM, Box, Ground, TakenPoint, plane_size, toy_figure
 from relprop.viz.scale import number
+from relprop.viz.toy_figure import AHEAD, ZOOM, Box, Ground, TakenPoint, plane_size, toy_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def plane_figure(made: Toy, point: Sequence[float] | None = None, target: int | 
         target: the class whose score is drawn and explained; None: class 1's score less class 0's.
 
     Returns:
-        The figure of `relprop.viz.pieces.toy_figure`.
+        The figure of `relprop.viz.toy_figure.toy_figure`.
 
     Raises:
         InputError: a point outside the window, or no such class.

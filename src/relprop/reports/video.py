@@ -193,7 +193,7 @@ def _sampling(given: dict[str, Any], model: LoadedModel) -> Sampling:
 
 
 def _explained(asked: _Asked, model: LoadedModel, clip: Clip, steps: Steps) -> _Found:
-    x = model.place(clip.x)
+    x = model.to_device(clip.x)
     outputs = check_names(_scores(model, x), model.classes)
     found = predictions(outputs[0], model.classes, False)
     (target,) = resolve([asked.target], found, model.classes, False)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from relprop.errors import InputError
 from relprop.viz.canvas import FAINT, MARGIN, NAME, POINT, SMALL, Canvas, height, value_axis
-from relprop.viz.panels import Panel, Row, draw_panels
+from relprop.viz.panels import Panel, PanelRow, draw_panels
 from relprop.viz.picture import Under
 from relprop.viz.scale import CLIP, Scale, number
 from relprop.viz.text import style, width, wrap
@@ -212,7 +212,7 @@ def affine_layers_figure(
     if not rows:
         raise InputError("Expected at least one layer to draw but got none.")
     size = picture.shape[:2]
-    drawn = [Row([Panel(picture=picture, title="input"), None, None, None])]
+    drawn = [PanelRow([Panel(picture=picture, title="input"), None, None, None])]
     ledgers = []
     for row in rows:
         affine = np.asarray(row.contribution, dtype=np.float64)
@@ -231,7 +231,7 @@ def affine_layers_figure(
             Panel(_resize(positive, size), picture, heads[2], signed=False),
             Panel(_resize(np.asarray(row.grad_cam), size), picture, heads[3], signed=False),
         ]
-        drawn.append(Row(panels, f"{row.layer} ({'×'.join(map(str, affine.shape))})"))
+        drawn.append(PanelRow(panels, f"{row.layer} ({'×'.join(map(str, affine.shape))})"))
     notes = ["Maps resized to the picture for drawing."]
     figure = draw_panels(drawn, scale=scale, clip=clip, under=under, title=title, notes=notes, side=_SIDE)
     _explain(figure)
@@ -330,7 +330,7 @@ def bias_maps_figure(
         # By the area that an element covers, so that coarse maps don't look stronger than fine ones.
         per_pixel = _resize(shown, picture.shape[:2]) * (shown.size / math.prod(picture.shape[:2]))
         panels.append(Panel(per_pixel, picture, owner.name, (f"{owner.kind} {say(owner.amount)}",)))
-    rows = [Row(panels[k : k + across]) for k in range(0, len(panels), across)]
+    rows = [PanelRow(panels[k : k + across]) for k in range(0, len(panels), across)]
     notes = ["Maps resized to the picture for drawing, as amounts per pixel of it."]
     return draw_panels(rows, scale=scale, clip=clip, under=under, title=title, notes=notes)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from relprop.viz.detection_frame import Outline, draw_outlines
 from relprop.viz.detection_table import LayerTable, draw_tables, tables_height
-from relprop.viz.panels import Panel, Row, draw_panels
+from relprop.viz.panels import Panel, PanelRow, draw_panels
 from relprop.viz.scale import CLIP, Scale
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def detections_figure(
     # Small pictures grow by whole factors, so that boxes and words have room.
     factor = max(1, _LARGEST // max(picture.shape[:2]))
     shown = picture.repeat(factor, axis=0).repeat(factor, axis=1)
-    figure = draw_panels([Row([Panel(picture=shown)])], title=title, notes=notes)
+    figure = draw_panels([PanelRow([Panel(picture=shown)])], title=title, notes=notes)
     many = len(boxes) > _MANY
     outlines = [
         Outline(box, "" if many else name, strong=not many) for box, name in zip(boxes, names, strict=True)
@@ -121,7 +121,7 @@ def detection_figure(
     first += [Panel(m.heatmap, page.picture, m.title, m.lines, m.signed) for m in page.classes]
     first.append(Panel(picture=hidden, title="strongest pixels", lines=(page.masked,)))
     second = [Panel(m.heatmap, page.picture, m.title, m.lines, m.signed) for m in page.offsets]
-    rows = [Row(first), Row(second)]
+    rows = [PanelRow(first), PanelRow(second)]
     room = tables_height(page.tables)
     figure = draw_panels(rows, scale=scale, clip=clip, title=title, notes=notes, side=_SIDE, room=room)
     draw_tables(figure, page.tables)

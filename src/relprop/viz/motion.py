@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from relprop.errors import InputError
 from relprop.viz.curve import CURVE_ROOM, draw_curves
 from relprop.viz.labels import Labels, class_name
-from relprop.viz.panels import Panel, Row, draw_panels
+from relprop.viz.panels import Panel, PanelRow, draw_panels
 from relprop.viz.reel import Reel, film_limit
 from relprop.viz.scale import CLIP, Limit, number
 
@@ -65,7 +65,7 @@ def motion_figure(
     row = strongest_row(clip.films[chosen])
     pictures = [clip.frames[t] / 255.0 for t in shown]
     rows = [
-        Row(
+        PanelRow(
             [
                 Panel(picture=picture, title=f"frame {t}", lines=_frozen(clip, t, names), bold=_kept(clip, t))
                 for t, picture in zip(shown, pictures, strict=True)
@@ -77,7 +77,7 @@ def motion_figure(
         panels = [_panel(film, film[t], picture, limit) for t, picture in zip(shown, pictures, strict=True)]
         total = f" · sum {_signed(film.sum())}{_percent(clip, name)}" if not clip.caution else ""
         room = CURVE_ROOM if name == last else 0
-        rows.append(Row(panels, f"{name}{total}", scale_in_header=True, room=room))
+        rows.append(PanelRow(panels, f"{name}{total}", scale_in_header=True, room=room))
     rows.append(_slices(clip, row, limit, max(1, -(-_SIDE // max(height, width)))))
     if title is None:
         score = "" if clip.output is None else f", output {clip.output:.3g}".replace("-", "−")
@@ -117,7 +117,7 @@ def _panel(
     return Panel(values, picture, title, signed=limit.signed, scale_from=ends, show_scale=False)
 
 
-def _slices(clip: Reel, row: int, limit: Limit, grow: int) -> Row:
+def _slices(clip: Reel, row: int, limit: Limit, grow: int) -> PanelRow:
     """The clip and its films along one row of pixels: x to the right, time down."""
     length, height = clip.frames.shape[:2]
     tall = -(-max(height * grow, _LOW) // length)
@@ -127,7 +127,7 @@ def _slices(clip: Reel, row: int, limit: Limit, grow: int) -> Row:
 
     panels = [Panel(picture=large(clip.frames[:, row] / 255.0), title="frames")]
     panels += [_panel(film, large(film[:, row]), None, limit, name) for name, film in clip.films.items()]
-    return Row(panels, f"row {row} over time: x →, time ↓")
+    return PanelRow(panels, f"row {row} over time: x →, time ↓")
 
 
 def _mark(figure: Figure, row: int, height: int, count: int) -> None:

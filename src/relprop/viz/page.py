@@ -17,7 +17,7 @@ from relprop.viz.text import fit, style, wrap
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DPI", "Cell", "Line", "compose"]
+__all__ = ["DPI", "Line", "Slot", "compose"]
 
 DPI = 144
 _POINT = DPI / 72  # pixels in a point
@@ -31,7 +31,7 @@ _MOST_SIDE = 60_000
 
 
 @dataclass(frozen=True)
-class Cell:
+class Slot:
     """A panel ready for the page: pixels (H, W, 3), a name to find it by, and its words."""
 
     pixels: NDArray[np.uint8]
@@ -45,7 +45,7 @@ class Cell:
 class Line:
     """Cells side by side under a header, with ``room`` pixels left empty below."""
 
-    cells: Sequence[Cell | None]
+    cells: Sequence[Slot | None]
     header: str = ""
     room: int = 0
 

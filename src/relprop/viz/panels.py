@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from relprop.errors import InputError
 from relprop.viz.overlay import overlay
-from relprop.viz.page import Cell, Line, compose
+from relprop.viz.page import Line, Slot, compose
 from relprop.viz.picture import Under, check_under
 from relprop.viz.scale import CLIP, Limit, Scale, limits, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Panel", "Row", "draw_panels", "panel_pixels"]
+__all__ = ["Panel", "PanelRow", "draw_panels", "panel_pixels"]
 
 _SMALLEST = 24  # shorter sides have no outlines to speak of
 _LARGEST = 448  # longer sides are drawn smaller, by the mean over blocks of values
@@ -53,7 +53,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """Panels side by side, with a header across the row; ``scale_in_header`` adds the first map's scale to it.
 
     ``room`` is left empty below the row, in pixels, for what the caller draws there.
@@ -66,7 +66,7 @@ class Row:
 
 
 def draw_panels(
-    rows: Sequence[Row],
+    rows: Sequence[PanelRow],
     *,
     scale: Scale = "symmetric",
     clip: float | None = CLIP,
@@ -108,7 +108,7 @@ def draw_panels(
     limit_at = {(r, c): limit for (r, c, _), limit in zip(maps, found, strict=True)}
     lines = []
     for r, row in enumerate(rows):
-        placed: list[Cell | None] = []
+        placed: list[Slot | None] = []
         for c, panel in enumerate(row.panels):
             if panel is None:
                 placed.append(None)
@@ -116,7 +116,7 @@ def draw_panels(
             limit = limit_at.get((r, c))
             below = [limit.text] if limit is not None and panel.show_scale else []
             placed.append(
-                Cell(
+                Slot(
                     panel_pixels(panel, 0.0 if limit is None else limit.value, under, side),
                     f"{'picture' if limit is None else 'map'}-{r}-{c}",
                     panel.title,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from relprop.viz.panels import Panel, Row, draw_panels
+from relprop.viz.panels import Panel, PanelRow, draw_panels
 from relprop.viz.picture import Under
 from relprop.viz.scale import CLIP, Scale
 
@@ -90,23 +90,23 @@ def sheet_figure(
     )
 
 
-def _panels(row: SheetRow) -> Row:
+def _panels(row: SheetRow) -> PanelRow:
     panels: list[Panel | None] = [Panel(picture=row.picture, title=row.title, lines=row.lines, bold=row.bold)]
     panels += [Panel(m.values, row.picture, m.title, m.lines, m.signed) for m in row.maps]
-    return Row(panels)
+    return PanelRow(panels)
 
 
-def _strips(row: SheetRow) -> list[Row]:
+def _strips(row: SheetRow) -> list[PanelRow]:
     count = row.picture.shape[0]
     frames = sorted({round(float(i)) for i in np.linspace(0, count - 1, min(count, MOST_FRAMES))})
     first = [Panel(picture=row.picture[t], lines=(f"frame {t}",)) for t in frames]
-    strips = [Row(first, _header(row.title, row.lines))]
+    strips = [PanelRow(first, _header(row.title, row.lines))]
     for m in row.maps:
         panels = [
             Panel(m.values[t], row.picture[t], signed=m.signed, scale_from=m.values, show_scale=False)
             for t in frames
         ]
-        strips.append(Row(panels, _header(m.title, m.lines), scale_in_header=True))
+        strips.append(PanelRow(panels, _header(m.title, m.lines), scale_in_header=True))
     return strips
 
 
