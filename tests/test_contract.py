@@ -7,6 +7,7 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -446,8 +447,19 @@ def test_writes_through_data_need_clear_cache() -> None:
 # Circumstances ----------------------------------------------------------------------------------------
 
 
+@cache
+def unchanged() -> Small:
+    """One network for the tests that leave it as it is: it is captured once."""
+    return net()
+
+
+@cache
+def channels_last() -> nn.Module:
+    return net().to(memory_format=torch.channels_last)
+
+
 def reference(method: str) -> Tensor:
-    return relprop.explain(net(), picture(), 0, method).relevance
+    return relprop.explain(unchanged(), picture(), 0, method).relevance
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -502,11 +514,11 @@ def test_memory_layout_does_not_matter(method: str) -> None:
     wide = torch.zeros(2, 3, 6, 12)
     wide[..., ::2] = picture()
     for model, x in (
-        (net(), wide[..., ::2]),
-        (net(), picture().to(memory_format=torch.channels_last)),
-        (net().to(memory_format=torch.channels_last), picture().to(memory_format=torch.channels_last)),
-        (net(), picture()[:1].expand(2, -1, -1, -1)),
-        (net(), picture().transpose(2, 3).contiguous().transpose(2, 3)),
+        (unchanged(), wide[..., ::2]),
+        (unchanged(), picture().to(memory_format=torch.channels_last)),
+        (channels_last(), picture().to(memory_format=torch.channels_last)),
+        (unchanged(), picture()[:1].expand(2, -1, -1, -1)),
+        (unchanged(), picture().transpose(2, 3).contiguous().transpose(2, 3)),
     ):
         found = relprop.explain(model, x, 0, method).relevance
         same_rows = x.stride(0) == 0

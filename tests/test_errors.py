@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from relprop.rules import (
 )
 
 
+@cache
 def net() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
@@ -265,7 +267,7 @@ def test_stop_must_lie_before_start() -> None:
 
 
 def test_a_node_of_another_graph() -> None:
-    node = relprop.trace(net(), x()).graph.output
+    node = relprop.trace(net.__wrapped__(), x()).graph.output
     with pytest.raises(InputError, match="belongs to another one"):
         relprop.trace(net(), x()).propagate(torch.ones(2, 3), Composite(), start=node)
 

@@ -126,13 +126,13 @@ def test_one_command_makes_weights_and_card(tmp_path: Path) -> None:
     """A tiny run of the script writes what the package ships. (`fit` itself is tested with the classifiers.)"""
     if not SCRIPT.exists():
         pytest.skip("needs a source checkout")
-    sizes = {"--scenes": 32, "--val-scenes": 50, "--test-scenes": 50, "--epochs": 1}
+    sizes = {"--scenes": 8, "--val-scenes": 10, "--test-scenes": 10, "--epochs": 1}
     places = {"--cache": tmp_path / "cache", "--out": tmp_path / "out"}
     command = [sys.executable, SCRIPT, *(v for item in (sizes | places).items() for v in item)]
     subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=300)
     data = (tmp_path / "out" / f"{NAME}.safetensors").read_bytes()
     card = json.loads((tmp_path / "out" / f"{NAME}.json").read_text(encoding="utf-8"))
     assert card["sha256"] == hashlib.sha256(data).hexdigest()
-    assert card["training"]["settings"] == CARD["training"]["settings"] | {"scenes": 32, "epochs": 1}
+    assert card["training"]["settings"] == CARD["training"]["settings"] | {"scenes": 8, "epochs": 1}
     assert card.keys() == CARD.keys()
     SceneSSD().load_state_dict(load_tensors(data))
