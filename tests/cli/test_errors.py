@@ -106,18 +106,18 @@ def test_debug_shows_the_traceback(net: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_unexpected_errors_name_their_type(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(json: bool) -> None:
+    def broken() -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("relprop.cli.listing.list_methods", broken)
+    monkeypatch.setattr("relprop.methods.registry.methods", broken)
     assert run(["methods"]) == 1
     assert "ZeroDivisionError: oh" in _line(capsys)
 
 
 def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(json: bool) -> None:
+    def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("relprop.cli.listing.list_methods", interrupted)
+    monkeypatch.setattr("relprop.methods.registry.methods", interrupted)
     assert run(["methods"]) == 130
     assert "interrupted" in _line(capsys)

@@ -1,183 +1,154 @@
-"""`relprop benchmark`: a recipe in, tables and plots out; it goes on where it stopped."""
+"""`relprop benchmark`. Nothing here imports torch before the command runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from inspect import signature
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-from relprop.cli.output import print_json, print_lines, print_table, progress
-from relprop.errors import InputError, RelpropError
+import typer
+
+from relprop.cli.groups import flat
+from relprop.cli.options import (
+    Debug,
+    Device,
+    Json,
+    Labels,
+    MultiLabel,
+    RandomWeights,
+    Weights,
+    method_names,
+    model_names,
+)
 
 if TYPE_CHECKING:
     from relprop.benchmark.recipe import Recipe
-    from relprop.benchmark.run import Finished
 
-__all__ = ["Request", "list_recipes", "run_benchmark"]
+__all__ = ["benchmark"]
 
-_MOST = 20  # problems that are printed
+
+def _recipe_names(incomplete: str) -> list[str]:
+    from relprop.benchmark.recipe import recipes
+
+    return [name for name in recipes() if name.startswith(incomplete)]
+
+
+_RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe's name, FILE.toml, or 'list' to see what there is.",
+        autocompletion=_recipe_names,
+    ),
+]
+_Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Worker processes. Default: one a CPU core, or one a GPU."),
+]
+_Engine = Annotated[str, typer.Option(help="local, or ray for a cluster.")]
+_Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; without it Ray runs here.")]
+_Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Where results go, and are taken up again. Default: relprop-benchmark/RECIPE."
+    ),
+]
 
 
 @dataclass(frozen=True)
-class Request:
-    """The options of `relprop benchmark`, parsed; None leaves the recipe's own."""
+class _Changes:
+    """What is changed in the recipe."""
 
-    recipe: str
-    out: Path | None
-    data: Path | None
-    difficult: Path | None
-    model: str | None
-    weights: Path | None
-    random_weights: bool
-    labels: Path | None
-    multi_label: bool | None
-    methods: list[str] | None
-    limit: int | None
-    seed: int | None
-    chunk: int | None
-    batch: int | None
-    threads: int | None
-    workers: int | None
-    engine: str
-    address: str | None
-    device: str
-    json: bool
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Your folder (or file) of the recipe's data set.")
+    ] = None
+    difficult: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your list of difficult pairs, tab-separated.")
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="SPEC",
+            help="Another model than the recipe's.",
+            autocompletion=model_names,
+        ),
+    ] = None
+    weights: Weights = None
+    random_weights: RandomWeights = False
+    labels: Labels = None
+    multi_label: MultiLabel = None
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-x",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Instead of the recipe's methods. Repeat for several; also center and random.",
+            autocompletion=method_names,
+        ),
+    ] = None
+    limit: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="So many pictures, drawn with the seed; 0: all.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None
+    chunk: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Pictures that are written together.")
+    ] = None
+    batch: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Pictures that run through the model together.")
+    ] = None
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads a worker.")] = None
 
 
-def list_recipes(json: bool) -> None:
-    """Print the recipes that come with the package, and what a recipe of one's own can name."""
-    from relprop.benchmark.baselines import BASELINES
-    from relprop.benchmark.recipe import recipes
-    from relprop.datasets.registry import datasets
-    from relprop.metrics.registry import metrics
+@flat
+def benchmark(
+    recipe: _RecipeName = "scenes",
+    *,
+    changes: _Changes,
+    workers: _Workers = None,
+    engine: _Engine = "local",
+    address: _Address = None,
+    out: _Folder = None,
+    device: Device = "cpu",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Judge methods on annotated pictures: a table with intervals, plots, best and worst cases.
 
-    found = {"recipe": recipes(), "data set": datasets(), "metric": metrics(), "baseline": BASELINES}
-    if json:
-        print_json(found)
-        return
-    for kind, entries in found.items():
-        print_table([kind, "what it is"], [[name, text] for name, text in entries.items()])
-        print_lines("")
-    print_lines("A recipe of your own is a FILE.toml that names these and any of: relprop methods.")
-
-
-def run_benchmark(request: Request) -> None:
-    """Compute what is missing, write tables and plots, and print the table.
-
-    Raises:
-        RelpropError: the recipe can't be run, the disk is full, or not a single picture could be used.
+    Results are kept as they are made. After an interrupt the same command goes on.
     """
-    from relprop.benchmark.formats import to_text
+    from relprop.benchmark.adapted import adapted
+    from relprop.cli.listing import list_recipes
+
+    if recipe == "list":
+        list_recipes(json)
+        return
+    whole = adapted(recipe, **asdict(changes))
+    folder = out or Path("relprop-benchmark") / whole.name
+    _run(whole, folder, json, workers=workers, engine=engine, address=address, device=device)
+
+
+def _run(recipe: Recipe, folder: Path, json: bool, **where: object) -> None:
     from relprop.benchmark.report import write_report
     from relprop.benchmark.run import run
+    from relprop.benchmark.summary import document, lines
+    from relprop.cli.output import print_json, print_lines, progress
+    from relprop.errors import RelpropError
 
-    recipe = adapted(request)
-    folder = request.out or Path("relprop-benchmark") / recipe.name
-    with progress(request.json) as bar:
-        done = run(
-            recipe,
-            folder / "results.sqlite",
-            engine=request.engine,  # type: ignore[arg-type]  # run refuses other words
-            workers=request.workers,
-            address=request.address,
-            device=request.device,
-            progress=None if bar is None else lambda done, total: bar(done, total, recipe.name),
-        )
+    with progress(json) as bar:
+        told = None if bar is None else lambda done, total: bar(done, total, recipe.name)
+        done = run(recipe, folder / "results.sqlite", progress=told, **where)  # type: ignore[arg-type]
     if not done.records:
         first = done.problems[0] if done.problems else None
         reason = f" First: {first.image}: {first.text}" if first else ""
         raise RelpropError(f"Nothing could be measured on {done.pictures} pictures.{reason}")
     failed: list[str] = []
     table, files = write_report(done, folder, failed.append)
-    if request.json:
-        print_json(_document(done, table, files))
+    if json:
+        print_json(document(done, table, files))
     else:
-        print_lines(to_text(table).rstrip(), "", _rate(done), *_problems(done), "", f"Written to {folder}:")
-        print_lines(*(f"  {path.name}" for path in files), "  results.sqlite")
+        print_lines(*lines(done, table, folder, files))
     if failed:
         raise RelpropError(f"{'; '.join(failed)}. The results are safe: run the same command again.")
-
-
-def adapted(request: Request) -> Recipe:
-    """The recipe with what the command line changes.
-
-    Raises:
-        InputError: the recipe needs a folder that wasn't given, or an option that can't be used.
-    """
-    from relprop.benchmark.recipe import MethodEntry, read_recipe
-    from relprop.datasets.registry import DATASETS
-
-    recipe = read_recipe(request.recipe)
-    options = dict(recipe.data)
-    known = signature(DATASETS[options["name"]]).parameters if options["name"] in DATASETS else {}
-    place = next((name for name in ("folder", "file") if name in known), None)
-    if request.data is not None:
-        if place is None:
-            raise InputError(f"Expected no --data, for the data set {options['name']} is made, not read.")
-        options[place] = str(request.data.expanduser().absolute())
-    elif place is not None and place not in options:
-        raise InputError(
-            f"Expected --data PATH: recipe {recipe.name} reads the data set {options['name']} from a {place} of "
-            "yours."
-        )
-    if request.difficult is not None:
-        options["difficult"] = str(request.difficult.expanduser().absolute())
-    model = replace(
-        recipe.model,
-        **_given(
-            spec=request.model,
-            weights=None if request.weights is None else str(request.weights.absolute()),
-            labels=None if request.labels is None else str(request.labels.absolute()),
-            multi_label=request.multi_label,
-            random_weights=request.random_weights or None,
-        ),
-    )
-    changes = _given(limit=request.limit, seed=request.seed, chunk=request.chunk, batch=request.batch)
-    changes |= _given(threads=request.threads)
-    if request.methods:
-        # A method that the recipe has keeps its reduction and smoothing.
-        own = dict(zip(recipe.method_labels, recipe.methods, strict=True))
-        changes["methods"] = tuple(
-            own.get(text, MethodEntry(text)) for text in dict.fromkeys(request.methods)
-        )
-    return replace(recipe, data=options, model=model, **changes)
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value is not None}
-
-
-def _rate(done: Finished) -> str:
-    there = done.pictures - done.computed
-    if not done.computed:
-        return f"All {done.pictures} pictures were there already; nothing was computed."
-    before = f" ({there} were there already)" if there else ""
-    each = done.seconds / done.computed
-    return f"{done.computed} pictures{before} in {done.seconds:.1f} s, {each:.2f} s each, all methods and metrics."
-
-
-def _problems(done: Finished) -> list[str]:
-    if not done.problems:
-        return []
-    lines = ["", f"Problems ({len(done.problems)}), the rest of the run is unharmed:"]
-    lines += [f"  {p.image} ({p.where}): {p.text}" for p in done.problems[:_MOST]]
-    if len(done.problems) > _MOST:
-        lines.append(f"  … and {len(done.problems) - _MOST} more; --json lists all.")
-    return lines
-
-
-def _document(done: Finished, table: Any, files: list[Path]) -> dict[str, Any]:
-    import json
-
-    from relprop.benchmark.formats import to_json
-
-    return {
-        **json.loads(to_json(table)),
-        "recipe": done.recipe.plain(),
-        "pictures": done.pictures,
-        "computed": done.computed,
-        "seconds": done.seconds,
-        "problems": [{"image": p.image, "where": p.where, "text": p.text} for p in done.problems],
-        "files": [str(path) for path in files],
-    }

@@ -1,44 +1,39 @@
-"""`relprop inspect`: which operator has which rule."""
+"""`relprop inspect`. Nothing here imports torch before the command runs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, is_dataclass
-from pathlib import Path
-from typing import Any
+from relprop.cli.options import Debug, Device, Json, Model, Size, Weights, parsed_size
 
-import relprop
-from relprop.cli.output import print_json, print_lines
-from relprop.models.sources import load_model
-
-__all__ = ["inspect_model"]
+__all__ = ["inspect"]
 
 
-def inspect_model(
-    spec: str,
-    weights: Path | None,
-    size: tuple[int, ...] | None,
-    device: str,
-    json: bool,
+def inspect(
+    model: Model,
+    weights: Weights = None,
+    size: Size = None,
+    device: Device = "cpu",
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
-    """Print a model's coverage.
+    """List a model's operators and the rule for each, or the reason why there is none."""
+    from dataclasses import asdict
 
-    Coverage does not depend on weights, so torchvision's and timm's published ones are not looked for.
+    import relprop
+    from relprop.cli.output import print_json, print_lines
+    from relprop.models.sources import load_model
 
-    Raises:
-        RelpropError: the model can't be loaded or captured.
-    """
-    published = spec.startswith(("torchvision:", "timm:"))
-    model = load_model(
-        spec, weights=weights, random_weights=published and weights is None, size=size, device=device
+    # Coverage does not depend on weights, so torchvision's and timm's published ones are not looked for.
+    published = model.startswith(("torchvision:", "timm:"))
+    loaded = load_model(
+        model,
+        weights=weights,
+        random_weights=published and weights is None,
+        size=parsed_size(size),
+        device=device,
     )
-    coverage = relprop.inspect(model.module, model.example())
+    coverage = relprop.inspect(loaded.module, loaded.example())
     if json:
-        print_json(
-            {"model": spec, "input_size": list(model.input_size), "rows": [_row(r) for r in coverage.rows]}
-        )
+        rows = [asdict(row) for row in coverage.rows]
+        print_json({"model": model, "input_size": list(loaded.input_size), "rows": rows})
     else:
         print_lines(str(coverage))
-
-
-def _row(row: object) -> dict[str, Any]:
-    return asdict(row) if is_dataclass(row) and not isinstance(row, type) else dict(vars(row))

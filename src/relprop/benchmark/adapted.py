@@ -1,0 +1,85 @@
+"""Adapted: a recipe with other data, another model, other methods or numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from relprop.benchmark.recipe import MethodEntry, Recipe, read_recipe
+from relprop.datasets.registry import DATASETS
+from relprop.errors import InputError
+
+__all__ = ["adapted"]
+
+
+def adapted(
+    recipe: str | Path,
+    *,
+    data: Path | None = None,
+    difficult: Path | None = None,
+    model: str | None = None,
+    weights: Path | None = None,
+    labels: Path | None = None,
+    multi_label: bool | None = None,
+    random_weights: bool = False,
+    methods: Sequence[str] | None = None,
+    **numbers: int | None,
+) -> Recipe:
+    """A recipe with changes; None leaves its own.
+
+    Args:
+        recipe: a name or a .toml file.
+        data: the folder or file that its data set is read from.
+        difficult: a list of difficult pairs.
+        model: another specification.
+        weights: a state dict.
+        labels: class names.
+        multi_label: sigmoid or softmax scores.
+        random_weights: seeded random weights instead of published ones.
+        methods: as written on the command line; those that the recipe has keep their reduction and smoothing.
+        numbers: limit, seed, chunk, batch, threads.
+
+    Raises:
+        InputError: the recipe needs a folder that wasn't given, or a change that can't be made.
+    """
+    base = read_recipe(recipe)
+    changes: dict[str, Any] = _given(**numbers)
+    if methods:
+        own = dict(zip(base.method_labels, base.methods, strict=True))
+        changes["methods"] = tuple(own.get(text, MethodEntry(text)) for text in dict.fromkeys(methods))
+    changes["model"] = replace(
+        base.model,
+        **_given(
+            spec=model,
+            weights=None if weights is None else str(weights.absolute()),
+            labels=None if labels is None else str(labels.absolute()),
+            multi_label=multi_label,
+            random_weights=random_weights or None,
+        ),
+    )
+    return replace(base, data=_data(base, data, difficult), **changes)
+
+
+def _data(recipe: Recipe, data: Path | None, difficult: Path | None) -> dict[str, Any]:
+    options = dict(recipe.data)
+    known = signature(DATASETS[options["name"]]).parameters if options["name"] in DATASETS else {}
+    place = next((name for name in ("folder", "file") if name in known), None)
+    if data is not None:
+        if place is None:
+            raise InputError(f"Expected no --data, for the data set {options['name']} is made, not read.")
+        options[place] = str(data.expanduser().absolute())
+    elif place is not None and place not in options:
+        raise InputError(
+            f"Expected --data PATH: recipe {recipe.name} reads the data set {options['name']} from a {place} of "
+            "yours."
+        )
+    if difficult is not None:
+        options["difficult"] = str(difficult.expanduser().absolute())
+    return options
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
