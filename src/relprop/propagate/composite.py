@@ -48,7 +48,8 @@ class Composite:
             only (adds by |x|, a lone batch norm passes relevance on). "gradient": derivatives. None:
             nothing; what the rules leave out is refused by name.
         fuse: whether a convolution and the batch norms around it are one step. None: yes, but for
-            "gradient", whose derivatives are taken operator by operator.
+            "gradient", whose derivatives are taken operator by operator. (A ReLU that relevance crosses
+            unchanged is one step with the operator in front of it either way.)
         name: how the composite is called in plans and errors.
 
     Attributes:

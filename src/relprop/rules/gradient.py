@@ -40,15 +40,15 @@ class Gradient(Rule):
 
     def cross(self, site: Site, flow: Any) -> list[Any]:
         node = site.node
+        if is_affine(site.fused.main):  # with the batch norms that are one step with it
+            x = site.x
+            return [Flow([site.linear.backward_plain(p, x, owned=flow.owned) for p in flow.parts], True)]
         if node.kind in _SAME_AS:
             return _SAME_AS[node.kind].cross(site, flow)
         if isinstance(flow, list):  # an operator with several outputs that isn't a shape operator
             count = len(next(f for f in flow if f is not None).parts)
             pulled = [site.vjp([None if f is None else f.parts[i] for f in flow]) for i in range(count)]
             return [Flow([p[i] for p in pulled], True, owned=False) for i in range(len(site.signals))]
-        if is_affine(node):
-            x = site.x
-            return [Flow([site.linear.backward_plain(p, x, owned=flow.owned) for p in flow.parts], True)]
         if node.op == "relu":
             return [Flow([behind_relu(p, site.y, owned=flow.owned) for p in flow.parts], True)]
         pulled = [site.vjp(p) for p in flow.parts]

@@ -116,5 +116,4 @@ class SharingRule(LinearRule):
 
     @property
     def weighs_by_output(self) -> bool:
-        """See `Rule`."""
         return True
