@@ -34,10 +34,11 @@ demo: setup ## explain a picture with a bundled model by several methods; writes
 	@$(BIN)/python examples/demo.py
 
 .PHONY: lint
-lint: setup ## ruff (rules and format) and mypy
+lint: setup ## ruff (rules and format), mypy, and that imports go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 .PHONY: format
 format: setup ## let ruff fix what it can

@@ -65,7 +65,7 @@ class Books:
         self.started = _joined([s[0] for s in sums]), _joined([s[1] for s in sums])
 
     def arrive(self, node: Node, flow: Any, value: Any) -> None:
-        """Sum what arrived at a value (a list of flows at a list of values)."""
+        """Sum what arrived at a value (a list of flows at a list of values); relevance itself needs no value."""
         flows, values = (flow, value) if isinstance(flow, list) else ([flow], [value])
         totals: list[Tensor] = []
         sizes: list[Tensor] = []
@@ -166,8 +166,11 @@ class Books:
 
 
 def _sums(flow: Flow, value: Tensor, node: Node) -> list[tuple[Tensor, Tensor]]:
-    value = flow.crop(value)
-    sums = [dot_sums(p, value) if flow.multiplier else plain_sums(p) for p in flow.parts]
+    if flow.multiplier:
+        value = flow.crop(value)
+        sums = [dot_sums(p, value) for p in flow.parts]
+    else:
+        sums = [plain_sums(p) for p in flow.parts]
     return sums if node.per_sample else [(t.sum(-1, keepdim=True), s.sum(-1, keepdim=True)) for t, s in sums]
 
 

@@ -243,7 +243,8 @@ class _Walk:
             )
         site = Site(self.trace, fused, step.signals, account, output)
         if self.ledger and not rule.sums_arrival:
-            books.arrive(node, flow, site.y)
+            # Relevance is summed as it is: a value that was not kept need not be computed for it.
+            books.arrive(node, flow, site.y if isinstance(flow, list) or flow.multiplier else None)
         outs = rule.cross(site, flow)
         if self.ledger and rule.sums_arrival:
             books.arrivals[node] = (account.arrived, account.absolute)

@@ -118,9 +118,9 @@ class Add(Rule):
     def _by_value(
         self, site: Site, flow: Flow, signs: list[float], shapes: list[torch.Size], constant: Tensor | float
     ) -> list[Flow]:
-        y = site.y
         parts = flow.parts
         if self.epsilon:
+            y = site.y
             stable = y + torch.copysign(torch.full_like(y, self.epsilon), y)
             for part in parts:
                 relevance = part * y if flow.multiplier else part
@@ -128,8 +128,8 @@ class Add(Rule):
             parts = [p * (y / stable) if flow.multiplier else p / stable for p in parts]
         elif not flow.multiplier:
             for part in parts:
-                site.book("lost", part * (y == 0))
-            parts = [safe_divide(p, y) for p in parts]
+                site.book("lost", part * (site.y == 0))
+            parts = [safe_divide(p, site.y) for p in parts]
         if isinstance(constant, Tensor) or constant != 0:
             for part in parts:
                 site.book("bias", part * constant)

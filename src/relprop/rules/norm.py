@@ -43,7 +43,7 @@ class BatchNorm(Rule):
         if self.form == "identity":
             return [flow.relevance(site.y) if flow.multiplier else flow]
         scale, shift = (
-            v.reshape(-1, *[1] * (site.y.ndim - 2)) for v in batch_norm_affine(site.trace, site.node)
+            v.reshape(-1, *[1] * (flow.parts[0].ndim - 3)) for v in batch_norm_affine(site.trace, site.node)
         )
         parts = _divided(site, flow)
         for part in parts:
