@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from tests.close import assert_close_to_rounding
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -35,29 +33,6 @@ def x() -> Tensor:
 # Resumed results and statistics
 
 
-def test_results_go_on_where_they_stopped(tmp_path: Path) -> None:
-    path, asked = tmp_path / "deep" / "r.jsonl", []
-
-    def measure(key: str) -> dict[str, str]:
-        asked.append(key)
-        return {"twice": 2 * key}
-
-    first = affine_common.measured(path, {"seed": 0}, ["a", "b"], measure, "t")
-    assert first == [{"key": "a", "twice": "aa"}, {"key": "b", "twice": "bb"}]
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text[:-5], encoding="utf-8")  # stopped while writing b
-    again = affine_common.measured(path, {"seed": 0}, ["a", "b", "c"], measure, "t")
-    assert [r["twice"] for r in again] == ["aa", "bb", "cc"]
-    assert asked == ["a", "b", "b", "c"]
-    assert [json.loads(line).get("key") for line in path.read_text("utf-8").splitlines()] == [
-        None, "a", "b", "c",
-    ]  # fmt: skip
-    assert affine_common.measured(path, {"seed": 0}, ["b"], measure, "t") == [first[1]]
-    assert len(path.read_text("utf-8").splitlines()) == 4  # fewer keys lose nothing
-    with pytest.raises(SystemExit, match="other settings"):
-        affine_common.measured(path, {"seed": 1}, ["a"], measure, "t")
-
-
 def test_statistics() -> None:
     rng = np.random.default_rng(3)
     a = rng.integers(0, 9, 50).astype(float)  # with ties
@@ -82,11 +57,11 @@ def test_maps_are_those_of_the_methods(x: Tensor) -> None:
         "1": (12, 12), "4": (6, 6), "input": (12, 12),
     }  # fmt: skip
     plain = relprop.explain(net, x, method="gradient-x-input").relevance[0].sum(0)
-    torch.testing.assert_close(maps["input"]["affine"], plain, rtol=0, atol=0)
+    assert_close_to_rounding(maps["input"]["affine"], plain, net)
     for place in ("1", "4"):
         positive = relprop.explain(net, x, method=relprop.Affine(at=place, positive=True)).relevance
         found = maps[place]["affine, positive parts"]
-        torch.testing.assert_close(found, positive[0].sum(0), rtol=0, atol=0)
+        assert_close_to_rounding(found, positive[0].sum(0), net)
         cam = relprop.explain(net, x, method=relprop.GradCAM(at=place)).relevance
         torch.testing.assert_close(maps[place]["grad-cam"], cam[0, 0])
         again = affine_masking.maps_of(net, x, seed=5, layers=("1", "4"))[place]["random"]

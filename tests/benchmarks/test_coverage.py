@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -105,21 +104,6 @@ def test_accounts_add_up(tmp_path: Path, built: list[str]) -> None:
         assert row["growth"] >= 1 - 1e-6
 
 
-def test_resumes_and_measures_again_when_asked_for_more(
-    tmp_path: Path, built: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    _run(tmp_path, "--only", "plain", "--rules", "lrp-0")
-    capsys.readouterr()
-    with (tmp_path / "kept.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"model": "half a li')  # stopped while writing
-        file.write("\n")
-    _run(tmp_path, "--only", "plain", "--rules", "lrp-0", "--json")
-    assert built == ["plain"]
-    assert json.loads(capsys.readouterr().out)[0]["rules"]["lrp-0"]["closes"]
-    _run(tmp_path, "--only", "plain", "--rules", "lrp-0", "lrp-gamma")
-    assert built == ["plain", "plain"]
-
-
 class _Leaky(Epsilon):
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         return [Flow([0.9 * part for part in out.parts], out.multiplier) for out in super().cross(site, flow)]
@@ -149,19 +133,6 @@ def test_what_counts_as_wrong(change: dict[str, Any], said: str) -> None:
     record = {"model": "net", "dtype": "float32", "forward difference": 0.0, "output": 1.0, "rules": {}}
     assert not coverage_report.silently_wrong(record)
     assert said in coverage_report.silently_wrong(record | change)[0]
-
-
-def test_page_names_what_was_not_measured(tmp_path: Path, built: list[str]) -> None:
-    _run(tmp_path, "--only", "plain")
-    page = coverage_report.page(coverage_report.read(tmp_path / "kept.jsonl"))
-    assert "## float32, cpu" in page
-    assert "not measured in this run" in page
-    assert "vit_h_14" in page
-
-
-def test_unknown_pattern_is_refused(built: list[str]) -> None:
-    with pytest.raises(SystemExit, match="No torchvision constructor"):
-        coverage.main(["--only", "resnut*"])
 
 
 def test_randomise_leaves_nothing_at_zero_or_one() -> None:

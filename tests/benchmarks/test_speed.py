@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import relprop
-from benchmarks import cases, common, memory, speed
+from benchmarks import cases, memory, speed
 
 
 @pytest.fixture
@@ -110,8 +110,3 @@ def test_stopwatch_sees_the_forward_run_and_the_walk(tiny_vgg: nn.Module, pictur
         relprop.explain(tiny_vgg, picture)
     assert inside[1] == 2
     assert inside[0] > 0
-
-
-def test_markdown_has_one_width_per_column() -> None:
-    table = common.markdown(["a", "long name"], [["wide cell", 1]])
-    assert len({len(line) for line in table.splitlines()}) == 1
