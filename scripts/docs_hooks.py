@@ -19,6 +19,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "detect.md",
             "video.md",
             "affine.md",
+            "reports.md",
         ],
     ),
     ("Understand", ["adds-up.md", "compatibility.md", "coverage.md", "speed.md", "troubleshooting.md"]),

@@ -51,7 +51,8 @@ _PUBLIC = {
 
 # Subpackages that `import relprop` alone makes reachable. `relprop.methods` can also be called.
 _PARTS = (
-    "benchmark", "datasets", "detectors", "methods", "metrics", "models", "piecewise", "rules", "video", "viz",
+    "benchmark", "datasets", "detectors", "methods", "metrics", "models", "piecewise", "reports", "rules", "video",
+    "viz",
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         metrics,
         models,
         piecewise,
+        reports,
         rules,
         video,
         viz,
@@ -133,6 +135,7 @@ __all__ = [
     "models",
     "piecewise",
     "pixel_bounds",
+    "reports",
     "rules",
     "separate_motion",
     "trace",
