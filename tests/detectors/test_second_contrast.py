@@ -7,7 +7,7 @@ from tests.detectors.nets.torchvision_nets import small
 
 import relprop
 from relprop.detectors import wrap
-from relprop.detectors.report import report
+from relprop.detectors.parts import explain_parts
 from relprop.methods.method import Method, Request, Result
 from relprop.rules import MaxPool, ZPlus
 
@@ -40,7 +40,7 @@ def test_it_explains_detections_like_the_one_there_is() -> None:
     largest = float(theirs.relevance.abs().max())
     torch.testing.assert_close(ours.relevance, theirs.relevance, rtol=0, atol=1e-12 * largest)
     assert ours.method == "rather"
-    whole = report(detector, picture, detector(picture)[0], method=Rather())
+    whole = explain_parts(detector, picture, detector(picture)[0], method=Rather())
     assert whole.explanation.method == "rather"
 
 

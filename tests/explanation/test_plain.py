@@ -58,7 +58,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)):
         return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, relprop.propagate.ledger.Ledger):
-        return (a.tally, a.tolerance, a.summary(), str(a)) == (b.tally, b.tolerance, b.summary(), str(b))
+        return (a.totals, a.tolerance, a.summary(), str(a)) == (b.totals, b.tolerance, b.summary(), str(b))
     return bool(a == b)
 
 

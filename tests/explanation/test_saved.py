@@ -104,7 +104,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert repr(back) == repr(e)
     assert back.plan == e.plan
     assert back.ledger is not None
-    assert back.ledger.tally == ledger().tally
+    assert back.ledger.totals == ledger().totals
     assert str(back.ledger) == str(ledger())
     assert back.ledger.summary() == ledger().summary()
     again = Explanation.load(back.save(tmp_path / "again"))

@@ -8,12 +8,12 @@ import pytest
 from tests.metrics import make
 
 from relprop.metrics import LedgerClosure
-from relprop.propagate.ledger import Ledger, Row, Tally
+from relprop.propagate.ledger import Ledger, Row, Totals
 
 
 def ledger(error: float = 0.0, start: float = 4.0, lost: float = -1.0) -> Ledger:
     row = Row("relu", "1", "relu", "pass", start, start - lost, 0.0, 0.0, lost, abs(start), error)
-    return Ledger(lambda: Tally((row,), start, start - lost, abs(start), 0.0), 1e-6)
+    return Ledger(lambda: Totals((row,), start, start - lost, abs(start), 0.0), 1e-6)
 
 
 def measured(**facts: float) -> dict[str, float]:

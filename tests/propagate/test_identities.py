@@ -158,7 +158,7 @@ def test_books_with_a_nan_do_not_close(where: int) -> None:
     for wrong, closes in ((float("nan"), False), (float("inf"), False), (2e-6, False), (0.5e-6, True)):
         rows = [replace(row, error=0.0) for row in ledger.rows]
         rows[where] = replace(rows[where], error=wrong)
-        tally = replace(ledger._tally, rows=tuple(rows))
+        tally = replace(ledger._totals, rows=tuple(rows))
         assert Ledger(lambda t=tally: t, 1e-6).closes == closes, wrong
 
 

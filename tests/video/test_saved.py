@@ -47,7 +47,7 @@ def same(a: MotionSeparation, b: MotionSeparation) -> None:
         assert a.ledgers[name].closes is ledger.closes
         assert a.ledgers[name].max_error == ledger.max_error
         assert a.ledgers[name].summary() == ledger.summary()
-        assert a.ledgers[name].tally == ledger.tally
+        assert a.ledgers[name].totals == ledger.totals
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one target", "several"])

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from relprop.explanation import Explanation
-from relprop.propagate.ledger import Ledger, Row, Tally
+from relprop.propagate.ledger import Ledger, Row, Totals
 from relprop.propagate.table import PlanRow, PlanTable
 from relprop.viz import render
 
@@ -29,7 +29,7 @@ def ledger(closes: bool = True, max_error: float | None = None, bias: float = 0.
     """Relevance of 10 that starts at one operator, of which the bias takes a share."""
     error = max_error if max_error is not None else 3e-7 if closes else 0.5
     row = Row("linear", "head", "linear", "eps", 10.0, 10 - 10 * bias, 10 * bias, 0.0, 0.0, 10.0, error)
-    made = Ledger(lambda: Tally((row,), 10.0, 10 - 10 * bias, 10.0, 0.0), 1e-6)
+    made = Ledger(lambda: Totals((row,), 10.0, 10 - 10 * bias, 10.0, 0.0), 1e-6)
     assert made.closes == closes
     return made
 

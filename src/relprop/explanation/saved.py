@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from relprop.explanation.folder import Format, below, jsonable
-from relprop.propagate.ledger import Ledger, Row, Tally
+from relprop.propagate.ledger import Ledger, Row, Totals
 from relprop.propagate.table import PlanRow, PlanTable
 
 __all__ = [
@@ -51,7 +51,7 @@ def ledger_document(ledger: Ledger | None) -> dict[str, Any] | None:
         return None
     document: dict[str, Any] = jsonable(ledger.summary())
     if ledger.rows:
-        document |= {"tolerance": ledger.tolerance, "books": jsonable(asdict(ledger.tally))}
+        document |= {"tolerance": ledger.tolerance, "books": jsonable(asdict(ledger.totals))}
     return document
 
 
@@ -65,8 +65,8 @@ def ledger_of(document: Any, dtype: torch.dtype) -> Ledger | None:
     books = document["books"]
     words = {f.name for f in fields(Row) if f.type == "str"}
     rows = tuple(Row(**{k: v if k in words else _number(v) for k, v in row.items()}) for row in books["rows"])
-    tally = Tally(**{**{k: _number(v) for k, v in books.items() if k != "rows"}, "rows": rows})
-    return Ledger(lambda: tally, document["tolerance"])
+    totals = Totals(**{**{k: _number(v) for k, v in books.items() if k != "rows"}, "rows": rows})
+    return Ledger(lambda: totals, document["tolerance"])
 
 
 def _number(value: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from relprop.graph import Node
-from relprop.propagate.ledger import Ledger, Row, Tally
+from relprop.propagate.ledger import Ledger, Row, Totals
 from relprop.propagate.plan import Plan
 from relprop.tracing.account import Account
 from relprop.tracing.flow import Flow
@@ -105,9 +105,9 @@ class Books:
 
     def ledger(self) -> Ledger:
         """The ledger; its rows are worked out when first looked at."""
-        return Ledger(self._tally, self.tolerance)
+        return Ledger(self._totals, self.tolerance)
 
-    def _tally(self) -> Tally:
+    def _totals(self) -> Totals:
         arrived = {node: self._found(node) for node in [*self.accounts, self.stop]}
         rows = []
         for plan_row, node in zip(self.plan.rows, self.plan.steps, strict=True):
@@ -139,7 +139,7 @@ class Books:
             )
         start = self.started
         end = arrived[self.stop] or (_NOTHING, _NOTHING)
-        return Tally(
+        return Totals(
             rows=tuple(rows),
             start=float(start[0].sum()),
             end=float(end[0].sum()),

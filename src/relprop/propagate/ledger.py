@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-__all__ = ["Ledger", "Row", "Tally"]
+__all__ = ["Ledger", "Row", "Totals"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Tally:
+class Totals:
     """The worked-out books of a walk; see `Ledger` for the fields."""
 
     rows: tuple[Row, ...]
@@ -63,38 +63,38 @@ class Ledger:
     The sums are taken during the walk; the rows are worked out when first asked for.
 
     Args:
-        tally: works out the books.
+        totals: works out the books.
         tolerance: what counts as rounding at the precision used: 1e-6 (float32), 1e-13 (float64).
     """
 
-    def __init__(self, tally: Callable[[], Tally], tolerance: float) -> None:
-        self._make = tally
+    def __init__(self, totals: Callable[[], Totals], tolerance: float) -> None:
+        self._make = totals
         self.tolerance = tolerance
 
     @classmethod
     def recorded(cls, summary: Mapping[str, float | bool], tolerance: float) -> Ledger:
         """A ledger of which nothing but the `summary` was kept: no rows, and the verdict as it was recorded."""
         start, end = float(summary["start"]), float(summary["input"])
-        ledger = cls(lambda: Tally((), start, end, 0.0, 0.0), tolerance)
+        ledger = cls(lambda: Totals((), start, end, 0.0, 0.0), tolerance)
         vars(ledger)["_summary"] = dict(summary)
         return ledger
 
     def __getstate__(self) -> dict[str, Any]:
         # What a copy, a pickle or a folder keeps: the books worked out, without the walk that they came from.
-        return {"tolerance": self.tolerance, "_tally": self._tally, "_summary": self._summary}
+        return {"tolerance": self.tolerance, "_totals": self._totals, "_summary": self._summary}
 
     @cached_property
-    def _tally(self) -> Tally:
+    def _totals(self) -> Totals:
         return self._make()
 
     @cached_property
     def _summary(self) -> dict[str, float | bool]:
-        rows, start = self.rows, self._tally.absolute_start
+        rows, start = self.rows, self._totals.absolute_start
         missing = math.inf if start and not rows else 0.0
         worst = max((math.inf if math.isnan(r.error) else r.error for r in rows), default=missing)
         return {
-            "start": self._tally.start,
-            "input": self._tally.end,
+            "start": self._totals.start,
+            "input": self._totals.end,
             "bias": sum(r.bias for r in rows),
             "stabiliser": sum(r.stabiliser for r in rows),
             "lost": sum(r.lost for r in rows),
@@ -104,36 +104,36 @@ class Ledger:
         }
 
     @property
-    def tally(self) -> Tally:
+    def totals(self) -> Totals:
         """The rows and totals as plain data."""
-        return self._tally
+        return self._totals
 
     @classmethod
     def merged(cls, ledgers: Sequence[Ledger]) -> Ledger:
         """One ledger for targets that were walked in groups."""
         if len(ledgers) == 1:
             return ledgers[0]
-        return cls(lambda: _merged([ledger._tally for ledger in ledgers]), ledgers[0].tolerance)
+        return cls(lambda: _merged([ledger._totals for ledger in ledgers]), ledgers[0].tolerance)
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """One row per operator that relevance crossed."""
-        return self._tally.rows
+        return self._totals.rows
 
     @property
     def start(self) -> float:
         """Total relevance of the seed."""
-        return self._tally.start
+        return self._totals.start
 
     @property
     def end(self) -> float:
         """Total relevance that arrived at the stop (the input by default)."""
-        return self._tally.end
+        return self._totals.end
 
     @property
     def aside(self) -> float:
         """Relevance on ways that pass an inner stop by (0 when the stop is the input)."""
-        return self._tally.aside
+        return self._totals.aside
 
     @property
     def max_error(self) -> float:
@@ -192,15 +192,15 @@ class Ledger:
         return "\n".join(lines)
 
 
-def _merged(tallies: Sequence[Tally]) -> Tally:
+def _merged(several: Sequence[Totals]) -> Totals:
     rows = []
     by_node: dict[str, list[Row]] = {}
-    for tally in tallies:
-        for row in tally.rows:  # a group that has no relevance at an operator has no row for it
+    for one in several:
+        for row in one.rows:  # a group that has no relevance at an operator has no row for it
             by_node.setdefault(row.node, []).append(row)
     for same in by_node.values():
         names = ("arrived", "passed", "bias", "stabiliser", "lost", "absolute")
         sums = {name: sum(getattr(r, name) for r in same) for name in names}
         rows.append(replace(same[0], **sums, error=max(r.error for r in same)))
-    totals = {n: sum(getattr(t, n) for t in tallies) for n in ("start", "end", "absolute_start", "aside")}
-    return Tally(rows=tuple(rows), **totals)
+    totals = {n: sum(getattr(t, n) for t in several) for n in ("start", "end", "absolute_start", "aside")}
+    return Totals(rows=tuple(rows), **totals)

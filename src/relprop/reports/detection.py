@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import relprop
 from relprop.detectors import Detection, Detections, Detector, Prepared
-from relprop.detectors.report import Report as Explained
-from relprop.detectors.report import report
+from relprop.detectors.parts import Parts, explain_parts
 from relprop.detectors.sources import LoadedDetector, load_detector
 from relprop.errors import InputError
 from relprop.methods.method import Method
@@ -54,18 +53,18 @@ class _Seen:
     found: Detections
     chosen: list[Detection]  # to be explained
     versus: int | None
-    explained: tuple[Explained, ...] = ()
+    explained: tuple[Parts, ...] = ()
 
     @property
     def drawn(self) -> Path:
         """The picture with all boxes."""
         return self.folder / "detections.png"
 
-    def page(self, one: Explained) -> Path:
+    def page(self, one: Parts) -> Path:
         """The page of a detection."""
         return self.folder / f"box-{one.detection.index}.png"
 
-    def numbers(self, one: Explained) -> Path:
+    def numbers(self, one: Parts) -> Path:
         """The folder of its numbers."""
         return self.folder / f"box-{one.detection.index}"
 
@@ -154,7 +153,7 @@ def _explained(detector: Detector, seen: _Seen, method: Method, steps: Steps) ->
     explained = []
     for d in seen.chosen:
         steps.doing(f"{seen.picture.name}: box {d.index}, {d.name}")
-        explained.append(report(detector, seen.prepared, d, seen.versus, method))
+        explained.append(explain_parts(detector, seen.prepared, d, seen.versus, method))
         steps.done()
     return replace(seen, explained=tuple(explained))
 
@@ -184,7 +183,7 @@ def _boxes(detector: Detector, seen: _Seen, title: str) -> Figure:
 def _why(
     detector: Detector,
     seen: _Seen,
-    one: Explained,
+    one: Parts,
     title: str,
     scale: Literal["symmetric", "shared"] | float,
 ) -> Figure:
@@ -236,7 +235,7 @@ def _next(d: Detection, detector: Detector) -> tuple[str, str]:
     return "", ""
 
 
-def _explained_text(detector: Detector, seen: _Seen, one: Explained) -> list[Block]:
+def _explained_text(detector: Detector, seen: _Seen, one: Parts) -> list[Block]:
     d, e = one.detection, one.explanation
     verdict = "no ledger"
     if e.ledger is not None:
@@ -253,7 +252,7 @@ def _explained_text(detector: Detector, seen: _Seen, one: Explained) -> list[Blo
     ]
 
 
-def _parts_table(one: Explained) -> Table:
+def _parts_table(one: Parts) -> Table:
     relevance = one.explanation.relevance.double().flatten(1)
     totals, sizes = relevance.sum(1).tolist(), relevance.abs().sum(1).tolist()
     rows = [
@@ -310,7 +309,7 @@ def _detected(d: Detection, detector: Detector) -> dict[str, Any]:
     }
 
 
-def _described(seen: _Seen, one: Explained) -> dict[str, Any]:
+def _described(seen: _Seen, one: Parts) -> dict[str, Any]:
     e = one.explanation
     totals = e.relevance.double().flatten(1)
     return {

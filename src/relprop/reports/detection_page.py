@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from relprop.detectors import Detections, Detector, Prepared
-    from relprop.detectors.report import Part, Report
+    from relprop.detectors.parts import Part, Parts
 
 __all__ = ["detection_name", "loss_notes", "page_notes", "page_of"]
 
@@ -31,7 +31,7 @@ def detection_name(name: str, detector: Detector) -> str:
 
 
 def page_of(
-    detector: Detector, picture: Image.Image, prepared: Prepared, found: Detections, result: Report
+    detector: Detector, picture: Image.Image, prepared: Prepared, found: Detections, result: Parts
 ) -> DetectionPage:
     """What stands on the page of one detection."""
     frame = Frame.around(prepared.extent, prepared.size)
@@ -72,7 +72,7 @@ def _row(row: LayerRow) -> tuple[str, tuple[float, ...]]:
     return row.layer, (row.max, row.p95, row.median, row.p5, row.min, row.size)
 
 
-def page_notes(prepared: Prepared, result: Report) -> list[str]:
+def page_notes(prepared: Prepared, result: Parts) -> list[str]:
     """Sentences for the page's caption."""
     notes = ["Dashed: the default box; solid: where localisation put it."]
     if result.explanation.method == "crp":
@@ -89,7 +89,7 @@ def page_notes(prepared: Prepared, result: Report) -> list[str]:
     return notes
 
 
-def loss_notes(result: Report) -> list[str]:
+def loss_notes(result: Parts) -> list[str]:
     """What to know where most of the relevance was lost on the way."""
     faint = result.faint
     if not faint:

@@ -28,7 +28,7 @@ from relprop.explanation import Explanation
 from relprop.methods.method import Method
 from relprop.methods.registry import resolve
 
-__all__ = ["Part", "Report", "report"]
+__all__ = ["Part", "Parts", "explain_parts"]
 
 _BYTES = 1 << 30  # relevance at all layers that is held at once
 _HALF = 0.5  # share of a side's relevance that has to arrive, or the part is faint
@@ -64,8 +64,8 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """What `report` returns.
+class Parts:
+    """What `explain_parts` returns.
 
     Attributes:
         detection: what was explained.
@@ -104,13 +104,13 @@ class Report:
         return {part.name: share for part, share in zip(self.parts, least, strict=True) if share < _HALF}
 
 
-def report(
+def explain_parts(
     detector: Detector,
     image: Any,
     detection: Detection,
     versus: int | None = None,
     method: str | Method = "crp",
-) -> Report:
+) -> Parts:
     """Explain everything about a detection.
 
     Args:
@@ -141,7 +141,7 @@ def report(
         _part(detector, prepared, detection, localised, whole, k, of, target, tables[k])
         for k, (of, target) in enumerate(asked)
     ]
-    return Report(detection, localised, whole, tuple(parts))
+    return Parts(detection, localised, whole, tuple(parts))
 
 
 def _explained(
