@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from tests.refusals import assert_refused
 
 from relprop.benchmark.bootstrap import Pairs, Resampling
 from relprop.errors import InputError
@@ -146,12 +147,12 @@ def test_difference_is_antisymmetric():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="replicate but got 0"):
-        Resampling(["a"], replicates=0)
-    with pytest.raises(InputError, match="name of each picture once"):
-        Resampling(["a", "a"])
-    with pytest.raises(InputError, match="1 of 2 are not"):
-        Pairs.of([(0, 0, math.nan), (1, 0, 1.0)])
+    assert_refused(
+        InputError,
+        (lambda: Resampling(["a"], replicates=0), "replicate but got 0"),
+        (lambda: Resampling(["a", "a"]), "name of each picture once"),
+        (lambda: Pairs.of([(0, 0, math.nan), (1, 0, 1.0)]), "1 of 2 are not"),
+    )
     pairs = Pairs.of([(0, 0, 1.0), (1, 0, 0.0)])
     for level in (0.0, 1.0, 95):
         with pytest.raises(InputError, match="level between 0 and 1"):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
+from tests.refusals import assert_refused
 from tests.viz.make import drawn, names
 
 from relprop.benchmark.cases_sheet import ShownCase, ShownSteps, case_sheet, outlined, randomisation_sheet
@@ -116,21 +116,24 @@ def test_few_steps_are_all_drawn():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="one case to draw"):
-        case_sheet({"best": []})
-    with pytest.raises(InputError, match="across but got 0"):
-        case_sheet([_case()], across=0)
-    with pytest.raises(InputError, match=r"region .*got \(3, 3\)"):
-        case_sheet([_case(region=np.ones((3, 3), bool))])
-    with pytest.raises(InputError, match=r"map .*'x' but got \(4, 5\)"):
-        case_sheet([ShownCase("x", np.ones((4, 4, 3)), np.ones((4, 5)))])
-    with pytest.raises(InputError, match=r"picture .*'x' but got shape \(4, 4\)"):
-        case_sheet([ShownCase("x", np.ones((4, 4)), np.ones((4, 4)))])
-    with pytest.raises(InputError, match="finite relevance"):
-        case_sheet([ShownCase("x", np.ones((4, 4, 3)), np.full((4, 4), np.nan))])
-    with pytest.raises(InputError, match="row of maps"):
-        randomisation_sheet([])
-    with pytest.raises(InputError, match="step to draw but got 0"):
-        randomisation_sheet([_steps()], most=0)
-    with pytest.raises(InputError, match="'alpha' has 16 and 'beta' has 3"):
-        randomisation_sheet([_steps(), _steps("beta", 3)])
+    assert_refused(
+        InputError,
+        (lambda: case_sheet({"best": []}), "one case to draw"),
+        (lambda: case_sheet([_case()], across=0), "across but got 0"),
+        (lambda: case_sheet([_case(region=np.ones((3, 3), bool))]), r"region .*got \(3, 3\)"),
+        (
+            lambda: case_sheet([ShownCase("x", np.ones((4, 4, 3)), np.ones((4, 5)))]),
+            r"map .*'x' but got \(4, 5\)",
+        ),
+        (
+            lambda: case_sheet([ShownCase("x", np.ones((4, 4)), np.ones((4, 4)))]),
+            r"picture .*'x' but got shape \(4, 4\)",
+        ),
+        (
+            lambda: case_sheet([ShownCase("x", np.ones((4, 4, 3)), np.full((4, 4), np.nan))]),
+            "finite relevance",
+        ),
+        (lambda: randomisation_sheet([]), "row of maps"),
+        (lambda: randomisation_sheet([_steps()], most=0), "step to draw but got 0"),
+        (lambda: randomisation_sheet([_steps(), _steps("beta", 3)]), "'alpha' has 16 and 'beta' has 3"),
+    )

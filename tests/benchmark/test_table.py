@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.benchmark.reports import METHODS, METRICS, PUBLISHED, Closing, Pointing, Randomising, records
+from tests.refusals import assert_refused
 
 from relprop.benchmark.formats import to_json
 from relprop.benchmark.record import Record
@@ -216,14 +217,13 @@ def test_refusals():
     with pytest.raises(UnknownNameError, match="metric in the records but got 'closing'"):
         tabulate(records(), {"pointing": Pointing()}, METHODS)
     odd = Record("a", 0, "alpha", "pointing", {"hits": 1.0})
-    with pytest.raises(UnknownNameError, match="outcome of 'pointing' but got 'hits'"):
-        tabulate([odd], METRICS, METHODS)
-    with pytest.raises(UnknownNameError, match=r"published .*'pointing.hits'"):
-        _table(published={"pointing.hits": {}})
-    with pytest.raises(UnknownNameError, match="column but got 'miou'"):
-        _table().column("miou")
-    with pytest.raises(UnknownNameError, match="column but got 'miou'"):
-        paired_difference([], METRICS, "miou", "alpha", "beta")
+    assert_refused(
+        UnknownNameError,
+        (lambda: tabulate([odd], METRICS, METHODS), "outcome of 'pointing' but got 'hits'"),
+        (lambda: _table(published={"pointing.hits": {}}), r"published .*'pointing.hits'"),
+        (lambda: _table().column("miou"), "column but got 'miou'"),
+        (lambda: paired_difference([], METRICS, "miou", "alpha", "beta"), "column but got 'miou'"),
+    )
     with pytest.raises(InputError, match="finite values"):
         tabulate([Record("a", 0, "alpha", "pointing", {"hit": math.inf})], METRICS, METHODS)
     assert issubclass(UnknownNameError, InputError)

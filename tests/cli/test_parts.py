@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from tests.refusals import assert_refused
 
 from relprop.cli.output import print_json, print_table
 from relprop.errors import InputError
@@ -52,14 +53,13 @@ def test_names_need_classes() -> None:
 
 
 def test_outputs_are_checked() -> None:
-    with pytest.raises(InputError, match="but got tuple"):
-        check_names((torch.zeros(1, 2),), None)
-    with pytest.raises(InputError, match=r"shape \(1, 2, 3\)"):
-        check_names(torch.zeros(1, 2, 3), None)
-    with pytest.raises(InputError, match="Expected 2 class names"):
-        check_names(torch.zeros(1, 2), ["a"])
-    with pytest.raises(InputError, match="NaN"):
-        check_names(torch.tensor([[0.0, float("nan")]]), None)
+    assert_refused(
+        InputError,
+        (lambda: check_names((torch.zeros(1, 2),), None), "but got tuple"),
+        (lambda: check_names(torch.zeros(1, 2, 3), None), r"shape \(1, 2, 3\)"),
+        (lambda: check_names(torch.zeros(1, 2), ["a"]), "Expected 2 class names"),
+        (lambda: check_names(torch.tensor([[0.0, float("nan")]]), None), "NaN"),
+    )
 
 
 def test_scores_sum_to_one() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.refusals import assert_refused
 
 from relprop.datasets import COCO
 from relprop.errors import InputError
@@ -142,21 +143,21 @@ def test_one_instance_file_is_chosen(root: Path) -> None:
     (root / "images").symlink_to(root / "val2017")
     assert COCO(root, annotations=path.rename(root / "mine.json")).names == ["000007"]
     _write(root, other, "val2014")
-    with pytest.raises(InputError, match=r"instances_val2014\.json, instances_val2017\.json 2 fit"):
-        COCO(root, split="val")
-    with pytest.raises(InputError, match="Pass split and year"):
-        COCO(root)
-    with pytest.raises(InputError, match=r"test 2017 .*none fits"):
-        COCO(root, split="test", year=2017)
+    assert_refused(
+        InputError,
+        (lambda: COCO(root, split="val"), r"instances_val2014\.json, instances_val2017\.json 2 fit"),
+        (lambda: COCO(root), "Pass split and year"),
+        (lambda: COCO(root, split="test", year=2017), r"test 2017 .*none fits"),
+    )
 
 
 def test_unusable_folders_are_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="gone', which does not exist"):
-        COCO(root / "gone")
-    with pytest.raises(InputError, match=r"instances_\*\.json in .*there is none"):
-        COCO(root / "val2017")
-    with pytest.raises(InputError, match=r"none\.json' does not exist"):
-        COCO(root, annotations="none.json")
+    assert_refused(
+        InputError,
+        (lambda: COCO(root / "gone"), "gone', which does not exist"),
+        (lambda: COCO(root / "val2017"), r"instances_\*\.json in .*there is none"),
+        (lambda: COCO(root, annotations="none.json"), r"none\.json' does not exist"),
+    )
     for file in (root / "val2017").glob("*.jpg"):
         file.unlink()
     with pytest.raises(InputError, match="in val2017, images/val2017"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.refusals import assert_refused
 
 from relprop.datasets import Folder
 from relprop.errors import InputError
@@ -105,12 +106,12 @@ def test_what_is_wrong_with_one_picture(root: Path) -> None:
     rows = "b.png,ant,0,0,0,1,\nsub/a.jpg,ant,0,0,90,1,\nc.png,ant,,,,,\n"
     (root / "labels.csv").write_text(ROWS.splitlines()[0] + "\n" + rows)
     data = Folder(root)
-    with pytest.raises(InputError, match=r"area but got 0, 0, 0, 1 .*line 2"):
-        data[0]
-    with pytest.raises(InputError, match=r"12 x 8 but got 0, 0, 90, 1 .*line 3"):
-        data[1]
-    with pytest.raises(InputError, match=r"c\.png', which does not exist"):
-        data[2]
+    assert_refused(
+        InputError,
+        (lambda: data[0], r"area but got 0, 0, 0, 1 .*line 2"),
+        (lambda: data[1], r"12 x 8 but got 0, 0, 90, 1 .*line 3"),
+        (lambda: data[2], r"c\.png', which does not exist"),
+    )
 
 
 def test_what_is_wrong_with_one_mask(root: Path) -> None:

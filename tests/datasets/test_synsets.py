@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.refusals import assert_refused
 
 from relprop.compat import load_torchvision
 from relprop.datasets import COCO, VOC_CLASSES, Synset, outputs_of, synset_map
@@ -93,12 +94,12 @@ def test_other_spellings_are_accepted(categories: list[str]) -> None:
 
 
 def test_other_models_are_refused(categories: list[str]) -> None:
-    with pytest.raises(InputError, match="1000 classes but it has 20"):
-        outputs_of(["cat"], "voc", VOC_CLASSES)
-    with pytest.raises(InputError, match=r"output \d+ is '.*' instead of '.*'"):
-        outputs_of(["cat"], "voc", sorted(categories))
-    with pytest.raises(InputError, match="usual order"):
-        outputs_of(["giraffe"], "coco", categories[1:] + categories[:1])
+    assert_refused(
+        InputError,
+        (lambda: outputs_of(["cat"], "voc", VOC_CLASSES), "1000 classes but it has 20"),
+        (lambda: outputs_of(["cat"], "voc", sorted(categories)), r"output \d+ is '.*' instead of '.*'"),
+        (lambda: outputs_of(["giraffe"], "coco", categories[1:] + categories[:1]), "usual order"),
+    )
 
 
 def test_unknown_names_are_refused() -> None:

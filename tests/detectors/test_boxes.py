@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.close import assert_close_to_rounding
+from tests.refusals import assert_refused
 from torch import Tensor
 
 from relprop.compat import load_torchvision
@@ -146,17 +147,13 @@ def test_code_against_torchvision() -> None:
 
 def test_bad_input() -> None:
     boxes = torch.zeros(3, 4)
-    with pytest.raises(InputError, match=r"a of shape .*got \(4,\)"):
-        iou(boxes[0], boxes)
-    with pytest.raises(InputError, match=r"b of shape .*got \(3, 3\)"):
-        iou(boxes, boxes[:, :3])
-    with pytest.raises(InputError, match=r"3 boxes .*\(3,\) and \(2,\)"):
-        nms(boxes, torch.zeros(3), torch.zeros(2), 0.5)
-    with pytest.raises(InputError, match=r"threshold .*got 45"):
-        nms(boxes, torch.zeros(3), torch.zeros(3), 45)
-    with pytest.raises(InputError, match=r"order .*\('x', 'y', 'w', 'h'\)"):
-        BoxCode(order=("x", "y", "w", "h"))
-    with pytest.raises(InputError, match="four scales above 0"):
-        BoxCode((0.1, 0.1, 0.2, 0.0))
-    with pytest.raises(InputError, match=r"offsets .*got \(3, 5\)"):
-        BoxCode().decode(torch.zeros(3, 5), boxes)
+    assert_refused(
+        InputError,
+        (lambda: iou(boxes[0], boxes), r"a of shape .*got \(4,\)"),
+        (lambda: iou(boxes, boxes[:, :3]), r"b of shape .*got \(3, 3\)"),
+        (lambda: nms(boxes, torch.zeros(3), torch.zeros(2), 0.5), r"3 boxes .*\(3,\) and \(2,\)"),
+        (lambda: nms(boxes, torch.zeros(3), torch.zeros(3), 45), r"threshold .*got 45"),
+        (lambda: BoxCode(order=("x", "y", "w", "h")), r"order .*\('x', 'y', 'w', 'h'\)"),
+        (lambda: BoxCode((0.1, 0.1, 0.2, 0.0)), "four scales above 0"),
+        (lambda: BoxCode().decode(torch.zeros(3, 5), boxes), r"offsets .*got \(3, 5\)"),
+    )

@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from tests.refusals import assert_refused
 
 from relprop.detectors.scoring import Found, Truth, average_precision, mean_average_precision
 from relprop.errors import InputError
@@ -147,9 +148,9 @@ def test_against_pycocotools(seed: int) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(InputError, match=r"\(2,\) and \(1,\)"):
-        average_precision([0.5, 0.4], [True], 1)
-    with pytest.raises(InputError, match="object but got 0"):
-        average_precision([0.5], [True], 0)
-    with pytest.raises(InputError, match="got 0 for 1"):
-        mean_average_precision([found()], [], [0])
+    assert_refused(
+        InputError,
+        (lambda: average_precision([0.5, 0.4], [True], 1), r"\(2,\) and \(1,\)"),
+        (lambda: average_precision([0.5], [True], 0), "object but got 0"),
+        (lambda: mean_average_precision([found()], [], [0]), "got 0 for 1"),
+    )

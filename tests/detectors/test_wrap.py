@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.close import assert_close_to_rounding
 from tests.detectors.nets.torchvision_nets import BIG, SMALL, big, small
+from tests.refusals import assert_refused
 from torch import Tensor, nn
 
 import relprop
@@ -120,12 +121,12 @@ def test_any_module_with_anchors_and_a_decoder() -> None:
 
 def test_what_cannot_be_wrapped() -> None:
     box = torch.zeros(1, 4)
-    with pytest.raises(InputError, match=r"Linear.*anchors=\(A, 4\)"):
-        wrap(nn.Linear(1, 1))
-    with pytest.raises(InputError, match=r"Linear.*anchors"):
-        wrap(nn.Linear(1, 1), anchors=box)
-    with pytest.raises(InputError, match="but got function"):
-        wrap(lambda x: x)  # type: ignore[arg-type]
+    assert_refused(
+        InputError,
+        (lambda: wrap(nn.Linear(1, 1)), r"Linear.*anchors=\(A, 4\)"),
+        (lambda: wrap(nn.Linear(1, 1), anchors=box), r"Linear.*anchors"),
+        (lambda: wrap(lambda x: x), "but got function"),
+    )
     with pytest.raises(UnknownNameError, match=r"'treshold'.*score_threshold"):
         wrap(nn.Linear(1, 1), anchors=box, decode=BoxCode().decode, treshold=0.3)
     two_stage = load_torchvision().models.detection.fasterrcnn_mobilenet_v3_large_fpn(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.refusals import assert_refused
 from tests.viz.make import drawn, explanation, ledger, names, words
 
 from relprop.errors import InputError
@@ -183,12 +184,12 @@ def test_refuses_nan_and_infinity(bad: float) -> None:
 
 def test_refuses_rows_that_do_not_belong_together() -> None:
     a, b = explanation(seed=0), explanation(seed=1)
-    with pytest.raises(InputError, match="one input"):
-        contact_sheet([[a, b]])
-    with pytest.raises(InputError, match="same targets"):
-        contact_sheet([[a, explanation(seed=0, asked=2)]])
-    with pytest.raises(InputError, match=r"\[1, 2\]"):
-        contact_sheet([[a], [a, a]])
+    assert_refused(
+        InputError,
+        (lambda: contact_sheet([[a, b]]), "one input"),
+        (lambda: contact_sheet([[a, explanation(seed=0, asked=2)]]), "same targets"),
+        (lambda: contact_sheet([[a], [a, a]]), r"\[1, 2\]"),
+    )
     for nothing in ([], [[]]):
         with pytest.raises(InputError, match="at least one explanation"):
             contact_sheet(nothing)
@@ -214,12 +215,12 @@ def test_refuses_bad_arguments(arguments: dict[str, object], match: str) -> None
 
 
 def test_refuses_empty_and_endless_pages() -> None:
-    with pytest.raises(InputError, match="at least one panel"):
-        draw_panels([PanelRow([None])])
-    with pytest.raises(InputError, match="heatmap, a picture"):
-        draw_panels([PanelRow([Panel()])])
-    with pytest.raises(InputError, match="million pixels"):
-        draw_panels([PanelRow([Panel(np.ones((2, 2)))])] * 400)
+    assert_refused(
+        InputError,
+        (lambda: draw_panels([PanelRow([None])]), "at least one panel"),
+        (lambda: draw_panels([PanelRow([Panel()])]), "heatmap, a picture"),
+        (lambda: draw_panels([PanelRow([Panel(np.ones((2, 2)))])] * 400), "million pixels"),
+    )
 
 
 def test_large_maps_are_drawn_smaller_and_say_so() -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from tests.methods import nets
 from tests.methods import reference as ref
+from tests.refusals import assert_refused
 from torch import Tensor, nn
 
 import relprop
@@ -506,14 +507,13 @@ def test_errors(x: Tensor) -> None:
     with pytest.raises(InputError, match="background class"):
         relprop.explain(nets.vgg(), nets.pictures(), 1, CRP(include_background=False))
     one = nn.Sequential(nn.Flatten(), nn.Linear(4, 1)).eval()
-    with pytest.raises(InputError, match="of 1 classes"):
-        relprop.explain(one, torch.ones(1, 1, 2, 2), 0, "crp")
-    with pytest.raises(InputError, match="'one', 'logit', 'softmax'"):
-        CRP(seed="score")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="ties"):
-        CRP(ties="all")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="bounds"):
-        CRP(bounds=3)  # type: ignore[arg-type]
+    assert_refused(
+        InputError,
+        (lambda: relprop.explain(one, torch.ones(1, 1, 2, 2), 0, "crp"), "of 1 classes"),
+        (lambda: CRP(seed="score"), "'one', 'logit', 'softmax'"),
+        (lambda: CRP(ties="all"), "ties"),
+        (lambda: CRP(bounds=3), "bounds"),
+    )
 
 
 def test_unit_errors(x: Tensor) -> None:
@@ -531,9 +531,9 @@ def test_unit_errors(x: Tensor) -> None:
     ):
         with pytest.raises(InputError, match=text):
             layout.index(*arguments)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"background .*got index 3"):
-        Layout(3, background=3)
-    with pytest.raises(InputError, match="got 0 and 1"):
-        Layout(0)
-    with pytest.raises(InputError, match=r"\[\(3,\), \(4,\)\].*layout"):
-        DetectionUnit(raw, Layout(3)).at(0)(x)
+    assert_refused(
+        InputError,
+        (lambda: Layout(3, background=3), r"background .*got index 3"),
+        (lambda: Layout(0), "got 0 and 1"),
+        (lambda: DetectionUnit(raw, Layout(3)).at(0)(x), r"\[\(3,\), \(4,\)\].*layout"),
+    )

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tests.close import assert_close_to_rounding
 from tests.methods import nets, sectional
 from tests.methods import reference as ref
+from tests.refusals import assert_refused
 from torch import Tensor, nn
 
 import relprop
@@ -298,18 +299,15 @@ def test_wrong_settings() -> None:
     for bad in ("top-0", "top-", "best", [0.5], [True], True, 3.0, "top-²"):
         with pytest.raises(InputError, match=r"hostile .*'top-k'"):
             relprop.RSP(hostile=bad)
-    with pytest.raises(InputError, match=r"hostile .*0 to 4 but got 5"):
-        relprop.explain(model, x, 0, relprop.RSP(hostile=[1, 5]))
-    with pytest.raises(InputError, match="k from 1 to 5 but got 'top-6'"):
-        relprop.explain(model, x, 0, relprop.RSP(hostile="top-6"))
-    with pytest.raises(InputError, match=r"mode .*got 'code'"):
-        relprop.RSP(mode="code")
-    with pytest.raises(InputError, match=r"ratio .*got 0\.5"):
-        relprop.RSP(ratio=0.5)
-    with pytest.raises(InputError, match=r"feature map .*'relu_2'"):
-        relprop.explain(model, x, 0, relprop.RSP(at="8"))
-    with pytest.raises(InputError, match="before 'relu_1' but 'max_pool2d_1'"):
-        relprop.explain(model, x, 0, "rsp", layers=["5"])
+    assert_refused(
+        InputError,
+        (lambda: relprop.explain(model, x, 0, relprop.RSP(hostile=[1, 5])), r"hostile .*0 to 4 but got 5"),
+        (lambda: relprop.explain(model, x, 0, relprop.RSP(hostile="top-6")), "k from 1 to 5 but got 'top-6'"),
+        (lambda: relprop.RSP(mode="code"), r"mode .*got 'code'"),
+        (lambda: relprop.RSP(ratio=0.5), r"ratio .*got 0\.5"),
+        (lambda: relprop.explain(model, x, 0, relprop.RSP(at="8")), r"feature map .*'relu_2'"),
+        (lambda: relprop.explain(model, x, 0, "rsp", layers=["5"]), "before 'relu_1' but 'max_pool2d_1'"),
+    )
 
 
 def test_contrastive_start_where_scores_are_pooled() -> None:

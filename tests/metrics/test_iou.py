@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.metrics import make
+from tests.refusals import assert_refused
 
 from relprop.errors import InputError
 from relprop.metrics import MeanIoU, iou
@@ -92,11 +93,10 @@ def test_empty_or_missing_truth_is_left_out() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match="1 of 1 values"):
-        iou([[np.inf]], [[1]])
-    with pytest.raises(InputError, match=r"region .*got \(1, 2\)"):
-        iou([[1.0]], [[1, 1]])
-    with pytest.raises(InputError, match=r"region .*got \(2, 1\)"):
-        iou([[1.0]], [[1]], ignore=[[1], [0]])
-    with pytest.raises(InputError, match=r"region .*got 'both'"):
-        MeanIoU(region="both")  # type: ignore[arg-type]
+    assert_refused(
+        InputError,
+        (lambda: iou([[np.inf]], [[1]]), "1 of 1 values"),
+        (lambda: iou([[1.0]], [[1, 1]]), r"region .*got \(1, 2\)"),
+        (lambda: iou([[1.0]], [[1]], ignore=[[1], [0]]), r"region .*got \(2, 1\)"),
+        (lambda: MeanIoU(region="both"), r"region .*got 'both'"),
+    )

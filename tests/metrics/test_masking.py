@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.metrics import make
+from tests.refusals import assert_refused
 from torch import nn
 
 from relprop.errors import InputError
@@ -99,29 +100,30 @@ def test_class() -> None:
 
 def test_refusals() -> None:
     case = make.model_case()
-    with pytest.raises(InputError, match=r"top=7 .*has 6"):
-        MaskingFidelity(top=7).measure(case)
-    with pytest.raises(InputError, match=r"black=.*fill='black'"):
-        MaskingFidelity(fill="black")
-    with pytest.raises(InputError, match=r"black with 3 values.*got 1"):
-        MaskingFidelity(fill="black", black=[0.0]).measure(case)
-    with pytest.raises(InputError, match=r"black .*got \['a'\]"):
-        MaskingFidelity(fill="black", black=["a"])  # type: ignore[list-item]
-    with pytest.raises(InputError, match=r"keep .*got 0"):
-        MaskingFidelity(keep=0)
-    with pytest.raises(InputError, match=r"top .*got 2\.5"):
-        MaskingFidelity(top=2.5)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"fill .*got 'white'"):
-        MaskingFidelity(fill="white")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="'masking-fidelity' but got model=None"):
-        MaskingFidelity().measure(make.Case(case.sample, 0, case.heat))
-    with pytest.raises(InputError, match="map=None"):
-        MaskingFidelity().measure(make.Case(case.sample, 0, case.heat, model=case.model, x=case.x))
-    with pytest.raises(InputError, match="256 of 256 values"):
-        masking_fidelity(make.net(), X, np.full((16, 16), np.nan))
-    with pytest.raises(InputError, match=r"one input .*\(2, 3, 16, 16\)"):
-        masking_fidelity(make.net(), X.repeat(2, 1, 1, 1), np.eye(16))
-    with pytest.raises(InputError, match="finite scores but Spy"):
-        masking_fidelity(Spy([float("nan")]), X, np.eye(16), top=1)
-    with pytest.raises(InputError, match=r"scores \(1, classes\)"):
-        masking_fidelity(nn.Identity(), X, np.eye(16))
+    assert_refused(
+        InputError,
+        (lambda: MaskingFidelity(top=7).measure(case), r"top=7 .*has 6"),
+        (lambda: MaskingFidelity(fill="black"), r"black=.*fill='black'"),
+        (lambda: MaskingFidelity(fill="black", black=[0.0]).measure(case), r"black with 3 values.*got 1"),
+        (lambda: MaskingFidelity(fill="black", black=["a"]), r"black .*got \['a'\]"),
+        (lambda: MaskingFidelity(keep=0), r"keep .*got 0"),
+        (lambda: MaskingFidelity(top=2.5), r"top .*got 2\.5"),
+        (lambda: MaskingFidelity(fill="white"), r"fill .*got 'white'"),
+        (
+            lambda: MaskingFidelity().measure(make.Case(case.sample, 0, case.heat)),
+            "'masking-fidelity' but got model=None",
+        ),
+        (
+            lambda: MaskingFidelity().measure(
+                make.Case(case.sample, 0, case.heat, model=case.model, x=case.x)
+            ),
+            "map=None",
+        ),
+        (lambda: masking_fidelity(make.net(), X, np.full((16, 16), np.nan)), "256 of 256 values"),
+        (
+            lambda: masking_fidelity(make.net(), X.repeat(2, 1, 1, 1), np.eye(16)),
+            r"one input .*\(2, 3, 16, 16\)",
+        ),
+        (lambda: masking_fidelity(Spy([float("nan")]), X, np.eye(16), top=1), "finite scores but Spy"),
+        (lambda: masking_fidelity(nn.Identity(), X, np.eye(16)), r"scores \(1, classes\)"),
+    )

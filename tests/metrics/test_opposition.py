@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.metrics import make
+from tests.refusals import assert_refused
 
 from relprop.errors import InputError
 from relprop.metrics import Case, Opposition, energy, opposition
@@ -130,9 +131,9 @@ def test_average_is_by_class() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match="1 of 2 values"):
-        opposition([[np.nan, 1.0]], [[1, 0]])
-    with pytest.raises(InputError, match=r"region .*got \(2, 2\)"):
-        opposition([[1.0, 1.0]], [[1, 0], [1, 0]])
-    with pytest.raises(InputError, match=r"region .*got 'pixels'"):
-        Opposition(region="pixels")  # type: ignore[arg-type]
+    assert_refused(
+        InputError,
+        (lambda: opposition([[np.nan, 1.0]], [[1, 0]]), "1 of 2 values"),
+        (lambda: opposition([[1.0, 1.0]], [[1, 0], [1, 0]]), r"region .*got \(2, 2\)"),
+        (lambda: Opposition(region="pixels"), r"region .*got 'pixels'"),
+    )

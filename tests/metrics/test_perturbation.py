@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import correlate1d
 from tests.metrics import make
+from tests.refusals import assert_refused
 from torch import Tensor, nn
 
 from relprop.errors import InputError
@@ -106,14 +107,13 @@ def test_class_reports_areas_and_points_on_request() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match=r"target .*5 but got 6"):
-        perturbation_curves(make.net(), X, HEAT, 6)
-    with pytest.raises(InputError, match=r"steps .*got 0"):
-        Perturbation(steps=0)
-    with pytest.raises(InputError, match=r"insertion .*got 'black'"):
-        Perturbation(insertion="black")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="1 of 1 values"):
-        perturbation_curves(make.net(), X, [[np.nan]], 0)
+    assert_refused(
+        InputError,
+        (lambda: perturbation_curves(make.net(), X, HEAT, 6), r"target .*5 but got 6"),
+        (lambda: Perturbation(steps=0), r"steps .*got 0"),
+        (lambda: Perturbation(insertion="black"), r"insertion .*got 'black'"),
+        (lambda: perturbation_curves(make.net(), X, [[np.nan]], 0), "1 of 1 values"),
+    )
     case = make.model_case()
     with pytest.raises(InputError, match="'perturbation' but got x=None"):
         Perturbation().measure(make.Case(case.sample, 0, case.heat, model=case.model))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.metrics import make
+from tests.refusals import assert_refused
 from torch import Tensor, nn
 
 import relprop
@@ -252,20 +253,19 @@ def test_refusals() -> None:
         text = rf"Expected a case with map and explain for 'randomisation' but got {missing}=None."
         with pytest.raises(InputError, match=text):
             Randomisation().measure(bare)
-    with pytest.raises(InputError, match="'randomisation' but got model=None"):
-        Randomisation().measure(make.Case(case.sample, 0, case.heat))
-    with pytest.raises(InputError, match=r"mode .*got 'all'"):
-        Randomisation(mode="all")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"redraw .*got 'he'"):
-        list(steps(make.net(), X, redraw="he"))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"similarities .*got 'mse'"):
-        Randomisation(similarities=("mse",))
-    with pytest.raises(InputError, match=r"similarities .*list.*got 'ssim'"):
-        Randomisation(similarities="ssim")
-    with pytest.raises(InputError, match=r"layers .*list.*got 'fc'"):
-        Randomisation(layers="fc")
-    with pytest.raises(InputError, match=r"layers .*got \[\]"):
-        Randomisation(layers=[])
+    assert_refused(
+        InputError,
+        (
+            lambda: Randomisation().measure(make.Case(case.sample, 0, case.heat)),
+            "'randomisation' but got model=None",
+        ),
+        (lambda: Randomisation(mode="all"), r"mode .*got 'all'"),
+        (lambda: list(steps(make.net(), X, redraw="he")), r"redraw .*got 'he'"),
+        (lambda: Randomisation(similarities=("mse",)), r"similarities .*got 'mse'"),
+        (lambda: Randomisation(similarities="ssim"), r"similarities .*list.*got 'ssim'"),
+        (lambda: Randomisation(layers="fc"), r"layers .*list.*got 'fc'"),
+        (lambda: Randomisation(layers=[]), r"layers .*got \[\]"),
+    )
     for seed in (-1, True, 0.5, 2**31):
         with pytest.raises(InputError, match=r"seed .*from 0 to 2147483647"):
             Randomisation(seed=seed)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.refusals import assert_refused
 
 from relprop.errors import InputError
 from relprop.metrics import hog_correlation, spearman, ssim
@@ -90,12 +91,12 @@ def test_tiny_values_do_not_underflow() -> None:
 
 @pytest.mark.parametrize("similarity", SIMILARITIES.values())
 def test_refusals(similarity: Callable[..., float]) -> None:
-    with pytest.raises(InputError, match=r"one shape .*\(8, 9\)"):
-        similarity(np.ones((8, 8)), np.ones((8, 9)))
-    with pytest.raises(InputError, match=r"7 x 7 .*\(6, 8\)"):
-        similarity(np.ones((6, 8)), np.ones((6, 8)))
-    with pytest.raises(InputError, match="64 of 64 values"):
-        similarity(np.full((8, 8), np.nan), np.ones((8, 8)))
+    assert_refused(
+        InputError,
+        (lambda: similarity(np.ones((8, 8)), np.ones((8, 9))), r"one shape .*\(8, 9\)"),
+        (lambda: similarity(np.ones((6, 8)), np.ones((6, 8))), r"7 x 7 .*\(6, 8\)"),
+        (lambda: similarity(np.full((8, 8), np.nan), np.ones((8, 8))), "64 of 64 values"),
+    )
 
 
 @pytest.mark.parametrize(("module", "package"), [("skimage", "scikit-image"), ("scipy", "scipy")])

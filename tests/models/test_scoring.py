@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.refusals import assert_refused
 
 from relprop.errors import InputError
 from relprop.models.scoring import average_precision, mean_average_precision
@@ -40,9 +41,9 @@ def test_known_values() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(InputError, match="at least one positive"):
-        average_precision([1.0, 2.0], [0, 0])
-    with pytest.raises(InputError, match="one shape"):
-        average_precision([1.0, 2.0], [1])
-    with pytest.raises(InputError, match="one shape"):
-        mean_average_precision([1.0, 2.0], [1, 0])
+    assert_refused(
+        InputError,
+        (lambda: average_precision([1.0, 2.0], [0, 0]), "at least one positive"),
+        (lambda: average_precision([1.0, 2.0], [1]), "one shape"),
+        (lambda: mean_average_precision([1.0, 2.0], [1, 0]), "one shape"),
+    )

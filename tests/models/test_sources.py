@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tests.close import assert_close_to_rounding
+from tests.refusals import assert_refused
 from torch import nn
 
 from relprop.datasets.motion import MotionClips
@@ -141,16 +142,14 @@ def test_unusable_specifications(factory: Path, spec: str, error: type[Exception
 
 def test_unusable_options(factory: Path) -> None:
     spec = f"{factory}:make"
-    with pytest.raises(InputError, match="got both"):
-        load_model(spec, weights="w.pth", random_weights=True)
-    with pytest.raises(InputError, match="Expected a device"):
-        load_model(spec, device="gpu7")
-    with pytest.raises(InputError, match="std above 0"):
-        load_model(spec, mean=(0, 0, 0), std=(1, 0, 1))
-    with pytest.raises(InputError, match="as many numbers"):
-        load_model(spec, mean=(0, 0))
-    with pytest.raises(InputError, match="positive"):
-        load_model(spec, size=(0, 5))
+    assert_refused(
+        InputError,
+        (lambda: load_model(spec, weights="w.pth", random_weights=True), "got both"),
+        (lambda: load_model(spec, device="gpu7"), "Expected a device"),
+        (lambda: load_model(spec, mean=(0, 0, 0), std=(1, 0, 1)), "std above 0"),
+        (lambda: load_model(spec, mean=(0, 0)), "as many numbers"),
+        (lambda: load_model(spec, size=(0, 5)), "positive"),
+    )
 
 
 @pytest.mark.parametrize("size", [(500, 375), (333, 500), (224, 224), (100, 151)])

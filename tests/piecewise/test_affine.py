@@ -9,6 +9,7 @@ from benchmarks.common import randomise
 from tests.close import assert_close_to_rounding
 from tests.methods import nets as plain
 from tests.piecewise import nets
+from tests.refusals import assert_refused
 from tests.test_contract import assert_same, snapshot
 from torch import Tensor, nn
 
@@ -314,12 +315,12 @@ def test_linearised() -> None:
 
 def test_bad_input() -> None:
     model = plain.vgg()
-    with pytest.raises(InputError, match=r"targets .*got 9"):
-        relprop.affine(model, X, 9)
-    with pytest.raises(InputError, match=r"targets .*got 7"):
-        relprop.affine(model, X, 1, versus=7)
-    with pytest.raises(InputError, match=r"versus .*got \[1\]"):
-        relprop.affine(model, X, 1, versus=[1])  # type: ignore[arg-type]
+    assert_refused(
+        InputError,
+        (lambda: relprop.affine(model, X, 9), r"targets .*got 9"),
+        (lambda: relprop.affine(model, X, 1, versus=7), r"targets .*got 7"),
+        (lambda: relprop.affine(model, X, 1, versus=[1]), r"versus .*got \[1\]"),
+    )
     with pytest.raises(UnknownNameError, match="layer or node but got 'conv9'"):
         relprop.affine(model, X, 1, "conv9")
     with pytest.raises(InputError, match=r"layers .*string 'conv'"):
@@ -329,12 +330,12 @@ def test_bad_input() -> None:
     chunks = nn.Sequential(
         nn.Flatten(), Fn(lambda x: torch.cat(x.chunk(2, 1)[::-1], 1)), nn.Linear(768, 2)
     ).double()
-    with pytest.raises(InputError, match="'chunk' is a list"):
-        relprop.affine(chunks.eval(), X, 1, "chunk")
-    with pytest.raises(InputError, match="'chunk' is a list"):
-        relprop.piecewise.crossing(chunks, X, X, "chunk")
-    with pytest.raises(InputError, match="evaluation mode"):
-        relprop.affine(plain.resnet().train(), X, 1)
+    assert_refused(
+        InputError,
+        (lambda: relprop.affine(chunks.eval(), X, 1, "chunk"), "'chunk' is a list"),
+        (lambda: relprop.piecewise.crossing(chunks, X, X, "chunk"), "'chunk' is a list"),
+        (lambda: relprop.affine(plain.resnet().train(), X, 1), "evaluation mode"),
+    )
 
 
 @pytest.mark.parametrize("call", ["plain", "refused", "linearised", "crossing"])

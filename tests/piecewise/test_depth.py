@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.close import rounding
 from tests.methods import nets
+from tests.refusals import assert_refused
 from torch import nn
 
 import relprop
@@ -60,12 +61,12 @@ def test_table() -> None:
 
 def test_refusals() -> None:
     model = nets.vgg()
-    with pytest.raises(InputError, match="one input but got none"):
-        bias_ratio_by_depth(model, [])
-    with pytest.raises(InputError, match=r"one after the other but got \(4,"):
-        bias_ratio_by_depth(model, [X])
-    with pytest.raises(InputError, match="got 2 for more inputs"):
-        bias_ratio_by_depth(model, X, [0, 1])
+    assert_refused(
+        InputError,
+        (lambda: bias_ratio_by_depth(model, []), "one input but got none"),
+        (lambda: bias_ratio_by_depth(model, [X]), r"one after the other but got \(4,"),
+        (lambda: bias_ratio_by_depth(model, X, [0, 1]), "got 2 for more inputs"),
+    )
     silu = nn.Sequential(nn.Flatten(), nn.SiLU(), nn.Linear(768, 2)).double().eval()
     with pytest.raises(relprop.errors.UnsupportedOperatorError, match="'silu'"):
         bias_ratio_by_depth(silu, X)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from tests.close import assert_close_to_rounding
 from tests.methods import nets as plain
 from tests.piecewise import nets
+from tests.refusals import assert_refused
 from torch import Tensor, nn
 
 import relprop
@@ -190,12 +191,12 @@ def test_no_border() -> None:
 
 def test_refusals() -> None:
     model, x = plain.vgg(), plain.pictures()
-    with pytest.raises(InputError, match=r"direction .*got \(5,\)"):
-        crossing(model, x, torch.ones(5))
-    with pytest.raises(InputError, match="finite direction"):
-        crossing(model, x, x * float("nan"))
-    with pytest.raises(InputError, match="Expected samples"):
-        distance(model, x, samples=0)
+    assert_refused(
+        InputError,
+        (lambda: crossing(model, x, torch.ones(5)), r"direction .*got \(5,\)"),
+        (lambda: crossing(model, x, x * float("nan")), "finite direction"),
+        (lambda: distance(model, x, samples=0), "Expected samples"),
+    )
     gelu = nn.Sequential(nn.Flatten(), nn.GELU(), nn.Linear(768, 2)).double().eval()
     for call in (lambda: crossing(gelu, x, x), lambda: distance(gelu, x)):
         with pytest.raises(UnsupportedOperatorError, match="operator 'gelu'"):

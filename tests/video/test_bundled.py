@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from tests.refusals import assert_refused
 
 from relprop.datasets.motion import CLASSES, MOTION_CLASSES, MotionClips
 from relprop.errors import InputError, RelpropError, UnknownNameError
@@ -93,12 +94,15 @@ def test_preprocess() -> None:
 
 def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load()
-    with pytest.raises(InputError, match=r"\(16, 48, 48, 3\) but got uint8 \(15, 48, 48, 3\)"):
-        model.preprocess(np.zeros((15, 48, 48, 3), dtype=np.uint8))
-    with pytest.raises(InputError, match="but got float32"):
-        model.preprocess(np.zeros((16, 48, 48, 3), dtype=np.float32))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="but got Tensor"):
-        model.preprocess(torch.zeros(1, 3, 16, 48, 48))  # type: ignore[arg-type]
+    assert_refused(
+        InputError,
+        (
+            lambda: model.preprocess(np.zeros((15, 48, 48, 3), dtype=np.uint8)),
+            r"\(16, 48, 48, 3\) but got uint8 \(15, 48, 48, 3\)",
+        ),
+        (lambda: model.preprocess(np.zeros((16, 48, 48, 3), dtype=np.float32)), "but got float32"),
+        (lambda: model.preprocess(torch.zeros(1, 3, 16, 48, 48)), "but got Tensor"),
+    )
     with pytest.raises(UnknownNameError, match="got 'motion-r3d'"):
         load("motion-r3d")
     assert list(models()) == [NAME]

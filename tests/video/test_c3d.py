@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.refusals import assert_refused
 from torch import nn
 from torch.nn import functional as F
 
@@ -95,18 +96,20 @@ def test_reference_network(oracles: Path) -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(InputError, match="widths"):
-        C3D(5, widths=(2, 3))
-    with pytest.raises(InputError, match="widths"):
-        small(hidden=0)
-    with pytest.raises(InputError, match=r"16 frames .*got 8 x 32 x 32"):
-        small(frames=8)
+    assert_refused(
+        InputError,
+        (lambda: C3D(5, widths=(2, 3)), "widths"),
+        (lambda: small(hidden=0), "widths"),
+        (lambda: small(frames=8), r"16 frames .*got 8 x 32 x 32"),
+    )
     model = small().eval()
-    with pytest.raises(InputError, match=r"clips .*\(1, 3, 16, 48, 48\)"):
-        model(torch.zeros(1, 3, 16, 48, 48))
-    with pytest.raises(InputError, match=r"got \(3, 16, 32, 32\)"):
-        model(torch.zeros(3, 16, 32, 32))
-    with pytest.raises(InputError, match=r"22 are missing \(conv1.*22 unknown \(module"):
-        C3D.from_state_dict({f"module.{k}": v for k, v in model.state_dict().items()}, size=32)
-    with pytest.raises(InputError, match=r"fc6 with 54 inputs .*got 24"):
-        C3D.from_state_dict(model.state_dict(), size=64)
+    assert_refused(
+        InputError,
+        (lambda: model(torch.zeros(1, 3, 16, 48, 48)), r"clips .*\(1, 3, 16, 48, 48\)"),
+        (lambda: model(torch.zeros(3, 16, 32, 32)), r"got \(3, 16, 32, 32\)"),
+        (
+            lambda: C3D.from_state_dict({f"module.{k}": v for k, v in model.state_dict().items()}, size=32),
+            r"22 are missing \(conv1.*22 unknown \(module",
+        ),
+        (lambda: C3D.from_state_dict(model.state_dict(), size=64), r"fc6 with 54 inputs .*got 24"),
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.refusals import assert_refused
 
 import relprop
 from relprop.errors import InputError
@@ -142,11 +143,10 @@ def test_bad_settings(settings: dict[str, Any], text: str) -> None:
 
 
 def test_bad_frames() -> None:
-    with pytest.raises(InputError, match=r"RGB .*float64 \(4, 4, 3\)"):
-        Sampling().picture(np.zeros((4, 4, 3)))
-    with pytest.raises(InputError, match="but got list"):
-        Sampling().picture([[0]])
-    with pytest.raises(InputError, match="16 frames but got 15"):
-        Sampling().tensor(_noise(15, 4, 4))
-    with pytest.raises(InputError, match=r"16 RGB frames .*uint8 \(4, 4, 3\)"):
-        Sampling().tensor(_noise(4, 4))
+    assert_refused(
+        InputError,
+        (lambda: Sampling().picture(np.zeros((4, 4, 3))), r"RGB .*float64 \(4, 4, 3\)"),
+        (lambda: Sampling().picture([[0]]), "but got list"),
+        (lambda: Sampling().tensor(_noise(15, 4, 4)), "16 frames but got 15"),
+        (lambda: Sampling().tensor(_noise(4, 4)), r"16 RGB frames .*uint8 \(4, 4, 3\)"),
+    )

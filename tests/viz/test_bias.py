@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from tests.refusals import assert_refused
 from tests.viz.make import check_legible, drawn, names, words
 
 from relprop.errors import InputError
@@ -198,14 +199,21 @@ def test_layers_have_their_maps_and_parts() -> None:
 
 
 def test_layers_refuse() -> None:
-    with pytest.raises(InputError, match="at least one layer"):
-        affine_layers_figure(FLAT, [])
-    with pytest.raises(InputError, match=r"1\.0 and 1\.5 at 'relu1'"):
-        affine_layers_figure(FLAT, [_maps("relu1", (6, 8), 1.0, 1.5)])
-    with pytest.raises(InputError, match=r"map \(h, w\)"):
-        affine_layers_figure(FLAT, [LayerMaps("fc", np.zeros(5), np.zeros((2, 2)), 1.0, 0.5)])
-    with pytest.raises(InputError, match="NaN or infinite"):
-        affine_layers_figure(FLAT, [LayerMaps("a", np.full((2, 2), np.nan), np.zeros((2, 2)), 1.0, 0.5)])
+    assert_refused(
+        InputError,
+        (lambda: affine_layers_figure(FLAT, []), "at least one layer"),
+        (lambda: affine_layers_figure(FLAT, [_maps("relu1", (6, 8), 1.0, 1.5)]), r"1\.0 and 1\.5 at 'relu1'"),
+        (
+            lambda: affine_layers_figure(FLAT, [LayerMaps("fc", np.zeros(5), np.zeros((2, 2)), 1.0, 0.5)]),
+            r"map \(h, w\)",
+        ),
+        (
+            lambda: affine_layers_figure(
+                FLAT, [LayerMaps("a", np.full((2, 2), np.nan), np.zeros((2, 2)), 1.0, 0.5)]
+            ),
+            "NaN or infinite",
+        ),
+    )
 
 
 def test_bias_maps_are_amounts_per_pixel() -> None:

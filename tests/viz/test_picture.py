@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.refusals import assert_refused
 
 from relprop.errors import InputError
 from relprop.viz import overlay
@@ -80,9 +81,9 @@ def test_trace_never_has_a_hue_and_fades_under_strong_relevance(under: str) -> N
 
 
 def test_overlay_refuses() -> None:
-    with pytest.raises(InputError, match="map's size"):
-        overlay(np.zeros((3, 3)), 1.0, np.zeros((4, 3, 3)))
-    with pytest.raises(InputError, match=r"map \(H, W\)"):
-        overlay(np.zeros(3), 1.0)
-    with pytest.raises(InputError, match="'outlines'"):
-        overlay(np.zeros((3, 3)), 1.0, np.zeros((3, 3, 3)), "photo")  # type: ignore[arg-type]
+    assert_refused(
+        InputError,
+        (lambda: overlay(np.zeros((3, 3)), 1.0, np.zeros((4, 3, 3))), "map's size"),
+        (lambda: overlay(np.zeros(3), 1.0), r"map \(H, W\)"),
+        (lambda: overlay(np.zeros((3, 3)), 1.0, np.zeros((3, 3, 3)), "photo"), "'outlines'"),
+    )
