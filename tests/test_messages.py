@@ -15,8 +15,11 @@ GAP = "…"  # a value that is put in
 
 # What is said where nothing was asked for: no rule, no capture, an extra that isn't installed, a run cut short.
 OTHERS = (
-    "Can't capture", "No rule for ", "MaxPool(", "Relevance at ", "Reading ", "Comparing maps needs ", "The dense CRF needs ",
-    "A worker process died ", "The run failed ", "The disk of ", "Nothing could be measured ", f"'{GAP}' failed while ", GAP,
+    "Can't capture", "No rule for ", "MaxPool(", "Relevance at ",
+    "Reading ", "Comparing maps needs ", "The dense CRF needs ",
+    "A worker process died ", "The run failed ", "The disk of ", "Nothing could be measured ",
+    f"'{GAP}' failed while ",
+    GAP,
 )  # fmt: skip
 
 
