@@ -15,6 +15,7 @@ __all__ = [
     "check_count",
     "check_progress",
     "check_spelling",
+    "layer_names",
     "place_name",
     "refuses_old_spellings",
 ]
@@ -63,6 +64,17 @@ def check_progress(progress: object) -> None:
     """
     if progress is not None and not callable(progress):
         raise InputError(f"Expected progress to be a function of (done, total) but got {progress!r}.")
+
+
+def layer_names(layers: Iterable[Any]) -> tuple[Any, ...]:
+    """A list of modules or nodes; 4 is the module "4" of a sequence.
+
+    Raises:
+        InputError: one text, which would be taken letter by letter.
+    """
+    if isinstance(layers, str):
+        raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
+    return tuple(str(name) if isinstance(name, int) else name for name in layers)
 
 
 def place_name(setting: str, value: object) -> str | None:

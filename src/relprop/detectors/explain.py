@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relprop.checks import layer_names
 from relprop.detectors.detections import Detection, Reading
 from relprop.detectors.detector import Detector
 from relprop.detectors.prepare import Prepared
@@ -73,7 +74,7 @@ def explain_detection(
 
     # Several detections: a target each, side by side, and their sum afterwards.
     wanted = [unit.layout.index(part, label[d], d) for part, label in rows for d in range(len(found))]
-    asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in _names(layers)}
+    asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
     alone = single and len(found) == 1
     e = explain(unit, prepared.x, wanted[0] if alone else wanted, method, list(asked.values()))
     _check_same(found, detector, prepared, unit, e)
@@ -186,12 +187,6 @@ def _class_index(target: Any, names: list[str] | None, classes: int) -> int:
     if not 0 <= int(target) < classes:
         raise InputError(f"Expected a class from 0 to {classes - 1} but got {int(target)}.")
     return int(target)
-
-
-def _names(layers: Sequence[str]) -> list[str]:
-    if isinstance(layers, str):
-        raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
-    return list(layers)
 
 
 def _owns(detector: Detector, name: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from relprop.errors import InputError
+from relprop.checks import layer_names
 from relprop.explanation.explanation import Explanation
 from relprop.explanation.plain import plain
 from relprop.methods.method import Method, Request
@@ -48,12 +48,11 @@ def explain(
     [[[3.0, 0.0]], [[6.0, -1.0]]]
     """
     recipe = resolve(method)
-    if isinstance(layers, str):
-        raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
+    layers = layer_names(layers)
     run = trace(model, x)
     checked_output(model, run.output)
     targets, single = class_indices(target, run.output, x.shape[0])
-    request = Request(model, run, targets, single, tuple(layers))
+    request = Request(model, run, targets, single, layers)
     seen = run.input
     result = recipe.explain(request)
 

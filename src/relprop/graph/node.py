@@ -184,7 +184,7 @@ class Graph:
         if len(found) != 1:
             raise InputError(
                 f"Expected a model with one output tensor but it returns {len(found)}. Wrap it in a module "
-                "that returns the tensor to be explained, or start from a named layer (start=...)."
+                "that returns the tensor to be explained, or start from a named layer (start=... of a trace)."
             )
         return found[0]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from relprop.checks import layer_names
 from relprop.errors import InputError
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import model_and_input
@@ -106,9 +107,7 @@ class BiasRatio(Metric):
     )
 
     def __init__(self, *, layers: Sequence[str] | None = None) -> None:
-        if isinstance(layers, str):
-            raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
-        self.layers = None if layers is None else tuple(str(name) for name in layers)
+        self.layers = None if layers is None else layer_names(layers)
 
     def measure(self, case: Case) -> dict[str, float]:
         model, x = model_and_input(case, self.name)

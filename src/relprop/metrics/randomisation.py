@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from relprop.checks import check_choice
+from relprop.checks import check_choice, layer_names
 from relprop.errors import InputError, unknown_name
 from relprop.graph import Node, capture, capture_lock
 from relprop.metrics.metric import Case, Metric, Outcome
@@ -218,11 +218,11 @@ class Randomisation(Metric):
             raise InputError(f"Expected similarities to be a list of names but got {similarities!r}.")
         for similarity in similarities:
             check_choice("similarities", similarity, tuple(SIMILARITIES))
-        if isinstance(layers, str) or (layers is not None and not layers):
-            raise InputError(f"Expected layers to be a list of names but got {layers!r}.")
+        if layers is not None and not layers:
+            raise InputError("Expected layers to be a list of names but it is empty.")
         self.mode, self.redraw, self.seed = mode, redraw, seed
         self.similarities, self.absolute = tuple(similarities), absolute
-        self.layers = None if layers is None else tuple(layers)
+        self.layers = None if layers is None else layer_names(layers)
 
     def measure(self, case: Case) -> dict[str, float]:
         model, x = model_and_input(case, self.name)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from relprop.errors import InputError
+from relprop.checks import check_choice
 from relprop.metrics.metric import Case, as_heat, as_region
 
 __all__ = ["Truth", "check_truth", "masked", "truth_of"]
@@ -22,8 +22,7 @@ def check_truth(region: str) -> None:
     Raises:
         InputError: with what came.
     """
-    if region not in ("boxes", "masks", "auto"):
-        raise InputError(f"Expected region to be 'boxes', 'masks' or 'auto' but got {region!r}.")
+    check_choice("region", region, ("boxes", "masks", "auto"))
 
 
 def truth_of(case: Case, region: Truth) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relprop.checks import place_name, refuses_old_spellings
+from relprop.checks import layer_names, place_name, refuses_old_spellings
 from relprop.errors import InputError
 from relprop.graph import Graph, Node
 from relprop.graph.place import label
@@ -112,8 +112,7 @@ def affine_by_layer(
     Raises:
         InputError, UnsupportedOperatorError: as `affine`.
     """
-    if isinstance(layers, str):
-        raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
+    layers = None if layers is None else layer_names(layers)
     run, targets, single = started(model, x, target)
     return by_layer(run, targets, layers, single=single, linearise=linearise)
 
@@ -122,7 +121,7 @@ def by_layer(
     run: Trace, targets: Tensor, layers: Sequence[str] | None, *, single: bool, linearise: bool
 ) -> dict[str, AffineForm]:
     """`affine_by_layer` for a forward run, which is used up."""
-    names = block_outputs(run.graph) if layers is None else [str(n) for n in layers if n != "input"]
+    names = block_outputs(run.graph) if layers is None else [n for n in layers if n != "input"]
     places = [("input", run.graph.input), *[(name, run.graph.find(name)) for name in names]]
     return decompose(run, targets, places, single=single, linearise=linearise)
 

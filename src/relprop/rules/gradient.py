@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from relprop.errors import InputError
+from relprop.checks import check_choice
 from relprop.graph.fusion import is_affine
 from relprop.graph.place import Place
 from relprop.rules.merge import Add
@@ -68,8 +68,7 @@ class Rectify(Rule):
     kinds = frozenset({"activation"})
 
     def __init__(self, form: Literal["deconvnet", "guided"] = "guided") -> None:
-        if form not in ("deconvnet", "guided"):
-            raise InputError(f"Expected form to be 'deconvnet' or 'guided' but got {form!r}.")
+        check_choice("form", form, ("deconvnet", "guided"))
         self.form = form
 
     def accepts(self, place: Place) -> bool:

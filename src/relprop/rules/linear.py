@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.rules.rule import Message, SharingRule
 from relprop.tracing.ledger_sums import dot_sums, totals
@@ -144,8 +145,7 @@ class AlphaBeta(SharingRule):
     ) -> None:
         if not (beta >= 0 and abs(alpha - beta - 1) <= 1e-9):
             raise InputError(f"Expected alpha - beta = 1 and beta >= 0 but got alpha={alpha}, beta={beta}.")
-        if bias not in ("paper", "none", "full"):
-            raise InputError(f"Expected bias to be one of 'paper', 'none', 'full' but got {bias!r}.")
+        check_choice("bias", bias, ("paper", "none", "full"))
         self.alpha, self.beta, self.bias = alpha, beta, bias
 
     def prepare(self, site: Site) -> Message:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.graph.place import Place, gate_signal
@@ -45,10 +46,7 @@ class Add(Rule):
     def __init__(
         self, by: Literal["value", "absolute", "positive", "halves"] = "value", epsilon: float = 0.0
     ) -> None:
-        if by not in ("value", "absolute", "positive", "halves"):
-            raise InputError(
-                f"Expected by to be one of 'value', 'absolute', 'positive', 'halves' but got {by!r}."
-            )
+        check_choice("by", by, ("value", "absolute", "positive", "halves"))
         if epsilon < 0 or (epsilon and by != "value"):
             raise InputError(
                 f"Expected epsilon >= 0, and only with by='value', but got {epsilon} with {by!r}."

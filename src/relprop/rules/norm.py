@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from relprop.errors import InputError, UnsupportedOperatorError
+from relprop.checks import check_choice
+from relprop.errors import UnsupportedOperatorError
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow, safe_divide
 from relprop.tracing.linear_map import batch_norm_affine
@@ -30,8 +31,7 @@ class BatchNorm(Rule):
     kinds = frozenset({"batch_norm"})
 
     def __init__(self, form: Literal["affine", "identity"] = "affine") -> None:
-        if form not in ("affine", "identity"):
-            raise InputError(f"Expected form to be 'affine' or 'identity' but got {form!r}.")
+        check_choice("form", form, ("affine", "identity"))
         self.form = form
 
     @property
@@ -65,8 +65,7 @@ class Norm(Rule):
     kinds = frozenset({"norm"})
 
     def __init__(self, form: Literal["affine", "identity"] = "affine") -> None:
-        if form not in ("affine", "identity"):
-            raise InputError(f"Expected form to be 'affine' or 'identity' but got {form!r}.")
+        check_choice("form", form, ("affine", "identity"))
         self.form = form
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:

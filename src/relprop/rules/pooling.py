@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relprop.errors import InputError, UnsupportedOperatorError
+from relprop.checks import check_choice
+from relprop.errors import UnsupportedOperatorError
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow, safe_divide
 from relprop.tracing.site import Site
@@ -39,8 +40,7 @@ class MaxPool(Rule):
     confines = True
 
     def __init__(self, ties: Literal["first", "share"] = "first") -> None:
-        if ties not in ("first", "share"):
-            raise InputError(f"Expected ties to be 'first' or 'share' but got {ties!r}.")
+        check_choice("ties", ties, ("first", "share"))
         self.ties = ties
 
     def cross(self, site: Site, flow: Any) -> list[Any]:

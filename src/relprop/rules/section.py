@@ -23,6 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.rules.patches import Patches
 from relprop.rules.rule import Rule
@@ -62,8 +63,7 @@ class Section(Rule):
     sums_arrival = True
 
     def __init__(self, mode: Literal["paper", "released"] = "paper", ratio: float = 2.0) -> None:
-        if mode not in ("paper", "released"):
-            raise InputError(f"Expected mode to be 'paper' or 'released' but got {mode!r}.")
+        check_choice("mode", mode, ("paper", "released"))
         if not 1 <= ratio < float("inf"):
             raise InputError(f"Expected ratio to be a number >= 1 but got {ratio}.")
         self.mode: Literal["paper", "released"] = mode

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.viz.colour import check_finite
 
@@ -92,8 +93,7 @@ def check_under(under: object) -> None:
     Raises:
         InputError: for any other name than 'outlines', 'grey' or 'none'.
     """
-    if under not in ("outlines", "grey", "none"):
-        raise InputError(f"Expected under to be 'outlines', 'grey' or 'none' but got {under!r}.")
+    check_choice("under", under, ("outlines", "grey", "none"))
 
 
 # How dark the faintest layer gets: chosen by eye so that full-scale red and blue keep their hue over it.
