@@ -18,6 +18,7 @@ from tests.detectors.nets import tiny_detector
 from torch import Tensor, nn
 
 import relprop
+from relprop.detectors import DetectionUnit, Layout
 from relprop.errors import CaptureError
 from relprop.graph import WeightCache
 from relprop.metrics.ranking import scores_of
@@ -266,3 +267,20 @@ def test_weights_are_kept_up_to_the_limit_from_many_threads() -> None:
     held = [key for key in range(40) if cache.get(key) is not None]
     assert len(held) == 14  # 14 of 7 bytes
     assert all(cache.get(key) % 40 == key for key in held)
+
+
+class Doubled(tiny_detector.Raw):
+    """The same parameters, other outputs."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(2 * part for part in super().forward(x))
+
+
+def test_a_view_of_another_network_has_another_graph() -> None:
+    unit, x = DetectionUnit(tiny_detector.raw(), Layout(4, background=0)), torch.rand(1, 3, 16, 16)
+    one, two = unit.at(5), unit.at(5)
+    assert relprop.trace(one, x).graph is relprop.trace(two, x).graph
+    two.raw = Doubled().eval()
+    with torch.no_grad():
+        torch.testing.assert_close(relprop.trace(two, x).output, two(x))
+        torch.testing.assert_close(relprop.trace(one, x).output, one(x))

@@ -169,3 +169,18 @@ def test_positive_inside_counts_pixel_centres() -> None:
 )
 def test_offsets_in_words(name: str, after: tuple[float, ...], words: str) -> None:
     assert analysis.offset_words(name, (10, 10, 30, 30), after) == words
+
+
+def test_layers_of_no_module_go_by_their_operators() -> None:
+    class Bare(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(
+                torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(torch.nn.functional.conv2d(x, self.weight)).mean((2, 3))
+
+    found = analysis.layer_inputs(relprop.explain(Bare().eval(), _picture()[None].float(), 0, "lrp-0").plan)
+    assert [layer for place in found for layer, _ in place.layers] == ["mean", "conv2d"]

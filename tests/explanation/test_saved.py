@@ -70,6 +70,7 @@ def test_saves_picture_numbers_and_manifest(tmp_path: Path) -> None:
         "operator": "conv2d",
         "rule": "z-plus",
         "reads": ["input"],
+        "main": "conv2d",
     }
     assert (manifest["plan"]["start"], manifest["plan"]["stop"]) == ("linear", "input")
     assert manifest["ledger"]["closes"] is True

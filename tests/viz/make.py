@@ -19,8 +19,8 @@ from relprop.viz import render
 def plan() -> PlanTable:
     """Two layers."""
     rows = (
-        PlanRow("linear", "head", "linear", "eps", ("conv2d",)),
-        PlanRow("conv2d", "features.0", "conv2d", "z-plus", ("input",)),
+        PlanRow("linear", "head", "linear", "eps", ("conv2d",), "linear"),
+        PlanRow("conv2d", "features.0", "conv2d", "z-plus", ("input",), "conv2d"),
     )
     return PlanTable(rows, "two", "linear", "input")
 

@@ -109,7 +109,7 @@ def layer_inputs(plan: PlanTable | None) -> tuple[LayerInput, ...]:
         readers.update(row.reads)
         if any(kind_of(op) in _MIXING for op in row.operator.split(" + ")):
             for value in row.reads:
-                layers.setdefault(value, []).append((row.module or row.node, row.node))
+                layers.setdefault(value, []).append((row.module or row.main, row.node))
     order = {row.node: i for i, row in enumerate(rows)}  # what no row makes lies at the stop or past it
     return tuple(
         LayerInput(

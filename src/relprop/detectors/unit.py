@@ -61,10 +61,11 @@ class DetectionUnit(nn.Module):
         where = torch.as_tensor(anchors).reshape(-1)
         if not where.numel() or where.is_floating_point() or where.is_complex() or bool((where < 0).any()):
             raise InputError(f"Expected one or several anchor indices >= 0 but got {anchors!r}.")
-        view = DetectionUnit(self.raw, replace(self.layout, anchors=len(where)))
+        shared = len(where) == self.layout.anchors
+        view = DetectionUnit(self.raw, self.layout if shared else replace(self.layout, anchors=len(where)))
         view.anchors.copy_(where)
         view.aimed = True
-        if len(where) == self.layout.anchors:
+        if shared:
             # Read by `relprop.graph.capture`. Not an attribute of the usual kind: that would be a submodule.
             vars(view)["graphs_of"] = vars(self).get("graphs_of", self)
         return view

@@ -61,7 +61,7 @@ def capture(model: nn.Module, x: Tensor) -> Graph:
     """
     with capture_lock:
         owner = _owner(model)
-        key = (tuple(x.shape[1:]), x.dtype, x.device, _fingerprint(owner))
+        key = (tuple(x.shape[1:]), x.dtype, x.device, _fingerprint(model, owner))
         graphs = _CACHE.get(owner)
         if graphs is None:
             graphs = _CACHE[owner] = {}
@@ -88,16 +88,23 @@ def _owner(model: nn.Module) -> nn.Module:
 _PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
-def _fingerprint(model: nn.Module) -> int:
+def _fingerprint(model: nn.Module, owner: nn.Module) -> int:
     """What the graph depends on besides values: modules, modes, plain attributes, hooks, ties.
 
-    Runs before every explanation, hence without detours.
+    A module that shares the graphs of an owner goes by the owner's identity and buffers. Runs before every
+    explanation, hence without detours.
     """
     facts: list[Any] = []
     add = facts.append
     for path, module in model.named_modules(remove_duplicate=False):
-        add((path, id(module), type(module)))
-        for name, value in vars(module).items():
+        state = vars(module)
+        if module is model and owner is not model:
+            add((path, id(owner), type(module)))
+            state = {k: v for k, v in state.items() if k != "graphs_of"}
+            state |= {k: vars(owner)[k] for k in ("_buffers", "_non_persistent_buffers_set")}
+        else:
+            add((path, id(module), type(module)))
+        for name, value in state.items():
             kind = type(value)
             if kind in _PLAIN:
                 add((name, value))

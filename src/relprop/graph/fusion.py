@@ -103,17 +103,18 @@ def rectifiers(graph: Graph) -> dict[Node, Node]:
 
     The value before such a ReLU is stored nowhere: the ReLU's output is written over it.
     """
-    if "rectifiers" not in graph.memo:
-        outputs = [n for n in graph.outputs if isinstance(n, Node)]
-        found = {}
-        for node in graph.nodes:
-            if node.op == "relu" and node.kind == "activation":
-                (z,) = node.operands()
-                if z.users == [node] and z not in outputs and z.kind in _RECTIFIED:
-                    found[node] = z
-        graph.memo["rectifiers"] = found
-    rectified: dict[Node, Node] = graph.memo["rectifiers"]
-    return rectified
+    return graph.derived(_rectifiers)
+
+
+def _rectifiers(graph: Graph) -> dict[Node, Node]:
+    outputs = [n for n in graph.outputs if isinstance(n, Node)]
+    found = {}
+    for node in graph.nodes:
+        if node.op == "relu" and node.kind == "activation":
+            (z,) = node.operands()
+            if z.users == [node] and z not in outputs and z.kind in _RECTIFIED:
+                found[node] = z
+    return found
 
 
 def is_affine(node: Node) -> bool:

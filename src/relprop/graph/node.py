@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from relprop.graph.weights import WeightCache
 
 __all__ = ["Graph", "Node"]
 
+T = TypeVar("T")
 _NO_DEFAULT: Any = object()
 
 
@@ -154,7 +155,6 @@ class Graph:
         constants: tensors that the model made while it was captured.
         static_batch: the only batch size the graph runs at, or None for any.
         weights: cache of derived weights; goes with the graph.
-        memo: cache of what is found out about the graph; threads may find it out twice, to the same end.
     """
 
     nodes: list[Node]
@@ -167,7 +167,8 @@ class Graph:
 
     def __post_init__(self) -> None:
         self.by_name = {n.name: n for n in self.nodes}
-        self.memo: dict[Any, Any] = {}
+        self._derived: dict[Callable[[Graph], Any], Any] = {}
+        self._closures: dict[tuple[Any, ...], frozenset[Node]] = {}
         self._modules: dict[str, list[Node]] = {}
         for node in self.nodes:
             for path in dict.fromkeys(node.modules):
@@ -239,6 +240,16 @@ class Graph:
             bound[node] = value
         return bound
 
+    def derived(self, make: Callable[[Graph], T]) -> T:
+        """What `make` finds out about the graph, kept with it.
+
+        Two threads may find it out at once; both then have the one that was kept.
+        """
+        if make not in self._derived:
+            self._derived.setdefault(make, make(self))
+        found: T = self._derived[make]
+        return found
+
     def ancestors(self, nodes: Sequence[Node]) -> frozenset[Node]:
         """All nodes that the given ones are computed from, themselves included."""
         return self._closure("ancestors", nodes, Node.operands)
@@ -251,7 +262,7 @@ class Graph:
         self, name: str, nodes: Sequence[Node], step: Callable[[Node], list[Node]]
     ) -> frozenset[Node]:
         key = (name, *nodes)
-        if key not in self.memo:
+        if key not in self._closures:
             seen: set[Node] = set()
             stack = list(nodes)
             while stack:
@@ -259,6 +270,5 @@ class Graph:
                 if node not in seen:
                     seen.add(node)
                     stack.extend(step(node))
-            self.memo[key] = frozenset(seen)
-        found: frozenset[Node] = self.memo[key]
-        return found
+            self._closures[key] = frozenset(seen)
+        return self._closures[key]

@@ -57,6 +57,7 @@ class Plan:
                 step.fused.name,
                 repr(step.rule),
                 tuple(signal.name for signal in step.signals),
+                step.fused.main.name,
             )
             for step in self.steps.values()
         )
@@ -113,7 +114,7 @@ def places_of(
     between = graph.ancestors(list(starts)) & graph.descendants(list(ends))
     # Nothing needs to cross an end behind which no other end lies.
     final = {e for e in ends if not (graph.ancestors([e]) - {e}) & set(ends)}
-    places = _places(graph)
+    places = graph.derived(Places)
     reached = set(starts)
     swallowed: set[Node] = set()
     for node in sorted(between - final, key=lambda n: -n.index):
@@ -137,7 +138,9 @@ def _fused(graph: Graph, composite: Composite, node: Node) -> Fused:
 
 def _joins(graph: Graph, composite: Composite, node: Node) -> bool:
     """Whether `node` is a ReLU that belongs to the operator in front: relevance crosses it unchanged."""
-    return node in rectifiers(graph) and isinstance(composite.rule_for(_places(graph)(Fused(node))), Identity)
+    return node in rectifiers(graph) and isinstance(
+        composite.rule_for(graph.derived(Places)(Fused(node))), Identity
+    )
 
 
 def _read_at(graph: Graph, composite: Composite, end: Node, upstream: Container[Node]) -> Node:
@@ -147,13 +150,6 @@ def _read_at(graph: Graph, composite: Composite, end: Node, upstream: Container[
         if relu in upstream and rectifiers(graph).get(relu) is last and _joins(graph, composite, relu):
             return relu
     return last
-
-
-def _places(graph: Graph) -> Places:
-    if "places" not in graph.memo:
-        graph.memo["places"] = Places(graph)
-    found: Places = graph.memo["places"]
-    return found
 
 
 def _refusal(node: Node, composite: Composite) -> str:

@@ -12,11 +12,12 @@ class PlanRow:
     """Which rule crosses which operator.
 
     Attributes:
-        node: name of the operator's value in the graph (of a convolution with its batch norm: of the last).
+        node: name of the value that it makes; of a convolution with its batch norm and ReLU, the ReLU's.
         module: path of the module it belongs to.
         operator: what it is, such as "conv2d + batch_norm".
         rule: how relevance crosses it.
         reads: names of the values that relevance goes on to; empty in what older versions saved.
+        main: name of the operator itself; of a convolution with its batch norm and ReLU, the convolution's.
     """
 
     node: str
@@ -24,6 +25,7 @@ class PlanRow:
     operator: str
     rule: str
     reads: tuple[str, ...] = ()
+    main: str = ""
 
 
 @dataclass(frozen=True)
