@@ -263,7 +263,7 @@ def test_refusals() -> None:
         (lambda: list(steps(make.net(), X, redraw="he")), r"redraw .*got 'he'"),
         (lambda: Randomisation(similarities=("mse",)), r"similarities .*got 'mse'"),
         (lambda: Randomisation(similarities="ssim"), r"similarities .*list.*got 'ssim'"),
-        (lambda: Randomisation(layers="fc"), r"layers .*list.*got 'fc'"),
+        (lambda: Randomisation(layers="fc"), r"layers .*list.*'fc'"),
         (lambda: Randomisation(layers=[]), r"layers .*got \[\]"),
     )
     for seed in (-1, True, 0.5, 2**31):

@@ -219,7 +219,7 @@ class Randomisation(Metric):
         for similarity in similarities:
             check_choice("similarities", similarity, tuple(SIMILARITIES))
         if layers is not None and not layers:
-            raise InputError("Expected layers to be a list of names but it is empty.")
+            raise InputError(f"Expected layers to be a list of names but got {layers!r}.")
         self.mode, self.redraw, self.seed = mode, redraw, seed
         self.similarities, self.absolute = tuple(similarities), absolute
         self.layers = None if layers is None else layer_names(layers)
