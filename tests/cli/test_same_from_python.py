@@ -156,6 +156,14 @@ def test_a_notebook_gets_what_the_command_gets(
     assert run([*words.split(), "--out", "out"]) == 0
     assert capsys.readouterr().out == "".join(f"{line}\n" for line in report.lines())
     assert report.tables or name == "affine toy"
+    for folder, numbers in report.numbers.items():
+        kept = type(numbers).load(Path("by-command") / folder)
+        same = "relevance" if isinstance(numbers, relprop.Explanation) else "temporal"
+        assert torch.equal(getattr(kept, same), getattr(numbers, same))
+    assert [file.removesuffix(".gif") for file in _files("out") if file.endswith(".gif")] == list(
+        report.films
+    )
+    assert all(frames.dtype == np.uint8 and len(frames) == 4 for frames in report.films.values())
 
 
 def test_nothing_is_written_until_it_is_saved(here: Path) -> None:

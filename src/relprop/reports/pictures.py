@@ -18,6 +18,7 @@ from relprop.methods.method import Method
 from relprop.methods.text import method_from, slug
 from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.sources import LoadedModel
+from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered, version
 from relprop.reports.sources import (
     Model,
@@ -184,11 +185,12 @@ def _sheet(model: LoadedModel, asked: _Asked, found: _Found) -> Figure:
 def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet: Path) -> tuple[Block, ...]:
     together = " (all targets together)" if len(found.targets) > 1 else ""
     contrasts = any(_contrast(e) for e in found.explanations.values())
+    kind = "sigmoid" if model.multi_label else "softmax"
     note = "* starts from relevance that sums to nearly 0 (a contrast): shares of its Σ|R|"
     return (
         heading(found.picture.source, model.spec, model.weights),
         "",
-        _predictions_table(model, asked, found),
+        predictions_table(found.predictions, asked.top, found.targets, kind),
         "",
         f"Where the relevance went, as shares of the explained output{together}:",
         Table(_HEADERS, [_ledger_row(name, e) for name, e in found.explanations.items()], range(2, 8)),
@@ -198,23 +200,6 @@ def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet:
         Written("Numbers, plans and ledgers", folder),
         "",
     )
-
-
-def _predictions_table(model: LoadedModel, asked: _Asked, found: _Found) -> Table:
-    shown = found.predictions[: asked.top]
-    shown += [p for p in found.predictions[asked.top :] if p.index in found.targets]
-    rows = [
-        [
-            "→" if p.index in found.targets else "",
-            str(p.index),
-            p.name,
-            f"{p.output:.3f}".replace("-", "−"),
-            f"{100 * p.score:.1f} %",
-        ]
-        for p in shown
-    ]
-    kind = "sigmoid" if model.multi_label else "softmax"
-    return Table(["", "class", "name", "output", kind], rows, (1, 3, 4))
 
 
 def _ledger_row(text: str, e: Explanation) -> list[str]:
@@ -249,10 +234,7 @@ def _document(
 ) -> dict[str, Any]:
     return {
         "image": str(found.picture.source),
-        "predictions": [
-            {"index": p.index, "name": p.name, "output": p.output, "score": p.score}
-            for p in found.predictions[: asked.top]
-        ],
+        "predictions": predictions_facts(found.predictions, asked.top),
         "targets": [{"index": i, "name": class_name(i, model.classes)} for i in found.targets],
         "sheet": sheet,
         "explanations": [

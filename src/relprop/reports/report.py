@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from relprop.reports.document import plain
 from relprop.reports.text import Block, Table, lines
-from relprop.reports.works import Drawing, Work
+from relprop.reports.works import Drawing, Film, Numbers, Work
 from relprop.viz.file import png_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Figures", "Page", "Report", "gathered", "version"]
+__all__ = ["Drawn", "Page", "Report", "gathered", "version"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,20 +48,20 @@ class Page:
             writer(path)
 
 
-class Figures(Mapping[str, "Figure"]):
-    """A report's figures by file name; each is drawn anew when it is asked for."""
+class Drawn(Mapping[str, T]):
+    """What can be drawn, by file name; each is drawn anew when it is asked for."""
 
-    def __init__(self, drawings: Mapping[str, Drawing]) -> None:
-        self._drawings = drawings
+    def __init__(self, draws: Mapping[str, Callable[[], T]]) -> None:
+        self._draws = draws
 
-    def __getitem__(self, name: str) -> Figure:
-        return self._drawings[name].draw()
+    def __getitem__(self, name: str) -> T:
+        return self._draws[name]()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._drawings)
+        return iter(self._draws)
 
     def __len__(self) -> int:
-        return len(self._drawings)
+        return len(self._draws)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,10 +94,19 @@ class Report:
         return found
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> Drawn[Figure]:
         """The figures, by the name of their file in the report's folder, such as ``"street/sheet.png"``."""
-        works = {path.as_posix(): work for page in self.pages for path, work in page.works.items()}
-        return Figures({name: work for name, work in works.items() if isinstance(work, Drawing)})
+        return Drawn({name: work.draw for name, work in self._works() if isinstance(work, Drawing)})
+
+    @property
+    def films(self) -> Drawn[NDArray[np.uint8]]:
+        """The frames of films, (T, H, W, 3) uint8, by the name of their files without the ending."""
+        return Drawn({name: work.draw for name, work in self._works() if isinstance(work, Film)})
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """Explanations and separations, by the name of their folder."""
+        return {name: work.what for name, work in self._works() if isinstance(work, Numbers)}
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -103,6 +116,9 @@ class Report:
     def lines(self, console: Console | None = None) -> list[str]:
         """What the command prints, line by line; tables as wide as the console (160 characters) at most."""
         return [line for page in self.pages for line in lines(page.text, self.folder, console)]
+
+    def _works(self) -> Iterator[tuple[str, Work]]:
+        return ((path.as_posix(), work) for page in self.pages for path, work in page.works.items())
 
     def save(self, folder: str | Path) -> Report:
         """Write figures and numbers as the command does.

@@ -19,6 +19,7 @@ from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.sampling import Sampling
 from relprop.models.sources import LoadedModel
 from relprop.reports.films import reel
+from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered, version
 from relprop.reports.sources import Model, folders, heading, listed, loaded, model_facts
 from relprop.reports.steps import Progress, Steps
@@ -285,7 +286,7 @@ def _text(model: LoadedModel, found: _Found, files: dict[str, Path]) -> tuple[Bl
         *(f"  {line}" for line in clip.sampling.lines()),
         f"  film frames {clip.indices[0]} to {max(clip.indices)}{total}{rate}{looped}",
         "",
-        _predictions_table(found),
+        predictions_table(found.predictions, 5, [found.chosen.index], "softmax"),
         "",
         _films_table(found),
     ]
@@ -298,22 +299,6 @@ def _text(model: LoadedModel, found: _Found, files: dict[str, Path]) -> tuple[Bl
     text += [_verdict(found.ledgers), ""]
     text += [Written(_WORDS[kind], path) for kind, path in files.items()]
     return (*text, "")
-
-
-def _predictions_table(found: _Found) -> Table:
-    shown = found.predictions[:5]
-    shown += [found.chosen] if found.chosen not in shown else []
-    rows = [
-        [
-            "→" if p is found.chosen else "",
-            str(p.index),
-            p.name,
-            f"{p.output:.3f}".replace("-", "−"),
-            f"{100 * p.score:.1f} %",
-        ]
-        for p in shown
-    ]
-    return Table(["", "class", "name", "output", "softmax"], rows, (1, 3, 4))
 
 
 def _films_table(found: _Found) -> Table:
@@ -348,10 +333,7 @@ def _document(model: LoadedModel, found: _Found, files: dict[str, Path]) -> dict
         "frames_in_film": clip.total,
         "fps": clip.fps,
         "looped": clip.looped,
-        "predictions": [
-            {"index": p.index, "name": p.name, "output": p.output, "score": p.score}
-            for p in found.predictions[:5]
-        ],
+        "predictions": predictions_facts(found.predictions, 5),
         "target": {"index": found.chosen.index, "name": found.chosen.name, "score": found.chosen.score},
         "method": made.method,
         "mode": None if split is None else split.mode,
