@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import relprop
@@ -47,3 +48,15 @@ def test_imported_names_are_exported() -> None:
                 hidden.append(f"{taker} takes {name} from {giver}")
     assert hidden == []
     assert seen > 500
+
+
+def test_a_class_name_means_one_thing() -> None:
+    found = Counter(
+        node.name
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert len(found) > 150
+    # A method that is nothing but one rule; a table of a benchmark, and one of a report.
+    assert {name for name, count in found.items() if count > 1} == {"Gradient", "Table"}

@@ -124,7 +124,8 @@ class ContrastiveRSP(Method):
 
     The start is the signed difference of contrastive excitation backprop at the last feature map (not
     summed over channels, not clamped; its total is 0), purged and balanced 2 : 1; then as `RSP` in its
-    mode "paper". No hostile classes are named: what speaks against the class is its dual.
+    mode "paper". No hostile classes are named: the class is compared with its dual, whose
+    weights have the other sign.
 
     Source: Nam et al. 2021 (AAAI), contrastive form; its supplement is not public, see the method's
     page. Shapes: (N, C, *spatial). The total is 1 per sample and target (ratio > 1).

@@ -24,7 +24,7 @@ from relprop.tracing.window import support
 __all__ = ["Propagation", "walk"]
 
 _PART = 5  # targets carried in one tensor,
-_PART_BYTES = 64 << 20  # and fewer where a value of theirs would outgrow this
+_PART_BYTES = 64 << 20  # and fewer where one value for all of them takes more bytes than this
 _MOST = 0.75  # part of a map beyond which it is not worth cutting out a window
 _BYTES = 1 << 30  # relevance of all targets at one value, beyond which they are walked in groups
 

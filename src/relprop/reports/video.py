@@ -270,7 +270,8 @@ def _figure(asked: _Asked, model: LoadedModel, found: _Found, names: dict[int, s
     if _random(model):
         title += " · RANDOM WEIGHTS"
         notes.insert(
-            0, "The weights are random: this shows that the way from file to film works, and nothing else."
+            0,
+            "The weights are random: this shows that reading, explaining and drawing work, and nothing else.",
         )
     scale: Literal["shared"] | float = "shared" if asked.scale is None else asked.scale
     return motion_figure(reel(found.made, clip.frames), title=title, notes=notes, names=names, scale=scale)

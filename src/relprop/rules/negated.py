@@ -15,7 +15,8 @@ __all__ = ["Negated"]
 class Negated(SharingRule):
     """The given rule of a convolution or product, as if its weights had the other sign.
 
-    What spoke against the class speaks for its dual. The forward run is not repeated: the inputs are
+    Contributions against the class become contributions for its dual. The forward run is not
+    repeated: the inputs are
     those of the real network, whose parameters are left alone. With `Excitation` or `ZPlus` (which have
     no bias) the shares are those of the negative weights.
 
