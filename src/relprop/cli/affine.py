@@ -96,13 +96,6 @@ def affine(
     if depth:
         study = partial(reports.affine_depth, loaders, pictures, limit=limit, seed=seed)
     else:
-        study = partial(
-            reports.affine,
-            loaders[0],
-            pictures,
-            target=target,
-            versus=versus,
-            linearise=linearise,
-            region=region,
-        )
+        study = partial(reports.affine, loaders[0], pictures, region=region, linearise=linearise)
+        study = partial(study, target=target, versus=versus)
     output.show(lambda bar: study(layers=layer or (), out=output.out, progress=bar))
