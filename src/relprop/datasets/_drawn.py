@@ -1,4 +1,4 @@
-"""Drawn: what sequences have in common whose items are drawn from a seed, a split and an index alone."""
+"""Drawn items: what sequences have in common whose items are drawn from a seed, a split and an index alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from relprop.errors import InputError, unknown_name
 
-__all__ = ["SPLITS", "Drawn", "class_index", "integer"]
+__all__ = ["SPLITS", "DrawnItems", "class_index", "integer"]
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
-class Drawn:
+class DrawnItems:
     """A seed, a split and the indices of the items.
 
     Args:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relprop.datasets._choreography import APPEARANCES, MOTIONS, cast, drawn_label
-from relprop.datasets._drawn import SPLITS, Drawn, class_index, integer
+from relprop.datasets._drawn import SPLITS, DrawnItems, class_index, integer
 from relprop.datasets._film import film
 from relprop.errors import InputError
 
@@ -100,7 +100,7 @@ class MotionClip:
         return self.masks[self.decider]
 
 
-class MotionClips(Drawn, Sequence[MotionClip]):
+class MotionClips(DrawnItems, Sequence[MotionClip]):
     """Clips of one split, drawn when asked for; nothing is stored and no order matters.
 
     Clip `i` depends on `(seed, split, i)` alone. Another `size` shows the same clip at another resolution,

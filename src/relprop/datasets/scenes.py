@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from relprop.datasets._drawn import SPLITS, Drawn, class_index, integer
+from relprop.datasets._drawn import SPLITS, DrawnItems, class_index, integer
 from relprop.datasets._render import CLASS_PARTS, layout, paint
 from relprop.errors import InputError
 
@@ -85,7 +85,7 @@ class Scene:
         return np.asarray(self.masks[self.labels == wanted].any(axis=0))
 
 
-class Scenes(Drawn, Sequence[Scene]):
+class Scenes(DrawnItems, Sequence[Scene]):
     """Scenes of one split, drawn when asked for; nothing is stored and no order matters.
 
     Scene `i` depends on `(seed, split, i)` alone, also its layout on nothing else: another `size` shows the
