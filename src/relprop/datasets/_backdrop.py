@@ -148,7 +148,7 @@ def backdrop(rng: Generator, size: int) -> Array:
             colours[2] if rng.random() < 0.5 else colours[3],
             2.0 * np.pi * (heading + (rng.random() - 0.5) * spread),
         )
-    # DrawnItems at one resolution always, so that what is drawn next doesn't depend on the picture's size.
+    # Drawn at one resolution always, so that what is drawn next doesn't depend on the picture's size.
     speckle = rng.random((_SPECKLE, _SPECKLE, 1))
     near = ((2 * np.arange(size) + 1) * _SPECKLE) // (2 * size)
     canvas += (0.01 + 0.03 * grain) * (speckle[near[:, None], near[None, :]] - 0.5) * 2.0
