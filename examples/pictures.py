@@ -15,7 +15,6 @@ import torch
 import relprop
 from relprop.errors import RelpropError
 from relprop.explanation import contact_sheet
-from relprop.methods.text import method_from
 from relprop.models.pictures import read_picture
 from relprop.models.sources import load_model
 from relprop.viz import save_figure
@@ -50,10 +49,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/pictures.png"))
     options = parser.parse_args()
     model = load_model(options.model, weights=options.weights, labels=options.labels)
-    bounds = relprop.pixel_bounds(model.mean, model.std)
-    recipes = [method_from(text, bounds) for text in options.method or METHODS]
     pictures = torch.cat([model.preprocess(read_picture(path)) for path in options.pictures])
-    explained = [relprop.explain(model.module, pictures, method=recipe) for recipe in recipes]
+    explained = [relprop.explain(model.module, pictures, method=text) for text in options.method or METHODS]
     for e in explained:
         if e.ledger is not None:
             print(

@@ -15,6 +15,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "quickstart.md",
             "words.md",
             "command-line.md",
+            "facts.md",
             "detectors.md",
             "detect.md",
             "video.md",
@@ -27,7 +28,17 @@ SECTIONS: list[tuple[str, list[str]]] = [
     ("Rules", ["rules/"]),
     ("Judge", ["benchmark.md", "datasets.md", "real-pictures.md", "cluster.md"]),
     ("Metrics", ["metrics/"]),
-    ("Extend", ["write-a-rule.md", "write-a-method.md", "python.md", "development.md"]),
+    (
+        "Extend",
+        [
+            "write-a-rule.md",
+            "write-a-method.md",
+            "write-a-metric.md",
+            "write-a-data-set.md",
+            "python.md",
+            "development.md",
+        ],
+    ),
     ("Sources", ["sources.md"]),
 ]
 

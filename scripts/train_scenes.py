@@ -33,8 +33,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import relprop
+from relprop.catalogue import MODELS
 from relprop.datasets import CLASSES, Scene, Scenes
-from relprop.models.networks import ARCHITECTURES, SceneVGG
+from relprop.models.networks import SceneVGG
 from relprop.models.scoring import mean_average_precision
 
 SIZE = 112
@@ -122,7 +123,7 @@ def fold_norms(trained: nn.Sequential, plain: nn.Sequential) -> None:
 
 def build(name: str) -> nn.Module:
     """Build the form that is trained: the VGG-like network gets a batch norm after each convolution."""
-    model = ARCHITECTURES[name](len(CLASSES))
+    model = MODELS[name](len(CLASSES))
     if isinstance(model, SceneVGG):
         model.features = with_norms(model.features)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -131,7 +132,7 @@ def build(name: str) -> nn.Module:
 def released(name: str, trained: nn.Module) -> nn.Module:
     """Return the form that is released: those batch norms are folded into the convolutions."""
     trained.eval()
-    model = ARCHITECTURES[name](len(CLASSES)).eval()
+    model = MODELS[name](len(CLASSES)).eval()
     if isinstance(model, SceneVGG) and isinstance(trained, SceneVGG):
         fold_norms(trained.features, model.features)
         model.classifier.load_state_dict(trained.classifier.state_dict())
@@ -324,7 +325,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True, choices=sorted(ARCHITECTURES))
+    parser.add_argument("--model", required=True, choices=sorted(MODELS))
     parser.add_argument("--scenes", type=int, default=20_000, help="training scenes")
     parser.add_argument("--val-scenes", type=int, default=1000)
     parser.add_argument("--test-scenes", type=int, default=4000)

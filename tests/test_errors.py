@@ -142,7 +142,7 @@ def test_unknown_name(name: str) -> None:
 
 
 SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
-    "method type": (lambda: relprop.explain(net(), x(), 0, 3), r"name or a configured method but got int"),
+    "method type": (lambda: relprop.explain(net(), x(), 0, 3), r"a function .* but got int"),
     "layers as one string": (
         lambda: relprop.explain(net(), x(), 0, "lrp-0", layers="0"),
         r"list of names but got the string '0'",
@@ -190,7 +190,7 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
     "bounds not a pair": (lambda: relprop.DeepTaylor(bounds=(0, 1, 2)), r"'sample' or a pair \(low, high\)"),
     "bounds word": (
         lambda: relprop.DeepTaylor(bounds="image"),
-        r"bounds to be one of 'sample' but got 'image'",
+        r"bounds to be one of 'auto', 'sample' but got 'image'",
     ),
     "otherwise": (
         lambda: Composite([], "plus"),

@@ -15,8 +15,7 @@ from relprop.cli import run
 from relprop.datasets.demo import demo_image_path
 from relprop.errors import InputError
 from relprop.methods.method import Method, Request, Result
-from relprop.methods.registry import METHODS
-from relprop.methods.text import method_from
+from relprop.methods.registry import METHODS, resolve
 
 OLD = {"seed": "start", "at": ("start", "stop", "layer"), "contrast_at": "contrast", "otherwise": "base"}
 KINDS: dict[str, Callable[..., Any]] = {
@@ -54,7 +53,7 @@ def test_on_the_command_line(name: str, old: str, new: str) -> None:
     with pytest.raises(
         InputError, match=rf"^Expected {new}=\.\.\. for {name} but got {old}=\.\.\.: the setting"
     ):
-        method_from(f"{name}:{old}=1")
+        resolve(f"{name}:{old}=1")
 
 
 def test_in_a_recipe() -> None:

@@ -327,10 +327,10 @@ def test_one_of_a_batch_fails_alone(folder: Path, monkeypatch: pytest.MonkeyPatc
     poison = worker.geometry.input(worker.data[index].image)[0]
     explain = worker_file.explain
 
-    def refusing(model: Any, x: torch.Tensor, *rest: Any) -> Any:
+    def refusing(model: Any, x: torch.Tensor, *rest: Any, **more: Any) -> Any:
         if any(torch.equal(row, poison) for row in x):
             raise ValueError("this one\nI don't like")
-        return explain(model, x, *rest)
+        return explain(model, x, *rest, **more)
 
     whole = worker.process(0)
     monkeypatch.setattr(worker_file, "explain", refusing)
@@ -400,15 +400,15 @@ def test_a_layer_without_places(folder: Path) -> None:
     ("changes", "error"),
     [
         ({"data": {"name": "fodler"}}, "Expected a known data set but got 'fodler'. Did you mean 'folder'"),
-        ({"data": {"name": "folder"}}, "Expected the option 'folder' of folder but it is missing"),
+        ({"data": {"name": "folder"}}, "Expected the setting 'folder' of folder but it is missing"),
         ({"data": {"name": "folder", "folder": "nowhere"}}, "got 'nowhere', which does not exist"),
-        ({"data": {"name": "scenes", "year": 3}}, "Expected a known option of scenes but got 'year'"),
+        ({"data": {"name": "scenes", "year": 3}}, "Expected a known setting of scenes but got 'year'"),
         ({"model": {"spec": "scenes-vg"}}, "Expected a known model but got 'scenes-vg'"),
         (
             {"methods": ["lrp-epsilom"]},
             "Expected a known method but got 'lrp-epsilom'. Did you mean 'lrp-epsilon'",
         ),
-        ({"methods": ["lrp-epsilon:epsilom=1"]}, "Expected a setting of lrp-epsilon but got 'epsilom'"),
+        ({"methods": ["lrp-epsilon:epsilom=1"]}, "Expected a known setting of lrp-epsilon but got 'epsilom'"),
         ({"metrics": ["energie"]}, "Expected a known metric but got 'energie'. Did you mean 'energy'"),
         (
             {"metrics": [{"name": "energy", "tolerance": 3}]},

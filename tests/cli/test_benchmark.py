@@ -205,7 +205,7 @@ def test_refusals(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Expected a known model but got 'nets'" in failed(capsys, "drawn.toml", "--model", "nets")
     assert "does not exist" in failed(capsys, "drawn.toml", "--labels", "no.txt")
     told = failed(capsys, "drawn.toml", "--difficult", "list.tsv")
-    assert "Expected a known option of scenes but got 'difficult'" in told
+    assert "Expected a known setting of scenes but got 'difficult'" in told
     for option, value in (("--chunk", "0"), ("--limit", "-1"), ("--workers", "0"), ("--batch", "x")):
         assert option in failed(capsys, "drawn.toml", option, value)
     assert not (here / "relprop-benchmark").exists()

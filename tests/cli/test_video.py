@@ -347,7 +347,7 @@ ERRORS: list[tuple[list[str], str]] = [
     (["--method", "deep-tailor"], "Expected a known method but got 'deep-tailor'. Did you mean 'deep-taylor'"),
     (["--method", "grad-cam", "--separate"], "the z+ and z-box rules for mode='conserving' but got grad-cam"),
     (["--method", "grad-cam", "--mode", "naive"], "Expected a method with relevance at the input"),
-    (["--method", "deep-taylor:alpha=2", "--separate"], "Expected a setting of deep-taylor but got 'alpha'"),
+    (["--method", "deep-taylor:alpha=2", "--separate"], "Expected a known setting of deep-taylor but got 'alpha'"),
     (["--target", "sheep"], "the model has no class names. Pass --labels FILE"),
     (["--target", "3"], "Expected a class index from 0 to 2 but got 3"),
     (["--labels", "names.txt", "--target", "sheep"], "Valid: rest, run, walk"),

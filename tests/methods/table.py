@@ -220,6 +220,7 @@ LIVE = [
     Line(relprop.Affine(), live=affine()),
     Line(relprop.Affine(at="4"), live=affine(5)),
     Line(relprop.Affine(at="5", positive=True), live=affine(6, positive=True)),
+    Line(relprop.LRP(rule="z-plus"), live=walked(zp, zp, zp, zp)),
     Line(relprop.LRP0(), live=gradient_x_input),
     Line(relprop.LRPEpsilon(), live=walked(eps, eps, eps, eps)),
     Line(relprop.LRPGamma(), live=walked(*[ref.gamma(0.25)] * 4)),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import relprop
 from relprop.errors import InputError
+from relprop.methods.facts import Facts
 from relprop.methods.method import Method
 from relprop.methods.registry import METHODS
 
@@ -25,10 +26,12 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 # What takes a number of runs takes few here.
 QUICK = {"smoothgrad": {"samples": 3}, "integrated-gradients": {"steps": 3}}
+# And what can't do without a setting has one.
+NEEDED = {"lrp": {"rule": "z-plus"}}
 
 
 def quick(name: str) -> Method:
-    return METHODS[name](**QUICK.get(name, {}))
+    return METHODS[name](**QUICK.get(name, {}), **NEEDED.get(name, {}))
 
 
 def assert_close(a: Tensor, b: Tensor, relative: float = 1e-11) -> None:
@@ -113,7 +116,7 @@ def test_shapes_and_heatmap(name: str, case: tuple[nn.Module, Tensor]) -> None:
         assert float(e.relevance.min()) >= 0
     if e.ledger is not None:
         assert e.ledger.closes, e.ledger.max_error
-    assert repr(e.settings) == repr(quick(name).settings())
+    assert repr(e.settings) == repr(quick(name).informed(Facts()).settings())
 
 
 class Functional(nn.Module):
@@ -201,7 +204,7 @@ def test_narrow_dtypes_are_explained_in_float32(name: str, dtype: torch.dtype) -
 @pytest.mark.parametrize("name", METHODS)
 def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
     tensors = {"integrated-gradients": {"baseline": torch.zeros(3, 1, 1)}}
-    method = METHODS[name](**QUICK.get(name, {}), **tensors.get(name, {}))
+    method = METHODS[name](**QUICK.get(name, {}), **NEEDED.get(name, {}), **tensors.get(name, {}))
     e = relprop.explain(made("vgg"), nets.pictures(), [1, 2], method)
     back = relprop.Explanation.load(e.save(tmp_path / "saved"))
     assert torch.equal(back.relevance, e.relevance)

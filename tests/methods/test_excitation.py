@@ -201,7 +201,7 @@ def test_clrp_tells_classes_apart_where_z_plus_does_not() -> None:
         (lambda: EB(at=["a"]), "Expected at to name a module or node but got list"),
         (lambda: CEB(contrast_at=True), "Expected contrast_at to name a module or node but got bool"),
         (lambda: CLRP(variant=3), "Expected variant 1"),
-        (lambda: CLRP(bounds=3), "Expected bounds to be 'sample' or a pair"),
+        (lambda: CLRP(bounds=3), r"a pair \(low, high\)"),
         (lambda: CLRP(seed="zero"), "Expected seed to be one of"),
     ],
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from inspect import signature
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
 from relprop.benchmark.recipe import MethodEntry, Recipe, read_recipe
-from relprop.datasets.registry import DATASETS
 from relprop.errors import InputError
+from relprop.registry import parameters
 
 __all__ = ["adapted"]
 
@@ -65,13 +65,13 @@ def adapted(
 
 def _data(recipe: Recipe, data: Path | None, difficult: Path | None) -> dict[str, Any]:
     options = dict(recipe.data)
-    known = signature(DATASETS[options["name"]]).parameters if options["name"] in DATASETS else {}
-    place = next((name for name in ("folder", "file") if name in known), None)
+    place = next(iter(getattr(recipe.data_set, "places", ())), None)
+    needed = place is not None and parameters(recipe.data_set)[place].default is Parameter.empty
     if data is not None:
         if place is None:
             raise InputError(f"Expected no --data, for the data set {options['name']} is made, not read.")
         options[place] = str(data.expanduser().absolute())
-    elif place is not None and place not in options:
+    elif needed and place not in options:
         raise InputError(
             f"Expected --data PATH: recipe {recipe.name} reads the data set {options['name']} from a {place} of "
             "yours."

@@ -11,16 +11,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from relprop.catalogue import DATASETS
 from relprop.checks import check_choice, check_spelling
 from relprop.errors import InputError, unknown_name
 from relprop.models.geometry import GEOMETRIES
+from relprop.own_file import beside, without_folder
 
 __all__ = ["MethodEntry", "MetricEntry", "ModelEntry", "Recipe", "read_recipe", "recipe_from", "recipes"]
 
 _REDUCTIONS = ("sum", "max-abs", "positive")
 _PREDICTED = ("auto", "sigmoid", "top-1", "top-5")
 _TARGETS = ("labels", "top-1")
-_PLACES = ("folder", "file", "difficult", "annotations")
 _CLASSES = ("auto", "names", "synsets")
 
 
@@ -88,7 +89,8 @@ class MethodEntry:
     """One of `methods`: a string, or a table with these keys.
 
     Attributes:
-        method: `name` or `name:key=value,...` as on the command line; or the baselines "center" and "random".
+        method: `name`, `name:key=value,...` or `file.py:Name` as on the command line; or a baseline ("center",
+            "random", or one of your own).
         label: its name in tables; default: the text of `method`.
         reduce: how channels become a map: "sum", "max-abs" (largest magnitude), "positive" (positive part of
             the sum).
@@ -105,7 +107,7 @@ class MethodEntry:
 
 @dataclass(frozen=True)
 class MetricEntry:
-    """One of `[[metrics]]`: `name`, an optional `label` for tables, and the metric's settings."""
+    """One of `[[metrics]]`: `name` (or `file.py:Name`), an optional `label` for tables, and its settings."""
 
     name: str
     label: str = ""
@@ -133,6 +135,7 @@ class Recipe:
         replicates: of the bootstrap.
         published: column -> method -> a paper's number, printed beside ours.
         source: what the published numbers are from.
+        folder: where the files of `file.py:Name` lie, if they aren't found from here; a recipe's own file says it.
     """
 
     name: str
@@ -150,6 +153,7 @@ class Recipe:
     replicates: int = 1000
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     source: str = ""
+    folder: str = ""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -192,18 +196,44 @@ class Recipe:
 
     def plain(self) -> dict[str, Any]:
         """The recipe as plain values (JSON)."""
-        return json.loads(json.dumps(asdict(self)))
+        values = json.loads(json.dumps(asdict(self)))
+        if not self.folder:
+            del values["folder"]
+        return values
+
+    def located(self, text: str) -> str:
+        """A name of the recipe, with the path of its file where it is `file.py:Name`.
+
+        The file is looked for beside the recipe first, then where the command runs.
+        """
+        return beside(text, self.folder) if self.folder else text
+
+    @property
+    def data_set(self) -> Any:
+        """The class of the recipe's data set, or the function that makes it.
+
+        Raises:
+            UnknownNameError: no such data set.
+        """
+        return DATASETS.find(self.located(self.data["name"]))
 
     def fingerprint(self) -> str:
         """Changes with everything that the results depend on; not with how they are shown.
 
         Nor with where files lie: what is in them is in the data set's fingerprint and the weights' hash.
         """
-        shown = ("about", "replicates", "published", "source", "name")
+        shown = ("about", "replicates", "published", "source", "name", "folder")
         kept = {k: v for k, v in self.plain().items() if k not in shown}
-        kept["data"] = {k: v for k, v in kept["data"].items() if k not in _PLACES}
+        places = getattr(self.data_set, "places", ())
+        kept["data"] = {k: v for k, v in kept["data"].items() if k not in places}
         kept["model"] = {k: v for k, v in kept["model"].items() if k not in ("weights", "labels")}
-        kept["model"]["spec"] = kept["model"]["spec"].replace("\\", "/").rpartition("/")[2]
+        for entry, key in [
+            (kept["data"], "name"),
+            (kept["model"], "spec"),
+            *((method, "method") for method in kept["methods"]),
+            *((metric, "name") for metric in kept["metrics"]),
+        ]:
+            entry[key] = without_folder(entry[key])
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     def with_(self, **changes: Any) -> Recipe:
@@ -230,12 +260,12 @@ def read_recipe(which: str | Path) -> Recipe:
     Raises:
         InputError: no such recipe or file, not TOML, a key that is missing or unknown.
     """
-    text, name = _text(str(which))
+    text, name, folder = _text(str(which))
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"Expected a recipe in TOML but '{which}' is not: {error}.") from None
-    return recipe_from({"name": name, **table}, str(which))
+    return recipe_from({"name": name, **({"folder": folder} if folder else {}), **table}, str(which))
 
 
 def recipe_from(table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
@@ -271,17 +301,19 @@ def recipe_from(table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
     return Recipe(**values)
 
 
-def _text(which: str) -> tuple[str, str]:
+def _text(which: str) -> tuple[str, str, str]:
+    """A recipe's text, its name, and the folder it lies in ("" for ours)."""
     path = Path(which)
     if path.suffix == ".toml":
         try:
-            return path.read_text(encoding="utf-8"), path.stem
+            return path.read_text(encoding="utf-8"), path.stem, str(path.parent.absolute())
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise InputError(f"Expected a recipe file but '{which}' can't be read: {reason}.") from None
     if which not in recipes():
         raise unknown_name("recipe", which, [*recipes(), "FILE.toml"])
-    return files("relprop.benchmark").joinpath("recipes", f"{which}.toml").read_text(encoding="utf-8"), which
+    ours = files("relprop.benchmark").joinpath("recipes", f"{which}.toml")
+    return ours.read_text(encoding="utf-8"), which, ""
 
 
 def _metric(given: Any, where: str) -> MetricEntry:

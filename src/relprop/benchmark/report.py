@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from relprop.benchmark.baselines import Baseline
 from relprop.benchmark.formats import FORMATS
 from relprop.benchmark.formats import shown as shown_value
 from relprop.benchmark.run import Finished
@@ -134,7 +135,8 @@ def _judged(done: Finished, table: Table) -> list[Column]:
 def _best(done: Finished, table: Table, column: Column) -> str | None:
     """The best method in a column that is no baseline and has a number there."""
     order = [*table.best(column), *table.methods]
-    known = (m for m in order if done.worker.methods[m][1] is not None and table.cell(m, column).pairs)
+    own = {name for name, (_, method) in done.worker.methods.items() if not isinstance(method, Baseline)}
+    known = (m for m in order if m in own and table.cell(m, column).pairs)
     return next(known, None)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,26 +16,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from relprop.benchmark.baselines import BASELINES, baseline
+from relprop.benchmark.baselines import BASELINES, Baseline, baseline
 from relprop.benchmark.classes import ClassMap
 from relprop.benchmark.recipe import MethodEntry, ModelEntry, Recipe
 from relprop.benchmark.record import Problem, Record
 from relprop.benchmark.store import ChunkResult
+from relprop.datasets.data_set import DataSet
 from relprop.datasets.registry import load_dataset
 from relprop.datasets.sample import EVERYTHING, Sample
 from relprop.datasets.synsets import outputs_of
 from relprop.errors import InputError, RelpropError
 from relprop.explanation import Explanation
 from relprop.explanation.explain import explain
-from relprop.methods.bounds import pixel_bounds
 from relprop.methods.method import Method
-from relprop.methods.text import method_from
+from relprop.methods.registry import resolve
 from relprop.metrics.metric import Case, Metric
 from relprop.metrics.registry import load_metric
 from relprop.models.geometry import Geometry
 from relprop.models.pictures import Preprocess
 from relprop.models.sources import LoadedModel, load_model
 from relprop.models.state import weights_digest
+from relprop.own_file import code_of, split_file
+from relprop.registry import split_settings
 
 __all__ = ["Worker", "load_metrics"]
 
@@ -65,12 +66,12 @@ class Worker:
 
     def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
         self.recipe = recipe
-        self.data = load_dataset(**recipe.data)
-        self.model = _load(recipe.model, device)
+        self.data = load_dataset(**{**recipe.data, "name": recipe.located(recipe.data["name"])})
+        self.model = _load(recipe, device)
         self.geometry = _geometry(recipe.model, self.model)
-        self.classes = _class_map(recipe, self.model, self.data.classes)
-        self.methods: dict[str, tuple[MethodEntry, Method | None]] = {
-            label: (entry, self._method(entry.method))
+        self.classes = _class_map(recipe, self.model, self.data)
+        self.methods: dict[str, tuple[MethodEntry, Method | Baseline]] = {
+            label: (entry, _method(recipe.located(entry.method)))
             for label, entry in zip(recipe.method_labels, recipe.methods, strict=True)
         }
         self.metrics = load_metrics(recipe)
@@ -96,7 +97,7 @@ class Worker:
             "weights": weights_digest(self.model.module),
             # The file is named in the recipe; its lines say which output is asked.
             "labels": hashlib.sha256(repr(self.model.classes).encode()).hexdigest(),
-            "code": _code(self.recipe.model.spec),
+            "code": _code(self.recipe),
             "version": version("relprop"),
         }
 
@@ -134,13 +135,6 @@ class Worker:
             cases = dict(self._cases([picture], entry, recipe))
         case = cases[0, picture.labels.index(label)]
         return picture.sample, case.heat, case
-
-    def _method(self, text: str) -> Method | None:
-        """The configured method; None for a baseline."""
-        if text in BASELINES:
-            return None
-        bounds = pixel_bounds(self.model.mean, self.model.std)
-        return method_from(text, bounds, multi_label=self.model.multi_label)
 
     def _picture(self, index: int, problems: list[Problem]) -> _Picture | None:
         name = self.data.names[index]
@@ -181,7 +175,7 @@ class Worker:
         group: list[_Picture],
         label: str,
         entry: MethodEntry,
-        method: Method | None,
+        method: Method | Baseline,
         records: list[Record],
         problems: list[Problem],
     ) -> None:
@@ -207,17 +201,17 @@ class Worker:
                 records.append(Record(name, case.label, label, metric_label, values, case.subsets))
 
     def _cases(
-        self, group: list[_Picture], entry: MethodEntry, method: Method | None
+        self, group: list[_Picture], entry: MethodEntry, method: Method | Baseline
     ) -> Iterator[tuple[tuple[int, int], Case]]:
         """((row, target's place), case) of every class of every picture of a group."""
-        found = None if method is None else self._explained(group, entry, method)
+        found = None if isinstance(method, Baseline) else self._explained(group, entry, method)
         for row, picture in enumerate(group):
             size = picture.sample.size
             again: dict[nn.Module, list[Tensor]] = {}
             for k, label in enumerate(picture.labels):
                 # A baseline knows the input's size alone; a map takes its own way through the geometry.
-                draw = partial(self._baseline, entry.method, picture, label)
-                if found is None or method is None:
+                if found is None or isinstance(method, Baseline):
+                    draw: Any = partial(self._baseline, method, picture, label)
                     values = draw(None)
                 else:
                     values = _reduced(_relevance(found, entry)[k, row], entry.reduce)
@@ -229,7 +223,7 @@ class Worker:
                         sample=picture.sample,
                         label=label,
                         heat=heat,
-                        signed=method is not None and method.signed and bool((values < 0).any()),
+                        signed=isinstance(method, Method) and method.signed and bool((values < 0).any()),
                         predicted=picture.predicted[k],
                         map=values.cpu(),
                         x=picture.x,
@@ -247,7 +241,7 @@ class Worker:
         rows = [[*p.targets, *[p.targets[0]] * (most - len(p.targets))] for p in group]
         targets = [torch.tensor(column) for column in zip(*rows, strict=True)]
         x = torch.cat([p.x for p in group])
-        return explain(self.model.module, x, targets, method, _layers(entry))
+        return explain(self.model.module, x, targets, method, _layers(entry), facts=self.model.facts)
 
     def _again(
         self,
@@ -260,13 +254,13 @@ class Worker:
     ) -> Tensor:
         """The map of the k-th target on another network; all targets are made at once and kept in `known`."""
         if net not in known:
-            found = explain(net, picture.x, picture.targets, method, _layers(entry))
+            found = explain(net, picture.x, picture.targets, method, _layers(entry), facts=self.model.facts)
             known[net] = [_reduced(r, entry.reduce).cpu() for r in _relevance(found, entry)[:, 0]]
         return known[net][k]
 
-    def _baseline(self, name: str, picture: _Picture, label: int, _: nn.Module | None) -> Tensor:
+    def _baseline(self, which: Any, picture: _Picture, label: int, _: nn.Module | None) -> Tensor:
         height, width = picture.x.shape[-2:]
-        values = baseline(name, (height, width), self.recipe.seed, picture.sample.name, label)
+        values = baseline(which, (height, width), self.recipe.seed, picture.sample.name, label)
         return torch.from_numpy(values)
 
 
@@ -277,20 +271,39 @@ def load_metrics(recipe: Recipe) -> dict[str, Metric]:
         InputError: an unknown metric or setting.
     """
     return {
-        label: load_metric(entry.name, **entry.settings)
+        label: load_metric(recipe.located(entry.name), **entry.settings)
         for label, entry in zip(recipe.metric_labels, recipe.metrics, strict=True)
     }
 
 
-def _code(spec: str) -> str:
-    """Hash of the file of a `file.py:factory` model; empty for others, whose code has a version."""
-    path = Path(spec.rpartition(":")[0])
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.suffix == ".py" else ""
+def _method(text: str) -> Method | Baseline:
+    """The configured method or baseline."""
+    name, settings = split_settings(text)
+    if name in BASELINES:
+        return BASELINES.make(name, settings)
+    if split_file(name) is not None:
+        own = BASELINES.find(name)
+        if isinstance(own, type) and issubclass(own, Baseline):
+            return BASELINES.make(name, settings)
+    return resolve(text)
 
 
-def _load(entry: ModelEntry, device: str) -> LoadedModel:
+def _code(recipe: Recipe) -> str:
+    """Hash of the files that the recipe names by `file.py:Name`; empty without any: our code has a version."""
+    named = [
+        recipe.model.spec,
+        recipe.data["name"],
+        *(entry.method for entry in recipe.methods),
+        *(entry.name for entry in recipe.metrics),
+    ]
+    found = [code for code in map(code_of, map(recipe.located, named)) if code]
+    return " ".join(dict.fromkeys(found))
+
+
+def _load(recipe: Recipe, device: str) -> LoadedModel:
+    entry = recipe.model
     model = load_model(
-        entry.spec,
+        recipe.located(entry.spec),
         weights=entry.weights,
         labels=entry.labels,
         size=entry.size,
@@ -312,17 +325,17 @@ def _geometry(entry: ModelEntry, model: LoadedModel) -> Geometry:
     return Geometry(entry.geometry, own)  # type: ignore[arg-type]  # checked by the recipe
 
 
-def _class_map(recipe: Recipe, model: LoadedModel, classes: Sequence[str]) -> ClassMap:
+def _class_map(recipe: Recipe, model: LoadedModel, data: DataSet) -> ClassMap:
     rule = recipe.model.predicted
     if rule == "auto":
         rule = "sigmoid" if model.multi_label else "top-1"
     if recipe.targets == "top-1":
         return ClassMap((), rule)  # the likeliest output, whatever the data set calls its classes
     known = len(model.classes) if model.classes is not None else 0
-    fits = known == 1000 and recipe.data["name"] in ("voc", "coco")
+    fits = known == 1000 and data.synsets != ""
     if recipe.model.classes == "synsets" or (recipe.model.classes == "auto" and fits):
-        return ClassMap(tuple(outputs_of(classes, recipe.data["name"], model.classes)), rule)
-    return ClassMap.by_name(classes, model.classes, rule)
+        return ClassMap(tuple(outputs_of(data.classes, data.synsets or data.name, model.classes)), rule)
+    return ClassMap.by_name(data.classes, model.classes, rule)
 
 
 def _drawn(count: int, recipe: Recipe) -> list[int]:

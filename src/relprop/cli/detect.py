@@ -9,17 +9,16 @@ from typing import Annotated
 
 import typer
 
+from relprop.catalogue import DETECTOR_FORMS, DETECTORS
 from relprop.cli.groups import Loading, Output, flat
 from relprop.cli.options import Method, Scale
+from relprop.registry import split_settings
 
 __all__ = ["detect"]
 
 
 def _detector_names(incomplete: str) -> list[str]:
-    from relprop.detectors.bundled import models
-    from relprop.detectors.sources import DETECTOR_FORMS
-
-    return [name for name in [*models(), *DETECTOR_FORMS] if name.startswith(incomplete)]
+    return [name for name in [*DETECTORS, *DETECTOR_FORMS] if name.startswith(incomplete)]
 
 
 _Images = Annotated[
@@ -96,7 +95,7 @@ def detect(
     from relprop.detectors.sources import load_detector
 
     if include_background is not None:
-        joint = "," if ":" in method else ":"
+        joint = "," if split_settings(method)[1] else ":"
         method = f"{method}{joint}include_background={include_background}"
     load = partial(load_detector, model, progress=not output.json, **loading.settings())
     output.show(

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from relprop.cli.options import Debug, Json
+from relprop.catalogue import BASELINES, CLIP_MODELS, DATASETS, DETECTORS, METHODS, METRICS, MODELS
+from relprop.cli.options import Debug, Json, method_names
 
 __all__ = ["list_recipes", "methods", "models"]
 
+_Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="List the settings of this one (or of your own, file.py:Name) instead.",
+        autocompletion=method_names,
+        show_default=False,
+    ),
+]
 _Source = Annotated[
     str | None,
     typer.Option(
@@ -18,31 +28,36 @@ _Source = Annotated[
 ]
 
 
-def methods(json: Json = False, debug: Debug = False) -> None:
-    """List the methods."""
-    from relprop.methods.registry import methods
+def methods(name: _Name = None, json: Json = False, debug: Debug = False) -> None:
+    """List the methods, or the settings of one."""
+    from relprop.cli.output import print_lines
 
-    _show({"method": methods()}, json, "what it does")
+    if name is None:
+        _show({"method": METHODS.summaries()}, json, "what it does")
+        return
+    found = METHODS.settings(name)
+    if found or json:
+        _show({"setting": found if json else {k: repr(v) for k, v in found.items()}}, json, "default")
+    else:
+        print_lines(f"{name} has no settings.")
 
 
 def models(source: _Source = None, json: Json = False, debug: Debug = False) -> None:
     """List the bundled models, or those of torchvision or timm."""
     from relprop.cli.output import print_json, print_lines
-    from relprop.detectors.bundled import models as detectors
-    from relprop.models import models
-    from relprop.models.bundled_clips import models as clips
-    from relprop.models.sources import source_names
 
     if source is not None:
+        from relprop.models.sources import source_names
+
         names = [f"{source}:{name}" for name in source_names(source)]
         if json:
             print_json(names)
         else:
             print_lines(*names)
         return
-    found = models()
-    found |= {name: f"for relprop detect: {text}" for name, text in detectors().items()}
-    found |= {name: f"for relprop video: {text}" for name, text in clips().items()}
+    found = MODELS.summaries()
+    found |= {name: f"for relprop detect: {text}" for name, text in DETECTORS.summaries().items()}
+    found |= {name: f"for relprop video: {text}" for name, text in CLIP_MODELS.summaries().items()}
     _show({"model": found}, json)
     if not json:
         print_lines(
@@ -54,13 +69,10 @@ def models(source: _Source = None, json: Json = False, debug: Debug = False) -> 
 
 def list_recipes(json: bool) -> None:
     """Print the recipes that come with the package, and what a recipe of one's own can name."""
-    from relprop.benchmark.baselines import BASELINES
     from relprop.benchmark.recipe import recipes
     from relprop.cli.output import print_json, print_lines, print_table
-    from relprop.datasets.registry import datasets
-    from relprop.metrics.registry import metrics
 
-    found = {"recipe": recipes(), "data set": datasets(), "metric": metrics(), "baseline": BASELINES}
+    found = {"recipe": recipes()} | {r.what: r.summaries() for r in (DATASETS, METRICS, BASELINES)}
     if json:
         print_json(found)
         return
@@ -70,7 +82,7 @@ def list_recipes(json: bool) -> None:
     print_lines("A recipe of your own is a FILE.toml that names these and any of: relprop methods.")
 
 
-def _show(found: dict[str, dict[str, str]], json: bool, what: str = "what it is") -> None:
+def _show(found: dict[str, dict[str, Any]], json: bool, what: str = "what it is") -> None:
     from relprop.cli.output import print_json, print_table
 
     ((kind, entries),) = found.items()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from relprop.catalogue import METHODS, MODEL_FORMS, MODELS
+
 __all__ = [
     "Debug",
     "Device",
@@ -35,17 +37,12 @@ __all__ = [
 
 def method_names(incomplete: str) -> list[str]:
     """Names of methods that begin so."""
-    from relprop.methods.registry import METHODS
-
     return [name for name in METHODS if name.startswith(incomplete)]
 
 
 def model_names(incomplete: str) -> list[str]:
     """Specifications of models that begin so."""
-    from relprop.models import models
-    from relprop.models.sources import SPEC_FORMS
-
-    return [name for name in [*models(), *SPEC_FORMS] if name.startswith(incomplete)]
+    return [name for name in [*MODELS, *MODEL_FORMS] if name.startswith(incomplete)]
 
 
 def numbers(text: str) -> str:

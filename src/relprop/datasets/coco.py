@@ -6,12 +6,13 @@ import json
 import marshal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relprop.datasets._files import checked_box, digest, existing_folder, picture, unique
+from relprop.datasets.data_set import DataSet
 from relprop.datasets.difficult import DifficultList
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
@@ -19,7 +20,7 @@ from relprop.errors import InputError
 __all__ = ["COCO"]
 
 
-class COCO:
+class COCO(DataSet):
     """COCO's instances from a folder: boxes, and the union of each class's masks.
 
     Classes are the file's categories in the order of their ids (COCO's 80 ids run to 90). Pictures without
@@ -40,8 +41,10 @@ class COCO:
             or pycocotools is missing.
     """
 
-    name: str = "coco"
-    summary: ClassVar[str] = "COCO 2014 or 2017 instances: boxes and masks of 80 classes"
+    name = "coco"
+    summary = "COCO 2014 or 2017 instances: boxes and masks of 80 classes"
+    places = ("folder", "annotations", "difficult")
+    synsets = "coco"
 
     def __init__(
         self,

@@ -6,12 +6,12 @@ import csv as csv_files
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relprop.datasets._files import checked_box, digest, existing_folder, picture, read_labels_image, unique
+from relprop.datasets.data_set import DataSet
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
 
@@ -29,7 +29,7 @@ class _Row:
     mask: str
 
 
-class Folder:
+class Folder(DataSet):
     """Pictures of a folder, annotated by a CSV file with a header.
 
     Columns: `file` and `label`, and, if wanted, `x0, y0, x1, y1` (half-open box in pixels from the upper left
@@ -46,8 +46,9 @@ class Folder:
             (names file and line).
     """
 
-    name: str = "folder"
-    summary: ClassVar[str] = "any pictures with a CSV: file, label, box, mask"
+    name = "folder"
+    summary = "any pictures with a CSV: file, label, box, mask"
+    places = ("folder",)
 
     def __init__(self, folder: str | Path, *, csv: str | Path = "labels.csv") -> None:
         self.folder = existing_folder(folder, "pictures")

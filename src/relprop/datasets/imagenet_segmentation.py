@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from relprop.datasets._files import digest, unique
+from relprop.datasets.data_set import DataSet
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
 
 __all__ = ["ImageNetSegmentation"]
 
 
-class ImageNetSegmentation:
+class ImageNetSegmentation(DataSet):
     """`gtsegs_ijcv.mat` (Guillaumin, Küttel, Ferrari: ImageNet Auto-Annotation, IJCV 2014).
 
     The file is MATLAB 7.3, which is HDF5. MATLAB counts columns first, so arrays come transposed:
@@ -36,8 +37,9 @@ class ImageNetSegmentation:
         InputError: no such file, another layout, or h5py is missing.
     """
 
-    name: str = "imagenet-segmentation"
-    summary: ClassVar[str] = "ImageNet pictures with foreground masks (gtsegs_ijcv.mat)"
+    name = "imagenet-segmentation"
+    summary = "ImageNet pictures with foreground masks (gtsegs_ijcv.mat)"
+    places = ("file",)
 
     def __init__(self, file: str | Path) -> None:
         self.file = Path(file).expanduser().absolute()

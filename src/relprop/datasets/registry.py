@@ -1,23 +1,17 @@
-"""Registry: the data sets by name. Adding one is a line here."""
+"""Data sets by name."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from relprop.datasets.coco import COCO
-from relprop.datasets.folder import Folder
-from relprop.datasets.imagenet_segmentation import ImageNetSegmentation
-from relprop.datasets.sample import Annotated
-from relprop.datasets.scene_samples import SceneSamples
-from relprop.datasets.voc import VOC
-from relprop.errors import InputError, unknown_name
+from relprop import catalogue
+from relprop.datasets.data_set import DataSet
+from relprop.errors import InputError
+from relprop.registry import Registry
 
 __all__ = ["DATASETS", "datasets", "load_dataset"]
 
-DATASETS: dict[str, type[SceneSamples | VOC | COCO | ImageNetSegmentation | Folder]] = {
-    d.name: d for d in (SceneSamples, VOC, COCO, ImageNetSegmentation, Folder)
-}
+DATASETS: Registry[type[DataSet]] = catalogue.DATASETS
 """Every data set that `load_dataset` knows by name."""
 
 
@@ -27,11 +21,15 @@ def datasets() -> dict[str, str]:
     >>> datasets()["scenes"]
     'built in: drawn scenes of eight classes with boxes and masks'
     """
-    return {name: d.summary for name, d in DATASETS.items()}
+    return DATASETS.summaries()
 
 
-def load_dataset(name: str, **options: Any) -> Annotated:
+def load_dataset(name: str, **options: Any) -> DataSet:
     """The data set of a name, with its options (the arguments of its class).
+
+    Args:
+        name: of `datasets()`, or `file.py:Name`: a `DataSet` of your own, or a function that returns one.
+        options: as the data set takes them.
 
     Raises:
         UnknownNameError: no data set, or no option, of that name; lists the valid ones.
@@ -42,18 +40,13 @@ def load_dataset(name: str, **options: Any) -> Annotated:
     >>> load_dataset("voc", fodler="VOC2007")
     Traceback (most recent call last):
     ...
-    relprop.errors.UnknownNameError: Expected a known option of voc but got 'fodler'. Did you mean 'folder'? \
+    relprop.errors.UnknownNameError: Expected a known setting of voc but got 'fodler'. Did you mean 'folder'? \
 Valid: difficult, folder, masks, split, year.
     """
-    if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
-    known = inspect.signature(DATASETS[name]).parameters
-    for option in options:
-        if option not in known:
-            raise unknown_name(f"option of {name}", option, known)
-    for option, parameter in known.items():
-        if parameter.default is parameter.empty and option not in options:
-            raise InputError(
-                f"Expected the option {option!r} of {name} but it is missing. Say where the data is."
-            )
-    return DATASETS[name](**options)
+    found = DATASETS.make(name, options)
+    if not isinstance(found, DataSet):
+        raise InputError(
+            f"Expected {name} to be a relprop.datasets.DataSet, or a function that returns one, but got "
+            f"{type(found).__name__}."
+        )
+    return found

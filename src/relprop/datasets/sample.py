@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from PIL import Image
 
 from relprop.errors import InputError
 
-__all__ = ["EVERYTHING", "Annotated", "Region", "Sample", "fill_boxes"]
+__all__ = ["EVERYTHING", "Region", "Sample", "fill_boxes"]
 
 Region = Literal["boxes", "masks"]
 
@@ -83,30 +82,6 @@ class Sample:
         area = float(((own[:, 2] - own[:, 0]) * (own[:, 3] - own[:, 1])).sum())
         others = set(self.box_labels.tolist()) - {label}
         return len(own) > 0 and bool(others) and area < 0.25 * self.size[0] * self.size[1]
-
-
-class Annotated(Protocol):
-    """A data set of samples: what a benchmark needs of it."""
-
-    name: str
-    classes: Sequence[str]
-    names: Sequence[str]
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-        ...
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one picture and its truth.
-
-        Raises:
-            InputError: this picture or its annotation is missing or damaged; others may be whole.
-        """
-        ...
-
-    def fingerprint(self) -> str:
-        """A short text that changes when other pictures or annotations are read; cheap, reads no picture."""
-        ...
 
 
 def fill_boxes(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
 from relprop.datasets._files import digest, unique
+from relprop.datasets.data_set import DataSet
 from relprop.datasets.sample import Sample
 from relprop.datasets.scenes import CLASSES, Scenes
 
 __all__ = ["SceneSamples"]
 
 
-class SceneSamples:
+class SceneSamples(DataSet):
     """Scenes of one split with boxes, difficult flags and masks.
 
     Boxes are those of the whole silhouettes, hidden parts included; masks hold visible pixels. A class is
@@ -35,8 +35,8 @@ class SceneSamples:
     ('test-0-000001', (112, 112), (6,))
     """
 
-    name: str = "scenes"
-    summary: ClassVar[str] = "built in: drawn scenes of eight classes with boxes and masks"
+    name = "scenes"
+    summary = "built in: drawn scenes of eight classes with boxes and masks"
 
     def __init__(self, *, n: int = 200, size: int = 112, seed: int = 0, split: str = "test") -> None:
         self.scenes = Scenes(size=size, n=n, seed=seed, split=split)

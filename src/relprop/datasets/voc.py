@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relprop.datasets._files import checked_box, digest, existing_folder, picture, read_labels_image, unique
+from relprop.datasets.data_set import DataSet
 from relprop.datasets.difficult import DifficultList
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError, unknown_name
@@ -28,7 +28,7 @@ _IGNORE = 255  # the white borders in class masks
 _MASKS = ("SegmentationClass", "SegmentationClassAug")
 
 
-class VOC:
+class VOC(DataSet):
     """PASCAL VOC from a folder, with the XML boxes as truth.
 
     Corners in VOC's files count from 1 and lie inside the box: `x0 = xmin - 1, y0 = ymin - 1, x1 = xmax,
@@ -51,8 +51,10 @@ class VOC:
         UnknownNameError: no such split; lists those that are there.
     """
 
-    name: str = "voc"
-    summary: ClassVar[str] = "PASCAL VOC 2007 to 2012: boxes, difficult flags, class masks"
+    name = "voc"
+    summary = "PASCAL VOC 2007 to 2012: boxes, difficult flags, class masks"
+    places = ("folder", "difficult")
+    synsets = "voc"
 
     def __init__(
         self,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from relprop.catalogue import DETECTORS
 from relprop.detectors.boxes import BoxCode
 from relprop.detectors.detector import Detector
 from relprop.detectors.prepare import Squash
-from relprop.detectors.scene_ssd import SceneSSD, anchors
+from relprop.detectors.scene_ssd import anchors
 from relprop.errors import unknown_name
 from relprop.models.bundled import read_bundled
 
 __all__ = ["load", "models"]
-
-_ABOUT = {
-    "scenes-ssd": "SSD (VGG-like trunk, heads at 3 scales, L2 norm), 8 classes of relprop.datasets.scenes"
-}
 
 
 def models() -> dict[str, str]:
@@ -22,7 +19,7 @@ def models() -> dict[str, str]:
     >>> sorted(models())
     ['scenes-ssd']
     """
-    return dict(_ABOUT)
+    return DETECTORS.summaries()
 
 
 def load(name: str = "scenes-ssd") -> Detector:
@@ -39,10 +36,10 @@ def load(name: str = "scenes-ssd") -> Detector:
     >>> sorted(detection.name for detection in load()(scene.image)) == sorted(scene.names)
     True
     """
-    if name not in _ABOUT:
-        raise unknown_name("bundled detector", name, _ABOUT)
+    if name not in DETECTORS:
+        raise unknown_name("bundled detector", name, DETECTORS)
     card, tensors = read_bundled(name)
-    raw = SceneSSD(len(card["classes"]))
+    raw = DETECTORS[name](len(card["classes"]))
     raw.load_state_dict(tensors)
     mean, std = tuple(card["mean"]), tuple(card["std"])
     size = int(card["input_size"])

@@ -16,6 +16,8 @@ from relprop.detectors.learned import Heads, Learned
 from relprop.detectors.prepare import Prepared, as_is
 from relprop.errors import InputError
 from relprop.graph import capture_lock
+from relprop.methods.bounds import pixel_bounds
+from relprop.methods.facts import Facts
 from relprop.tracing.values import checked_output
 
 __all__ = ["Detector"]
@@ -105,6 +107,15 @@ class Detector:
         for name in ("top_k", "most"):
             if getattr(self, name) < 1:
                 raise InputError(f"Expected {name} of 1 or more but got {getattr(self, name)!r}.")
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the network, for methods that explain a detection."""
+        return Facts(
+            box=pixel_bounds(self.mean, self.std),
+            multi_label=self.scores == "sigmoid",
+            classes=self.classes,
+        )
 
     def __call__(self, image: Any) -> Detections:
         """Detect.

@@ -18,7 +18,8 @@ from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
 from relprop.explanation.explain import explain
 from relprop.graph import capture_lock
-from relprop.methods.method import Method
+from relprop.methods.facts import Facts
+from relprop.methods.registry import MethodLike
 from relprop.propagate.layout import Layout
 
 __all__ = ["explain_detection"]
@@ -30,8 +31,10 @@ def explain_detection(
     detection: Detection | int | Sequence[Detection | int],
     of: str | Sequence[str] = "class",
     target: int | str | Sequence[int | str | None] | None = None,
-    method: str | Method = "crp",
+    method: MethodLike = "crp",
     layers: Sequence[str] = (),
+    *,
+    facts: Facts | None = None,
 ) -> Explanation:
     """What in the picture made this detection its class, or put its box there?
 
@@ -45,8 +48,9 @@ def explain_detection(
             puts a K axis in front of the relevance.
         target: for "class", a class index or name; None: the detection's own (an anchor's best). Another
             asks what would speak for it. With a list, each "class" of `of` stands for as many rows.
-        method: a name (`relprop.methods()`) or a configured method.
+        method: as for `relprop.explain`.
         layers: modules or nodes of the raw network at whose output relevance is wanted too.
+        facts: what is known of the network; None: `detector.facts`, where the input lies in the box of its pixels.
 
     Returns:
         Relevance at the detector's input, (1, 3, h, w), K in front for a list. `extras` hold "detection" (plain
@@ -76,7 +80,8 @@ def explain_detection(
     wanted = [unit.layout.index(part, label[d], d) for part, label in rows for d in range(len(found))]
     asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
     alone = single and len(found) == 1
-    e = explain(unit, prepared.x, wanted[0] if alone else wanted, method, list(asked.values()))
+    known = detector.facts.fitting(prepared.x) if facts is None else facts
+    e = explain(unit, prepared.x, wanted[0] if alone else wanted, method, list(asked.values()), facts=known)
     _check_same(found, detector, prepared, unit, e)
     if not alone:
         e = _added(e, len(rows), len(found), single)

@@ -25,8 +25,9 @@ from relprop.detectors.learned import Tables
 from relprop.detectors.prepare import Prepared
 from relprop.errors import InputError
 from relprop.explanation import Explanation
+from relprop.methods.facts import Facts
 from relprop.methods.method import Method
-from relprop.methods.registry import resolve
+from relprop.methods.registry import MethodLike, resolve
 
 __all__ = ["Part", "Parts", "explain_parts"]
 
@@ -72,16 +73,20 @@ class Parts:
         localised: its box as decoded, (4,) in picture pixels: not cut at the edge.
         explanation: relevance at the input, a target a part: (K, 1, 3, h, w).
         parts: the K targets: the label, the what-if class if one was asked, the offsets, the objectness if any.
+        method: how it was explained.
     """
 
     detection: Detection
     localised: Tensor
     explanation: Explanation
     parts: tuple[Part, ...]
+    method: Method
 
     @property
     def rather(self) -> Tensor | None:
-        r"""What spoke for the label rather than for the what-if class, (h, w); None without one, or not by `crp`.
+        r"""What spoke for the label rather than for the what-if class, (h, w); None without one.
+
+        By a method of contrasts (`Method.contrasts`); None by others.
 
         .. math:: Q[k] - Q[j] = \frac{K}{K-1} (R[k] - R[j]),
 
@@ -89,13 +94,14 @@ class Parts:
         """
         heat = self.explanation.heatmap()[:, 0]
         versus = len(self.parts) > 1 and self.parts[1].of == "class"
-        return heat[0] - heat[1] if versus and self.explanation.method == "crp" else None
+        return heat[0] - heat[1] if versus and self.method.contrasts else None
 
     @property
     def faint(self) -> dict[str, float]:
         """The parts of which less than half of the relevance arrived at the input, and how much did.
 
-        Of the two sides of each contrast the one that lost more counts. Empty for other methods than `crp`.
+        Of the two sides of each contrast the one that lost more counts. Empty for methods that don't tell it
+        (`extras["survived"]`).
         """
         survived = self.explanation.extras.get("survived")
         if survived is None:
@@ -109,7 +115,9 @@ def explain_parts(
     image: Any,
     detection: Detection,
     versus: int | None = None,
-    method: str | Method = "crp",
+    method: MethodLike = "crp",
+    *,
+    facts: Facts | None = None,
 ) -> Parts:
     """Explain everything about a detection.
 
@@ -118,7 +126,8 @@ def explain_parts(
         image: the picture it was found in, or the `Prepared` of it.
         detection: one of `detector(image)`.
         versus: a class index: what would speak for this class instead? None, or the label: not asked.
-        method: a name or a configured method.
+        method: as for `relprop.explain`.
+        facts: as for `relprop.explain_detection`.
 
     Raises:
         InputError: as `explain_detection`.
@@ -128,20 +137,20 @@ def explain_parts(
         Object Detector", IJCNN 2019: maps of a predicted and a what-if class and of the offsets, and the tables.
     """
     prepared = detector.prepared(image)
-    method = resolve(method)
+    recipe = resolve(method)
     asked: list[tuple[str, int | None]] = [("class", detection.label)]
     if versus not in (None, detection.label):
         asked.append(("class", versus))
     asked += [(name, None) for name in ("cx", "cy", "w", "h")]
     if detector.heads(prepared.x).objectness:
         asked.append(("objectness", None))
-    whole, tables = _with_tables(detector, prepared, detection, asked, method)
+    whole, tables = _with_tables(detector, prepared, detection, asked, recipe, facts)
     localised = _localised(detector, prepared, detection)
     parts = [
-        _part(detector, prepared, detection, localised, whole, k, of, target, tables[k])
+        _part(detector, prepared, detection, localised, whole, recipe, k, of, target, tables[k])
         for k, (of, target) in enumerate(asked)
     ]
-    return Parts(detection, localised, whole, tuple(parts))
+    return Parts(detection, localised, whole, tuple(parts), recipe)
 
 
 def _explained(
@@ -150,11 +159,12 @@ def _explained(
     detection: Detection,
     asked: Sequence[tuple[str, int | None]],
     method: Method,
+    facts: Facts | None,
     layers: Sequence[str] = (),
 ) -> Explanation:
     of = list(dict.fromkeys(part for part, _ in asked))
     classes = [target for part, target in asked if part == "class"]
-    return explain_detection(detector, prepared, detection, of, classes or None, method, layers)
+    return explain_detection(detector, prepared, detection, of, classes or None, method, layers, facts=facts)
 
 
 def _with_tables(
@@ -163,16 +173,17 @@ def _with_tables(
     detection: Detection,
     asked: Sequence[tuple[str, int | None]],
     method: Method,
+    facts: Facts | None,
 ) -> tuple[Explanation, list[tuple[LayerRow, ...]]]:
     """The explanation without layers, and the table of each target."""
     key = (repr(method), tuple(prepared.x.shape))
     known = detector.learned.tables.get(key, Tables())
     found = known.inputs
     if found and known.bytes * len(asked) <= _BYTES:
-        e = _explained(detector, prepared, detection, asked, method, recorded(found))
+        e = _explained(detector, prepared, detection, asked, method, facts, recorded(found))
         return replace(e, layers={}), layer_tables(e, found, "raw.")
     # A detector's first time: its layers are known from a plan, and how much they hold from one target.
-    whole = _explained(detector, prepared, detection, asked, method)
+    whole = _explained(detector, prepared, detection, asked, method, facts)
     found = layer_inputs(whole.plan)
     if not found:
         return whole, [()] * len(asked)
@@ -181,7 +192,7 @@ def _with_tables(
     while len(tables) < len(asked):
         some = asked[len(tables) : len(tables) + group]
         try:
-            e = _explained(detector, prepared, detection, some, method, recorded(found))
+            e = _explained(detector, prepared, detection, some, method, facts, recorded(found))
         except InputError:
             # The same was done without layers just now: the method (integrated gradients) gives none.
             return whole, [()] * len(asked)
@@ -204,6 +215,7 @@ def _part(
     detection: Detection,
     localised: Tensor,
     e: Explanation,
+    recipe: Method,
     k: int,
     of: str,
     target: int | None,
@@ -215,8 +227,7 @@ def _part(
     words, red, blue = "", "", ""
     if of in detector.offsets:
         words = offset_words(of, detection.default_box.tolist(), localised.tolist())
-        # CRP lets what pushed an offset the way it went be positive; elsewhere positive means a larger value.
-        onward = value >= 0 or e.method != "crp"
+        onward = value >= 0 or not recipe.pushes
         red, blue = direction(of, onward), direction(of, not onward)
     name = of
     if target is not None:

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from relprop.catalogue import DETECTOR_FORMS
 from relprop.compat import load_torchvision
 from relprop.detectors import bundled
 from relprop.detectors.detector import Detector
 from relprop.detectors.wrap import wrap
 from relprop.errors import InputError, unknown_name
-from relprop.models.sources import device_named, factory_of, no_published, read_labels, seeded
+from relprop.models.sources import device_named, factory_of, no_published, read_labels
 from relprop.models.state import load_state, read_state
+from relprop.own_file import seeded
 
-__all__ = ["DETECTOR_FORMS", "LoadedDetector", "load_detector", "torchvision_detectors"]
+__all__ = ["LoadedDetector", "load_detector", "torchvision_detectors"]
 
-#: What a specification may look like besides a bundled detector's name.
-DETECTOR_FORMS = ("torchvision:NAME", "file.py:factory")
 _KINDS = (
     "ssd",
     "retinanet",

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from relprop.checks import layer_names
 from relprop.explanation.explanation import Explanation
 from relprop.explanation.plain import plain
-from relprop.methods.method import Method, Request
-from relprop.methods.registry import resolve
+from relprop.methods.facts import Facts, facts_of
+from relprop.methods.method import Request
+from relprop.methods.registry import MethodLike, resolve
 from relprop.propagate.targets import class_indices
 from relprop.propagate.trace import trace
 from relprop.tracing.values import checked_output
@@ -22,8 +23,10 @@ def explain(
     model: nn.Module,
     x: Tensor,
     target: int | Tensor | Sequence[int | Tensor] | None = None,
-    method: str | Method = "lrp-composite",
+    method: MethodLike = "lrp-composite",
     layers: Sequence[str] = (),
+    *,
+    facts: Facts | None = None,
 ) -> Explanation:
     """What in `x` made `model` say `target`?
 
@@ -32,8 +35,13 @@ def explain(
         x: the input, normalised as the model expects it.
         target: a class index; an int64 tensor (N,) with one per sample; a list of K indices (or of such
             tensors), which puts a K axis in front of the relevance; None for each sample's top class.
-        method: a name (`relprop.methods()`) or a configured method (`relprop.DeepTaylor(...)`).
+        method: a name (`relprop.methods()`), with settings behind it or without ("lrp:rule=z-plus"); a method of
+            your own as "file.py:Name"; a configured method (`relprop.DeepTaylor(...)`); or a function
+            `(model, x, targets) -> relevance`.
         layers: modules or nodes at whose output relevance is wanted too (`Explanation.layers`).
+        facts: what else is known of the model, for settings that are left at "auto". None: what relprop
+            remembers of models that it loaded, where an input lies in the box that pixels can fill; nothing of
+            others. `Facts()`: nothing.
 
     Raises:
         InputError: bad input, target, method or layer; the text says which.
@@ -52,8 +60,10 @@ def explain(
     run = trace(model, x)
     checked_output(model, run.output)
     targets, single = class_indices(target, run.output, x.shape[0])
-    request = Request(model, run, targets, single, layers)
     seen = run.input
+    known = facts_of(model).fitting(seen) if facts is None else facts
+    recipe = recipe.informed(known)
+    request = Request(model, run, targets, single, layers, facts=known)
     result = recipe.explain(request)
 
     def unstacked(t: Tensor) -> Tensor:

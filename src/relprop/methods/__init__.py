@@ -6,10 +6,11 @@ The package can be called: `relprop.methods()` lists the names with a line about
 import sys
 from types import ModuleType
 
+from relprop.methods.facts import Facts
 from relprop.methods.method import Method, Request, Result
 from relprop.methods.registry import METHODS, methods, resolve
 
-__all__ = ["METHODS", "Method", "Request", "Result", "methods", "resolve"]
+__all__ = ["METHODS", "Facts", "Method", "Request", "Result", "methods", "resolve"]
 
 
 class _Callable(ModuleType):

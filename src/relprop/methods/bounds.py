@@ -14,7 +14,7 @@ from relprop.rules import ZBox
 
 __all__ = ["Bounds", "pixel_bounds", "z_box"]
 
-Bounds = Literal["sample"] | tuple[Any, Any]
+Bounds = Literal["auto", "sample"] | tuple[Any, Any]
 
 
 def pixel_bounds(
@@ -33,16 +33,16 @@ def pixel_bounds(
 
 
 def z_box(bounds: Bounds) -> ZBox:
-    """The z^B rule for "sample" or (low, high).
+    """The z^B rule for "sample" or (low, high); "auto", where no facts were asked, is "sample".
 
     Raises:
         InputError: anything else.
     """
     if isinstance(bounds, str):
-        check_choice("bounds", bounds, ("sample",))
+        check_choice("bounds", bounds, ("auto", "sample"))
         return ZBox(bounds="sample")
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
-        raise InputError(f"Expected bounds to be 'sample' or a pair (low, high) but got {bounds!r}.")
+        raise InputError(f"Expected bounds to be 'auto', 'sample' or a pair (low, high) but got {bounds!r}.")
     low, high = bounds
     return ZBox(_number(low), _number(high))
 

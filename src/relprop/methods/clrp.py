@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.graph.place import Place
 from relprop.methods.bounds import Bounds, z_box
+from relprop.methods.facts import Facts
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import Composite, Match
 from relprop.rules import Rule, ZPlus
@@ -63,7 +64,7 @@ class CLRP(Method):
         *,
         variant: Literal[1, 2] = 1,
         others: Literal["uniform", "scores"] = "uniform",
-        bounds: Bounds | None = "sample",
+        bounds: Bounds | None = "auto",
         seed: Literal["one", "score"] = "one",
     ) -> None:
         if variant not in (1, 2):
@@ -81,6 +82,9 @@ class CLRP(Method):
             only = [] if bounds is None else [(_is_only, Negated(z_box(bounds)))]
             dual = [*only, ("last", Negated(ZPlus()))]
         self._dual = Composite([*dual, *first, ("linear", ZPlus())], "positive", name="CLRP dual")
+
+    def from_facts(self, facts: Facts) -> dict[str, Any]:
+        return {"bounds": facts.box or "sample"}
 
     def explain(self, request: Request) -> Result:
         seed = request.seed(self.seed)

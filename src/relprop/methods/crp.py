@@ -72,6 +72,12 @@ class CRP(Method):
 
     name = "crp"
     summary = "Contrastive Relevance Propagation: a class or box offset against the mean of the classes"
+    contrasts = True
+    pushes = True
+    reading = (
+        "Each map is a contrast: the class against the mean of the other classes; an offset against the "
+        "mean of all classes, red for what moved the box the way it went."
+    )
 
     def __init__(
         self,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from relprop.checks import check_choice
 from relprop.methods.bounds import Bounds, z_box
+from relprop.methods.facts import Facts
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import Composite
 from relprop.rules import ZPlus
@@ -28,7 +29,8 @@ class DeepTaylor(Method):
 
     Args:
         bounds: the box of the input: (low, high) in the units the network sees, or "sample" for each
-            sample's least and largest value; None: z+ at the input too.
+            sample's least and largest value; None: z+ at the input too. "auto": what pixels can be, where the
+            model's facts say it (`relprop.methods.Facts`), else "sample".
         seed: "score" (clamped at 0) or "one".
 
     Raises:
@@ -46,12 +48,15 @@ class DeepTaylor(Method):
     summary = "Deep Taylor decomposition: z+ rule, z-box at the input; only what speaks for"
     signed = False
 
-    def __init__(self, *, bounds: Bounds | None = "sample", seed: Literal["score", "one"] = "score") -> None:
+    def __init__(self, *, bounds: Bounds | None = "auto", seed: Literal["score", "one"] = "score") -> None:
         check_choice("seed", seed, ("score", "one"))
         self.bounds = bounds
         self.seed: Literal["score", "one"] = seed
         first = [] if bounds is None else [("first", z_box(bounds))]
         self._composite = Composite([*first, ("linear", ZPlus())], "positive", name="deep Taylor")
+
+    def from_facts(self, facts: Facts) -> dict[str, Any]:
+        return {"bounds": facts.box or "sample"}
 
     def explain(self, request: Request) -> Result:
         seed = request.seed(self.seed).clamp(min=0)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.methods.bounds import Bounds, z_box
+from relprop.methods.facts import Facts
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import Composite, Depth, Match
 from relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZPlus
@@ -36,7 +37,8 @@ class LRP(Method):
         first: rule of the operators that read the input: "same", "z-box", "w-square", "flat".
         bounds: box of "z-box": (low, high), each a number or a tensor that broadcasts to the input, in
             the units the network sees (`relprop.pixel_bounds` makes them from mean and std); "sample"
-            takes each sample's least and largest value.
+            takes each sample's least and largest value; "auto": what pixels can be, where the model's facts
+            say it (`relprop.methods.Facts`), else "sample".
         epsilon, gamma, alpha, beta, bias: parameters of the rules, see there.
         seed: "score" or "one".
 
@@ -52,7 +54,7 @@ class LRP(Method):
     """
 
     name = "lrp"
-    summary = "LRP with any rule or composite (configure it: relprop.LRP(...))"
+    summary = "LRP with any rule or composite, such as lrp:rule=z-plus or lrp:composite=epsilon-plus"
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class LRP(Method):
         rule: str | None = None,
         composite: str | Composite | None = None,
         first: str = "same",
-        bounds: Bounds = "sample",
+        bounds: Bounds = "auto",
         epsilon: float = 1e-3,
         gamma: float = 0.25,
         alpha: float = 2.0,
@@ -69,7 +71,7 @@ class LRP(Method):
         seed: Literal["score", "one"] = "score",
     ) -> None:
         if (rule is None) == (composite is None):
-            raise InputError("Expected either rule=... or composite=... for LRP.")
+            raise InputError("Expected either rule=... or composite=... for lrp, such as rule='z-plus'.")
         if rule is not None:
             check_choice("rule", rule, _RULES)
         if isinstance(composite, str):
@@ -81,6 +83,14 @@ class LRP(Method):
         self.seed: Literal["score", "one"] = seed
         self._composite = self._build()
 
+    def from_facts(self, facts: Facts) -> dict[str, Any]:
+        return {"bounds": facts.box or "sample"} if self._boxed else {"bounds": "sample"}
+
+    @property
+    def _boxed(self) -> bool:
+        named = isinstance(self.composite, str) and self.composite.endswith("-box")
+        return self.first == "z-box" or (named and self.first == "same")
+
     def explain(self, request: Request) -> Result:
         return Result.of(request.propagate(request.seed(self.seed), self._composite))
 
@@ -88,8 +98,7 @@ class LRP(Method):
         if isinstance(self.composite, Composite):
             return self.composite
         first: list[tuple[Match, Rule]] = []
-        boxed = isinstance(self.composite, str) and self.composite.endswith("-box")
-        if self.first == "z-box" or (boxed and self.first == "same"):
+        if self._boxed:
             first = [("first", z_box(self.bounds))]
         elif self.first == "w-square":
             first = [("first", WSquare())]
@@ -215,7 +224,7 @@ class LRPAlphaBeta(LRP):
         beta: float = 1.0,
         bias: Literal["paper", "none", "full"] = "paper",
         first: str = "same",
-        bounds: Bounds = "sample",
+        bounds: Bounds = "auto",
         seed: Literal["score", "one"] = "score",
     ) -> None:
         super().__init__(
@@ -257,7 +266,7 @@ class LRPComposite(LRP):
         lower: Literal["gamma", "z-plus"] = "z-plus",
         epsilon: float = 1e-3,
         gamma: float = 0.25,
-        bounds: Bounds = "sample",
+        bounds: Bounds = "auto",
         seed: Literal["score", "one"] = "score",
     ) -> None:
         check_choice("lower", lower, ("gamma", "z-plus"))

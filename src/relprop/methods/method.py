@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from relprop.checks import refuses_old_spellings
+from relprop.methods.facts import Facts
 from relprop.propagate.composite import Composite
 from relprop.propagate.layout import Layout
 from relprop.propagate.ledger import Ledger
@@ -16,6 +17,7 @@ from relprop.propagate.plan import Plan
 from relprop.propagate.targets import one_hot
 from relprop.propagate.trace import Trace
 from relprop.propagate.walk import Propagation
+from relprop.registry import parameters
 
 __all__ = ["Method", "Request", "Result"]
 
@@ -31,6 +33,7 @@ class Request:
         single: one target was asked, so results lose their K axis at the end.
         layers: places whose relevance is wanted besides.
         release: the method may use up the trace (free its values on the way back).
+        facts: what else is known of the model.
     """
 
     model: nn.Module
@@ -39,6 +42,7 @@ class Request:
     single: bool
     layers: Sequence[str] = ()
     release: bool = True
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def output(self) -> Tensor:
@@ -84,17 +88,26 @@ class Method:
     Settings are keyword-only constructor arguments, kept as attributes of the same name.
 
     Attributes:
-        name: the name in the registry.
+        name: the name in the registry; the class's own where none is set.
         summary: one line for lists.
         signed: whether maps can hold negative values.
+        contrasts: each map is the target's relevance less the mean of the other outputs', so that what two maps
+            have in common cancels in their difference.
+        pushes: positive relevance is what pushed an output the way it went; else what speaks for a larger value.
+        reading: a sentence on how to read a map, for captions; "" where there is nothing to know.
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
     signed: ClassVar[bool] = True
+    contrasts: ClassVar[bool] = False
+    pushes: ClassVar[bool] = False
+    reading: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if not cls.name:
+            cls.name = cls.__name__
         if "__init__" in vars(cls):
             setattr(cls, "__init__", refuses_old_spellings(vars(cls)["__init__"]))  # noqa: B010
 
@@ -105,6 +118,24 @@ class Method:
     def settings(self) -> dict[str, Any]:
         """The configured settings, as plain values where they are plain."""
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}
+
+    def from_facts(self, facts: Facts) -> dict[str, Any]:
+        """What "auto" means under these facts, for each setting that may be left at it."""
+        return {}
+
+    def informed(self, facts: Facts) -> Method:
+        """The method with every setting that is "auto" filled in from the facts; itself where none is."""
+        left = {key for key, value in self.settings().items() if isinstance(value, str) and value == "auto"}
+        # A subclass may have fixed a setting, so that its constructor doesn't take it.
+        left &= set(parameters(type(self)))
+        known = self.from_facts(facts) if left else {}
+        filled = {key: value for key, value in known.items() if key in left}
+        return self.with_(**filled) if filled else self
+
+    def with_(self, **changes: Any) -> Method:
+        """A copy with other settings."""
+        own = self.settings()
+        return type(self)(**{key: own[key] for key in parameters(type(self)) if key in own} | changes)
 
     def __repr__(self) -> str:
         inner = ", ".join(f"{k}={v!r}" for k, v in self.settings().items())

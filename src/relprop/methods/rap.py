@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from relprop.methods.bounds import Bounds, z_box
+from relprop.methods.facts import Facts
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import Composite
 from relprop.propagate.fallback import handed_on
@@ -45,7 +48,7 @@ class RAP(Method):
         "Relative attributing propagation: size of influence, shifted so that little of it turns negative"
     )
 
-    def __init__(self, *, released: bool = False, bounds: Bounds = "sample") -> None:
+    def __init__(self, *, released: bool = False, bounds: Bounds = "auto") -> None:
         self.released, self.bounds = bool(released), bounds
         self._composite = Composite(
             [
@@ -58,6 +61,9 @@ class RAP(Method):
             self.name,
             fuse=False,
         )
+
+    def from_facts(self, facts: Facts) -> dict[str, Any]:
+        return {"bounds": facts.box or "sample"}
 
     def explain(self, request: Request) -> Result:
         return Result.of(request.propagate(request.seed("score"), self._composite))

@@ -1,51 +1,23 @@
-"""Registry: the methods by name. Adding one is a line here."""
+"""Methods by name, and everything else that can stand for one."""
 
 from __future__ import annotations
 
-from relprop.errors import InputError, unknown_name
-from relprop.methods.affine import Affine
-from relprop.methods.clrp import CLRP
-from relprop.methods.crp import CRP
-from relprop.methods.deep_taylor import DeepTaylor
-from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, ExcitationBackprop
-from relprop.methods.grad_cam import GradCAM
-from relprop.methods.gradient import Gradient, GradientXInput, SmoothGrad
-from relprop.methods.guided_backprop import DeconvNet, GuidedBackprop
-from relprop.methods.integrated_gradients import IntegratedGradients
-from relprop.methods.lrp import LRP0, LRPAlphaBeta, LRPComposite, LRPEpsilon, LRPGamma
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from relprop import catalogue
+from relprop.errors import InputError
+from relprop.methods.function import FunctionMethod
 from relprop.methods.method import Method
-from relprop.methods.rap import RAP
-from relprop.methods.rsp import RSP, ContrastiveRSP
+from relprop.registry import Registry, split_settings
 
-__all__ = ["METHODS", "methods", "resolve"]
+__all__ = ["METHODS", "MethodLike", "methods", "resolve"]
 
-METHODS: dict[str, type[Method]] = {
-    m.name: m
-    for m in (
-        Gradient,
-        GradientXInput,
-        IntegratedGradients,
-        SmoothGrad,
-        DeconvNet,
-        GuidedBackprop,
-        GradCAM,
-        Affine,
-        LRP0,
-        LRPEpsilon,
-        LRPGamma,
-        LRPAlphaBeta,
-        LRPComposite,
-        DeepTaylor,
-        ExcitationBackprop,
-        ContrastiveExcitationBackprop,
-        CLRP,
-        RSP,
-        ContrastiveRSP,
-        RAP,
-        CRP,
-    )
-}
+METHODS: Registry[type[Method]] = catalogue.METHODS
 """Every method that `explain` knows by name."""
+
+MethodLike: TypeAlias = "str | Method | type[Method] | Callable[..., Any]"
+"""What can be given as a method: see `resolve`."""
 
 
 def methods() -> dict[str, str]:
@@ -54,24 +26,47 @@ def methods() -> dict[str, str]:
     >>> methods()["lrp-0"]
     'LRP-0: contributions in proportion to value; gradient x input on ReLU networks'
     """
-    return {name: m.summary for name, m in METHODS.items()}
+    return METHODS.summaries()
 
 
-def resolve(method: str | Method) -> Method:
-    """The method of a name with its default settings, or the configured method itself.
+def resolve(method: MethodLike) -> Method:
+    """The configured method that was meant.
+
+    Args:
+        method: a name, `name:key=value,key=value` (values are Python literals, or else text); `file.py:Name` of
+            your own, with settings behind it or without; a configured method, or its class; a function
+            `(model, x, targets) -> relevance` (`FunctionMethod`). What a file calls `Name` may be a class, a
+            configured method or a function.
 
     Raises:
-        UnknownNameError: no method of that name; lists the valid ones.
-        InputError: neither a name nor a method.
+        UnknownNameError: no method, or no setting, of that name; lists the valid ones.
+        InputError: neither of these, or a value that the method refuses.
+        RelpropError: the file's own code raised.
+
+    >>> resolve("lrp-epsilon:epsilon=0.01")
+    LRPEpsilon(epsilon=0.01, seed='score')
     """
-    if isinstance(method, Method):
-        return method
-    if isinstance(method, type) and issubclass(method, Method):
-        return method()
-    if not isinstance(method, str):
-        raise InputError(
-            f"Expected method to be a name or a configured method but got {type(method).__name__}."
-        )
-    if method not in METHODS:
-        raise unknown_name("method", method, METHODS)
-    return METHODS[method]()
+    if isinstance(method, str):
+        name, settings = split_settings(method)
+        found = METHODS.find(name)
+        if isinstance(found, Method) and settings:
+            raise InputError(
+                f"Expected no settings behind {name}, which is a configured method, but got {method!r}."
+            )
+        return _made(found, name, settings)
+    return _made(method, "", {})
+
+
+def _made(found: Any, name: str, settings: dict[str, Any]) -> Method:
+    if isinstance(found, Method):
+        return found
+    if isinstance(found, type) and issubclass(found, Method):
+        made: Method = METHODS.make(name or found.name, settings, found)
+        return made
+    if callable(found) and not isinstance(found, type):
+        return FunctionMethod(found, **settings)
+    what = f"{name} to be" if name else "method to be a name,"
+    raise InputError(
+        f"Expected {what} a subclass of relprop.methods.Method, a configured method or a function "
+        f"(model, x, targets) -> relevance but got {type(found).__name__}."
+    )

@@ -17,6 +17,7 @@ from relprop.graph import Node
 from relprop.graph.place import label
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, contrast_layer
+from relprop.methods.facts import Facts
 from relprop.methods.feature_map import last_feature_map
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import DERIVATIVES, Composite
@@ -61,7 +62,8 @@ class RSP(Method):
             balances below, and doesn't shift behind 1 x 1 kernels.
         hostile: the classes to compare with, the target left out: None; an index or a list; "predicted":
             those with a score >= 0 (a sigmoid >= 0.5, for multi-label models); "top-5": the five highest
-            scores; "all".
+            scores; "all". "auto": "predicted" for models that are known to be multi-label
+            (`relprop.methods.Facts`), else None.
         ratio: of the positive to the negative total, >= 1 ("paper" only).
         bounds: box of z^B, see `relprop.DeepTaylor`.
         at: module path or node to start at, (N, C, *spatial). None: the last feature map before
@@ -96,9 +98,9 @@ class RSP(Method):
         self,
         *,
         mode: Mode = "paper",
-        hostile: Hostile = None,
+        hostile: Hostile = "auto",
         ratio: float = 2.0,
-        bounds: Bounds = "sample",
+        bounds: Bounds = "auto",
         at: str | None = None,
     ) -> None:
         check_choice("mode", mode, ("paper", "released"))
@@ -106,6 +108,12 @@ class RSP(Method):
         self.hostile = _checked_hostile(hostile)
         self.ratio, self.bounds, self.at = ratio, bounds, place_name("at", at)
         self._composite = sectional(mode, ratio, bounds, self.name)
+
+    def from_facts(self, facts: Facts) -> dict[str, Any]:
+        return {
+            "bounds": facts.box or "sample",
+            "hostile": "predicted" if facts.multi_label else None,
+        }
 
     def explain(self, request: Request) -> Result:
         node, at = _start(request.trace, self.at, self.name)
@@ -159,7 +167,7 @@ class ContrastiveRSP(Method):
         self,
         *,
         ratio: float = 2.0,
-        bounds: Bounds = "sample",
+        bounds: Bounds = "auto",
         at: str | None = None,
         contrast_at: str | None = None,
         add: Literal["value", "positive", "absolute"] = "value",
@@ -168,6 +176,9 @@ class ContrastiveRSP(Method):
         self.ratio, self.bounds, self.add = ratio, bounds, add
         self.at, self.contrast_at = place_name("at", at), place_name("contrast_at", contrast_at)
         self._composite = sectional("paper", ratio, bounds, self.name)
+
+    def from_facts(self, facts: Facts) -> dict[str, Any]:
+        return {"bounds": facts.box or "sample"}
 
     def explain(self, request: Request) -> Result:
         graph = request.trace.graph
@@ -217,6 +228,8 @@ def hostile_classes(hostile: Hostile, output: Tensor, targets: Tensor) -> Tensor
     scores = output if output.ndim == 2 else output.flatten(2).amax(-1)
     n, classes = scores.shape
     chosen = torch.zeros(n, classes, dtype=torch.bool, device=scores.device)
+    if hostile == "auto":  # no facts were asked
+        hostile = None
     if hostile == "all":
         chosen.fill_(True)
     elif hostile == "predicted":
@@ -235,7 +248,7 @@ def hostile_classes(hostile: Hostile, output: Tensor, targets: Tensor) -> Tensor
 
 
 def _checked_hostile(hostile: Any) -> str | list[int] | None:
-    if hostile is None or (isinstance(hostile, str) and hostile in ("predicted", "all")):
+    if hostile is None or (isinstance(hostile, str) and hostile in ("auto", "predicted", "all")):
         return hostile
     if isinstance(hostile, str) and re.fullmatch("top-[1-9][0-9]*", hostile):
         return hostile

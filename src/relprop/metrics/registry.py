@@ -1,40 +1,17 @@
-"""Registry: the metrics by name. Adding one is a line here."""
+"""Metrics by name."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from relprop.errors import unknown_name
-from relprop.metrics.bias_ratio import BiasRatio
-from relprop.metrics.energy import Energy
-from relprop.metrics.iou import MeanIoU
-from relprop.metrics.ledger import LedgerClosure
-from relprop.metrics.masking import MaskingFidelity
+from relprop import catalogue
+from relprop.errors import InputError
 from relprop.metrics.metric import Metric
-from relprop.metrics.opposition import Opposition
-from relprop.metrics.perturbation import Perturbation
-from relprop.metrics.pointing_game import PointingGame
-from relprop.metrics.randomisation import Randomisation
-from relprop.metrics.segmentation import Segmentation
+from relprop.registry import Registry
 
 __all__ = ["METRICS", "load_metric", "metrics"]
 
-METRICS: dict[str, type[Metric]] = {
-    m.name: m
-    for m in (
-        PointingGame,
-        MeanIoU,
-        Energy,
-        Opposition,
-        Segmentation,
-        Randomisation,
-        MaskingFidelity,
-        Perturbation,
-        BiasRatio,
-        LedgerClosure,
-    )
-}
+METRICS: Registry[type[Metric]] = catalogue.METRICS
 """Every metric that a benchmark knows by name."""
 
 
@@ -44,11 +21,15 @@ def metrics() -> dict[str, str]:
     >>> metrics()["energy"]
     'Energy: share of positive relevance that lies on the object'
     """
-    return {name: m.summary for name, m in METRICS.items()}
+    return METRICS.summaries()
 
 
 def load_metric(name: str, **settings: Any) -> Metric:
     """A metric of a name with settings.
+
+    Args:
+        name: of `metrics()`, or `file.py:Name`: a subclass of `Metric` of your own.
+        settings: as the metric takes them.
 
     Raises:
         UnknownNameError: no metric, or no setting, of that name; lists the valid ones.
@@ -57,11 +38,8 @@ def load_metric(name: str, **settings: Any) -> Metric:
     >>> load_metric("pointing-game", tolerance=10)
     PointingGame(tolerance=10, region='boxes')
     """
-    if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
-    metric = METRICS[name]
-    valid = list(inspect.signature(metric).parameters)
-    for setting in settings:
-        if setting not in valid:
-            raise unknown_name(f"setting of {name}", setting, valid)
-    return metric(**settings)
+    kind = METRICS.find(name)
+    if not (isinstance(kind, type) and issubclass(kind, Metric)):
+        raise InputError(f"Expected {name} to be a subclass of relprop.metrics.Metric but got {kind!r}.")
+    metric: Metric = METRICS.make(name, settings)
+    return metric

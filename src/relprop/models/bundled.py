@@ -15,16 +15,13 @@ from PIL import Image, ImageOps
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
+from relprop.catalogue import MODELS
 from relprop.errors import InputError, RelpropError, unknown_name
 from relprop.graph import capture_lock
-from relprop.models.networks import ARCHITECTURES
+from relprop.methods.bounds import pixel_bounds
+from relprop.methods.facts import Facts, remember
 
 __all__ = ["BundledModel", "load", "models", "read_bundled"]
-
-_ABOUT = {
-    "scenes-vgg": "VGG-like (conv, ReLU, max-pool, linear), 8 classes of relprop.datasets.scenes, multi-label",
-    "scenes-resnet": "ResNet-like (batch norm, residual add), 8 classes of relprop.datasets.scenes, multi-label",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +47,13 @@ class BundledModel:
     input_size: int
     multi_label: bool
     card: dict[str, Any]
+
+    @property
+    def facts(self) -> Facts:
+        """What methods may want to know. relprop remembers them for `module`, so that `explain` knows them too."""
+        return Facts(
+            box=pixel_bounds(self.mean, self.std), multi_label=self.multi_label, classes=self.classes
+        )
 
     def preprocess(self, picture: Image.Image) -> Tensor:
         """Turn a picture into the model's input, (1, 3, size, size) float32.
@@ -89,7 +93,7 @@ def models() -> dict[str, str]:
     >>> sorted(models())
     ['scenes-resnet', 'scenes-vgg']
     """
-    return dict(_ABOUT)
+    return MODELS.summaries()
 
 
 def load(name: str) -> BundledModel:
@@ -103,12 +107,12 @@ def load(name: str) -> BundledModel:
     >>> model.classes[0], model.input_size, model.card["test"]["mAP"] >= 0.95
     ('striped ball', 112, True)
     """
-    if name not in _ABOUT:
-        raise unknown_name("bundled model", name, _ABOUT)
+    if name not in MODELS:
+        raise unknown_name("bundled model", name, MODELS)
     card, tensors = read_bundled(name)
-    module = ARCHITECTURES[name](len(card["classes"]))
+    module = MODELS[name](len(card["classes"]))
     module.load_state_dict(tensors)
-    return BundledModel(
+    loaded = BundledModel(
         name=name,
         module=module.eval(),
         classes=list(card["classes"]),
@@ -118,6 +122,8 @@ def load(name: str) -> BundledModel:
         multi_label=bool(card["multi_label"]),
         card=card,
     )
+    remember(loaded.module, loaded.facts)
+    return loaded
 
 
 def read_bundled(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

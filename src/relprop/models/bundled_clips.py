@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from relprop.catalogue import CLIP_MODELS
 from relprop.errors import InputError, unknown_name
 from relprop.graph import capture_lock
+from relprop.methods.bounds import pixel_bounds
+from relprop.methods.facts import Facts, remember
 from relprop.models.bundled import read_bundled
 from relprop.models.c3d import C3D
 
 __all__ = ["BundledClipModel", "load", "models"]
-
-_ABOUT = {"motion-c3d": "C3D of small width, 7 classes of relprop.datasets.motion, one a clip"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,11 @@ class BundledClipModel:
     frames: int
     input_size: int
     card: dict[str, Any]
+
+    @property
+    def facts(self) -> Facts:
+        """What methods may want to know. relprop remembers them for `module`, so that `explain` knows them too."""
+        return Facts(box=pixel_bounds(self.mean, (1, 1, 1), 0, 255), multi_label=False, classes=self.classes)
 
     def preprocess(self, clip: NDArray[np.uint8]) -> Tensor:
         """Turn RGB frames (T, size, size, 3), uint8, into the input (1, 3, T, size, size): 0..255 less mean.
@@ -72,7 +78,7 @@ def models() -> dict[str, str]:
     >>> sorted(models())
     ['motion-c3d']
     """
-    return dict(_ABOUT)
+    return CLIP_MODELS.summaries()
 
 
 def load(name: str = "motion-c3d") -> BundledClipModel:
@@ -87,11 +93,11 @@ def load(name: str = "motion-c3d") -> BundledClipModel:
     >>> clip.name, model.classes[int(model.predict(model.preprocess(clip.frames)).argmax())]
     ('ring', 'ring')
     """
-    if name not in _ABOUT:
-        raise unknown_name("bundled clip classifier", name, _ABOUT)
+    if name not in CLIP_MODELS:
+        raise unknown_name("bundled clip classifier", name, CLIP_MODELS)
     card, tensors = read_bundled(name)
     size, frames = int(card["input_size"]), int(card["frames"])
-    return BundledClipModel(
+    loaded = BundledClipModel(
         name=name,
         module=C3D.from_state_dict(tensors, frames=frames, size=size).eval(),
         classes=list(card["classes"]),
@@ -100,3 +106,5 @@ def load(name: str = "motion-c3d") -> BundledClipModel:
         input_size=size,
         card=card,
     )
+    remember(loaded.module, loaded.facts)
+    return loaded

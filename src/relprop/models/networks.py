@@ -7,7 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ARCHITECTURES", "ResidualBlock", "SceneResNet", "SceneVGG"]
+__all__ = ["ResidualBlock", "SceneResNet", "SceneVGG"]
 
 
 class SceneVGG(nn.Module):
@@ -109,6 +109,3 @@ class SceneResNet(nn.Module):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         out: Tensor = self.fc(x.mean(dim=(2, 3)))
         return out
-
-
-ARCHITECTURES: dict[str, type[nn.Module]] = {"scenes-vgg": SceneVGG, "scenes-resnet": SceneResNet}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,29 +15,28 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from relprop.catalogue import MODEL_FORMS
 from relprop.compat import load_timm, load_torchvision
 from relprop.errors import InputError, RelpropError, UnknownNameError, unknown_name
 from relprop.graph import capture_lock
+from relprop.methods.bounds import pixel_bounds
+from relprop.methods.facts import Facts, remember
 from relprop.models.pictures import Preprocess
 from relprop.models.state import load_state, read_state
+from relprop.own_file import blame, from_file, importable, seeded
 
 if TYPE_CHECKING:
     from relprop.models.sampling import Sampling
 
 __all__ = [
-    "SPEC_FORMS",
     "LoadedModel",
     "device_named",
     "factory_of",
     "load_model",
     "no_published",
     "read_labels",
-    "seeded",
     "source_names",
 ]
-
-#: What a specification may look like besides a bundled model's name.
-SPEC_FORMS = ("c3d", "torchvision:NAME", "timm:NAME", "file.py:factory")
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,15 @@ class LoadedModel:
     def takes_clips(self) -> bool:
         """Whether inputs are clips (N, C, T, H, W)."""
         return len(self.input_size) == 3
+
+    @property
+    def facts(self) -> Facts:
+        """What methods may want to know: the box of its pixels, whether it is multi-label, class names.
+
+        `load_model` has them remembered for `module`, so that `relprop.explain(loaded.module, x)` knows them.
+        """
+        box = pixel_bounds(self.mean, self.std) if self.sampling is None else self.sampling.bounds()
+        return Facts(box=box, multi_label=self.multi_label, classes=self.classes)
 
     def to_device(self, x: Tensor) -> Tensor:
         """An input on the model's device and in its dtype."""
@@ -161,7 +167,7 @@ def load_model(
     if preprocess is None or size is not None or mean is not None or std is not None:
         resize = recipe.resize if size is None else None
         preprocess = Preprocess(size_[-2:], mean_, std_, resize, recipe.interpolation)
-    return LoadedModel(
+    loaded = LoadedModel(
         spec=spec,
         module=module.eval().to(target),
         input_size=size_,
@@ -173,6 +179,8 @@ def load_model(
         weights=origin,
         sampling=recipe.sampling,
     )
+    remember(loaded.module, loaded.facts)
+    return loaded
 
 
 def source_names(source: str) -> list[str]:
@@ -242,7 +250,7 @@ def _recipe(spec: str, published: bool, progress: bool, size: Sequence[int] | No
         return _from_timm(name, published)
     if colon and kind.endswith(".py"):
         return _from_file(Path(kind), name)
-    raise unknown_name("model", spec, [*pictures.models(), *clips.models(), *SPEC_FORMS])
+    raise unknown_name("model", spec, [*pictures.models(), *clips.models(), *MODEL_FORMS])
 
 
 def _from_bundled(name: str) -> _Recipe:
@@ -402,44 +410,15 @@ def factory_of(path: Path, name: str, ready: tuple[type, ...] = (nn.Module,)) ->
         InputError: no such file or name.
         RelpropError: the file's own code raised.
     """
-    if not path.is_file():
-        raise InputError(f"Expected a Python file but got '{path}', which does not exist.")
-    spec = importlib.util.spec_from_file_location(f"relprop_model_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"Expected a Python file but got '{path}'.")
-    file = importlib.util.module_from_spec(spec)
-    with seeded(), _blame(f"Running '{path}'"), _importable(path.resolve().parent):
-        sys.modules[spec.name] = file  # dataclasses and pickles look their module up
-        spec.loader.exec_module(file)
-    factory = getattr(file, name, None)
-    if factory is None:
-        public = sorted(n for n, v in vars(file).items() if callable(v) and not n.startswith("_"))
-        raise unknown_name(f"name in '{path}'", name, public)
+    factory = from_file(path, name, again=True)
 
     def make() -> Any:
         if isinstance(factory, ready) or not callable(factory):
             return factory
-        with _blame(f"Calling {name}() of '{path}'"), _importable(path.resolve().parent):
+        with blame(f"Calling {name}() of '{path}'"), importable(path.resolve().parent):
             return factory()
 
     return make
-
-
-@contextmanager
-def seeded() -> Iterator[None]:
-    """Random weights come out the same each time, and the caller's random state stays."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
 
 
 @contextmanager
@@ -451,15 +430,6 @@ def _quiet(logger: str) -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
-
-
-@contextmanager
-def _blame(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        text = " ".join(str(error).split())
-        raise RelpropError(f"{doing} raised {type(error).__name__}: {text}.") from error
 
 
 def _unknown_in(source: str, name: str) -> UnknownNameError:

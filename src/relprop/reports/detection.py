@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import relprop
 from relprop.detectors import Detection, Detections, Detector, Prepared
 from relprop.detectors.parts import Parts, explain_parts
 from relprop.detectors.sources import LoadedDetector, load_detector
 from relprop.errors import InputError
 from relprop.methods.method import Method
-from relprop.methods.text import method_from
+from relprop.methods.registry import MethodLike, resolve
 from relprop.models.classes import class_index
 from relprop.reports.detection_page import detection_name, loss_notes, page_notes, page_of
 from relprop.reports.document import Listed
@@ -75,7 +74,7 @@ def detection(
     *,
     box: int | Sequence[int] | Literal["all"] | None = None,
     versus: str | int | None = None,
-    method: str = "crp",
+    method: MethodLike = "crp",
     scale: str | float = "shared",
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -92,7 +91,7 @@ def detection(
         images: one or several of: a file, a PIL picture.
         box: which detections are explained, by their number; None: none of them.
         versus: a class index or name: what would speak for this class instead? Without `box` all are explained.
-        method: ``"name"`` or ``"name:key=value,key=value"``.
+        method: as for `relprop.explain`.
         scale: colours of a page: ``"shared"`` (one scale), ``"symmetric"`` (each map its own), or a number.
         out: a folder to which each picture's files are written once all its explanations are done.
         progress: called with the steps done, their number, and what is being done.
@@ -102,7 +101,7 @@ def detection(
             loaded, boxes and class before anything is explained.
     """
     pictures = read_pictures(images)
-    method_from(method)  # a typing error shall not wait for the model
+    recipe = resolve(method)  # a typing error shall not wait for the model
     colours = parsed_scale(scale)
     places = folders(out, [picture.source for picture in pictures])
     loaded = _loaded(detector)
@@ -110,7 +109,6 @@ def detection(
     other = None if versus is None else str(versus)
     seen = [_seen(loaded.detector, p, f, wanted, other) for p, f in zip(pictures, places, strict=True)]
     steps = Steps(progress, sum(len(one.chosen) for one in seen))
-    recipe = _method(method, loaded.detector, steps)
     pages = (_page(loaded, _explained(loaded.detector, one, recipe, steps), colours) for one in seen)
     head = {"relprop": version(), "model": _about(loaded)}
     return gathered(head, "images", pages, out)
@@ -142,18 +140,12 @@ def _seen(
     return _Seen(picture, folder, prepared, found, chosen, other)
 
 
-def _method(text: str, detector: Detector, steps: Steps) -> Method:
-    # CRP's own first layer is w+ on signed products; the box is for methods that can't do without one.
-    own = text.partition(":")[0] == "crp"
-    bounds = None if own else relprop.pixel_bounds(detector.mean, detector.std)
-    return method_from(text, bounds, steps.part, detector.scores == "sigmoid")
-
-
 def _explained(detector: Detector, seen: _Seen, method: Method, steps: Steps) -> _Seen:
     explained = []
     for d in seen.chosen:
         steps.doing(f"{seen.picture.name}: box {d.index}, {d.name}")
-        explained.append(explain_parts(detector, seen.prepared, d, seen.versus, method))
+        facts = replace(detector.facts.fitting(seen.prepared.x), progress=steps.part)
+        explained.append(explain_parts(detector, seen.prepared, d, seen.versus, method, facts=facts))
         steps.done()
     return replace(seen, explained=tuple(explained))
 

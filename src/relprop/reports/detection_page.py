@@ -75,11 +75,8 @@ def _row(row: LayerRow) -> tuple[str, tuple[float, ...]]:
 def page_notes(prepared: Prepared, result: Parts) -> list[str]:
     """Sentences for the page's caption."""
     notes = ["Dashed: the default box; solid: where localisation put it."]
-    if result.explanation.method == "crp":
-        notes.append(
-            "Each map is a contrast: the class against the mean of the other classes; an offset against the "
-            "mean of all classes, red for what moved the box the way it went."
-        )
+    if result.method.reading:
+        notes.append(result.method.reading)
     notes += loss_notes(result)
     notes.append("Tables: over all elements at the layer's input, zeros included.")
     frame = Frame.around(prepared.extent, prepared.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,10 +14,13 @@ import relprop
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.explanation.sheet import contact_sheet
+from relprop.methods.facts import facts_of
 from relprop.methods.method import Method
-from relprop.methods.text import method_from, slug
+from relprop.methods.registry import MethodLike
+from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.sources import LoadedModel
+from relprop.registry import slug
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered, version
 from relprop.reports.sources import (
@@ -46,7 +49,7 @@ _HEADERS = ["method", "adds up", "largest error", "arrived", "bias", "stabiliser
 
 @dataclass(frozen=True)
 class _Asked:
-    methods: Mapping[str, str | Method]  # by the name that stands over the column
+    methods: Mapping[str, Method]  # by the name that stands over the column
     targets: Sequence[str]
     layers: Sequence[str]
     scale: Literal["symmetric", "shared"] | float
@@ -65,7 +68,7 @@ def picture(
     model: Model,
     images: Any,
     *,
-    method: str | Method | Sequence[str | Method] = "lrp-composite",
+    method: MethodLike | Sequence[MethodLike] = "lrp-composite",
     target: str | int | Sequence[str | int] = "top",
     layers: Sequence[str] = (),
     scale: str | float = "symmetric",
@@ -83,7 +86,7 @@ def picture(
             `relprop.models.sources.load_model` gives, a function without arguments that gives the latter, or a
             `torch.nn.Module`, whose inputs are then passed as tensors.
         images: one or several of: a file, a PIL picture, a finished input (1, C, H, W).
-        method: one or several of: ``"name"``, ``"name:key=value,key=value"``, a configured method.
+        method: one or several of: as for `relprop.explain`.
         target: one or several of: a class index or name, ``"top"``, ``"predicted"`` (every predicted class of a
             multi-label model).
         layers: names of layers whose relevance is kept, too.
@@ -124,16 +127,16 @@ def picture(
     return gathered(head, "images", pages(), out)
 
 
-def _named(methods: Sequence[str | Method]) -> dict[str, str | Method]:
+def _named(methods: Sequence[MethodLike]) -> dict[str, Method]:
     """Each method once, by its text or name; configured ones of equal name get a number."""
-    found: dict[str, str | Method] = {}
+    found: dict[str, Method] = {}
     for one in methods:
+        recipe = resolve_method(one)  # a typing error shall not wait for the model
         if isinstance(one, str):
-            method_from(one)  # a typing error shall not wait for the model
-            found[one] = one
+            found[one] = recipe
             continue
-        count = 1 + sum(name.partition(" ")[0] == one.name for name in found)
-        found[one.name if count == 1 else f"{one.name} {count}"] = one
+        count = 1 + sum(name.partition(" ")[0] == recipe.name for name in found)
+        found[recipe.name if count == 1 else f"{recipe.name} {count}"] = recipe
     return found
 
 
@@ -144,14 +147,13 @@ def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps
     found = predictions(outputs[0], model.classes, model.multi_label)
     targets = resolve(asked.targets, found, model.classes, model.multi_label)
     explanations = {}
-    bounds = relprop.pixel_bounds(model.mean, model.std)
+    facts = replace(facts_of(model.module).fitting(x), progress=steps.part)
     for name, one in asked.methods.items():
-        method = method_from(one, bounds, steps.part, model.multi_label) if isinstance(one, str) else one
         steps.doing(f"{picture.name}: {name}")
         # One target alone keeps the plain shapes; several share one forward run.
         wanted = targets[0] if len(targets) == 1 else targets
         explanations[name] = relprop.explain(
-            model.module, x, target=wanted, method=method, layers=tuple(asked.layers)
+            model.module, x, target=wanted, method=one, layers=tuple(asked.layers), facts=facts
         )
         steps.done()
     return _Found(picture, found, targets, explanations)

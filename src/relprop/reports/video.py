@@ -14,10 +14,11 @@ import torch
 import relprop
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
-from relprop.methods.text import method_from, slug, with_settings
+from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.sampling import Sampling
 from relprop.models.sources import LoadedModel
+from relprop.registry import slug, split_settings
 from relprop.reports.films import reel
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered, version
@@ -53,15 +54,6 @@ class _Asked:
     chunk: int
     fps: float
     scale: float | None
-
-    @property
-    def method_text(self) -> str:
-        """The method as asked; where films are separated, started from 1 unless it says otherwise."""
-        name, given = with_settings(self.method)
-        if self.split is None or "seed" in given or method_from(name).settings().get("seed") != "score":
-            return self.method
-        # Frozen clips score the class differently: seeds in proportion to scores couldn't be compared.
-        return f"{self.method}{',' if given else ':'}seed=one"
 
 
 @dataclass(frozen=True)
@@ -114,7 +106,7 @@ def video(
         model: of clips, see `relprop.reports.picture`; a module isn't enough.
         clips: one or several film files.
         target: a class index or name, or ``"top"``.
-        method: ``"name"`` or ``"name:key=value,key=value"``.
+        method: ``"name"``, ``"name:key=value,key=value"`` or ``"file.py:Name"``.
         mode: ``"conserving"``, ``"naive"`` or ``"selective"``, with settings behind a colon; None: films
             aren't separated.
         sampling: what replaces the model's own sampling, by the names of `relprop.models.sampling.Sampling`.
@@ -130,7 +122,7 @@ def video(
     """
     split = None if mode is None else _mode(mode)
     asked = _Asked(str(target), method, mode, split, chunk, fps, scale)
-    method_from(asked.method_text)  # a typing error shall not wait for the model
+    resolve_method(method)  # a typing error shall not wait for the model
     given = dict(sampling or {})
     Sampling(**given)
     if scale is not None and not (math.isfinite(scale) and scale > 0):
@@ -173,7 +165,7 @@ def clip_size(sampling: Mapping[str, Any]) -> tuple[int, int, int] | None:
 
 def _mode(text: str) -> dict[str, Any]:
     """The mode and its settings, as `relprop.separate_motion` takes them."""
-    name, settings = with_settings(text, "mode")
+    name, settings = split_settings(text, "mode")
     if name not in MODES:
         raise unknown_name("mode", name, MODES)
     for key in settings:
@@ -199,13 +191,20 @@ def _explained(asked: _Asked, model: LoadedModel, clip: Clip, steps: Steps) -> _
     found = predictions(outputs[0], model.classes, False)
     (target,) = resolve([asked.target], found, model.classes, False)
     chosen = next(p for p in found if p.index == target)
-    method = method_from(asked.method_text, clip.sampling.bounds(), steps.part)
+    facts = replace(model.facts, box=clip.sampling.bounds(), progress=steps.part)
     made: MotionSeparation | Explanation
     if asked.split is None:
-        made = relprop.explain(model.module, x, target, method)
+        made = relprop.explain(model.module, x, target, asked.method, facts=facts)
     else:
         made = relprop.separate_motion(
-            model.module, x, target, method, chunk=asked.chunk, progress=steps.part, **asked.split
+            model.module,
+            x,
+            target,
+            asked.method,
+            chunk=asked.chunk,
+            progress=steps.part,
+            facts=facts,
+            **asked.split,
         )
     return _Found(clip, found, chosen, made)
 

@@ -12,9 +12,11 @@ from relprop.checks import Progress, check_choice, check_count, check_progress
 from relprop.errors import InputError
 from relprop.explanation.explain import explain
 from relprop.explanation.plain import plain
+from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Method
-from relprop.methods.registry import resolve
+from relprop.methods.registry import MethodLike, resolve
 from relprop.propagate.ledger import Ledger
+from relprop.registry import split_settings
 from relprop.video.conserving import conserving_split
 from relprop.video.naive import Normalise, Slice, naive_split
 from relprop.video.selective import check_selection, selective_split
@@ -34,7 +36,7 @@ def separate_motion(
     model: nn.Module,
     clip: Tensor,
     target: int | Tensor | Sequence[int | Tensor] | None = None,
-    method: str | Method = "deep-taylor",
+    method: MethodLike = "deep-taylor",
     mode: Literal["naive", "conserving", "selective"] = "naive",
     *,
     slice: Slice = "same",
@@ -45,6 +47,7 @@ def separate_motion(
     absolute: bool = False,
     chunk: int = 4,
     progress: Progress | None = None,
+    facts: Facts | None = None,
 ) -> MotionSeparation:
     """Split a clip's relevance into what its frames' looks explain and what motion adds.
 
@@ -64,9 +67,10 @@ def separate_motion(
         model: maps clips (N, C, T, H, W) to scores (N, classes), in evaluation mode. It is left as it came.
         clip: (N, C, T, H, W) with T >= 2, as the model expects it.
         target: as for `relprop.explain`; None explains each clip's top class, in the frozen clips too.
-        method: a name, which stands for the method with seed "one" (frozen clips score the class
-            differently, and seeds in proportion to scores couldn't be compared), or a configured method,
-            taken as it is. Bounds "sample" are those of the whole clip, in its frozen clips too.
+        method: as for `relprop.explain`. A name, with settings or without, stands for the method with seed "one"
+            unless it says otherwise (frozen clips score the class differently, and seeds in proportion to
+            scores couldn't be compared); a configured method is taken as it is. Bounds "sample" are those of
+            the whole clip, in its frozen clips too.
         mode: which split.
         slice: naive: which slice of a frozen clip's relevance stands for its frame: "same" (slice t for
             frame t), "first" (slice 0), the "mean" or the "sum" of all.
@@ -78,6 +82,7 @@ def separate_motion(
         absolute: selective: take rising relevance too.
         chunk: frozen clips that run at once.
         progress: called with (frames done, frames).
+        facts: as for `relprop.explain`.
 
     Raises:
         InputError: a clip that isn't (N, C, T, H, W) or has one frame, an unknown mode or setting, a
@@ -106,10 +111,11 @@ def separate_motion(
             progress(done, n * length)
 
     def split(one: Tensor, own: Any) -> Split:
-        boxed = _with_box(recipe, one)
+        known = facts_of(model).fitting(one) if facts is None else facts
+        boxed = _with_box(recipe.informed(known), one)
         if mode == "conserving":
             return conserving_split(model, one, own, boxed, chunk=chunk, tick=tick)
-        e = explain(model, one, own, boxed)
+        e = explain(model, one, own, boxed, facts=known)
         check_place(e.method, e.at)
         if mode == "selective":
             tick(length)
@@ -119,7 +125,8 @@ def separate_motion(
         )
 
     splits = [split(clip[i : i + 1], own) for i, own in enumerate(_per_sample(target, n))]
-    return _joined(splits, recipe, mode, settings)
+    known = facts_of(model).fitting(clip) if facts is None else facts
+    return _joined(splits, recipe.informed(known), mode, settings)
 
 
 def _joined(splits: list[Split], recipe: Method, mode: str, settings: dict[str, Any]) -> MotionSeparation:
@@ -173,11 +180,12 @@ def _check_clip(clip: object) -> None:
         raise InputError("Expected a clip of at least 2 frames but got 1: nothing can move in it.")
 
 
-def _from_one(method: str | Method) -> Method:
-    """The method; one that was named starts from 1, if it can."""
+def _from_one(method: MethodLike) -> Method:
+    """The method; one that was named starts from 1, if it can and unless it says otherwise."""
     recipe = resolve(method)
-    if not isinstance(method, Method) and recipe.settings().get("seed") == "score":
-        return type(recipe)(seed="one")  # type: ignore[call-arg]
+    said = split_settings(method)[1] if isinstance(method, str) else {}
+    if not isinstance(method, Method) and "seed" not in said and recipe.settings().get("seed") == "score":
+        return recipe.with_(seed="one")
     return recipe
 
 
@@ -190,7 +198,7 @@ def _with_box(recipe: Method, clip: Tensor) -> Method:
     if not bool(torch.isfinite(clip).all()):
         return recipe  # to be refused by name
     least, most = (float(v) for v in torch.aminmax(clip))
-    return type(recipe)(**{**settings, "bounds": (least, most)})
+    return recipe.with_(bounds=(least, most))
 
 
 def _per_sample(target: Any, n: int) -> list[Any]:

@@ -1,0 +1,129 @@
+"""Catalogue: everything that has a name in relprop. Adding a thing is a line here, its file and its page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relprop.registry import Registry
+
+__all__ = [
+    "BASELINES",
+    "CLIP_MODELS",
+    "DATASETS",
+    "DETECTORS",
+    "DETECTOR_FORMS",
+    "METHODS",
+    "METRICS",
+    "MODELS",
+    "MODEL_FORMS",
+]
+
+#: What `relprop.explain` knows by name: subclasses of `relprop.methods.Method`.
+METHODS: Registry[Any] = Registry(
+    "method",
+    {
+        "gradient": "relprop.methods.gradient:Gradient",
+        "gradient-x-input": "relprop.methods.gradient:GradientXInput",
+        "integrated-gradients": "relprop.methods.integrated_gradients:IntegratedGradients",
+        "smoothgrad": "relprop.methods.gradient:SmoothGrad",
+        "deconvnet": "relprop.methods.guided_backprop:DeconvNet",
+        "guided-backprop": "relprop.methods.guided_backprop:GuidedBackprop",
+        "grad-cam": "relprop.methods.grad_cam:GradCAM",
+        "affine": "relprop.methods.affine:Affine",
+        "lrp": "relprop.methods.lrp:LRP",
+        "lrp-0": "relprop.methods.lrp:LRP0",
+        "lrp-epsilon": "relprop.methods.lrp:LRPEpsilon",
+        "lrp-gamma": "relprop.methods.lrp:LRPGamma",
+        "lrp-alpha-beta": "relprop.methods.lrp:LRPAlphaBeta",
+        "lrp-composite": "relprop.methods.lrp:LRPComposite",
+        "deep-taylor": "relprop.methods.deep_taylor:DeepTaylor",
+        "excitation-backprop": "relprop.methods.excitation_backprop:ExcitationBackprop",
+        "contrastive-excitation-backprop": "relprop.methods.excitation_backprop:ContrastiveExcitationBackprop",
+        "clrp": "relprop.methods.clrp:CLRP",
+        "rsp": "relprop.methods.rsp:RSP",
+        "contrastive-rsp": "relprop.methods.rsp:ContrastiveRSP",
+        "rap": "relprop.methods.rap:RAP",
+        "crp": "relprop.methods.crp:CRP",
+    },
+)
+
+#: What a benchmark can measure: subclasses of `relprop.metrics.Metric`.
+METRICS: Registry[Any] = Registry(
+    "metric",
+    {
+        "pointing-game": "relprop.metrics.pointing_game:PointingGame",
+        "miou": "relprop.metrics.iou:MeanIoU",
+        "energy": "relprop.metrics.energy:Energy",
+        "opposition": "relprop.metrics.opposition:Opposition",
+        "segmentation-miou": "relprop.metrics.segmentation:Segmentation",
+        "randomisation": "relprop.metrics.randomisation:Randomisation",
+        "masking-fidelity": "relprop.metrics.masking:MaskingFidelity",
+        "perturbation": "relprop.metrics.perturbation:Perturbation",
+        "bias-ratio": "relprop.metrics.bias_ratio:BiasRatio",
+        "ledger": "relprop.metrics.ledger:LedgerClosure",
+    },
+)
+
+#: Pictures with truth: subclasses of `relprop.datasets.DataSet`.
+DATASETS: Registry[Any] = Registry(
+    "data set",
+    {
+        "scenes": "relprop.datasets.scene_samples:SceneSamples",
+        "voc": "relprop.datasets.voc:VOC",
+        "coco": "relprop.datasets.coco:COCO",
+        "imagenet-segmentation": "relprop.datasets.imagenet_segmentation:ImageNetSegmentation",
+        "folder": "relprop.datasets.folder:Folder",
+    },
+)
+
+#: Maps that know nothing of the model: subclasses of `relprop.benchmark.baselines.Baseline`.
+BASELINES: Registry[Any] = Registry(
+    "baseline",
+    {
+        "center": "relprop.benchmark.baselines:Center",
+        "random": "relprop.benchmark.baselines:Noise",
+    },
+)
+
+#: Classifiers of pictures that come with weights: the networks' classes.
+MODELS: Registry[Any] = Registry(
+    "bundled model",
+    {
+        "scenes-vgg": (
+            "relprop.models.networks:SceneVGG",
+            "VGG-like (conv, ReLU, max-pool, linear), 8 classes of relprop.datasets.scenes, multi-label",
+        ),
+        "scenes-resnet": (
+            "relprop.models.networks:SceneResNet",
+            "ResNet-like (batch norm, residual add), 8 classes of relprop.datasets.scenes, multi-label",
+        ),
+    },
+)
+
+#: Classifiers of clips that come with weights.
+CLIP_MODELS: Registry[Any] = Registry(
+    "bundled clip classifier",
+    {
+        "motion-c3d": (
+            "relprop.models.c3d:C3D",
+            "C3D of small width, 7 classes of relprop.datasets.motion, one a clip",
+        ),
+    },
+)
+
+#: Detectors that come with weights.
+DETECTORS: Registry[Any] = Registry(
+    "bundled detector",
+    {
+        "scenes-ssd": (
+            "relprop.detectors.scene_ssd:SceneSSD",
+            "SSD (VGG-like trunk, heads at 3 scales, L2 norm), 8 classes of relprop.datasets.scenes",
+        ),
+    },
+)
+
+#: What the specification of a model may look like besides a bundled model's name.
+MODEL_FORMS = ("c3d", "torchvision:NAME", "timm:NAME", "file.py:factory")
+
+#: Likewise of a detector.
+DETECTOR_FORMS = ("torchvision:NAME", "file.py:factory")

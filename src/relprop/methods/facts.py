@@ -1,0 +1,80 @@
+"""Facts: what is known of a model besides its operators, for methods that ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from relprop.checks import Progress
+from relprop.errors import InputError
+from relprop.rules import ZBox
+
+__all__ = ["Facts", "facts_of", "remember"]
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What is known of a model. Methods read it where a setting of theirs is left at "auto".
+
+    Attributes:
+        box: least and greatest value that pixels can take, in the units the network sees: two tensors (C,), or
+            others that broadcast to an input. None: not known.
+        multi_label: several classes may hold at once (sigmoid scores). None: not known.
+        classes: names by output, or None.
+        progress: called with (done, total) by methods of many runs.
+
+    >>> import relprop
+    >>> loaded = relprop.models.load("scenes-vgg")
+    >>> loaded.facts.multi_label, [round(float(v), 2) for v in loaded.facts.box[0]]
+    (True, [-1.82, -1.82, -1.73])
+    """
+
+    box: tuple[Tensor, Tensor] | None = None
+    multi_label: bool | None = None
+    classes: Sequence[str] | None = None
+    progress: Progress | None = None
+
+    def fitting(self, x: Tensor) -> Facts:
+        """Facts about this input: a sample that reaches beyond the box is no picture, and has its own range.
+
+        Args:
+            x: (N, C, *spatial).
+        """
+        if self.box is None or not bool(torch.isfinite(x).all()):
+            return self
+        inside = [_inside(self.box, one) for one in x.split(1)]
+        if all(inside):
+            return self
+        if not any(inside):
+            return replace(self, box=None)
+        dims, rows = tuple(range(1, x.ndim)), torch.tensor(inside, device=x.device)
+        rows = rows.reshape(-1, *[1] * (x.ndim - 1))
+        own = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
+        box = ZBox(*self.box).box(x[:0])
+        return replace(self, box=(torch.where(rows, box[0], own[0]), torch.where(rows, box[1], own[1])))
+
+
+def _inside(box: tuple[Tensor, Tensor], x: Tensor) -> bool:
+    try:
+        ZBox(*box).box(x)
+    except InputError:
+        return False
+    return True
+
+
+# Kept beside the modules, not on them: a model leaves relprop as it came.
+_known: WeakKeyDictionary[nn.Module, Facts] = WeakKeyDictionary()
+
+
+def remember(model: nn.Module, facts: Facts) -> None:
+    """Let `explain` know these facts whenever it meets this very module; they are forgotten with it."""
+    _known[model] = facts
+
+
+def facts_of(model: nn.Module) -> Facts:
+    """What is remembered of a module; no facts where relprop didn't load it."""
+    return _known.get(model, Facts())

@@ -1,0 +1,196 @@
+"""Registry: things of one kind by name, ours from a table and the user's own as `file.py:Name`.
+
+Nothing here imports what a table names before it is asked for, so that listing stays quick.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from relprop.checks import check_spelling
+from relprop.errors import InputError, unknown_name
+from relprop.own_file import FILE_FORM, from_file, split_file
+
+__all__ = ["Registry", "parameters", "slug", "split_settings"]
+
+T = TypeVar("T")
+
+_ROOT = Path(__file__).parent
+_LEADING_FILE = re.compile(r"((?:[A-Za-z]:)?[^:]*\.py:[^:]*)(?::(.*))?", re.DOTALL)
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Names of one kind of thing, each with the place where it is defined.
+
+    As a mapping it gives name -> thing. A thing's module is imported when the thing is asked for.
+
+    Args:
+        what: the kind in words, for errors: "method".
+        places: name -> "module:Name"; or ("module:Name", "summary") where the thing itself has no `summary`.
+
+    >>> tools = Registry("tool", {"slug": ("relprop.registry:slug", "a file name")})
+    >>> list(tools), tools["slug"]("a:b=1"), tools.summary("slug")
+    (['slug'], 'a_b-1', 'a file name')
+    >>> tools.find("slog")
+    Traceback (most recent call last):
+    ...
+    relprop.errors.UnknownNameError: Expected a known tool but got 'slog'. Did you mean 'slug'? Valid: \
+file.py:Name, slug.
+    """
+
+    def __init__(self, what: str, places: Mapping[str, str | tuple[str, str]]) -> None:
+        self.what = what
+        self._places = {name: place if isinstance(place, str) else place[0] for name, place in places.items()}
+        self._summaries = {name: place[1] for name, place in places.items() if not isinstance(place, str)}
+
+    def __getitem__(self, name: str) -> T:
+        module, _, own = self._places[name].partition(":")
+        return getattr(import_module(module), own)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __repr__(self) -> str:
+        return f"Registry({self.what!r}: {', '.join(self)})"
+
+    def find(self, name: str) -> Any:
+        """The thing of a name, or the user's own of `file.py:Name`.
+
+        Raises:
+            UnknownNameError: neither; lists the valid names.
+            InputError: no such file.
+            RelpropError: the file's own code raised.
+        """
+        if name in self._places:
+            return self[name]
+        own = split_file(name)
+        if own is None:
+            raise unknown_name(self.what, name, [*self, FILE_FORM])
+        return from_file(*own)
+
+    def summary(self, name: str) -> str:
+        """One line about a thing. Read from its source, without importing it."""
+        if name not in self._summaries:
+            self._summaries[name] = _written(*self._places[name].split(":")) or str(self[name].summary)  # type: ignore[attr-defined]
+        return self._summaries[name]
+
+    def summaries(self) -> dict[str, str]:
+        """Name -> one line about the thing."""
+        return {name: self.summary(name) for name in self}
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Setting -> its default, or "needed": arguments of a class, keyword-only ones of a function."""
+        found = self.find(name)
+        return {
+            key: "needed" if p.default is p.empty else p.default
+            for key, p in parameters(found).items()
+            if isinstance(found, type) or p.kind is p.KEYWORD_ONLY
+        }
+
+    def make(self, name: str, settings: Mapping[str, Any], kind: Callable[..., Any] | None = None) -> Any:
+        """The thing of a name, called with settings.
+
+        Args:
+            name: of the registry, or `file.py:Name`.
+            settings: by name.
+            kind: what to call instead, such as the thing with its first arguments filled in.
+
+        Raises:
+            UnknownNameError: no thing, or no setting, of that name; lists the valid ones.
+            InputError: a setting is missing, or what the thing itself refuses.
+        """
+        kind = self.find(name) if kind is None else kind
+        known = parameters(kind)
+        check_spelling(name, settings, known)
+        for key in settings:
+            if key not in known:
+                raise unknown_name(f"setting of {name}", key, known)
+        for key, parameter in known.items():
+            if parameter.default is parameter.empty and key not in settings:
+                raise InputError(f"Expected the setting {key!r} of {name} but it is missing.")
+        try:
+            return kind(**settings)
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:
+            said = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+            raise InputError(f"Expected settings that {name} accepts but got '{said}': {error}.") from error
+
+
+def parameters(kind: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The settings that a class or function takes, by name."""
+    own = inspect.signature(kind).parameters.values()
+    return {p.name: p for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def split_settings(text: str, what: str = "method") -> tuple[str, dict[str, Any]]:
+    """The name and the settings of `name:key=value,key=value`; values are Python literals, or else text.
+
+    The name may be `file.py:Name`.
+
+    Raises:
+        InputError: a setting without "=".
+
+    >>> split_settings("naive:slice=first,clamp=True")
+    ('naive', {'slice': 'first', 'clamp': True})
+    >>> split_settings("own/ig.py:captum_ig:steps=20")
+    ('own/ig.py:captum_ig', {'steps': 20})
+    """
+    found = _LEADING_FILE.fullmatch(text)
+    name, settings = (
+        (found[1], found[2] or "") if found else text.split(":", 1) if ":" in text else (text, "")
+    )
+    return name, dict(_pair(part, text, what) for part in _parts(settings))
+
+
+def slug(text: str) -> str:
+    """A file name for a name with settings.
+
+    >>> slug("lrp-alpha-beta:alpha=2,bounds=(0, 1)")
+    'lrp-alpha-beta_alpha-2_bounds-0_1'
+    """
+    return "_".join(p for p in re.split(r"[^\w.+-]+", text.replace("=", "-").replace("-(", "-")) if p)
+
+
+def _parts(settings: str) -> list[str]:
+    # At commas outside of brackets: bounds=(0,1),alpha=2
+    parts = re.split(r",(?![^(\[{]*[)\]}])", settings)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _pair(part: str, text: str, what: str) -> tuple[str, Any]:
+    key, equals, value = part.partition("=")
+    if not equals:
+        raise InputError(f"Expected a {what} as name:key=value,key=value but got {text!r}.")
+    try:
+        return key.strip().replace("-", "_"), ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return key.strip().replace("-", "_"), value.strip()
+
+
+def _written(module: str, name: str) -> str | None:
+    """The `summary` that a class of ours is given in its source."""
+    path = _ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    for found in tree.body:
+        if isinstance(found, ast.ClassDef) and found.name == name:
+            for line in found.body:
+                targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+                if any(isinstance(t, ast.Name) and t.id == "summary" for t in targets):
+                    return str(ast.literal_eval(line.value))  # type: ignore[attr-defined]
+    return None
