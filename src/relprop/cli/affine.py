@@ -52,7 +52,7 @@ _Limit = Annotated[
 _Toy = Annotated[bool, typer.Option("--toy", help="Train a network of the plane and draw its affine pieces.")]
 _Point = Annotated[
     str | None,
-    typer.Option(metavar="X,Y", callback=lambda v: v and numbers(v), help="--toy: the point taken apart."),
+    typer.Option(metavar="X,Y", callback=numbers, help="--toy: the point taken apart."),
 ]
 _Seed = Annotated[int, typer.Option(min=0, help="Of --toy and --limit.")]
 

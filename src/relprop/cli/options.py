@@ -45,10 +45,10 @@ def model_names(incomplete: str) -> list[str]:
     return [name for name in [*MODELS, *MODEL_FORMS] if name.startswith(incomplete)]
 
 
-def numbers(text: str) -> str:
+def numbers(text: str | None) -> str | None:
     """Check `0.5,0.5,0.5`; parsed later (typer has no type for lists of three)."""
     try:
-        [float(part) for part in text.split(",")]
+        parsed_numbers(text)
     except ValueError:
         raise typer.BadParameter(
             f"Expected numbers with commas, such as 0.5,0.5,0.5, but got {text!r}"
@@ -116,13 +116,11 @@ Size = Annotated[
 Labels = Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")]
 Mean = Annotated[
     str | None,
-    typer.Option(
-        metavar="R,G,B", callback=lambda v: v and numbers(v), help="Subtracted from pictures in 0-1."
-    ),
+    typer.Option(metavar="R,G,B", callback=numbers, help="Subtracted from pictures in 0-1."),
 ]
 Std = Annotated[
     str | None,
-    typer.Option(metavar="R,G,B", callback=lambda v: v and numbers(v), help="What is then divided by."),
+    typer.Option(metavar="R,G,B", callback=numbers, help="What is then divided by."),
 ]
 Out = Annotated[Path, typer.Option(help="Where the results go.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]

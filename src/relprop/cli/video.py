@@ -84,11 +84,11 @@ class _SamplingOptions:
     ] = None
     mean: Annotated[
         str | None,
-        typer.Option(metavar="A,B,C", callback=lambda v: v and numbers(v), help="Subtracted after that."),
+        typer.Option(metavar="A,B,C", callback=numbers, help="Subtracted after that."),
     ] = None
     std: Annotated[
         str | None,
-        typer.Option(metavar="A,B,C", callback=lambda v: v and numbers(v), help="What is then divided by."),
+        typer.Option(metavar="A,B,C", callback=numbers, help="What is then divided by."),
     ] = None
 
     def given(self) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class Format:
         try:
             listed = set(self._manifest(folder).get("files", {self.numbers: {}}))
         except InputError:
-            return f"{str(folder)!r} holds other things"
+            return f"{str(folder)!r} holds other things, {sorted(present)[0]!r} among them"
         others = sorted(present - listed - {_MANIFEST})
         return f"{str(folder)!r} also holds {others[0]!r}" if others else None
 
