@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,20 @@ def test_the_same_picture_in_another_precision_is_the_same() -> None:
     detector, picture, found = scene("ssd")
     assert explain_detection(detector, picture.float(), found[0]).ledger is not None
     assert relprop.explain_detection is explain_detection
+
+
+def test_forgetting_a_network_forgets_its_detector() -> None:
+    """Weights changed through ``.data`` leave no trace: `clear_cache` says so, whichever module it is told of."""
+    detector, picture, found = scene("ssd")
+    detector = wrap(copy.deepcopy(detector.raw), anchors=detector.anchors, decode=detector.decode)
+    anchor = found[0].anchor
+    before = explain_detection(detector, picture, anchor, target=1, method="lrp-alpha-beta").relevance
+    for module in detector.raw.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data.neg_()
+    relprop.clear_cache(detector.raw)
+    after = explain_detection(detector, picture, anchor, target=1, method="lrp-alpha-beta")
+    fresh = wrap(copy.deepcopy(detector.raw), anchors=detector.anchors, decode=detector.decode)
+    expected = explain_detection(fresh, picture, anchor, target=1, method="lrp-alpha-beta")
+    assert torch.equal(after.relevance, expected.relevance)
+    assert not torch.allclose(after.relevance, before)

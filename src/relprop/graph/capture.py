@@ -33,7 +33,7 @@ _MOST_GRAPHS = 64  # a model; what was used longest ago goes first
 
 
 def clear_cache(model: nn.Module | None = None) -> None:
-    """Forget captured graphs and derived weights, of one model or of all.
+    """Forget captured graphs and derived weights, of one model (and of all that it is a part of) or of all.
 
     Needed only after weights were changed in a way that leaves no trace: through `parameter.data`
     (`p.data.mul_(2)`), which neither moves the storage nor raises its version counter.
@@ -42,7 +42,8 @@ def clear_cache(model: nn.Module | None = None) -> None:
         if model is None:
             _CACHE.clear()
         else:
-            _CACHE.pop(_owner(model), None)
+            for owner in [o for o in _CACHE if any(m is model for m in o.modules()) or o is _owner(model)]:
+                del _CACHE[owner]
 
 
 def capture(model: nn.Module, x: Tensor) -> Graph:
