@@ -33,6 +33,7 @@ from relprop.reports.works import Drawing, Numbers, Work
 from relprop.viz.bias import BiasBar, LayerMaps, affine_layers_figure, bias_maps_figure, bias_owners_figure
 from relprop.viz.labels import class_name
 from relprop.viz.picture import display_picture
+from relprop.viz.scale import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -267,7 +268,7 @@ def _reach(found: _Found) -> list[str]:
     if region is None:
         return []
     whole = float(found.form.value.double().norm())
-    away = f"{percent(region.distance / whole, 1)} of |x| away ({signed(region.distance)})"
+    away = f"{percent(region.distance / whole, 1)} of |x| away ({number(region.distance)})"
     why = "equal values in a window" if "pool" in region.border else "a unit exactly on its kink"
     tied = f"The picture lies on a border of its piece ({why})"
     return [
