@@ -198,6 +198,15 @@ def test_modules_and_tensors_do_too(here: Path) -> None:
         reports.picture(loaded.module, torch.cat([x, x]))
 
 
+def test_clips_take_configured_methods_and_loaders(here: Path) -> None:
+    pytest.importorskip("av")
+    settings: dict[str, Any] = {"mode": "naive", "sampling": SAMPLING, "target": 0}
+    asked = reports.video(_clips(), "a.gif", method="lrp-0:seed=one", **settings)
+    report = reports.video(_clips, Path("a.gif"), method=relprop.LRP0(seed="one"), **settings)
+    assert list(report.numbers) == ["a/naive_lrp-0"]
+    assert report.document["clips"][0]["films"] == asked.document["clips"][0]["films"]
+
+
 def test_progress_is_told(here: Path) -> None:
     told: list[tuple[float, int, str]] = []
     reports.picture(_net(), ["a.png", "b.png"], method="gradient", progress=lambda *step: told.append(step))

@@ -14,6 +14,7 @@ import torch
 import relprop
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
+from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.sampling import Sampling
@@ -48,7 +49,8 @@ _WORDS = {"figure": "Figure (red: for, blue: against)", "gif": "Film", "mp4": "F
 @dataclass(frozen=True)
 class _Asked:
     target: str
-    method: str
+    method: MethodLike
+    name: str  # the method's, as asked
     mode: str | None
     split: dict[str, Any] | None  # the mode as `relprop.separate_motion` takes it
     chunk: int
@@ -88,7 +90,7 @@ def video(
     clips: Any,
     *,
     target: str | int = "top",
-    method: str = "deep-taylor",
+    method: MethodLike = "deep-taylor",
     mode: str | None = None,
     sampling: Mapping[str, Any] | None = None,
     chunk: int = 4,
@@ -106,7 +108,7 @@ def video(
         model: of clips, see `relprop.reports.picture`; a module isn't enough.
         clips: one or several film files.
         target: a class index or name, or ``"top"``.
-        method: ``"name"``, ``"name:key=value,key=value"`` or ``"file.py:Name"``.
+        method: as for `relprop.explain` (and, where films are separated, `relprop.separate_motion`).
         mode: ``"conserving"``, ``"naive"`` or ``"selective"``, with settings behind a colon; None: films
             aren't separated.
         sampling: what replaces the model's own sampling, by the names of `relprop.models.sampling.Sampling`.
@@ -121,8 +123,9 @@ def video(
             explained.
     """
     split = None if mode is None else _mode(mode)
-    asked = _Asked(str(target), method, mode, split, chunk, fps, scale)
-    resolve_method(method)  # a typing error shall not wait for the model
+    recipe = resolve_method(method)  # a typing error shall not wait for the model
+    name = method if isinstance(method, str) else recipe.name
+    asked = _Asked(str(target), method, name, mode, split, chunk, fps, scale)
     given = dict(sampling or {})
     Sampling(**given)
     if scale is not None and not (math.isfinite(scale) and scale > 0):
@@ -232,14 +235,14 @@ def _page(asked: _Asked, model: LoadedModel, folder: Path, found: _Found) -> Pag
         return overlay_frames(reel(made, clip.frames), names=said, limit=asked.scale)
 
     if isinstance(made, MotionSeparation):
-        kept = folder / f"{slug(asked.mode or made.mode)}_{slug(asked.method)}"
+        kept = folder / f"{slug(asked.mode or made.mode)}_{slug(asked.name)}"
         facts = {
             "clip": str(clip.path), "sampling": clip.sampling.as_dict(), "indices": clip.indices,
             "model": model.spec, "weights": model.weights, "class": chosen.name,
         }  # fmt: skip
         numbers = Numbers(made, **facts)
     else:
-        kept = folder / slug(asked.method)
+        kept = folder / slug(asked.name)
         numbers = Numbers(made, labels=names)
     files = {
         "figure": folder / "figure.png",
@@ -263,7 +266,7 @@ def _figure(asked: _Asked, model: LoadedModel, found: _Found, names: dict[int, s
     clip, chosen = found.clip, found.chosen
     title = f"{chosen.name} {100 * chosen.score:.1f} % · {clip.path.name} · {model.spec}"
     notes = [
-        f"Method: {asked.method}.",
+        f"Method: {asked.name}.",
         *(f"{line[0].upper()}{line[1:]}." for line in clip.sampling.lines()),
     ]
     if _random(model):
