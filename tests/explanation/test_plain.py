@@ -50,6 +50,10 @@ WAYS: dict[str, Callable[[Explanation], Explanation]] = {
 }
 
 
+#: Methods that can't be named without settings.
+NEEDED = {"lrp": "lrp:rule=z-plus"}
+
+
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, torch.Tensor):
         return a.dtype == b.dtype and torch.equal(a, b)
@@ -63,7 +67,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("method", relprop.methods())
+@pytest.mark.parametrize("method", [NEEDED.get(name, name) for name in relprop.methods()])
 def test_every_method(method: str, way: str) -> None:
     e = relprop.explain(net(), X, [1, 2], method, layers=["2"] if method == "lrp-composite" else [])
     made = WAYS[way](e)
