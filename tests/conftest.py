@@ -96,36 +96,6 @@ def tiny_vgg(device: torch.device, dtype: torch.dtype) -> nn.Module:
     return model.eval().to(device, dtype)
 
 
-class _Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 6, 3, padding=1)
-        self.conv1 = nn.Conv2d(6, 6, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(6)
-        self.conv2 = nn.Conv2d(6, 6, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(6)
-        self.head = nn.Linear(6, 5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.relu(self.stem(x))
-        y = torch.relu(self.bn1(self.conv1(x)))
-        x = torch.relu(x + self.bn2(self.conv2(y)))
-        return self.head(x.mean(dim=(2, 3)))
-
-
-@pytest.fixture
-def tiny_resnet(device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """One residual block with batch norm (statistics away from 0 and 1): (N,3,16,16) → (N,5)."""
-    torch.manual_seed(1)
-    model = _Residual()
-    for bn in (model.bn1, model.bn2):
-        nn.init.uniform_(bn.running_mean, -0.3, 0.3)
-        nn.init.uniform_(bn.running_var, 0.5, 1.5)
-        nn.init.uniform_(bn.weight, 0.5, 1.5)
-        nn.init.uniform_(bn.bias, -0.3, 0.3)
-    return model.eval().to(device, dtype)
-
-
 @pytest.fixture
 def picture(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """A batch of two seeded inputs for the tiny models, (2,3,16,16)."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import nets
 from tests.close import assert_close_to_rounding
-from tests.methods import nets
 from torch import Tensor, nn
 
 import relprop

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tests.methods import nets
+from tests import nets
 from tests.methods import reference as ref
 from tests.refusals import assert_refused
 from torch import Tensor, nn

@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.methods import nets
+from tests import nets
 from tests.methods.table import gradient
 from torch import Tensor, nn
 

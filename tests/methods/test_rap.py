@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.methods import nets
+from tests import nets
 from tests.rules.test_section import LAYERS, assert_close, case
 from torch import Tensor, nn
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from tests import nets
 from tests.close import assert_close_to_rounding
-from tests.methods import nets, sectional
 from tests.methods import reference as ref
+from tests.methods import sectional
 from tests.refusals import assert_refused
 from torch import Tensor, nn
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tests.methods import nets
+from tests import nets
 from tests.methods.table import FILE, LIVE, Line
 from torch import Tensor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.methods import nets
+from tests import nets
 from tests.metrics import make
 from torch import Tensor, nn
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from tests.methods.nets import seeded
+from tests.nets import seeded
 from torch import Tensor, nn
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from benchmarks.common import randomise
+from tests import nets as plain
 from tests.close import assert_close_to_rounding
-from tests.methods import nets as plain
 from tests.piecewise import nets
 from tests.refusals import assert_refused
 from tests.test_contract import assert_same, snapshot

@@ -6,8 +6,8 @@ import json
 
 import pytest
 import torch
+from tests import nets
 from tests.close import rounding
-from tests.methods import nets
 from tests.refusals import assert_refused
 from torch import nn
 

@@ -7,8 +7,8 @@ from importlib import import_module
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import nets as plain
 from tests.close import assert_close_to_rounding
-from tests.methods import nets as plain
 from tests.metrics.test_bias_ratio import bias_by_gradients
 from tests.piecewise import nets
 from torch import Tensor, nn

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import nets as plain
 from tests.close import assert_close_to_rounding
-from tests.methods import nets as plain
 from tests.piecewise import nets
 from tests.refusals import assert_refused
 from torch import Tensor, nn

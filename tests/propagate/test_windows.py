@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.methods import nets
+from tests import nets
 from torch import Tensor, nn
 
 import relprop

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import nets
 from tests.close import assert_close_to_rounding
-from tests.methods import nets
 from torch import Tensor, nn
 
 import relprop

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.methods import nets
+from tests import nets
 
 import relprop
 from relprop import storage

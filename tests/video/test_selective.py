@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests import nets
 from tests.close import assert_close_to_rounding
-from tests.methods import nets
 from torch import Tensor
 
 import relprop

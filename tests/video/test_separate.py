@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests import nets
 from tests.close import assert_close_to_rounding
-from tests.methods import nets
 from torch import Tensor, nn
 
 import relprop

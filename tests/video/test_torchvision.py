@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.methods import nets
+from tests import nets
 from torch import Tensor, nn
 
 import relprop
