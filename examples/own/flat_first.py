@@ -12,5 +12,5 @@ class FlatFirst(Method):
 
     def explain(self, request: Request) -> Result:
         """Relevance of every target of the request."""
-        composite = Composite([("first", Flat()), ("linear", ZPlus())], base="positive", name=self.name)
+        composite = Composite([("first", Flat()), ("linear", ZPlus())], otherwise="positive", name=self.name)
         return Result.of(request.propagate(request.seed("score"), composite))
