@@ -51,11 +51,11 @@ class Facts:
             return self
         if not any(inside):
             return replace(self, box=None)
-        dims, rows = tuple(range(1, x.ndim)), torch.tensor(inside, device=x.device)
-        rows = rows.reshape(-1, *[1] * (x.ndim - 1))
-        own = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
-        box = ZBox(*self.box).box(x[:0])
-        return replace(self, box=(torch.where(rows, box[0], own[0]), torch.where(rows, box[1], own[1])))
+        dims, ones = tuple(range(1, x.ndim)), [1] * (x.ndim - 2)
+        rows = torch.tensor(inside, device=x.device).reshape(-1, 1, *ones)
+        low, high = (b.to(x).reshape(-1, *ones) if b.ndim == 1 else b.to(x) for b in self.box)
+        least, most = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
+        return replace(self, box=(torch.where(rows, low, least), torch.where(rows, high, most)))
 
 
 def _inside(box: tuple[Tensor, Tensor], x: Tensor) -> bool:

@@ -135,7 +135,8 @@ class SmoothGrad(Method):
             return x + sigma * torch.randn(x.shape[1:], generator=generator, dtype=torch.float32).to(x)
 
         weights = [1 / self.samples] * self.samples
-        mean, layers = weighted_gradient(request, point, weights, self.chunk, self._progress, request.layers)
+        tell = self._progress or request.facts.progress
+        mean, layers = weighted_gradient(request, point, weights, self.chunk, tell, request.layers)
         return Result(mean, layers, request.trace.plan(DERIVATIVES))
 
 

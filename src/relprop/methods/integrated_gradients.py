@@ -93,7 +93,9 @@ class IntegratedGradients(Method):
         def point(k: int) -> Tensor:
             return start + ts[k] * (x - start)
 
-        mean, _ = weighted_gradient(request, point, weights, self.chunk, self._progress)
+        mean, _ = weighted_gradient(
+            request, point, weights, self.chunk, self._progress or request.facts.progress
+        )
         relevance = mean * (x - start)
         difference = self._scores(request, request.output) - self._scores(request, self._at(request, start))
         gap = difference - relevance.flatten(2).double().sum(-1)

@@ -1,0 +1,143 @@
+"""Facts: what is known of a model, who remembers it, and what wins over it."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+from tests import nets
+
+import relprop
+from relprop.methods import Facts
+from relprop.methods.facts import facts_of, remember
+from relprop.methods.method import Method
+from relprop.methods.registry import METHODS
+from relprop.models.sources import load_model
+
+LOW, HIGH = torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([4.0, 5.0, 6.0])
+KNOWN = Facts(box=(LOW, HIGH), multi_label=True)
+NEEDED = {"lrp": {"composite": "epsilon-plus-box"}}
+OPEN = {
+    name: method
+    for name, method in ((name, METHODS[name](**NEEDED.get(name, {}))) for name in METHODS)
+    if "auto" in map(str, method.settings().values())
+}
+
+
+def test_who_asks() -> None:
+    asked = {"lrp", "lrp-composite", "lrp-alpha-beta", "deep-taylor", "clrp", "rsp", "contrastive-rsp", "rap"}
+    assert set(OPEN) == asked
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_what_is_left_open_is_filled_in(name: str) -> None:
+    known, unknown = OPEN[name].informed(KNOWN).settings(), OPEN[name].informed(Facts()).settings()
+    boxed = name != "lrp-alpha-beta"  # its first layer is like the others unless it is asked for
+    assert known["bounds"] == ((LOW, HIGH) if boxed else "sample")
+    assert unknown["bounds"] == "sample"
+    if name == "rsp":
+        assert (known["hostile"], unknown["hostile"]) == ("predicted", None)
+    rest = {key: value for key, value in OPEN[name].settings().items() if key not in ("bounds", "hostile")}
+    assert all(known[key] == unknown[key] == value for key, value in rest.items())
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_what_is_said_wins(name: str) -> None:
+    for bounds in ("sample", (0.0, 1.0)):
+        method = METHODS[name](bounds=bounds, **NEEDED.get(name, {}))
+        assert method.informed(KNOWN).settings()["bounds"] == bounds
+    assert relprop.RSP(hostile=None).informed(KNOWN).settings()["hostile"] is None
+    assert relprop.LRPAlphaBeta(first="z-box").informed(KNOWN).settings()["bounds"] == (LOW, HIGH)
+
+
+def test_a_method_that_asks_nothing_stays_itself() -> None:
+    method = relprop.LRPEpsilon()
+    assert method.informed(KNOWN) is method
+
+
+def test_a_subclass_may_fix_what_its_base_asks() -> None:
+    class Narrow(relprop.RSP):
+        name = "narrow"
+
+        def __init__(self, *, hostile: object = "auto") -> None:
+            super().__init__(hostile=hostile)  # type: ignore[arg-type]
+
+    found: Method = Narrow().informed(KNOWN)
+    assert isinstance(found, Narrow)
+    assert found.hostile == "predicted"
+
+
+def test_facts_reach_the_request() -> None:
+    seen = []
+
+    class Asks(relprop.Gradient):
+        name = "asks"
+
+        def explain(self, request: relprop.methods.Request) -> relprop.methods.Result:
+            seen.append(request.facts)
+            return super().explain(request)
+
+    model, x = nets.vgg(), nets.pictures()
+    relprop.explain(model, x, 0, Asks())
+    relprop.explain(model, x, 0, Asks(), facts=KNOWN)
+    assert seen[0].box is None
+    assert seen[1] is KNOWN
+
+
+def test_remembered_for_the_very_module() -> None:
+    model = nets.vgg()
+    before = dict(vars(model))
+    remember(model, KNOWN)
+    assert dict(vars(model)) == before
+    assert facts_of(model) is KNOWN
+    assert facts_of(copy.deepcopy(model)).box is None
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_loaded_models_come_with_theirs() -> None:
+    loaded = load_model("scenes-vgg", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), multi_label=False)
+    facts = facts_of(loaded.module)
+    assert facts.box is not None
+    assert facts.box[0].tolist() == [-2.0] * 3
+    assert facts.multi_label is False
+    assert facts.classes == loaded.classes
+    clips = relprop.models.bundled_clips.load()
+    assert facts_of(clips.module).box[1].tolist() == [255 - m for m in clips.mean]  # type: ignore[index]
+
+
+def test_an_input_beyond_the_box_is_no_picture() -> None:
+    model, x = nets.vgg(), nets.pictures(3, 3, 16, 16)
+    x = x.clamp(-0.9, 0.9)
+    x[1] *= 100
+    remember(model, KNOWN)
+    e = relprop.explain(model, x, 1, "deep-taylor")
+    for i, bounds in enumerate([(LOW, HIGH), "sample", (LOW, HIGH)]):
+        one = relprop.explain(model, x[i : i + 1], 1, relprop.DeepTaylor(bounds=bounds))
+        assert float((e.relevance[i] - one.relevance[0]).abs().max()) <= 1e-12 * float(
+            one.relevance.abs().max()
+        )
+    alone = relprop.explain(model, x[1:2], 1, "deep-taylor")
+    assert alone.settings["bounds"] == "sample"
+    # Facts that were said are not doubted.
+    with pytest.raises(relprop.errors.InputError, match="box"):
+        relprop.explain(model, x, 1, "deep-taylor", facts=KNOWN)
+    assert relprop.explain(model, x[:1], 1, "deep-taylor", facts=Facts()).settings["bounds"] == "sample"
+
+
+def test_progress_travels_with_the_request() -> None:
+    told: list[tuple[int, int]] = []
+    facts = Facts(progress=lambda done, total: told.append((done, total)))
+    relprop.explain(nets.vgg(), nets.pictures(), 0, "smoothgrad:samples=3,chunk=1", facts=facts)
+    assert told[-1] == (3, 3)
+    said: list[tuple[int, int]] = []
+    method = relprop.IntegratedGradients(steps=2, progress=lambda done, total: said.append((done, total)))
+    told.clear()
+    relprop.explain(nets.vgg(), nets.pictures(), 0, method, facts=facts)
+    assert said[-1] == (2, 2)
+    assert told == []
