@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +66,11 @@ def test_what_is_missing_is_found() -> None:
     Base.__module__ = Sub.__module__ = "made"
     found = set(undescribed(made, "made"))
     assert found == {"made.Base", "made.Base.untold", "made.Sub", "made.Sub.mine"}
+
+
+def test_no_description_only_points_at_another() -> None:
+    trees = [ast.parse(p.read_text(encoding="utf-8")) for p in Path(relprop.__file__).parent.rglob("*.py")]
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    said = [ast.get_docstring(n) or "" for tree in trees for n in ast.walk(tree) if isinstance(n, kinds)]
+    assert len(said) > 1000
+    assert [text for text in said if re.fullmatch(r"(See|As) `[\w.]+`\.", text)] == []

@@ -68,7 +68,6 @@ class FunctionMethod(Method):
         return dict(self._settings)
 
     def explain(self, request: Request) -> Result:
-        """See `Method.explain`."""
         if request.layers:
             raise InputError(
                 f"Expected no layers for {self.name} but got {', '.join(map(repr, request.layers))}: a function "

@@ -60,7 +60,7 @@ def walk(
     ledger: bool,
     release: bool,
 ) -> Propagation:
-    """See `Trace.run`."""
+    """Plan the way from start to stop and carry the seed along it; the arguments are those of `Trace.run`."""
     graph = trace.graph
     names = [r if isinstance(r, str) else r.name for r in record]
     plan = make_plan(graph, composite, start, [graph.input if stop is None else stop, *record])

@@ -25,7 +25,7 @@ class Work(Protocol):
         """Make it, and give back what writes it to a path."""
 
 
-class Drawing:
+class Drawing(Work):
     """A figure that is drawn when it is asked for.
 
     Args:
@@ -36,12 +36,11 @@ class Drawing:
         self.draw = draw
 
     def made(self) -> Callable[[Path], Any]:
-        """See `Work.made`."""
         figure = self.draw()
         return lambda path: save_figure(figure, path)
 
 
-class Film:
+class Film(Work):
     """Pictures one after another, written as a GIF and as an MP4 beside each other.
 
     Args:
@@ -54,7 +53,6 @@ class Film:
         self.fps = fps
 
     def made(self) -> Callable[[Path], Any]:
-        """See `Work.made`."""
         frames = self.draw()
 
         def write(path: Path) -> None:
@@ -64,7 +62,7 @@ class Film:
         return write
 
 
-class Numbers:
+class Numbers(Work):
     """An explanation, or whatever else can save itself into a folder.
 
     Args:
@@ -77,5 +75,4 @@ class Numbers:
         self.options = options
 
     def made(self) -> Callable[[Path], Any]:
-        """See `Work.made`."""
         return lambda path: self.what.save(path, overwrite=True, **self.options)
