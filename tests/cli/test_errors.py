@@ -106,18 +106,18 @@ def test_debug_shows_the_traceback(net: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_unexpected_errors_name_their_type(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken() -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("relprop.methods.registry.methods", broken)
+    monkeypatch.setattr("relprop.cli.output.print_table", broken)
     assert run(["methods"]) == 1
     assert "ZeroDivisionError: oh" in _line(capsys)
 
 
 def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted() -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("relprop.methods.registry.methods", interrupted)
+    monkeypatch.setattr("relprop.cli.output.print_table", interrupted)
     assert run(["methods"]) == 130
     assert "interrupted" in _line(capsys)
