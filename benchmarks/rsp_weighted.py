@@ -11,7 +11,6 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from relprop.propagate.no_fallback import handed_on
 from torch import Tensor
 
 from relprop.benchmark.formats import to_text
@@ -23,6 +22,7 @@ from relprop.methods.bounds import z_box
 from relprop.methods.registry import METHODS
 from relprop.methods.rsp import RSP, ContrastiveRSP
 from relprop.propagate.composite import Composite
+from relprop.propagate.fallback import handed_on
 from relprop.rules import Add, Section
 from relprop.tracing.flow import safe_divide
 from relprop.tracing.site import Site

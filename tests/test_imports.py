@@ -9,6 +9,7 @@ from pathlib import Path
 import relprop
 
 ROOT = Path(relprop.__file__).parent
+REPOSITORY = Path(__file__).parents[1]
 
 
 def name_of(path: Path) -> str:
@@ -48,6 +49,21 @@ def test_imported_names_are_exported() -> None:
                 hidden.append(f"{taker} takes {name} from {giver}")
     assert hidden == []
     assert seen > 500
+
+
+def test_scripts_take_what_is_there() -> None:
+    """Scripts that no test runs: benchmarks, examples, training."""
+    seen, missing = 0, []
+    for path in (
+        p for folder in ("benchmarks", "examples", "scripts") for p in (REPOSITORY / folder).rglob("*.py")
+    ):
+        for giver, name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            seen += 1
+            known = giver == "relprop" or f"{giver}.{name}" in TREES
+            if not known and (giver not in TREES or name not in exported(TREES[giver])):
+                missing.append(f"{path.name} takes {name} from {giver}")
+    assert missing == []
+    assert seen > 50
 
 
 def test_a_class_name_means_one_thing() -> None:
