@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, Literal
 
 __all__ = ["no_log", "no_prints", "warnings_as"]
@@ -80,7 +81,8 @@ def no_prints(names: Sequence[str]) -> Iterator[None]:
         if threading.get_ident() != thread:
             builtins.print(*args, **kwargs)  # noqa: T201
 
-    spaces = [vars(sys.modules[name]) for name in names if name in sys.modules]
+    # Imported here: what is imported only by the code inside would print the first time.
+    spaces = [vars(import_module(name)) for name in names]
     for space in spaces:
         space["print"] = others  # found before the builtin of that name
     try:
