@@ -19,7 +19,6 @@ from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
 from relprop.benchmark.table import paired_difference
 from relprop.methods.bounds import z_box
-from relprop.methods.registry import METHODS
 from relprop.methods.rsp import RSP, ContrastiveRSP
 from relprop.propagate.composite import Composite
 from relprop.propagate.fallback import handed_on
@@ -87,14 +86,18 @@ def main() -> None:
     parser.add_argument("--sanity", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("out/rsp-weighted"))
     asked = parser.parse_args()
-    METHODS["rsp-z-plus"], METHODS["contrastive-rsp-z-plus"] = WeightedRSP, WeightedContrastiveRSP
-    names = ("rsp", "rsp-z-plus", "contrastive-rsp", "contrastive-rsp-z-plus")
+    here = Path(__file__).resolve()
+    methods = (
+        MethodEntry("rsp"),
+        MethodEntry(f"{here}:WeightedRSP", "rsp-z-plus"),
+        MethodEntry("contrastive-rsp"),
+        MethodEntry(f"{here}:WeightedContrastiveRSP", "contrastive-rsp-z-plus"),
+    )
     kind = asked.model.removeprefix("scenes-")
     for part, count in (("scenes", asked.scenes), ("sanity", asked.sanity)):
         recipe = read_recipe(HERE / f"rsp_{part}_{kind}.toml")
-        recipe = replace(recipe, methods=tuple(map(MethodEntry, names)), limit=count)
-        # In this process: others wouldn't know the two methods.
-        done = run(recipe, asked.out / f"{part}-{kind}.sqlite", workers=1)
+        recipe = replace(recipe, methods=methods, limit=count)
+        done = run(recipe, asked.out / f"{part}-{kind}.sqlite")
         table = table_of(done)
         print(to_text(table))
         for column in table.main:
