@@ -18,9 +18,15 @@ SECTIONS = [
 ]
 
 
+def page(name: str) -> str:
+    path = PAGES / f"{name}.md"
+    assert path.is_file(), f"write docs/methods/{name}.md"
+    return path.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_page(name: str) -> None:
-    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    text = page(name)
     assert f"Name: `{name}`." in text
     assert [s for s in SECTIONS if s not in text] == []
     assert "\n```python\n" in text
@@ -28,6 +34,6 @@ def test_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_settings_are_on_the_page(name: str) -> None:
-    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    text = page(name)
     settings = list(inspect.signature(METHODS[name]).parameters)
     assert [s for s in settings if f"`{s}`" not in text] == []

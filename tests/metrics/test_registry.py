@@ -57,7 +57,9 @@ def test_import_is_light() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_has_a_page(name: str) -> None:
-    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    path = PAGES / f"{name}.md"
+    assert path.is_file(), f"write docs/metrics/{name}.md"
+    text = path.read_text(encoding="utf-8")
     assert f"Name: `{name}`." in text
     assert [s for s in SECTIONS if s not in text] == []
     assert [s for s in inspect.signature(METRICS[name]).parameters if f"`{s}`" not in text] == []
