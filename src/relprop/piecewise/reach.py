@@ -50,8 +50,9 @@ def reach(model: nn.Module, x: Tensor, target: int, versus: int | None = None) -
 
     >>> net = nn.Sequential(nn.Linear(2, 1), nn.ReLU(), nn.Linear(1, 1))
     >>> net[0].weight.data, net[0].bias.data = torch.tensor([[1.0, 0.0]]), torch.tensor([-1.0])
-    >>> reach(net, torch.tensor([[3.0, 0.0]]), 0)
-    Reach(distance=2.0, border='relu in 1', missed=0.0)
+    >>> found = reach(net, torch.tensor([[3.0, 0.0]]), 0)
+    >>> found.distance, found.border, found.missed < 1e-12
+    (2.0, 'relu in 1', True)
     """
     module, x = deepcopy(model).double(), x.double()
     met = distance(module, x, target)
