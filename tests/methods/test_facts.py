@@ -12,6 +12,7 @@ from tests import nets
 
 import relprop
 from relprop.methods import Facts
+from relprop.methods import facts as facts_file
 from relprop.methods.facts import facts_of, remember
 from relprop.methods.method import Method
 from relprop.methods.registry import METHODS
@@ -94,10 +95,24 @@ def test_remembered_for_the_very_module() -> None:
     assert dict(vars(model)) == before
     assert facts_of(model) is KNOWN
     assert facts_of(copy.deepcopy(model)).box is None
-    gone = weakref.ref(model)
+    gone, known = weakref.ref(model), len(facts_file._known)
     del model
     gc.collect()
     assert gone() is None
+    assert len(facts_file._known) < known
+
+
+def test_a_module_that_has_no_hash() -> None:
+    class Odd(torch.nn.Linear):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            raise TypeError("not to be compared")
+
+    model = Odd(2, 2).eval()
+    remember(model, KNOWN)
+    assert facts_of(model) is KNOWN
+    assert facts_of(Odd(2, 2)).box is None
 
 
 def test_loaded_models_come_with_theirs() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -66,15 +66,18 @@ def _inside(box: tuple[Tensor, Tensor], x: Tensor) -> bool:
     return True
 
 
-# Kept beside the modules, not on them: a model leaves relprop as it came.
-_known: WeakKeyDictionary[nn.Module, Facts] = WeakKeyDictionary()
+# Kept beside the modules, not on them: a model leaves relprop as it came. By identity, since a module may compare
+# with others in its own way, or not be hashable.
+_known: dict[int, tuple[ref[nn.Module], Facts]] = {}
 
 
 def remember(model: nn.Module, facts: Facts) -> None:
     """Let `explain` know these facts whenever it meets this very module; they are forgotten with it."""
-    _known[model] = facts
+    own = id(model)
+    _known[own] = ref(model, lambda _: _known.pop(own, None)), facts
 
 
 def facts_of(model: nn.Module) -> Facts:
     """What is remembered of a module; no facts where relprop didn't load it."""
-    return _known.get(model, Facts())
+    found = _known.get(id(model))
+    return Facts() if found is None or found[0]() is not model else found[1]
