@@ -45,8 +45,8 @@ class Coverage:
         return all(r.covered for r in self.rows)
 
     def __str__(self) -> str:
-        lines = [f"{'node':<26}{'module':<30}{'operator':<24}rule"]
-        lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<24.23}{r.rule}" for r in self.rows]
+        lines = [f"{'node':<26}{'module':<30}{'operator':<28}rule"]
+        lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<28.27}{r.rule}" for r in self.rows]
         kinds = Counter(r.operator for r in self.rows if not r.covered)
         missing = ", ".join(f"{op} ({n}x)" for op, n in kinds.items())
         lines.append(
@@ -68,9 +68,9 @@ def inspect(model: nn.Module, x: Tensor, composite: Composite | None = None) -> 
     >>> import torch, relprop
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Softmax(1))
     >>> print(relprop.inspect(net, torch.ones(1, 2)))  # doctest: +ELLIPSIS
-    node                      module                        operator                rule
-    softmax                   1                             softmax                 no rule
-    linear                    0                             linear                  Epsilon(epsilon=0.0, ...)
+    node                      module                        operator                    rule
+    softmax                   1                             softmax                     no rule
+    linear                    0                             linear                      Epsilon(epsilon=0.0, ...)
     2 operators, no rule for softmax (1x)
     """
     composite = composite or Composite(name="LRP-0")

@@ -41,7 +41,7 @@ class Row:
 
     def __str__(self) -> str:
         return (
-            f"{self.operator:<22.21}{self.module:<28.27}{self.rule:<24.23}{self.arrived:>12.5g}{self.passed:>12.5g}"
+            f"{self.operator:<28.27}{self.module:<28.27}{self.rule:<24.23}{self.arrived:>12.5g}{self.passed:>12.5g}"
             f"{self.bias:>12.5g}{self.stabiliser:>11.3g}{self.lost:>11.3g}{self.error:>9.1e}"
         )
 
@@ -174,7 +174,7 @@ class Ledger:
         return dict(self._summary)
 
     def __str__(self) -> str:
-        head = f"{'operator':<22}{'module':<28}{'rule':<24}{'in':>12}{'out':>12}{'bias':>12}"
+        head = f"{'operator':<28}{'module':<28}{'rule':<24}{'in':>12}{'out':>12}{'bias':>12}"
         head += f"{'stab.':>11}{'lost':>11}{'error':>9}"
         lines = [head, *map(str, self.rows)]
         verdict = "closes" if self.closes else "DOES NOT CLOSE"

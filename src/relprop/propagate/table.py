@@ -44,6 +44,6 @@ class PlanTable:
     stop: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{'node':<26}{'module':<30}{'operator':<22}rule"]
-        lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<22.21}{r.rule}" for r in self.rows]
+        lines = [f"{'node':<26}{'module':<30}{'operator':<28}rule"]
+        lines += [f"{r.node:<26.25}{r.module:<30.29}{r.operator:<28.27}{r.rule}" for r in self.rows]
         return "\n".join(lines)
