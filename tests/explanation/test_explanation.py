@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from tests.viz.make import explanation, ledger
+from torch import nn
 
+import relprop
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 
@@ -97,3 +99,15 @@ def test_maps_that_need_gradients_can_be_drawn() -> None:
     e = explanation(relevance=torch.randn(1, 3, 32, 40, requires_grad=True))
     assert e.show().axes
     assert isinstance(e, Explanation)
+
+
+@pytest.mark.parametrize("method", ["lrp-0", "gradient-x-input"])
+def test_relevance_that_outgrows_its_precision_is_an_error(method: str) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    for layer in (net[0], net[2]):  # outputs of 1e20, slopes of 1e40
+        nn.init.constant_(layer.weight, 1e20)
+    x = torch.full((1, 3), 1e-20)
+    with pytest.raises(InputError, match="float64"):
+        relprop.explain(net, x, 0, method)
+    e = relprop.explain(net.double(), x.double(), 0, method)  # as the text says
+    assert bool(torch.isfinite(e.relevance).all())

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.close import assert_close_to_rounding
 from tests.rules.build import Fn, error, gradient_times_input, lrp0, seeds
 from torch import Tensor, nn
 
-from relprop import trace
+from relprop import explain, trace
 from relprop.errors import InputError, RelpropError, UnknownNameError
 from relprop.graph import capture
 
@@ -188,3 +189,75 @@ def test_structures_are_rebuilt() -> None:
     found = run.run(torch.ones(2, 3), Composite(), start="fc")
     assert found.ledger is not None
     assert found.ledger.closes
+
+
+def _exponential(y: Tensor) -> Tensor:
+    return y + torch.empty_like(y).exponential_()
+
+
+DRAWS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "randn_like": lambda m, x: m.c(x) + torch.randn_like(x[:, :1]),
+    "rand": lambda m, x: m.c(x) * torch.rand(1),
+    "bernoulli": lambda m, x: torch.bernoulli(m.c(x).sigmoid()) * m.c(x),
+    "dropout at test time": lambda m, x: F.dropout(m.c(x), 0.5, training=True),
+    "feature alpha dropout": lambda m, x: F.feature_alpha_dropout(m.c(x), 0.5, training=True),
+    "gumbel softmax": lambda m, x: F.gumbel_softmax(m.c(x), dim=1),
+    "in place": lambda m, x: _exponential(m.c(x)),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_random_numbers_in_forward_are_refused(name: str) -> None:
+    """A second run would give another output: nothing that is said of one holds."""
+    model, x = Fn(DRAWS[name], c=nn.Conv2d(3, 4, 3, padding=1)), torch.randn(2, 3, 6, 6)
+    before = torch.get_rng_state()
+    with pytest.raises(RelpropError, match="training mode" if name == "dropout at test time" else "random"):
+        trace(model, x)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+OFF: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "dropout": lambda m, x: F.dropout(m.c(x), 0.5, training=False),
+    "rrelu": lambda m, x: F.rrelu(m.c(x)),
+    "module": lambda m, x: m.drop(m.c(x)),
+    "training without chance": lambda m, x: F.dropout(m.c(x), 0.0, training=True),
+}
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_dropout_in_evaluation_mode_draws_nothing(name: str) -> None:
+    model, x = Fn(OFF[name], c=nn.Conv2d(3, 4, 3), drop=nn.Dropout2d(0.5)).eval(), torch.randn(2, 3, 6, 6)
+    before = torch.get_rng_state()
+    assert_close_to_rounding(trace(model, x).output, model(x).detach(), model)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("mode", ["floor", "trunc"])
+def test_a_quotient_in_steps_is_no_scale(mode: str) -> None:
+    model = Fn(lambda m, x: torch.div(m.c(x), 0.1, rounding_mode=mode).flatten(1), c=nn.Conv2d(3, 4, 3))
+    with pytest.raises(RelpropError, match="div"):
+        explain(model, torch.randn(2, 3, 6, 6), 0, "lrp-0")
+
+
+class Squeezed(nn.Module):
+    """Writes through a view without axes that are 1 long: of a single sample the samples' axis goes as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(7, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 1
+        y.squeeze().relu_()
+        return self.head(y).flatten(1, -2).sum(1)
+
+
+@pytest.mark.parametrize("sizes", [(1, 3, 1), (3, 1, 3)])
+def test_squeeze_of_a_single_sample(sizes: tuple[int, ...]) -> None:
+    """Whatever was captured before, a batch of one is computed as the model computes it."""
+    model, x = Squeezed().double(), torch.randn(3, 2, 6, 7, dtype=torch.float64)
+    for n in sizes:
+        e = explain(model, x[:n], 0, "lrp-0")
+        assert_close_to_rounding(e.outputs, model(x[:n]).detach(), model)
+        expected = gradient_times_input(model, x[:n], torch.eye(3).double()[0].expand(n, 3))
+        assert_close_to_rounding(e.relevance, expected, model)

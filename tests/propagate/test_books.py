@@ -133,3 +133,26 @@ def test_relevance_asked_in_front_of_a_relu(rule: LinearRule) -> None:
     assert bool((ratio.layers["3"][:, dead] == 0).all())
     same = ratio.layers["4"].masked_fill(dead, 0)
     assert torch.equal(ratio.layers["3"], same)
+
+
+class PaddedPool(nn.Module):
+    """TensorFlow's "same" max pooling: one more row and column of -inf, then pool."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.max_pool2d(nn.functional.pad(x, (0, 1, 0, 1), value=float("-inf")), 3, 2)
+
+
+@pytest.mark.parametrize("method", ["lrp-0", "lrp-composite", "deep-taylor", "excitation-backprop"])
+def test_padding_with_minus_infinity_closes(method: str) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), PaddedPool(), nn.Flatten(), nn.Linear(64, 3)).double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    e = relprop.explain(
+        net.eval(), x, [0, 1], relprop.ExcitationBackprop(clamp_input=True) if "exc" in method else method
+    )
+    assert e.ledger is not None
+    assert e.ledger.closes, str(e.ledger)
+    if method == "lrp-0":
+        leaf = x.clone().requires_grad_()
+        for k, r in enumerate(e.relevance):
+            expected = torch.autograd.grad(net(leaf)[:, k].sum(), leaf)[0] * x
+            assert_close_to_rounding(r, expected, net)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from relprop.checks import layer_names
+from relprop.errors import InputError
 from relprop.explanation.explanation import Explanation
 from relprop.explanation.plain import plain
 from relprop.methods.facts import Facts, facts_of
@@ -44,7 +46,8 @@ def explain(
             others. `Facts()`: nothing.
 
     Raises:
-        InputError: bad input, target, method or layer; the text says which.
+        InputError: bad input, target, method or layer, or numbers that outgrow their precision on the way; the
+            text says which.
         CaptureError: the model can't be captured as a graph of tensor operators.
         UnsupportedOperatorError: relevance would reach an operator that has no rule.
 
@@ -65,6 +68,7 @@ def explain(
     recipe = recipe.informed(known)
     request = Request(model, run, targets, single, layers, facts=known)
     result = recipe.explain(request)
+    _check_finite(recipe.name, result.relevance)
 
     def unstacked(t: Tensor) -> Tensor:
         return t[0] if single else t
@@ -83,3 +87,13 @@ def explain(
         extras=result.extras,
         signed=recipe.signed,
     )
+
+
+def _check_finite(name: str, relevance: Tensor) -> None:
+    bad = int((~torch.isfinite(relevance)).sum())
+    if bad:
+        raise InputError(
+            f"Expected finite relevance but {name} gave NaN or infinity in {bad} of {relevance.numel()} places: "
+            f"numbers on the way outgrew {relevance.dtype}. Check the input's scale, or convert model and input "
+            "to float64."
+        )

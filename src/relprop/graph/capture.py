@@ -67,7 +67,7 @@ def capture(model: nn.Module, x: Tensor) -> Graph:
         if graphs is None:
             graphs = _CACHE[owner] = {}
         for candidate in (key, (*key, x.shape[0])):
-            if candidate in graphs:
+            if candidate in graphs and not (x.shape[0] == 1 and _drops_batch(graphs[candidate])):
                 graphs[candidate] = graphs.pop(candidate)  # last used, last dropped
                 return graphs[candidate]
         for stale in [k for k in graphs if k[3] != key[3]]:
@@ -79,6 +79,12 @@ def capture(model: nn.Module, x: Tensor) -> Graph:
         while len(graphs) > _MOST_GRAPHS:  # a data set of many picture sizes
             del graphs[next(iter(graphs))]
         return graph
+
+
+def _drops_batch(graph: Graph) -> bool:
+    """Whether the graph, captured for any batch size, takes the samples' axis away from a single sample."""
+    squeezes = torch.ops.aten.squeeze.default  # of every axis that is 1 long
+    return graph.static_batch is None and any(node.target is squeezes for node in graph.nodes)
 
 
 def _owner(model: nn.Module) -> nn.Module:
@@ -141,6 +147,13 @@ def _training_error(where: str) -> InputError:
 
 def _capture(model: nn.Module, x: Tensor) -> Graph:
     program, static = _export(model, x)
+    graph = _built(program, static)
+    if x.shape[0] == 1 and _drops_batch(graph):
+        graph = _built(*_export(model, x, any_batch=False))
+    return graph
+
+
+def _built(program: ExportedProgram, static: int | None) -> Graph:
     _check_effects(program)
     if any(in_place(n) for n in program.graph.nodes) and unsafe_writes(program.graph):
         with _quiet():
@@ -148,11 +161,13 @@ def _capture(model: nn.Module, x: Tensor) -> Graph:
     return _build(program, static)
 
 
-def _export(model: nn.Module, x: Tensor) -> tuple[ExportedProgram, int | None]:
+def _export(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[ExportedProgram, int | None]:
     # A batch of 1 would be specialised to 1, so the example has two samples.
     pair = x.detach()[:1].expand(2, *x.shape[1:]).contiguous()
     try:
         with torch.no_grad(), _quiet(), _restoring(model):
+            if not any_batch:
+                return export(model, (x.detach(),)), x.shape[0]
             try:
                 return export(model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},)), None
             except Exception as first:
@@ -215,6 +230,11 @@ def _check_effects(program: ExportedProgram) -> None:
                 )
         if _trains(node):
             raise _training_error(where)
+        if _draws(node):
+            raise CaptureError(
+                f"Can't capture the model: {where} draws random numbers, so no two runs agree. Pass the numbers "
+                "in as a buffer, or the part of the model without them."
+            )
 
 
 _DROPS = frozenset({"dropout", "alpha_dropout", "feature_dropout"})
@@ -226,6 +246,17 @@ def _trains(fx_node: fx.Node) -> bool:
     if op in ("batch_norm", "rrelu"):
         return _arguments(fx_node)["training"] is True
     return op in _DROPS and _arguments(fx_node)["train"] is True and _arguments(fx_node)["p"] != 0
+
+
+def _draws(fx_node: fx.Node) -> bool:
+    """Whether a call takes random numbers; dropout of any kind does so in training mode only."""
+    if fx_node.op != "call_function" or torch.Tag.nondeterministic_seeded not in getattr(
+        fx_node.target, "tags", ()
+    ):
+        return False
+    given = _by_schema(fx_node, fx_node.target)
+    off = given.get("train", given.get("training")) is False
+    return not (off or given.get("p") == 0 or given.get("dropout_p") == 0)
 
 
 def _build(program: ExportedProgram, static: int | None) -> Graph:
@@ -319,7 +350,10 @@ _SHAPE_ONLY = frozenset(
 
 def _arguments(fx_node: fx.Node) -> dict[str, Any]:
     """A call's arguments by the names of the operator's (functional) schema, with the schema's defaults."""
-    target = fx_node.target if _op_name(fx_node) in _FIRST_ONLY else _functional(fx_node)
+    return _by_schema(fx_node, fx_node.target if _op_name(fx_node) in _FIRST_ONLY else _functional(fx_node))
+
+
+def _by_schema(fx_node: fx.Node, target: Any) -> dict[str, Any]:
     schema = getattr(target, "_schema", None)
     if schema is None:
         return {}

@@ -68,6 +68,8 @@ def _is_linear(node: Node) -> int:
 def product_kind(node: Node) -> str:
     """Either "scale" (one operand depends on the input), "gate" (one of two is a gate) or "other"."""
     dependent = [isinstance(a, Node) and a.dependent for a in node.pair]
+    if node.op == "div" and node.argument("rounding_mode", None) is not None:
+        return "other"  # steps: nothing is in proportion to the signal
     if sum(dependent) == 1:
         return "scale" if dependent[0] or node.op == "mul" else "other"
     if node.op == "div":

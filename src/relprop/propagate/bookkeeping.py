@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from relprop.graph import Node
@@ -168,10 +169,19 @@ class Books:
 def _sums(flow: Flow, value: Tensor, node: Node) -> list[tuple[Tensor, Tensor]]:
     if flow.multiplier:
         value = flow.crop(value)
-        sums = [dot_sums(p, value) for p in flow.parts]
+        sums = [_finite_sums(p, value) for p in flow.parts]
     else:
         sums = [plain_sums(p) for p in flow.parts]
     return sums if node.per_sample else [(t.sum(-1, keepdim=True), s.sum(-1, keepdim=True)) for t, s in sums]
+
+
+def _finite_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """`dot_sums`; an infinite value without relevance (what a max pool is padded with) has none."""
+    sums = dot_sums(part, value)
+    if bool(torch.isfinite(sums[0]).all()):
+        return sums
+    empty = torch.isinf(value) & (part == 0).all(0)
+    return dot_sums(part, value.masked_fill(empty, 0))
 
 
 def _joined(parts: list[Tensor]) -> Sums:

@@ -156,6 +156,8 @@ def _refusal(node: Node, composite: Composite) -> str:
     hint = "Stop before it, give it a rule in the composite, or use a gradient method"
     if node.op in ("softmax", "_softmax", "log_softmax", "_log_softmax"):
         hint = "Explain the scores before it: pass the model without its softmax, or start there"
+    elif node.op == "div" and node.argument("rounding_mode", None) is not None:
+        hint = "It rounds, so that nothing is in proportion to its signal. " + hint
     elif node.kind == "multiply":
         hint = (
             "Neither or both operands look like a gate (sigmoid, softmax), so the signal is unknown. " + hint

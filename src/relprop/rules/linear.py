@@ -51,7 +51,7 @@ class Epsilon(SharingRule):
 
     def prepare(self, site: Site) -> Message:
         linear, y = site.linear, site.y
-        size = site.rms() * self.epsilon if self.relative else y.new_tensor(self.epsilon)
+        size = site.rms() * self.epsilon if self.relative and self.epsilon else y.new_tensor(self.epsilon)
         # |z| + ε with the sign of z (sign 0 = 1); behind a ReLU all that counts is positive.
         if site.output.nonneg:
             denominator = y + size

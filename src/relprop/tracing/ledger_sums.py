@@ -12,7 +12,7 @@ import threading
 import torch
 from torch import Tensor
 
-__all__ = ["dot_sums", "mean_square", "plain_sums", "totals"]
+__all__ = ["dot_sums", "plain_sums", "root_mean_square", "totals"]
 
 _BLOCK = 1 << 20  # elements of a product taken at once on a CPU
 _local = threading.local()
@@ -35,10 +35,14 @@ def dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return _sums(_rows(part), value.reshape(1, value.shape[0], -1))
 
 
-def mean_square(value: Tensor) -> Tensor:
-    """Mean of the squares of a value (N, ...) per sample, (N,)."""
+def root_mean_square(value: Tensor) -> Tensor:
+    """Root of the mean of the squares of a value (N, ...) per sample, (N,)."""
     flat = value.reshape(1, value.shape[0], -1)
-    return _sums(flat, flat)[0][0].to(value.dtype) / flat.shape[-1]
+    found = (_sums(flat, flat)[0][0].to(value.dtype) / flat.shape[-1]).sqrt()
+    if bool(torch.isfinite(found).all()):
+        return found
+    size = flat[0].abs().amax(1).clamp(min=1)  # the squares outgrew the precision, the values needn't
+    return root_mean_square(flat[0] / size[:, None]) * size if bool(torch.isfinite(size).all()) else found
 
 
 def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:

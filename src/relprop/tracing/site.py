@@ -12,7 +12,7 @@ from torch import Tensor
 from relprop.graph import Node
 from relprop.graph.fusion import Fused
 from relprop.tracing.account import Account
-from relprop.tracing.ledger_sums import mean_square, totals
+from relprop.tracing.ledger_sums import root_mean_square, totals
 from relprop.tracing.linear_map import LinearMap
 from relprop.tracing.values import Values
 from relprop.tracing.window import Window
@@ -78,10 +78,10 @@ class Site:
             y = self.trace.stored(self.node)
             axis = self.node.batch_axis
             if axis is None:
-                self._rms = mean_square(y[None]).sqrt().reshape([1] * y.ndim)
+                self._rms = root_mean_square(y[None]).reshape([1] * y.ndim)
             else:
                 shape = [size if i == axis else 1 for i, size in enumerate(y.shape)]
-                self._rms = mean_square(y.movedim(axis, 0)).sqrt().reshape(shape)
+                self._rms = root_mean_square(y.movedim(axis, 0)).reshape(shape)
         return self._rms
 
     @property
