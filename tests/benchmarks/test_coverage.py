@@ -87,7 +87,8 @@ def test_closes_or_is_refused_by_name(tmp_path: Path, built: list[str], precisio
     for name in ("plain", "curved"):
         rows = found[name]["rules"]
         assert list(rows) == list(coverage.RULES)
-        assert all(row["closes"] and 0 < row["error"] <= limit for row in rows.values())
+        assert all(row["closes"] and 0 <= row["error"] <= limit for row in rows.values())
+        assert any(row["error"] for row in rows.values())  # rounding there is, though not for every rule
     assert found["plain"]["gradient x input"] < (1e-5 if precision == "float32" else 1e-13)
     assert "gradient x input" not in found["curved"]  # GELU: not piecewise linear
     assert "attention" in found["attends"]["rules"]["lrp-0"]["refused"]

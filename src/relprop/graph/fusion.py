@@ -18,7 +18,7 @@ _RECTIFIED = ("linear", "batch_norm", "add")
 
 @dataclass(frozen=True, eq=False)
 class Fused:
-    """One step of a walk: [batch norm, [zero padding]] operator [batch norm] [ReLU].
+    """One step of a walk: [batch norm] [zero padding] operator [batch norm] [ReLU].
 
     Batch norms and padding belong to convolutions and products only, which are one affine map with them.
 
@@ -26,7 +26,8 @@ class Fused:
         main: the operator itself.
         norm: the batch norm behind it, or None.
         norm_before: the batch norm in front of it, or None.
-        pad: explicit zero padding between `norm_before` and `main`, or None.
+        pad: explicit zero padding in front of `main` (behind `norm_before`, where both are), or None. As in a
+            convolution that pads by itself, nothing of relevance lands on it.
         relu: the ReLU that alone reads it, or None.
     """
 
@@ -49,7 +50,7 @@ class Fused:
     @property
     def head(self) -> Node:
         """The node whose operand is the step's input."""
-        return self.norm_before or self.main
+        return self.norm_before or self.pad or self.main
 
     @property
     def is_product(self) -> bool:
@@ -59,7 +60,7 @@ class Fused:
     @property
     def name(self) -> str:
         """How tables call it: "conv2d + batch_norm + relu"."""
-        nodes = (self.norm_before, self.main, self.norm, self.relu)
+        nodes = (self.norm_before, self.pad, self.main, self.norm, self.relu)
         return " + ".join(n.op for n in nodes if n is not None)
 
     @property
@@ -83,13 +84,13 @@ def fuse(node: Node) -> Fused:
         return Fused(linear, norm)
     front = _signal(linear)
     pad = None
-    if front.op in _PADS and _pads_zeros(front) and front.users == [linear]:
+    if _pads_zeros(front, linear) and front.users == [linear]:
         pad, front = front, _signal(front)
     reader = pad or linear
     if front.kind != "batch_norm" or front.users != [reader]:
-        return Fused(linear, norm)
+        return Fused(linear, norm, None, pad)
     if _takes_batch_norm(_signal(front), front):
-        return Fused(linear, norm)  # it belongs to the convolution in front of it
+        return Fused(linear, norm, None, pad)  # it belongs to the convolution in front of it
     return Fused(linear, norm, front, pad)
 
 
@@ -130,7 +131,7 @@ def outside(node: Node, upstream: Container[Node]) -> Node:
     A convolution's value in front of its batch norm has no relevance of its own: it is the step's.
 
     Raises:
-        InputError: the node is inside a step that has its batch norm in front.
+        InputError: the node is inside a step that has its batch norm or its padding in front.
     """
     if len(node.users) == 1 and _takes_batch_norm(node, node.users[0]) and node.users[0] in upstream:
         return node.users[0]
@@ -142,7 +143,7 @@ def outside(node: Node, upstream: Container[Node]) -> Node:
     fused = fuse(reader)
     if node in (fused.norm_before, fused.pad):
         raise InputError(
-            f"Relevance at {node.name!r} ({node.where()}) is not defined: the batch norm and {fused.main.name!r} "
+            f"Relevance at {node.name!r} ({node.where()}) is not defined: {node.op} and {fused.main.name!r} "
             f"are one operator to a rule. Ask at {_signal(fused.head).name!r} or {fused.end.name!r}."
         )
     return node
@@ -161,5 +162,11 @@ def _takes_batch_norm(linear: Node, norm: Node) -> bool:
     )
 
 
-def _pads_zeros(node: Node) -> bool:
-    return node.argument("mode", "constant") == "constant" and not node.argument("value")
+def _pads_zeros(node: Node, conv: Node) -> bool:
+    """Whether a node adds zeros (and cuts nothing off) along the axes that a convolution slides over."""
+    if node.op not in _PADS or node.argument("mode", "constant") != "constant" or node.argument("value"):
+        return False
+    digits = [c for c in conv.op if c.isdigit()]
+    axes = int(digits[0]) if digits else len(conv.argument("stride"))
+    pads = node.argument("pad")
+    return len(pads) <= 2 * axes and all(isinstance(n, int) and n >= 0 for n in pads)

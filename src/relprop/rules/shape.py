@@ -69,8 +69,9 @@ def _book_constants(site: Site, flow: Flow) -> None:
     joined = node.op in _JOINS and any(
         isinstance(a, Node) and not a.dependent for a in node.argument("tensors")
     )
-    padding = node.argument("value") if node.op in ("pad", "constant_pad_nd") else 0
-    if not joined and not (isinstance(padding, (int, float)) and padding != 0):
+    pads = node.op in ("pad", "constant_pad_nd") and node.argument("mode", "constant") == "constant"
+    # A multiplier times 0 is nothing; relevance itself may have come to lie on zeros.
+    if not joined and not (pads and (node.argument("value") or not flow.multiplier)):
         return
     signals = set(site.signals)
 
