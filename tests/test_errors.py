@@ -81,6 +81,11 @@ TARGETS: dict[str, tuple[Any, str]] = {
     "negative": (-1, r"targets from 0 to 2 but got -1"),
     "one of a list": ([0, 1, 5], r"targets from 0 to 2 but got 5"),
     "one of a tensor": (torch.tensor([0, 9]), r"targets from 0 to 2 but got 9"),
+    "beyond 64 bits": (10**30, r"targets from 0 to 2 but got 1000"),
+    "floats of numpy": (np.array([0.0, 1.0]), r"integers"),
+    "too many of numpy": (np.array([0, 1, 1]), r"shape \(2,\)"),
+    "objects of numpy": (np.array([0, None]), r"class index"),
+    "empty range": (range(0), r"at least one target"),
     "empty list": ([], r"at least one target but got an empty list"),
     "a word": ("cat", r"class index, an int64 tensor \(2,\), or a list of those, but got str 'cat'"),
     "a fraction": (1.0, r"class index.*but got float 1.0"),
@@ -103,14 +108,23 @@ def test_bad_target(name: str) -> None:
         relprop.explain(net(), x(), value, "lrp-0")
 
 
-@pytest.mark.parametrize(
-    "target", [1, np.int64(1), torch.tensor(1), torch.tensor([1, 1]), torch.tensor([1, 1], dtype=torch.int32)]
-)
+ONE: list[Any] = [
+    1, np.int64(1), np.array(1), np.array([1, 1]), torch.tensor(1), torch.tensor([1, 1]),
+    torch.tensor([1, 1], dtype=torch.int32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ONE, ids=repr)
 def test_ways_to_name_one_target(target: Any) -> None:
     expected = relprop.explain(net(), x(), 1, "lrp-0").relevance
     assert torch.equal(relprop.explain(net(), x(), target, "lrp-0").relevance, expected)
     several = relprop.explain(net(), x(), [target], "lrp-0")
     assert torch.equal(several.relevance, expected[None])
+
+
+def test_a_range_of_targets() -> None:
+    found, expected = (relprop.explain(net(), x(), t, "lrp-0").relevance for t in (range(3), [0, 1, 2]))
+    assert torch.equal(found, expected)
 
 
 NAMES: dict[str, tuple[Callable[[], Any], str]] = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relprop.checks import layer_names
@@ -24,7 +26,7 @@ __all__ = ["explain"]
 def explain(
     model: nn.Module,
     x: Tensor,
-    target: int | Tensor | Sequence[int | Tensor] | None = None,
+    target: int | Tensor | NDArray[Any] | Sequence[int | Tensor | NDArray[Any]] | None = None,
     method: MethodLike = "lrp-composite",
     layers: Sequence[str] = (),
     *,
@@ -35,8 +37,8 @@ def explain(
     Args:
         model: maps (N, C, *spatial) to scores (N, classes), in evaluation mode. It is left as it came.
         x: the input, normalised as the model expects it.
-        target: a class index; an int64 tensor (N,) with one per sample; a list of K indices (or of such
-            tensors), which puts a K axis in front of the relevance; None for each sample's top class.
+        target: a class index; an int64 tensor or array (N,) with one per sample; a list or range of K indices
+            (or of such tensors), which puts a K axis in front of the relevance; None for each sample's top class.
         method: a name (`relprop.methods()`), with settings behind it or without ("lrp:rule=z-plus"); a method of
             your own as "file.py:Name"; a configured method (`relprop.DeepTaylor(...)`); or a function
             `(model, x, targets) -> relevance`.

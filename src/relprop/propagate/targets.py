@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def class_indices(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
     if target is None:
         scores = output if output.ndim == 2 else output.flatten(2).amax(-1)
         return scores.argmax(1)[None], True
-    if isinstance(target, (list, tuple)):
+    if isinstance(target, (list, tuple, range)):
         if not target:
             raise InputError("Expected at least one target but got an empty list.")
         rows = [_target_row(t, n, classes) for t in target]
@@ -37,17 +38,21 @@ def class_indices(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
 
 
 def _target_row(target: Any, n: int, classes: int) -> Tensor:
+    if isinstance(target, np.ndarray) and target.dtype.kind in "biuf":
+        target = torch.as_tensor(target)
     if isinstance(target, Tensor) and target.ndim == 0:
         target = target.item()
-    if isinstance(target, bool) or (
-        not isinstance(target, (int, Tensor)) and not hasattr(target, "__index__")
-    ):
+    is_index = hasattr(type(target), "__index__") and not isinstance(target, (bool, np.ndarray))
+    if not isinstance(target, Tensor) and not is_index:
         raise InputError(
             f"Expected target to be a class index, an int64 tensor ({n},), or a list of those, but got "
             f"{type(target).__name__} {target!r}."
         )
     if not isinstance(target, Tensor):
-        target = torch.full((n,), int(target))
+        index = int(target)  # compared as a Python number: one beyond 64 bits is out of range like any other
+        if not 0 <= index < classes:
+            raise InputError(f"Expected targets from 0 to {classes - 1} but got {index}.")
+        target = torch.full((n,), index)
     if target.is_floating_point() or target.dtype == torch.bool or target.shape != (n,):
         raise InputError(
             f"Expected a target tensor of integers with shape ({n},) but got {target.dtype} {tuple(target.shape)}."
