@@ -146,3 +146,20 @@ def test_relevance_on_the_padded_map_is_refused_by_name() -> None:
     # Derivatives are taken operator by operator.
     e = relprop.explain(net, torch.randn(1, 3, 6, 6), 0, "gradient", layers=["0"])
     assert e.layers["0"].shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("level", [1.0, 0.4, 0.0, -0.7])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_a_picture_of_one_grey_closes(level: float, padding: int) -> None:
+    """Without a range pixels can have come from nowhere else: what the box would share out is booked lost."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=padding), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    x = torch.full((1, 3, 8, 8), level)
+    net(x)
+    for method in ("lrp-composite", "deep-taylor"):
+        e = relprop.explain(net.eval(), x, int(net(x).argmax()), method)
+        assert e.ledger is not None
+        assert e.ledger.closes, str(e.ledger)
+        assert not bool(e.relevance.any())
+        if float(e.outputs.max()) > 0 or method == "lrp-composite":
+            booked = e.ledger.bias + e.ledger.stabiliser + e.ledger.lost
+            assert booked == pytest.approx(e.ledger.start, rel=1e-4, abs=1e-6)

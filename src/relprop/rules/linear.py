@@ -309,14 +309,14 @@ class ZBox(SharingRule):
         linear, x = site.linear, site.x
         low, high = self.box(x)
         up, down = linear.part("+"), linear.part("-")
-        denominator = linear.forward(x, linear.part("all"))
-        denominator -= linear.forward(_once(low), up)
-        denominator -= linear.forward(_once(high), down)
-        quotient = Quotient(site, denominator)
+        # x w - l w+ - h w- = (x - l) w+ + (x - h) w-: one convolution less, and no term below 0. What has no
+        # range (a picture of one grey with bounds="sample") gives exactly 0, so that its relevance is booked lost.
         above, below = x - low, x - high
+        denominator = linear.forward(above, up)
+        denominator += linear.forward(below, down)
+        quotient = Quotient(site, denominator)
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
-            # x w - l w+ - h w- = (x - l) w+ + (x - h) w-: one convolution less, and no term below 0.
             s = quotient(part, multiplier, owned=owned)
             relevance = linear.backward(s, up, x).mul_(above)
             return relevance.addcmul_(linear.backward(s, down, x), below)
@@ -352,11 +352,6 @@ class ZBox(SharingRule):
                 "Give the bounds in the units the network sees (relprop.pixel_bounds), or bounds='sample'."
             )
         return low, high
-
-
-def _once(bound: Tensor) -> Tensor:
-    """Bounds that are the same for every sample, once."""
-    return bound[:1] if bound.stride(0) == 0 else bound
 
 
 class WSquare(SharingRule):
