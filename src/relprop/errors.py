@@ -50,5 +50,5 @@ def unknown_name(what: str, name: object, valid: Iterable[str]) -> UnknownNameEr
     close = get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UnknownNameError(
-        f"Expected a known {what} but got {str(name)!r}.{hint} Valid: {', '.join(names)}."
+        f"Expected a known {what} but got {str(name)!r}.{hint} Valid: {', '.join(names) or 'none'}."
     )

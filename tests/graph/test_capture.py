@@ -261,3 +261,11 @@ def test_squeeze_of_a_single_sample(sizes: tuple[int, ...]) -> None:
         assert_close_to_rounding(e.outputs, model(x[:n]).detach(), model)
         expected = gradient_times_input(model, x[:n], torch.eye(3).double()[0].expand(n, 3))
         assert_close_to_rounding(e.relevance, expected, model)
+
+
+@pytest.mark.parametrize(("layer", "shape"), [(nn.Conv2d, (3, 8, 8)), (nn.Conv3d, (3, 4, 8, 8))])
+def test_a_single_picture_is_told_its_missing_axis(layer: type[nn.Module], shape: tuple[int, ...]) -> None:
+    model = nn.Sequential(layer(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    model(torch.zeros(1, *shape))
+    with pytest.raises(RelpropError, match=r"Pass x\[None\]"):
+        explain(model, torch.zeros(shape), 0, "lrp-0")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +13,12 @@ from torch import Tensor, nn
 
 import relprop
 from relprop import Composite, trace
-from relprop.rules import Epsilon, LinearRule, ZPlus
+from relprop.errors import InputError
+from relprop.propagate.ledger import Ledger, Totals
+from relprop.rules import Epsilon, Identity, LinearRule, Rule, SharingRule, ZPlus
 from relprop.rules.rule import Message
+from relprop.tracing.flow import Flow
+from relprop.tracing.quotient import Quotient
 from relprop.tracing.site import Site
 
 
@@ -92,14 +98,153 @@ def test_an_operator_that_nobody_booked_does_not_close() -> None:
     assert not ledger.closes
 
 
-def test_a_ledger_without_rows_does_not_close() -> None:
+def test_a_ledger_without_rows_closes_only_where_nothing_was_crossed() -> None:
     run = trace(nn.Identity(), torch.randn(1, 3))
-    started = run.run(torch.ones(1, 3), Composite()).ledger
-    assert started is not None
-    assert (started.rows, started.closes, started.start) == ((), False, 3.0)
-    nothing = run.run(torch.zeros(1, 3), Composite()).ledger
-    assert nothing is not None
-    assert nothing.closes  # nothing started, so nothing is missing
+    for seed in (torch.ones(1, 3), torch.zeros(1, 3)):
+        ledger = run.run(seed, Composite()).ledger
+        assert ledger is not None
+        assert (ledger.rows, ledger.closes, ledger.start) == ((), True, float(seed.sum()))
+    at_once = (
+        trace(nn.Linear(3, 2), torch.randn(1, 3)).run(torch.ones(1, 2), Composite(), stop="linear").ledger
+    )
+    assert at_once is not None
+    assert at_once.closes
+    for end in (0.0, 2.9, math.nan):  # what started is not there at the end, and no row says why
+        assert not Ledger(lambda end=end: Totals((), 3.0, end, 3.0, 0.0), 1e-6).closes
+
+
+class Shared(SharingRule):
+    """Halves what it was handed before its quotient sees it: nothing of what vanished is in its own sums."""
+
+    def prepare(self, site: Site) -> Message:
+        quotient = Quotient(site, site.linear.forward(site.x, site.linear.part("all")))
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            return site.linear.backward_plain(quotient(part / 2, multiplier, owned=True), site.x, owned=True)
+
+        return message
+
+
+class Branches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_twice, self.inner, self.last = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = torch.relu(self.read_twice(x))
+        return self.last(torch.relu(self.inner(a)) + a)
+
+
+@pytest.mark.parametrize("where", ["read_twice", "inner", "last"])
+def test_a_rule_that_sums_for_itself_is_held_against_what_it_was_handed(where: str) -> None:
+    net = Branches().double()
+    for parameter in net.parameters():
+        parameter.data.abs_()
+    run = trace(net, torch.rand(1, 6, dtype=torch.float64))
+    ledger = run.run(torch.tensor([[0.0, 1.0]]).double(), Composite([(where, Shared())])).ledger
+    assert ledger is not None
+    assert not ledger.closes
+    assert max(ledger.rows, key=lambda row: row.error).module in (where, "")  # the adding row, for `inner`
+
+
+def test_only_the_three_columns_can_be_booked() -> None:
+    class Passes(Plain):
+        def prepare(self, site: Site) -> Message:
+            inner = super().prepare(site)
+
+            def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+                site.book("passed", part)
+                return inner(part, multiplier, owned)
+
+            return message
+
+    run = trace(nn.Linear(3, 2), torch.randn(1, 3))
+    with pytest.raises(InputError, match="'bias', 'stabiliser', 'lost' but got 'passed'"):
+        run.run(torch.ones(1, 2), Composite([("linear", Passes())]))
+
+
+def test_a_column_may_be_booked_for_some_targets_only() -> None:
+    class Sometimes(Plain):
+        def prepare(self, site: Site) -> Message:
+            inner = super().prepare(site)
+
+            def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+                if bool((part < 0).any()):
+                    site.book("lost", part)
+                    site.book("stabiliser", part * 0)
+                    site.book("stabiliser", part * 0)
+                return inner(part, multiplier, owned)
+
+            return message
+
+    run = trace(nn.Linear(6, 2).double(), torch.randn(2, 6, dtype=torch.float64))
+    seed = torch.rand(12, 2, 2, dtype=torch.float64)
+    seed[5:10] *= -1  # the second of three parts
+    found = run.run(seed, Composite([("last", Sometimes())])).ledger
+    assert found is not None
+    assert found.rows[0].lost == pytest.approx(float(seed[5:10].sum()))
+    assert not found.closes
+
+
+@pytest.mark.parametrize(
+    ("returned", "text"),
+    [
+        (lambda flow: [Flow([p.sum(-1) for p in flow.parts], False)], r"relevance \(k, 2, 6\) at 'input'"),
+        (lambda flow: [], "a list of 1 flows"),
+        (lambda flow: None, "a list of 1 flows"),
+    ],
+)
+def test_what_a_rule_returns_is_looked_at(returned: Callable[[Flow], Any], text: str) -> None:
+    class Odd(Rule):
+        kinds = frozenset({"linear"})
+
+        def cross(self, site: Site, flow: Flow) -> list[Any]:
+            return returned(flow.relevance(site.y))
+
+    run = trace(nn.Linear(6, 2), torch.rand(2, 6))
+    with pytest.raises(InputError, match=text):
+        run.run(run.output, Composite([("linear", Odd())]))
+
+
+def test_a_rule_may_hand_on_nothing() -> None:
+    class Ends(Rule):
+        kinds = frozenset({"linear"})
+
+        def cross(self, site: Site, flow: Flow) -> list[Any]:
+            return [None]
+
+    run = trace(nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)), torch.rand(2, 6))
+    found = run.run(run.output, Composite([("last", Ends())]))
+    assert not bool(found.relevance.any())
+    assert found.ledger is not None
+    assert not found.ledger.closes
+
+
+def test_a_rule_derived_from_identity_is_called() -> None:
+    class Marked(Identity):
+        def cross(self, site: Site, flow: Flow) -> list[Any]:
+            seen.append(site.node.op)
+            return super().cross(site, flow)
+
+    seen: list[str] = []
+    run = trace(
+        nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)).double(), torch.rand(2, 6).double()
+    )
+    found = run.run(run.output, Composite([("activation", Marked())]))
+    assert seen == ["relu"]
+    assert_close_to_rounding(found.relevance, run.run(run.output, Composite()).relevance, terms=100)
+
+
+def test_the_start_in_front_of_a_relu_counts_what_it_was_given() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(180, 4)).double()
+    run = trace(net, torch.randn(2, 3, 8, 8, dtype=torch.float64))
+    z = run.value("conv2d")
+    c = torch.randn_like(z)
+    ledger = run.run(c, Composite(), start="conv2d", multiplier=True).ledger
+    assert ledger is not None
+    assert ledger.closes
+    assert ledger.start == pytest.approx(float((c * z).sum()))
+    assert ledger.start == pytest.approx(ledger.end + ledger.bias)
 
 
 @pytest.mark.parametrize("rule", [Epsilon(0.1), ZPlus(), Plain()])

@@ -48,7 +48,7 @@ class Pairs:
         return Pairs(images, np.array([label for _, label, _ in rows], dtype=np.int64), values)
 
     def mean(self, average: Average) -> float:
-        """The exact mean, as `relprop.metrics.Tally` gives it; NaN without pairs."""
+        """The exact mean, as `relprop.metrics.metric.Tally` gives it; NaN without pairs."""
         tally = Tally()
         for label, value in zip(self.labels.tolist(), self.values.tolist(), strict=True):
             tally.add(label, value)

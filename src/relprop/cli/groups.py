@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -49,7 +51,14 @@ class Loading:
         """What loads the model: reports call it once pictures and names were looked at."""
         from relprop.models.sources import load_model
 
-        return partial(load_model, spec, progress=not output.json, **self.settings(), **others)
+        load = partial(load_model, spec, progress=not output.json, **self.settings(), **others)
+
+        def loaded() -> LoadedModel:
+            # What a download says of itself goes beside the results, which are all that standard output gets.
+            with redirect_stdout(sys.stderr):
+                return load()
+
+        return loaded
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class Coverage:
         kinds = Counter(r.operator for r in self.rows if not r.covered)
         missing = ", ".join(f"{op} ({n}x)" for op, n in kinds.items())
         lines.append(
-            f"{len(self.rows)} operators, " + (f"no rule for {missing}" if missing else "all covered")
+            f"{len(self.rows)} operators under {self.composite}, "
+            + (f"no rule for {missing}" if missing else "all covered")
         )
         return "\n".join(lines)
 
@@ -71,7 +72,7 @@ def inspect(model: nn.Module, x: Tensor, composite: Composite | None = None) -> 
     node                      module                        operator                    rule
     softmax                   1                             softmax                     no rule
     linear                    0                             linear                      Epsilon(epsilon=0.0, ...)
-    2 operators, no rule for softmax (1x)
+    2 operators under LRP-0, no rule for softmax (1x)
     """
     composite = composite or Composite(name="LRP-0")
     graph = capture(model, x)

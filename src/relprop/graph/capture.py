@@ -177,7 +177,19 @@ def _export(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[Exp
                 except Exception:
                     raise first from None
     except Exception as error:
-        raise CaptureError(_export_failure(model, error)) from error
+        raise CaptureError(_without_batch(model, x) or _export_failure(model, error)) from error
+
+
+def _without_batch(model: nn.Module, x: Tensor) -> str | None:
+    """What to say of a single picture or clip where the network's convolutions want a batch of them."""
+    kinds = {2: nn.Conv2d, 3: nn.Conv3d}
+    axes = [n for n, kind in kinds.items() if any(isinstance(m, kind) for m in model.modules())]
+    if not axes or x.ndim != min(axes) + 1:
+        return None
+    return (
+        f"Can't capture {type(model).__name__} on x of shape {tuple(x.shape)}: its convolutions slide over "
+        f"{min(axes)} axes, so that x needs a batch axis in front of its channels. Pass x[None]."
+    )
 
 
 def _export_failure(model: nn.Module, error: Exception) -> str:

@@ -41,6 +41,7 @@ class Books:
         handed: the operands each operator handed relevance to.
         aside: sums of relevance on ways that pass the stop by.
         started: sums of the seed, and of its absolute value.
+        given: sums of the shares that several operators handed to one value, one pair a part.
     """
 
     plan: Plan
@@ -53,6 +54,7 @@ class Books:
     aside: list[Tensor] = field(default_factory=list)
     parts: int = 1
     started: tuple[Sums, Sums] = (_NOTHING, _NOTHING)
+    given: dict[Node, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.readers: dict[Node, int] = {}
@@ -60,8 +62,11 @@ class Books:
             for signal in step.signals:
                 self.readers[signal] = self.readers.get(signal, 0) + 1
 
-    def start(self, flow: Flow, value: Tensor) -> None:
-        """Sum the seed: what the whole walk has to account for, whoever crosses the first operator."""
+    def start(self, flow: Flow, value: Tensor | None) -> None:
+        """Sum the seed: what the walk has to account for, whoever crosses the first operator.
+
+        Relevance itself needs no value.
+        """
         sums = _sums(flow, value, self.plan.start)
         self.started = _joined([s[0] for s in sums]), _joined([s[1] for s in sums])
 
@@ -91,6 +96,9 @@ class Books:
         sums = _sums(flow, value, signal)
         if signal not in self.visited:
             self.aside += [s[0] for s in sums]
+        else:
+            held_here = self.given.get(signal)
+            self.given[signal] = sums if held_here is None else _added(held_here, sums)
         account = self.accounts[node]
         for column, i in (("passed", 0), ("passed_size", 1)):
             account.columns.setdefault(column, [])
@@ -121,8 +129,9 @@ class Books:
             residual = came
             for sums in (passed, *columns.values()):
                 residual = _plus(residual, -sums)
+            error = max(_relative(residual, size, passed_size), self._claim(node, came, size))
             # Relevance went through, and nobody said how much: that balances with nothing.
-            error = math.inf if nobody else _relative(residual, size, passed_size)
+            error = math.inf if nobody else error
             rows.append(
                 Row(
                     node=plan_row.node,
@@ -148,6 +157,19 @@ class Books:
             aside=float(sum(float(s.sum()) for s in self.aside)),
         )
 
+    def _claim(self, node: Node, came: Sums, size: Sums) -> float:
+        """How far what a rule says has arrived is from what was handed to it: a seed, or several shares.
+
+        A single share needs no look: it is the step's before, whose row would not balance.
+        """
+        if node is self.plan.start:
+            total, handed = self.started
+        elif node in self.given:
+            total, handed = (_joined([s[i] for s in self.given[node]]) for i in (0, 1))
+        else:
+            return 0.0
+        return _relative(_plus(total, -came), size, handed)
+
     def _found(self, node: Node) -> tuple[Sums, Sums] | None:
         total, size = self.arrivals.get(node, ([], []))
         return (_joined(total), _joined(size)) if total else None
@@ -166,7 +188,7 @@ class Books:
         return total, size
 
 
-def _sums(flow: Flow, value: Tensor, node: Node) -> list[tuple[Tensor, Tensor]]:
+def _sums(flow: Flow, value: Any, node: Node) -> list[tuple[Tensor, Tensor]]:
     if flow.multiplier:
         value = flow.crop(value)
         sums = [_finite_sums(p, value) for p in flow.parts]
@@ -182,6 +204,10 @@ def _finite_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return sums
     empty = torch.isinf(value) & (part == 0).all(0)
     return dot_sums(part, value.masked_fill(empty, 0))
+
+
+def _added(one: list[tuple[Tensor, Tensor]], two: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    return [(a[0] + b[0], a[1] + b[1]) for a, b in zip(one, two, strict=True)]
 
 
 def _joined(parts: list[Tensor]) -> Sums:

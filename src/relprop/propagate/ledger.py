@@ -90,7 +90,9 @@ class Ledger:
     @cached_property
     def _summary(self) -> dict[str, float | bool]:
         rows, start = self.rows, self._totals.absolute_start
-        missing = math.inf if start and not rows else 0.0
+        # Without a row all that started has to have arrived: where the walk stops is where it starts.
+        gone = abs(self._totals.start - self._totals.end)
+        missing = math.inf if not rows and not gone <= self.tolerance * start else 0.0
         worst = max((math.inf if math.isnan(r.error) else r.error for r in rows), default=missing)
         return {
             "start": self._totals.start,
@@ -139,8 +141,8 @@ class Ledger:
     def max_error(self) -> float:
         """The largest error of a row, relative to the sum of |relevance| there; infinite for NaN.
 
-        Infinite too where an operator was crossed and nobody booked what arrived, and where relevance started
-        but there is no row at all.
+        Infinite too where an operator was crossed and nobody booked what arrived, and where there is no row at
+        all between a start and an end that differ.
         """
         return self._summary["max_error"]
 

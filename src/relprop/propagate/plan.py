@@ -138,9 +138,10 @@ def _fused(graph: Graph, composite: Composite, node: Node) -> Fused:
 
 def _joins(graph: Graph, composite: Composite, node: Node) -> bool:
     """Whether `node` is a ReLU that belongs to the operator in front: relevance crosses it unchanged."""
-    return node in rectifiers(graph) and isinstance(
-        composite.rule_for(graph.derived(Places)(Fused(node))), Identity
-    )
+    if node not in rectifiers(graph):
+        return False
+    # A rule derived from Identity may do something else, and is called for itself.
+    return type(composite.rule_for(graph.derived(Places)(Fused(node)))) is Identity
 
 
 def _read_at(graph: Graph, composite: Composite, end: Node, upstream: Container[Node]) -> Node:

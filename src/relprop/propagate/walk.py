@@ -167,7 +167,7 @@ class _Walk:
     def go(self, flow: Flow) -> None:
         self.books.parts = len(flow.parts)
         if self.ledger:
-            self.books.start(flow, self.trace.stored(self.plan.start))
+            self.books.start(flow, self._value(self.plan.start) if flow.multiplier else None)
         widths = [p.shape[0] for p in flow.parts]
         # Looked up first: values freed on the way would have to be computed from the input again.
         shapes = {node: self.trace.shape(node) for node in {self.stop, *self.record}}
@@ -186,7 +186,7 @@ class _Walk:
                 if self.release:
                     self._free(node)
             elif self.ledger:
-                self.books.arrive(node, arrived, self.trace.stored(node))
+                self.books.arrive(node, arrived, self._value(node))
         for node, shape in shapes.items():
             if node not in self.results:
                 # No relevance came here: every way was cut off, by a gate, a constant or zeros.
@@ -198,10 +198,14 @@ class _Walk:
             del self.trace.values[node]
             self.trace.winners.pop(node, None)
 
+    def _value(self, node: Node) -> Any:
+        """What multipliers at a node multiply: those that came through a ReLU are 0 where it is off, seeds not."""
+        return self.trace.value(node) if node is self.plan.start else self.trace.stored(node)
+
     def _keep(self, node: Node, flow: Flow) -> None:
         kept = flow
         if flow.multiplier and not self.multiplier:
-            value = flow.crop(self.trace.stored(node))
+            value = flow.crop(self._value(node))
             kept = Flow([p * value for p in flow.parts], False, window=flow.window)
         elif self.multiplier and not flow.multiplier:
             value = flow.crop(self.trace.value(node))
@@ -245,14 +249,36 @@ class _Walk:
         if self.ledger and not rule.sums_arrival:
             # Relevance is summed as it is: a value that was not kept need not be computed for it.
             books.arrive(node, flow, site.y if isinstance(flow, list) or flow.multiplier else None)
-        outs = rule.cross(site, flow)
+        outs = self._checked(step, rule.cross(site, flow))
         if self.ledger and rule.sums_arrival:
             books.arrivals[node] = (account.arrived, account.absolute)
         for signal, out in zip(step.signals, outs, strict=True):
+            if out is None:
+                continue
             if self.ledger and books.splits(signal):
                 books.share(node, signal, out, self.trace.stored(node if node.op == "getitem" else signal))
             if signal in books.visited:
                 self._hand(node, signal, out)
+
+    def _checked(self, step: Step, outs: Any) -> list[Any]:
+        """What a rule returned, if it is a flow or None for each operand, shaped like the operand."""
+        if not isinstance(outs, (list, tuple)) or len(outs) != len(step.signals):
+            got = str(len(outs)) if isinstance(outs, (list, tuple)) else type(outs).__name__
+            raise InputError(
+                f"Expected {step.rule!r} to return a list of {len(step.signals)} flows for {step.node.where()} "
+                f"but got {got}."
+            )
+        for signal, out in zip(step.signals, outs, strict=True):
+            shape = None if step.node.op == "getitem" else self.trace.known_shape(signal)
+            if shape is None or not isinstance(out, Flow) or out.window is not None:
+                continue
+            for part in out.parts:
+                if part.shape[1:] != shape:
+                    raise InputError(
+                        f"Expected {step.rule!r} to return relevance (k, {', '.join(map(str, shape))}) at "
+                        f"{signal.name!r} for {step.node.where()} but got {tuple(part.shape)}."
+                    )
+        return list(outs)
 
     def _hand(self, node: Node, signal: Node, flow: Any) -> None:
         if node.op == "getitem":

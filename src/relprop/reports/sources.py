@@ -118,7 +118,7 @@ def loaded(model: Model, like: Sequence[Picture] = ()) -> LoadedModel:
     if not like or not all(isinstance(picture.image, Tensor) for picture in like):
         raise InputError(
             "Expected inputs (1, C, H, W) with a torch.nn.Module, which doesn't say how pictures become inputs. "
-            "Pass tensors, or a model of relprop.models.load_model."
+            "Pass tensors, or a model of relprop.models.sources.load_model."
         )
     channels, *size = next(p.image.shape[1:] for p in like if isinstance(p.image, Tensor))
     return LoadedModel(

@@ -50,7 +50,7 @@ class Rule:
         return node.signals()
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        """Carry a flow from the operator's output to its operands, one flow (or None) each."""
+        """Carry a flow from the operator's output to its operands: one flow each, None where nothing goes."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -89,20 +89,26 @@ class LinearRule(Rule):
             else:
                 site, inside = confined
         if not site.linear.is_split:
-            message = self.prepare(site)
-            parts = [message(p, flow.multiplier, flow.owned) for p in flow.parts]
+            parts = self._messages(site, flow, flow.parts)
             return [Flow(parts, self.gives_multiplier, window=inside)]
         sums: list[Tensor] = []
         accounts = []
         for cut, linear in site.linear.blocks():
             block = site.block(cut, linear)
-            message = self.prepare(block)
             # A slice of an owned part may be overwritten: no other block reads it.
-            found = [message(p[..., cut], flow.multiplier, flow.owned) for p in flow.parts]
+            found = self._messages(block, flow, [p[..., cut] for p in flow.parts])
             sums = found if not sums else [a.add_(b) for a, b in zip(sums, found, strict=True)]
             accounts.append(block.account)
         site.account.merge(accounts, len(flow.parts))
         return [Flow(sums, self.gives_multiplier)]
+
+    def _messages(self, site: Site, flow: Flow, parts: list[Tensor]) -> list[Tensor]:
+        message, widths = self.prepare(site), [p.shape[0] for p in parts]
+        found = []
+        for i, part in enumerate(parts):
+            found.append(message(part, flow.multiplier, flow.owned))
+            site.account.close(i, widths)
+        return found
 
 
 class SharingRule(LinearRule):

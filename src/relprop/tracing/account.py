@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from relprop.checks import check_choice
+
 __all__ = ["Account"]
+
+
+_COLUMNS = ("bias", "stabiliser", "lost")
 
 
 @dataclass(slots=True)
@@ -23,9 +28,15 @@ class Account:
     arrived: list[Tensor] = field(default_factory=list)
     absolute: list[Tensor] = field(default_factory=list)
     columns: dict[str, list[Tensor]] = field(default_factory=dict)
+    closed: dict[str, int] = field(default_factory=dict)
 
     def book(self, column: str, sums: Tensor) -> None:
-        """Add (k, N) sums of one part to a column: "bias", "stabiliser", "lost" or "passed"."""
+        """Add (k, N) sums of one part to a column: "bias", "stabiliser" or "lost".
+
+        Raises:
+            InputError: another column; what arrived and what was passed on the walk measures itself.
+        """
+        check_choice("column", column, _COLUMNS)
         if self.enabled:
             sums = sums if self.per_sample else sums.sum(-1, keepdim=True)
             self.columns.setdefault(column, []).append(sums)
@@ -37,6 +48,20 @@ class Account:
                 total, size = total.sum(-1, keepdim=True), size.sum(-1, keepdim=True)
             self.arrived.append(total)
             self.absolute.append(size)
+
+    def close(self, part: int, widths: Sequence[int]) -> None:
+        """End the bookings of a part: one entry of each column a part, 0 where nothing was booked.
+
+        Args:
+            part: its number; parts are closed in order.
+            widths: targets in every part.
+        """
+        for column, booked in self.columns.items():
+            nothing = [booked[0].new_zeros(k, *booked[0].shape[1:]) for k in widths]
+            done = self.closed.get(column, 0)
+            own = [_total(booked[done:])] if len(booked) > done else [nothing[part]]
+            self.columns[column] = [*booked[:done], *nothing[done:part], *own]
+            self.closed[column] = part + 1
 
     def merge(self, blocks: Sequence[Account], parts: int) -> None:
         """Take over the sums of an operator that was walked in blocks of outputs; `parts` of the targets."""

@@ -84,6 +84,12 @@ class Values:
         """The shape of a node's value; nothing is computed where it, or a ReLU's of it, is at hand."""
         return self.stored(node).shape
 
+    def known_shape(self, node: Node) -> torch.Size | None:
+        """The shape of a node's value where it is known without computing anything, else None."""
+        relu = self._relu_behind(node)
+        value = self.values.get(node, None if relu is None else self.values.get(relu))
+        return value.shape if isinstance(value, Tensor) else None
+
     def _relu_behind(self, node: Node) -> Node | None:
         relu = node.users[0] if len(node.users) == 1 else None
         return relu if relu is not None and rectifiers(self.graph).get(relu) is node else None
