@@ -23,6 +23,7 @@ __all__ = [
     "importable",
     "seeded",
     "split_file",
+    "split_settings_off",
     "without_folder",
 ]
 
@@ -32,6 +33,7 @@ FILE_FORM = "file.py:Name"
 _FILE = r"((?:[A-Za-z]:)?[^:]*\.py)"
 _FORM = re.compile(f"{_FILE}:([^:]+)")
 _WITH_MORE = re.compile(f"{_FILE}:(.*)", re.DOTALL)
+_WITH_SETTINGS = re.compile(f"({_FILE}:[^:]*)(?::(.*))?", re.DOTALL)
 _kept: dict[tuple[str, int, int], ModuleType] = {}
 
 
@@ -43,6 +45,19 @@ def split_file(text: str) -> tuple[Path, str] | None:
     """
     found = _FORM.fullmatch(text)
     return None if found is None else (Path(found[1]).expanduser(), found[2])
+
+
+def split_settings_off(text: str) -> tuple[str, str]:
+    """The name, which may be `file.py:Name`, and what stands behind its colon.
+
+    >>> split_settings_off("own/ig.py:captum_ig:steps=20"), split_settings_off("lrp-0")
+    (('own/ig.py:captum_ig', 'steps=20'), ('lrp-0', ''))
+    """
+    found = _WITH_SETTINGS.fullmatch(text)
+    if found is not None:
+        return found[1], found[3] or ""
+    name, _, settings = text.partition(":")
+    return name, settings
 
 
 def beside(text: str, folder: str | Path) -> str:

@@ -15,14 +15,13 @@ from typing import Any, Generic, TypeVar
 
 from relprop.checks import check_spelling
 from relprop.errors import InputError, unknown_name
-from relprop.own_file import FILE_FORM, from_file, split_file
+from relprop.own_file import FILE_FORM, from_file, split_file, split_settings_off
 
-__all__ = ["Registry", "parameters", "slug", "split_settings"]
+__all__ = ["Registry", "check_settings", "parameters", "slug", "split_settings"]
 
 T = TypeVar("T")
 
 _ROOT = Path(__file__).parent
-_LEADING_FILE = re.compile(r"((?:[A-Za-z]:)?[^:]*\.py:[^:]*)(?::(.*))?", re.DOTALL)
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -83,7 +82,11 @@ file.py:Name, slug.
     def summary(self, name: str) -> str:
         """One line about a thing. Read from its source, without importing it."""
         if name not in self._summaries:
-            self._summaries[name] = _written(*self._places[name].split(":")) or str(self[name].summary)  # type: ignore[attr-defined]
+            written = _written(*self._places[name].split(":"))
+            if written is None:
+                thing: Any = self[name]
+                written = str(thing.summary)
+            self._summaries[name] = written
         return self._summaries[name]
 
     def summaries(self) -> dict[str, str]:
@@ -114,12 +117,7 @@ file.py:Name, slug.
         kind = self.find(name) if kind is None else kind
         known = parameters(kind)
         check_spelling(name, settings, known)
-        for key in settings:
-            if key not in known:
-                raise unknown_name(f"setting of {name}", key, known)
-        for key, parameter in known.items():
-            if parameter.default is parameter.empty and key not in settings:
-                raise InputError(f"Expected the setting {key!r} of {name} but it is missing.")
+        check_settings(name, settings, {key: parameter.default for key, parameter in known.items()})
         try:
             return kind(**settings)
         except InputError:
@@ -127,6 +125,21 @@ file.py:Name, slug.
         except (TypeError, ValueError) as error:
             said = ", ".join(f"{key}={value!r}" for key, value in settings.items())
             raise InputError(f"Expected settings that {name} accepts but got '{said}': {error}.") from error
+
+
+def check_settings(owner: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse a setting that isn't there, and the lack of one that has no default (`inspect.Parameter.empty`).
+
+    Raises:
+        UnknownNameError: no setting of that name; lists the valid ones.
+        InputError: a setting is missing.
+    """
+    for key in given:
+        if key not in defaults:
+            raise unknown_name(f"setting of {owner}", key, defaults)
+    for key, default in defaults.items():
+        if default is inspect.Parameter.empty and key not in given:
+            raise InputError(f"Expected the setting {key!r} of {owner} but it is missing.")
 
 
 def parameters(kind: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -148,10 +161,7 @@ def split_settings(text: str, what: str = "method") -> tuple[str, dict[str, Any]
     >>> split_settings("own/ig.py:captum_ig:steps=20")
     ('own/ig.py:captum_ig', {'steps': 20})
     """
-    found = _LEADING_FILE.fullmatch(text)
-    name, settings = (
-        (found[1], found[2] or "") if found else text.split(":", 1) if ":" in text else (text, "")
-    )
+    name, settings = split_settings_off(text)
     return name, dict(_pair(part, text, what) for part in _parts(settings))
 
 
@@ -190,7 +200,9 @@ def _written(module: str, name: str) -> str | None:
     for found in tree.body:
         if isinstance(found, ast.ClassDef) and found.name == name:
             for line in found.body:
-                targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+                if not isinstance(line, (ast.Assign, ast.AnnAssign)) or line.value is None:
+                    continue
+                targets = line.targets if isinstance(line, ast.Assign) else [line.target]
                 if any(isinstance(t, ast.Name) and t.id == "summary" for t in targets):
-                    return str(ast.literal_eval(line.value))  # type: ignore[attr-defined]
+                    return str(ast.literal_eval(line.value))
     return None

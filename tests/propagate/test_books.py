@@ -301,3 +301,16 @@ def test_padding_with_minus_infinity_closes(method: str) -> None:
         for k, r in enumerate(e.relevance):
             expected = torch.autograd.grad(net(leaf)[:, k].sum(), leaf)[0] * x
             assert_close_to_rounding(r, expected, net)
+
+
+def test_a_rule_of_another_kind_books_every_part() -> None:
+    class Sometimes(Identity):
+        def cross(self, site: Site, flow: Flow) -> list[Any]:
+            site.book("lost", flow.parts[0] * 0)
+            return super().cross(site, flow)
+
+    run = trace(nn.Sequential(nn.Linear(6, 2), nn.ReLU()), torch.rand(2, 6))
+    ledger = run.run(torch.rand(12, 2, 2), Composite([("activation", Sometimes())])).ledger  # three parts
+    assert ledger is not None
+    with pytest.raises(InputError, match="'lost' to be booked equally often"):
+        _ = ledger.rows

@@ -95,7 +95,7 @@ def _check_finite(name: str, relevance: Tensor) -> None:
     bad = int((~torch.isfinite(relevance)).sum())
     if bad:
         raise InputError(
-            f"Expected finite relevance but {name} gave NaN or infinity in {bad} of {relevance.numel()} places: "
-            f"numbers on the way outgrew {relevance.dtype}. Check the input's scale, or convert model and input "
-            "to float64."
+            f"Expected {name} to give finite relevance but {bad} of {relevance.numel()} values are NaN or "
+            f"infinite. Numbers on the way may have outgrown {relevance.dtype}: check the input's scale, or "
+            "convert model and input to float64."
         )

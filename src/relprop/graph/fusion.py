@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from relprop.errors import InputError
 from relprop.graph.node import Graph, Node
 
-__all__ = ["Fused", "fuse", "is_affine", "outside", "rectifiers", "with_relu"]
+__all__ = ["Fused", "fuse", "is_affine", "outside", "rectifiers"]
 
 _PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm"})
 _FACTORS = {"matmul": "self", "mm": "self", "addmm": "mat1"}  # what is multiplied by the weight; else "input"
@@ -92,11 +92,6 @@ def fuse(node: Node) -> Fused:
     if _takes_batch_norm(_signal(front), front):
         return Fused(linear, norm, None, pad)  # it belongs to the convolution in front of it
     return Fused(linear, norm, front, pad)
-
-
-def with_relu(fused: Fused, relu: Node) -> Fused:
-    """The same step with the ReLU behind it."""
-    return replace(fused, relu=relu)
 
 
 def rectifiers(graph: Graph) -> dict[Node, Node]:

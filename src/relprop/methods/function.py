@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relprop.errors import InputError, unknown_name
+from relprop.errors import InputError
 from relprop.methods.method import Method, Request, Result
 from relprop.own_file import blame
+from relprop.registry import check_settings
 
 __all__ = ["FunctionMethod"]
 
@@ -33,8 +34,8 @@ class FunctionMethod(Method):
         settings: its keyword-only arguments.
 
     Raises:
-        InputError: no such function; layers asked for; what it returns is no tensor, of another shape, no
-            floating-point numbers, NaN or infinite.
+        InputError: no such function; layers asked for; what it returns is no tensor, of another shape, or no
+            floating-point numbers (`relprop.explain` refuses NaN and infinity).
         RelpropError: the function raised.
 
     >>> import relprop
@@ -50,13 +51,8 @@ class FunctionMethod(Method):
     def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
         self._name = getattr(function, "__name__", type(function).__name__)
         own = _keywords(function, self._name)
-        for key in settings:
-            if key not in own:
-                raise unknown_name(f"setting of {self._name}", key, own)
+        check_settings(self._name, settings, own)
         self._function, self._settings = function, {**own, **settings}
-        for key, value in self._settings.items():
-            if value is inspect.Parameter.empty:
-                raise InputError(f"Expected the setting {key!r} of {self._name} but it is missing.")
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -101,14 +97,7 @@ class FunctionMethod(Method):
             raise InputError(
                 f"Expected {self.name} to return floating-point relevance but got {found.dtype}."
             )
-        found = found.detach().to(x.device, torch.promote_types(found.dtype, torch.float32))
-        bad = int((~torch.isfinite(found)).sum())
-        if bad:
-            raise InputError(
-                f"Expected {self.name} to return finite relevance but {bad} of {found.numel()} values are NaN or "
-                "infinite."
-            )
-        return found
+        return found.detach().to(x.device, torch.promote_types(found.dtype, torch.float32))
 
 
 def _keywords(function: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -22,6 +22,9 @@ __all__ = ["Books"]
 Sums = np.ndarray[Any, np.dtype[np.float64]]
 """(K, N), or (K, 1) where samples could not be told apart; 0-d for nothing."""
 
+Pairs = list[tuple[Tensor, Tensor]]
+"""Sums of relevance and of its absolute value, (k, N) each, one pair a part of the targets."""
+
 _NOTHING: Sums = np.zeros(())
 
 
@@ -37,11 +40,11 @@ class Books:
         visited: nodes at which relevance is picked up again.
         readers: how many operands each value is, among the plan's steps.
         accounts: what each operator booked.
-        arrivals: sums of relevance and of |relevance| at a value, one pair of (k, N) tensors a part.
+        arrivals: what arrived at a value.
         handed: the operands each operator handed relevance to.
-        aside: sums of relevance on ways that pass the stop by.
-        started: sums of the seed, and of its absolute value.
-        given: sums of the shares that several operators handed to one value, one pair a part.
+        started: the seed.
+        given: what several operators handed to one value, or past the stop, together.
+        shares: what an operator handed to values that others hand to as well, or past the stop.
     """
 
     plan: Plan
@@ -49,12 +52,12 @@ class Books:
     stop: Node
     tolerance: float
     accounts: dict[Node, Account] = field(default_factory=dict)
-    arrivals: dict[Node, tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
+    arrivals: dict[Node, Pairs] = field(default_factory=dict)
     handed: dict[Node, tuple[Node, ...]] = field(default_factory=dict)
-    aside: list[Tensor] = field(default_factory=list)
     parts: int = 1
-    started: tuple[Sums, Sums] = (_NOTHING, _NOTHING)
-    given: dict[Node, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    started: Pairs = field(default_factory=list)
+    given: dict[Node, Pairs] = field(default_factory=dict)
+    shares: dict[Node, Pairs] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.readers: dict[Node, int] = {}
@@ -67,25 +70,14 @@ class Books:
 
         Relevance itself needs no value.
         """
-        sums = _sums(flow, value, self.plan.start)
-        self.started = _joined([s[0] for s in sums]), _joined([s[1] for s in sums])
+        self.started = _sums(flow, value, self.plan.start)
 
     def arrive(self, node: Node, flow: Any, value: Any) -> None:
         """Sum what arrived at a value (a list of flows at a list of values); relevance itself needs no value."""
         flows, values = (flow, value) if isinstance(flow, list) else ([flow], [value])
-        totals: list[Tensor] = []
-        sizes: list[Tensor] = []
         for one, its_value in zip(flows, values, strict=True):
-            if one is None:
-                continue
-            sums = _sums(one, its_value, node)
-            totals = (
-                [s[0] for s in sums] if not totals else [a + s[0] for a, s in zip(totals, sums, strict=True)]
-            )
-            sizes = (
-                [s[1] for s in sums] if not sizes else [a + s[1] for a, s in zip(sizes, sums, strict=True)]
-            )
-        self.arrivals[node] = totals, sizes
+            if one is not None:
+                _add(self.arrivals, node, _sums(one, its_value, node))
 
     def splits(self, signal: Node) -> bool:
         """Whether the sum of what arrives at a value won't tell one operator's share."""
@@ -94,18 +86,8 @@ class Books:
     def share(self, node: Node, signal: Node, flow: Flow, value: Tensor) -> None:
         """Sum one operator's share of the relevance at a value that `splits`."""
         sums = _sums(flow, value, signal)
-        if signal not in self.visited:
-            self.aside += [s[0] for s in sums]
-        else:
-            held_here = self.given.get(signal)
-            self.given[signal] = sums if held_here is None else _added(held_here, sums)
-        account = self.accounts[node]
-        for column, i in (("passed", 0), ("passed_size", 1)):
-            account.columns.setdefault(column, [])
-            held = account.columns[column]
-            booked = [s[i] for s in sums]
-            # One entry a part, so that shares of the same operator add up.
-            account.columns[column] = [a + b for a, b in zip(held, booked, strict=True)] if held else booked
+        _add(self.given, signal, sums)
+        _add(self.shares, node, sums)
 
     def biases(self) -> dict[str, Tensor]:
         """What each operator's bias absorbed: node name -> (K, N)."""
@@ -117,13 +99,11 @@ class Books:
         return Ledger(self._totals, self.tolerance)
 
     def _totals(self) -> Totals:
-        arrived = {node: self._found(node) for node in [*self.accounts, self.stop]}
         rows = []
         for plan_row, node in zip(self.plan.rows, self.plan.steps, strict=True):
             if node not in self.accounts:
                 continue
-            nobody = arrived[node] is None
-            came, size = arrived[node] or (_NOTHING, _NOTHING)
+            came, size = _whole(self.arrivals.get(node))
             passed, passed_size = self._passed(node)
             columns = {c: self._column(node, c) for c in ("bias", "stabiliser", "lost")}
             residual = came
@@ -131,7 +111,7 @@ class Books:
                 residual = _plus(residual, -sums)
             error = max(_relative(residual, size, passed_size), self._claim(node, came, size))
             # Relevance went through, and nobody said how much: that balances with nothing.
-            error = math.inf if nobody else error
+            error = error if self.arrivals.get(node) else math.inf
             rows.append(
                 Row(
                     node=plan_row.node,
@@ -147,14 +127,14 @@ class Books:
                     error=error,
                 )
             )
-        start = self.started
-        end = arrived[self.stop] or (_NOTHING, _NOTHING)
+        start, end = _whole(self.started), _whole(self.arrivals.get(self.stop))
+        aside = [_whole(pairs)[0] for signal, pairs in self.given.items() if signal not in self.visited]
         return Totals(
             rows=tuple(rows),
             start=float(start[0].sum()),
             end=float(end[0].sum()),
             absolute_start=float(start[1].sum()),
-            aside=float(sum(float(s.sum()) for s in self.aside)),
+            aside=float(sum(float(s.sum()) for s in aside)),
         )
 
     def _claim(self, node: Node, came: Sums, size: Sums) -> float:
@@ -162,33 +142,26 @@ class Books:
 
         A single share needs no look: it is the step's before, whose row would not balance.
         """
-        if node is self.plan.start:
-            total, handed = self.started
-        elif node in self.given:
-            total, handed = (_joined([s[i] for s in self.given[node]]) for i in (0, 1))
-        else:
+        claimed = self.started if node is self.plan.start else self.given.get(node)
+        if claimed is None:
             return 0.0
+        total, handed = _whole(claimed)
         return _relative(_plus(total, -came), size, handed)
-
-    def _found(self, node: Node) -> tuple[Sums, Sums] | None:
-        total, size = self.arrivals.get(node, ([], []))
-        return (_joined(total), _joined(size)) if total else None
 
     def _column(self, node: Node, name: str) -> Sums:
         booked = self.accounts[node].column(name, self.parts)
         return _NOTHING if booked is None else _joined([booked])
 
     def _passed(self, node: Node) -> tuple[Sums, Sums]:
-        total, size = self._column(node, "passed"), self._column(node, "passed_size")
+        total, size = _whole(self.shares.get(node))
         for signal in self.handed.get(node, ()):
             if not self.splits(signal):
-                there = self._found(signal)
-                if there is not None:
-                    total, size = _plus(total, there[0]), _plus(size, there[1])
+                there = _whole(self.arrivals.get(signal))
+                total, size = _plus(total, there[0]), _plus(size, there[1])
         return total, size
 
 
-def _sums(flow: Flow, value: Any, node: Node) -> list[tuple[Tensor, Tensor]]:
+def _sums(flow: Flow, value: Any, node: Node) -> Pairs:
     if flow.multiplier:
         value = flow.crop(value)
         sums = [_finite_sums(p, value) for p in flow.parts]
@@ -206,8 +179,18 @@ def _finite_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return dot_sums(part, value.masked_fill(empty, 0))
 
 
-def _added(one: list[tuple[Tensor, Tensor]], two: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    return [(a[0] + b[0], a[1] + b[1]) for a, b in zip(one, two, strict=True)]
+def _add(held: dict[Node, Pairs], node: Node, sums: Pairs) -> None:
+    before = held.get(node)
+    if before is not None:
+        sums = [(a[0] + b[0], a[1] + b[1]) for a, b in zip(before, sums, strict=True)]
+    held[node] = sums
+
+
+def _whole(pairs: Pairs | None) -> tuple[Sums, Sums]:
+    """Over all targets; nothing where nothing was summed."""
+    if not pairs:
+        return _NOTHING, _NOTHING
+    return _joined([p[0] for p in pairs]), _joined([p[1] for p in pairs])
 
 
 def _joined(parts: list[Tensor]) -> Sums:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from relprop.errors import InputError, UnsupportedOperatorError
 from relprop.graph import Graph, Node
-from relprop.graph.fusion import Fused, fuse, outside, rectifiers, with_relu
+from relprop.graph.fusion import Fused, fuse, outside, rectifiers
 from relprop.graph.place import Place, Places
 from relprop.propagate.composite import Composite
 from relprop.propagate.table import PlanRow, PlanTable
@@ -133,7 +133,7 @@ def _fused(graph: Graph, composite: Composite, node: Node) -> Fused:
     joins = _joins(graph, composite, node)
     last = rectifiers(graph)[node] if joins else node
     fused = fuse(last) if composite.fuse else Fused(last)
-    return with_relu(fused, node) if joins else fused
+    return replace(fused, relu=node) if joins else fused
 
 
 def _joins(graph: Graph, composite: Composite, node: Node) -> bool:

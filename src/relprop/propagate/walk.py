@@ -63,10 +63,10 @@ def walk(
     """Plan the way from start to stop and carry the seed along it; the arguments are those of `Trace.run`."""
     graph = trace.graph
     names = [r if isinstance(r, str) else r.name for r in record]
-    plan = make_plan(graph, composite, start, [graph.input if stop is None else stop, *record])
     asked = [graph.find(place) for place in (graph.input if stop is None else stop, *record)]
+    plan = make_plan(graph, composite, start, asked)
     stop, *recorded = plan.stops
-    places = dict(zip(names, recorded, strict=True))
+    places = dict(zip(names, zip(asked[1:], recorded, strict=True), strict=True))
     # Asked in front of a ReLU that is one step with it: relevance is the same on its two sides, multipliers
     # are 0 where it is off. Looked up before values are freed.
     rectified = {
@@ -82,7 +82,7 @@ def walk(
         for i, group in enumerate(groups):
             free = release and i + 1 == len(groups)
             run = _Walk(
-                trace, plan, stop, set(places.values()), ledger=ledger, release=free, multiplier=multiplier,
+                trace, plan, stop, set(recorded), ledger=ledger, release=free, multiplier=multiplier,
                 prune=not composite.adds,
             )  # fmt: skip
             run.go(Flow(list(group), multiplier, owned=False))
@@ -97,7 +97,7 @@ def walk(
 
     return Propagation(
         joined(asked[0], stop),
-        {name: joined(graph.find(name), node) for name, node in places.items()},
+        {name: joined(*place) for name, place in places.items()},
         Ledger.merged([run.books.ledger() for run in runs]) if ledger else None,
         plan,
         _joined_biases([run.books.biases() for run in runs], [sum(map(len, group)) for group in groups]),
@@ -170,7 +170,7 @@ class _Walk:
             self.books.start(flow, self._value(self.plan.start) if flow.multiplier else None)
         widths = [p.shape[0] for p in flow.parts]
         # Looked up first: values freed on the way would have to be computed from the input again.
-        shapes = {node: self.trace.shape(node) for node in {self.stop, *self.record}}
+        shapes = {node: self.trace.stored(node).shape for node in {self.stop, *self.record}}
         self.pending[self.plan.start] = flow
         for node in sorted(self.books.visited, key=lambda n: -n.index):
             if node not in self.pending:
@@ -251,7 +251,7 @@ class _Walk:
             books.arrive(node, flow, site.y if isinstance(flow, list) or flow.multiplier else None)
         outs = self._checked(step, rule.cross(site, flow))
         if self.ledger and rule.sums_arrival:
-            books.arrivals[node] = (account.arrived, account.absolute)
+            books.arrivals[node] = list(zip(account.arrived, account.absolute, strict=True))
         for signal, out in zip(step.signals, outs, strict=True):
             if out is None:
                 continue

@@ -12,12 +12,13 @@ from relprop.detectors import Detection, Detections, Detector, Prepared
 from relprop.detectors.parts import Parts, explain_parts
 from relprop.detectors.sources import LoadedDetector, load_detector
 from relprop.errors import InputError
+from relprop.explanation.folder import version
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
 from relprop.models.classes import class_index
 from relprop.reports.detection_page import detection_name, loss_notes, page_notes, page_of
 from relprop.reports.document import Listed
-from relprop.reports.report import Page, Report, gathered, version
+from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
     Picture,
     folders,

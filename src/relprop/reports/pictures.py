@@ -13,6 +13,7 @@ import torch
 import relprop
 from relprop.errors import InputError
 from relprop.explanation import Explanation
+from relprop.explanation.folder import version
 from relprop.explanation.sheet import contact_sheet
 from relprop.methods.facts import facts_of
 from relprop.methods.method import Method
@@ -22,7 +23,7 @@ from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.sources import LoadedModel
 from relprop.registry import slug
 from relprop.reports.predictions import predictions_facts, predictions_table
-from relprop.reports.report import Page, Report, gathered, version
+from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
     Model,
     Picture,

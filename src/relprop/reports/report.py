@@ -6,7 +6,6 @@ import base64
 import html
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +21,7 @@ from relprop.viz.file import png_bytes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Drawn", "Page", "Report", "gathered", "version"]
+__all__ = ["Drawn", "Page", "Report", "gathered"]
 
 T = TypeVar("T")
 
@@ -161,8 +160,3 @@ def gathered(
             page.write(Path(out))
         kept.append(page)
     return Report(head, key, tuple(kept), None if out is None else Path(out))
-
-
-def version() -> str:
-    """The installed version, for documents."""
-    return metadata.version("relprop")

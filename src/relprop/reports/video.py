@@ -14,6 +14,7 @@ import torch
 import relprop
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
+from relprop.explanation.folder import version
 from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
@@ -22,7 +23,7 @@ from relprop.models.sources import LoadedModel
 from relprop.registry import slug, split_settings
 from relprop.reports.films import reel
 from relprop.reports.predictions import predictions_facts, predictions_table
-from relprop.reports.report import Page, Report, gathered, version
+from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import Model, folders, heading, listed, loaded, model_facts
 from relprop.reports.steps import Progress, Steps
 from relprop.reports.text import Block, Table, Written, percent, signed

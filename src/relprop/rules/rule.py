@@ -99,7 +99,7 @@ class LinearRule(Rule):
             found = self._messages(block, flow, [p[..., cut] for p in flow.parts])
             sums = found if not sums else [a.add_(b) for a, b in zip(sums, found, strict=True)]
             accounts.append(block.account)
-        site.account.merge(accounts, len(flow.parts))
+        site.account.merge(accounts)
         return [Flow(sums, self.gives_multiplier)]
 
     def _messages(self, site: Site, flow: Flow, parts: list[Tensor]) -> list[Tensor]:

@@ -53,6 +53,6 @@ class Switch(SharingRule):
             parts = [p.masked_fill(other, 0) for p in flow.parts]
             (out,) = rule.cross(own, Flow(parts, flow.multiplier, window=flow.window))
             total = out if total is None else total.add(out, site.x)
-        site.account.merge(accounts, len(flow.parts))
+        site.account.merge(accounts)
         assert total is not None
         return [total]

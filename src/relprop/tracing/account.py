@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from relprop.checks import check_choice
+from relprop.errors import InputError
 
 __all__ = ["Account"]
 
@@ -63,26 +64,26 @@ class Account:
             self.columns[column] = [*booked[:done], *nothing[done:part], *own]
             self.closed[column] = part + 1
 
-    def merge(self, blocks: Sequence[Account], parts: int) -> None:
-        """Take over the sums of an operator that was walked in blocks of outputs; `parts` of the targets."""
+    def merge(self, blocks: Sequence[Account]) -> None:
+        """Take over the sums of an operator that was walked in blocks of outputs, each of them closed."""
         if not self.enabled:
             return
         self.arrived = [_total(ts) for ts in zip(*(b.arrived for b in blocks), strict=True)]
         self.absolute = [_total(ts) for ts in zip(*(b.absolute for b in blocks), strict=True)]
         for column in {c for b in blocks for c in b.columns}:
             booked = [b.columns[column] for b in blocks if column in b.columns]
-            # A rule may book a column several times for one part: fold those first.
-            folded = [
-                [_total(c[i * (len(c) // parts) : (i + 1) * (len(c) // parts)]) for i in range(parts)]
-                for c in booked
-            ]
-            self.columns[column] = [_total(ts) for ts in zip(*folded, strict=True)]
+            self.columns[column] = [_total(ts) for ts in zip(*booked, strict=True)]
 
     def column(self, name: str, parts: int) -> Tensor | None:
         """The (K, N) sums of a column, or None if nothing was booked."""
         booked = self.columns.get(name)
         if not booked:
             return None
+        if len(booked) % parts:
+            raise InputError(
+                f"Expected {name!r} to be booked equally often for each of {parts} parts of the targets but got "
+                f"{len(booked)} bookings. Book 0 where there is nothing."
+            )
         times = len(booked) // parts
         return torch.cat([_total(booked[i * times : (i + 1) * times]) for i in range(parts)])
 

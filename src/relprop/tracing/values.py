@@ -80,10 +80,6 @@ class Values:
         relu = self._relu_behind(node)
         return self.value(node) if relu is None else self.value(relu)
 
-    def shape(self, node: Node) -> torch.Size:
-        """The shape of a node's value; nothing is computed where it, or a ReLU's of it, is at hand."""
-        return self.stored(node).shape
-
     def known_shape(self, node: Node) -> torch.Size | None:
         """The shape of a node's value where it is known without computing anything, else None."""
         relu = self._relu_behind(node)
