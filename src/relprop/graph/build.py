@@ -1,0 +1,139 @@
+"""Build: from an exported program to a graph of nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from relprop.errors import CaptureError
+from relprop.graph.fx_call import FIRST_ONLY, arguments_of, functional, module_of, op_name, source_of
+from relprop.graph.kinds import kind_of
+from relprop.graph.node import Graph, Node
+from relprop.graph.signs import is_nonnegative
+
+__all__ = ["build"]
+
+
+def build(program: ExportedProgram, static: int | None) -> Graph:
+    """The graph of an exported program; `static` is the batch size that it is bound to, if any."""
+    nodes: list[Node] = []
+    of: dict[fx.Node, Node] = {}
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    constants: dict[str, Tensor] = {}
+    entry: Node | None = None
+    outputs: list[Any] = []
+    for fx_node in program.graph.nodes:
+        if fx_node.op == "output":
+            outputs = [_swap(a, of) for a in fx_node.args[0]]
+            continue
+        index = len(nodes)
+        if fx_node.op == "placeholder":
+            spec = specs[fx_node.name]
+            if spec.kind == InputKind.USER_INPUT:
+                node = Node(index, "input", "input", "input", dependent=True)
+                entry = node
+            elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
+                node = Node(index, fx_node.name, "parameter", "parameter", fqn=str(spec.target))
+            else:
+                node = Node(index, fx_node.name, "constant", "constant", fqn=str(spec.target))
+                constants[node.fqn] = program.constants[node.fqn]
+        elif fx_node.op == "call_function":
+            source = fx_node.args[0] if fx_node.args else None
+            if op_name(fx_node) == "getitem" and isinstance(source, fx.Node) and of[source].op in FIRST_ONLY:
+                of[fx_node] = of[source]  # the operator was taken for its first result
+                continue
+            node = _operator(index, fx_node, of)
+        else:
+            raise CaptureError(
+                f"Can't capture the model: it holds {fx_node.op!r} ({fx_node.name!r}), no tensor operator."
+            )
+        of[fx_node] = node
+        nodes.append(node)
+    if entry is None:
+        raise CaptureError("Can't capture the model: it doesn't take a tensor.")
+    for node in nodes:
+        for operand in dict.fromkeys(node.operands()):
+            operand.users.append(node)
+    spec = program.call_spec.out_spec
+    user_outputs = [
+        out
+        for out, s in zip(outputs, program.graph_signature.output_specs, strict=True)
+        if s.kind == OutputKind.USER_OUTPUT
+    ]
+    return Graph(
+        nodes, entry, user_outputs, lambda flat: pytree.tree_unflatten(flat, spec), constants, static
+    )
+
+
+def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
+    op = op_name(fx_node)
+    arguments = {name: _swap(value, of) for name, value in arguments_of(fx_node).items()}
+    if op in ("clamp", "clamp_min") and _clamps_at_zero(arguments):
+        op = "relu"  # by another name
+    module, modules, call = module_of(fx_node)
+    args = _swap(fx_node.args, of)
+    kwargs = {k: _swap(v, of) for k, v in fx_node.kwargs.items()}
+    node = Node(
+        index, fx_node.name, op, kind_of(op), functional(fx_node), args, kwargs, arguments, module, modules,
+        call, source_of(fx_node),
+    )  # fmt: skip
+    if op in ("sym_size", "sym_numel") or (
+        not isinstance(fx_node.target, torch._ops.OpOverload) and op != "getitem"
+    ):
+        node.kind = "symbol"  # arithmetic on sizes: no tensor, no relevance
+    else:
+        node.dependent = (
+            op not in _SHAPE_ONLY and _is_real(fx_node) and any(n.dependent for n in node.operands())
+        )
+        node.nonneg = node.dependent and is_nonnegative(node)
+        node.batch_axis, node.per_sample = _batch_axis(fx_node)
+    return node
+
+
+# Take shape and type of their argument, not its values.
+_SHAPE_ONLY = frozenset(
+    "new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like".split()
+)
+
+
+def _clamps_at_zero(arguments: dict[str, Any]) -> bool:
+    low = arguments["min"]
+    return isinstance(low, (int, float)) and low == 0 and arguments.get("max") is None
+
+
+def _batch_axis(fx_node: fx.Node) -> tuple[int | None, bool]:
+    """The axis of a value whose size depends on the batch size, and whether it is axis 0 and nothing but it."""
+    value = fx_node.meta.get("val")
+    value = value[0] if isinstance(value, (list, tuple)) and value else value
+    if not isinstance(value, Tensor):
+        return 0, True
+    symbolic = [i for i, size in enumerate(value.shape) if not isinstance(size, int)]
+    if not symbolic:  # captured for one batch size only: samples come first unless proven otherwise
+        return 0, True
+    size: Any = value.shape[symbolic[0]]  # a SymInt: the batch size itself, or a product with it
+    return symbolic[0], symbolic[0] == 0 and bool(size.node.expr.is_symbol)
+
+
+def _is_real(fx_node: fx.Node) -> bool:
+    """Whether the value is one or several floating-point tensors (no mask, no index)."""
+    value = fx_node.meta.get("val")
+    leaves = value if isinstance(value, (list, tuple)) else [value]
+    tensors = [v for v in leaves if isinstance(v, Tensor)]
+    return not tensors or any(t.is_floating_point() for t in tensors)
+
+
+def _swap(tree: Any, of: dict[fx.Node, Node]) -> Any:
+    if isinstance(tree, fx.Node):
+        return of[tree]
+    if isinstance(tree, (list, tuple)):
+        return (
+            type(tree)(_swap(part, of) for part in tree)
+            if type(tree) in (list, tuple)
+            else [_swap(part, of) for part in tree]
+        )
+    return tree

@@ -1,0 +1,78 @@
+"""A call in an exported program: its name, its arguments, and where in the model and the code it stands."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import fx
+
+from relprop.errors import CaptureError
+from relprop.graph.alias import in_place
+
+__all__ = ["FIRST_ONLY", "arguments_of", "by_schema", "functional", "module_of", "op_name", "source_of"]
+
+
+# Return (result, statistics, ...): only the result is ever used in evaluation mode.
+FIRST_ONLY = frozenset({"_native_batch_norm_legit_no_training", "cudnn_batch_norm", "native_layer_norm"})
+
+
+def op_name(fx_node: fx.Node) -> str:
+    """The plain operator name, without overload and without the in-place underscore."""
+    target = fx_node.target
+    if isinstance(target, torch._ops.OpOverload):
+        name = target._opname
+        return name.removesuffix("_") if target._schema.is_mutable else name
+    return str(getattr(target, "__name__", target))
+
+
+def arguments_of(fx_node: fx.Node) -> dict[str, Any]:
+    """A call's arguments by the names of the operator's (functional) schema, with the schema's defaults."""
+    return by_schema(fx_node, fx_node.target if op_name(fx_node) in FIRST_ONLY else functional(fx_node))
+
+
+def by_schema(fx_node: fx.Node, target: Any) -> dict[str, Any]:
+    """A call's arguments by the names of `target`'s schema, with the schema's defaults."""
+    schema = getattr(target, "_schema", None)
+    if schema is None:
+        return {}
+    given = dict(zip((a.name for a in schema.arguments), fx_node.args, strict=False)) | fx_node.kwargs
+    # What is left out has a default.
+    return {a.name: given.get(a.name, a.default_value) for a in schema.arguments}
+
+
+def functional(fx_node: fx.Node) -> Any:
+    """What computes the value of a call and writes nowhere."""
+    target = fx_node.target
+    if op_name(fx_node) in FIRST_ONLY:
+        return lambda *args, **kwargs: target(*args, **kwargs)[0]  # type: ignore[operator]
+    if not in_place(fx_node):
+        return target
+    assert isinstance(target, torch._ops.OpOverload)
+    packet = getattr(torch.ops.aten, target._opname.removesuffix("_"), None)
+    overload = getattr(packet, target._overloadname, None) if packet is not None else None
+    if overload is None:
+        raise CaptureError(
+            f"Can't capture the model: no functional form of in-place operator '{target}' is known."
+        )
+    return overload
+
+
+def module_of(fx_node: fx.Node) -> tuple[str, tuple[str, ...], int]:
+    """The path of the innermost module around a call, those of all modules, and which call of it this is."""
+    stack = fx_node.meta.get("nn_module_stack") or {}
+    paths = tuple(path for path, _ in stack.values())
+    key = next(reversed(stack)) if stack else ""
+    call = int(key.rpartition("@")[2]) if "@" in key else 0
+    return (paths[-1] if paths else ""), paths, call
+
+
+def source_of(fx_node: fx.Node) -> str:
+    """File, line and text of the statement in the user's code."""
+    trace = fx_node.meta.get("stack_trace") or ""
+    frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', trace)
+    for path, line, text in reversed(frames):
+        if "/torch/nn/" not in path and "/torch/_" not in path:
+            return f"{path.rsplit('/', 1)[-1]}:{line}: {text.strip()}"
+    return ""
