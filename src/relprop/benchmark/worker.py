@@ -37,6 +37,7 @@ from relprop.models.pictures import Preprocess
 from relprop.models.sources import LoadedModel, load_model
 from relprop.models.state import weights_digest
 from relprop.own_file import code_of, split_file
+from relprop.precision import full_precision
 from relprop.registry import split_settings
 
 __all__ = ["Worker", "load_metrics"]
@@ -101,6 +102,7 @@ class Worker:
             "version": version("relprop"),
         }
 
+    @full_precision
     def process(self, chunk: int) -> ChunkResult:
         """Measure everything on the pictures of one chunk.
 
@@ -120,6 +122,7 @@ class Worker:
         _give_back_memory()
         return ChunkResult(chunk, len(places), time.perf_counter() - begin, tuple(records), tuple(problems))
 
+    @full_precision
     def maps(self, image: str, label: int, method: str) -> tuple[Sample, NDArray[np.float64], Case]:
         """One explanation once more, to be drawn: the sample, its map on the picture, and the case.
 

@@ -18,6 +18,7 @@ from relprop.errors import InputError
 from relprop.graph import capture_lock
 from relprop.methods.bounds import pixel_bounds
 from relprop.methods.facts import Facts
+from relprop.precision import full_precision
 from relprop.tracing.values import checked_output
 
 __all__ = ["Detector"]
@@ -117,6 +118,7 @@ class Detector:
             classes=self.classes,
         )
 
+    @full_precision
     def __call__(self, image: Any) -> Detections:
         """Detect.
 
@@ -146,6 +148,7 @@ class Detector:
         row, label = row[kept], label[kept]
         return Detections(reading.boxes[row], label, reading.scores[row, label], row, reading)
 
+    @full_precision
     def prepared(self, image: Any) -> Prepared:
         """The input for an image, on the network's device and in its dtype.
 
@@ -169,6 +172,7 @@ class Detector:
         like = next(self.raw.parameters(), made.x)
         return Prepared(made.x.to(like.device, like.dtype), made.scale, made.size)
 
+    @full_precision
     def levels(self, x: Tensor) -> list[Tensor]:
         """The anchors for an input, level by level, (A_l, 4); one level unless `anchors` tells them apart.
 
@@ -188,6 +192,7 @@ class Detector:
             raise InputError("Expected anchors (A, 4) but got an empty list.")
         return [table.to(x.device, x.dtype) for table in tables]
 
+    @full_precision
     def outputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the raw network says: logits (N, A, K), offsets (N, A, 4), objectness (N, A) or None.
 
@@ -206,6 +211,7 @@ class Detector:
         self.learned.heads = Heads(classes, objectness is not None)
         return logits, offsets, objectness
 
+    @full_precision
     def heads(self, x: Tensor) -> Heads:
         """What the network's outputs are; it runs on `x` where that isn't known yet."""
         if self.learned.heads is None:
@@ -213,6 +219,7 @@ class Detector:
         assert self.learned.heads is not None
         return self.learned.heads
 
+    @full_precision
     def reading(
         self, prepared: Prepared, anchor: Tensor, logits: Tensor, offsets: Tensor, objectness: Tensor | None
     ) -> Reading:

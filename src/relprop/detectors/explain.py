@@ -20,11 +20,13 @@ from relprop.explanation.explain import explain
 from relprop.graph import capture_lock
 from relprop.methods.facts import Facts
 from relprop.methods.registry import MethodLike
+from relprop.precision import full_precision
 from relprop.propagate.layout import Layout
 
 __all__ = ["explain_detection"]
 
 
+@full_precision
 def explain_detection(
     detector: Detector,
     image: Any,

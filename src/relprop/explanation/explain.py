@@ -16,6 +16,7 @@ from relprop.explanation.plain import plain
 from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Request
 from relprop.methods.registry import MethodLike, resolve
+from relprop.precision import full_precision
 from relprop.propagate.targets import class_indices
 from relprop.propagate.trace import trace
 from relprop.tracing.values import checked_output
@@ -23,6 +24,7 @@ from relprop.tracing.values import checked_output
 __all__ = ["explain"]
 
 
+@full_precision
 def explain(
     model: nn.Module,
     x: Tensor,

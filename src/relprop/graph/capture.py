@@ -16,6 +16,7 @@ from relprop.graph.effects import check_effects
 from relprop.graph.exporting import exported, quiet_export
 from relprop.graph.fingerprint import fingerprint, owner_of
 from relprop.graph.node import Graph
+from relprop.precision import full_precision
 
 __all__ = ["capture", "capture_lock", "clear_cache"]
 
@@ -43,6 +44,7 @@ def clear_cache(model: nn.Module | None = None) -> None:
                 del _CACHE[owner]
 
 
+@full_precision
 def capture(model: nn.Module, x: Tensor) -> Graph:
     """Capture `model` for inputs like `x`: (N, C, *spatial).
 

@@ -13,6 +13,7 @@ from relprop.errors import InputError
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import model_and_input
 from relprop.piecewise.decomposition import block_outputs, by_layer
+from relprop.precision import full_precision
 from relprop.propagate.trace import trace
 
 __all__ = ["AffinePart", "BiasRatio", "affine_parts", "block_outputs"]
@@ -46,6 +47,7 @@ class AffinePart:
         return abs(self.bias) / total if total else None
 
 
+@full_precision
 def affine_parts(
     model: nn.Module, x: Tensor, target: int, layers: Sequence[str] | None = None
 ) -> list[AffinePart]:

@@ -19,6 +19,7 @@ from relprop.metrics.ranking import (
     model_and_input,
     scores_of,
 )
+from relprop.precision import full_precision
 
 __all__ = ["MaskingFidelity", "kept", "masking_fidelity"]
 
@@ -39,6 +40,7 @@ def kept(heat: Tensor, keep: float = 0.3) -> Tensor:
     return chosen.reshape(heat.shape)
 
 
+@full_precision
 def masking_fidelity(
     model: nn.Module,
     x: Tensor,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from relprop.datasets.sample import Region, Sample
 from relprop.errors import InputError
 from relprop.explanation import Explanation
+from relprop.precision import full_precision
 
 __all__ = ["SUBSETS", "Case", "Metric", "Outcome", "Tally", "as_heat", "as_region"]
 
@@ -161,6 +162,11 @@ class Metric:
     summary: ClassVar[str]
     outcomes: ClassVar[tuple[Outcome, ...]]
     of_model: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "measure" in vars(cls):
+            setattr(cls, "measure", full_precision(vars(cls)["measure"]))  # noqa: B010
 
     def measure(self, case: Case) -> dict[str, float]:
         """The numbers of one pair by outcome key; outcomes that mean nothing for it are left out."""

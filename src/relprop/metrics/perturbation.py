@@ -15,6 +15,7 @@ from relprop.checks import check_choice, check_count
 from relprop.errors import InputError
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import as_picture, by_relevance, model_and_input, scores_of
+from relprop.precision import full_precision
 
 __all__ = ["Curves", "Fill", "Perturbation", "area", "blurred", "perturbation_curves"]
 
@@ -35,6 +36,7 @@ class Curves:
     insertion: NDArray[np.float64]
 
 
+@full_precision
 def perturbation_curves(
     model: nn.Module,
     x: Tensor,

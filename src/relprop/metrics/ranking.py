@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from relprop.errors import InputError
 from relprop.graph import capture_lock
 from relprop.metrics.metric import Case, as_heat
+from relprop.precision import full_precision
 
 __all__ = ["as_picture", "black_of", "by_relevance", "check_black", "model_and_input", "scores_of"]
 
@@ -60,6 +61,7 @@ def by_relevance(heat: Tensor) -> Tensor:
     return torch.sort(heat.flatten(), descending=True, stable=True).indices
 
 
+@full_precision
 def scores_of(model: nn.Module, x: Tensor) -> Tensor:
     """The model's scores (N, classes), float64 on the CPU, without a gradient.
 

@@ -20,6 +20,7 @@ from relprop.errors import InputError, RelpropError, unknown_name
 from relprop.graph import capture_lock
 from relprop.methods.bounds import pixel_bounds
 from relprop.methods.facts import Facts, remember
+from relprop.precision import full_precision
 
 __all__ = ["BundledModel", "load", "models", "read_bundled"]
 
@@ -80,6 +81,7 @@ class BundledModel:
             shape
         )
 
+    @full_precision
     def predict(self, pictures: Tensor) -> Tensor:
         """Probabilities (N, classes) for model inputs (N, 3, size, size)."""
         with capture_lock, torch.no_grad():

@@ -16,6 +16,7 @@ from relprop.graph.place import label
 from relprop.piecewise.form import AffineForm
 from relprop.piecewise.linearise import deviation
 from relprop.piecewise.operators import refusal, unfit
+from relprop.precision import full_precision
 from relprop.propagate.composite import DERIVATIVES, Composite
 from relprop.propagate.targets import class_indices, one_hot
 from relprop.propagate.trace import Trace, trace
@@ -37,6 +38,7 @@ _POOLS = frozenset({"max_pool", "avg_pool"})
 _RELUS = ("relu", "relu6", "hardtanh")
 
 
+@full_precision
 @refuses_old_spellings
 def affine(
     model: nn.Module,
@@ -94,6 +96,7 @@ def affine(
     return replace(form, error=deviation(run, place, form, _seed(run, targets, rivals)))
 
 
+@full_precision
 def affine_by_layer(
     model: nn.Module,
     x: Tensor,

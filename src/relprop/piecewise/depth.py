@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from relprop.checks import check_progress
 from relprop.errors import InputError
 from relprop.piecewise.decomposition import affine_by_layer
+from relprop.precision import full_precision
 
 __all__ = ["BiasByDepth", "DepthRow", "bias_ratio_by_depth"]
 
@@ -49,6 +50,7 @@ class BiasByDepth:
         return rows
 
 
+@full_precision
 def bias_ratio_by_depth(
     model: nn.Module,
     inputs: Tensor | Iterable[Tensor],

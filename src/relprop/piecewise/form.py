@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.precision import full_precision
 from relprop.rules.owning import Owner
 
 __all__ = ["AffineForm", "Deviation"]
@@ -84,6 +85,7 @@ class AffineForm:
         size = self.magnitude + amounts.abs().sum(0)
         return torch.where(size == 0, 0.0, (total - self.score).abs() / size)
 
+    @full_precision
     def predict(self, value: Tensor) -> Tensor:
         """W · Y + b for other values Y at the layer, (N,) float64.
 

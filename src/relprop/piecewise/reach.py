@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from relprop.piecewise.decomposition import affine
 from relprop.piecewise.region import distance
+from relprop.precision import full_precision
 
 __all__ = ["STEP", "Reach", "reach"]
 
@@ -33,6 +34,7 @@ class Reach:
     missed: float
 
 
+@full_precision
 def reach(model: nn.Module, x: Tensor, target: int, versus: int | None = None) -> Reach:
     """Measure how far the affine form of one input holds, in float64, on a copy of the model.
 

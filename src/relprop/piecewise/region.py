@@ -19,6 +19,7 @@ from relprop.piecewise.decomposition import started, value_at, weights
 from relprop.piecewise.kinks import steps_to_kink
 from relprop.piecewise.operators import refusal, unfit
 from relprop.piecewise.replay import replay
+from relprop.precision import full_precision
 from relprop.propagate.trace import Trace, trace
 from relprop.quiet import warnings_as
 from relprop.tracing.values import checked_output
@@ -72,6 +73,7 @@ class Distance:
     flips: tuple[Flip | None, ...]
 
 
+@full_precision
 @refuses_old_spellings
 def crossing(model: nn.Module, x: Tensor, direction: Tensor, at: str | None = None) -> Crossing:
     r"""How far from X along d the affine form of X holds, exactly.
@@ -111,6 +113,7 @@ def crossing(model: nn.Module, x: Tensor, direction: Tensor, at: str | None = No
     return _crossing(run, place, _checked(direction, value_at(run, place, name)))
 
 
+@full_precision
 def distance(
     model: nn.Module,
     x: Tensor,

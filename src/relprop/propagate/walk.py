@@ -11,6 +11,7 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.graph import Node
+from relprop.precision import full_precision
 from relprop.propagate.bookkeeping import Books
 from relprop.propagate.composite import Composite
 from relprop.propagate.ledger import Ledger
@@ -48,6 +49,7 @@ class Propagation:
     bias: dict[str, Tensor] = field(default_factory=dict)
 
 
+@full_precision
 def walk(
     trace: Values,
     seed: Tensor,

@@ -18,6 +18,7 @@ from relprop.models.classes import Prediction, check_names, class_index, predict
 from relprop.models.sources import LoadedModel
 from relprop.piecewise import AffineForm, Owner, affine_by_layer, block_outputs
 from relprop.piecewise.reach import STEP, Reach, reach
+from relprop.precision import full_precision
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
     Model,
@@ -72,6 +73,7 @@ class _Found:
         return self.form.owners or ()
 
 
+@full_precision
 def affine(
     model: Model,
     images: Any,

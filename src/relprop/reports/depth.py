@@ -14,6 +14,7 @@ from relprop.models.pictures import read_picture
 from relprop.models.sources import LoadedModel
 from relprop.models.state import weights_digest
 from relprop.piecewise import BiasByDepth, affine_by_layer
+from relprop.precision import full_precision
 from relprop.reports.document import Whole
 from relprop.reports.kept import Kept
 from relprop.reports.report import Page, Report, gathered
@@ -34,6 +35,7 @@ _KINDS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _FIGURE, _NUMBERS = Path("depth.png"), Path("depth.jsonl")
 
 
+@full_precision
 def affine_depth(
     models: Model | Sequence[Model],
     images: Any,

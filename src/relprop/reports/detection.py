@@ -16,6 +16,7 @@ from relprop.explanation.folder import version
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
 from relprop.models.classes import class_index
+from relprop.precision import full_precision
 from relprop.reports.detection_page import detection_name, loss_notes, page_notes, page_of
 from relprop.reports.document import Listed
 from relprop.reports.report import Page, Report, gathered
@@ -69,6 +70,7 @@ class _Seen:
         return self.folder / f"box-{one.detection.index}"
 
 
+@full_precision
 def detection(
     detector: DetectorSource,
     images: Any,

@@ -21,6 +21,7 @@ from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.sources import LoadedModel
+from relprop.precision import full_precision
 from relprop.registry import slug
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
@@ -65,6 +66,7 @@ class _Found:
     explanations: dict[str, Explanation]
 
 
+@full_precision
 def picture(
     model: Model,
     images: Any,

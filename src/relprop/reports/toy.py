@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from relprop.errors import InputError
 from relprop.piecewise.toy import Piece, Toy, pieces, toy
+from relprop.precision import full_precision
 from relprop.reports.document import Whole
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.text import Block, Written
@@ -31,6 +32,7 @@ _FIGURE = Path("toy.png")
 _LEAST = 0.02  # radius of a circle that can be seen, as a share of the window's width
 
 
+@full_precision
 def affine_toy(
     seed: int = 0, point: Sequence[float] | None = None, *, out: str | Path | None = None
 ) -> Report:

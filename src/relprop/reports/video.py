@@ -20,6 +20,7 @@ from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.sampling import Sampling
 from relprop.models.sources import LoadedModel
+from relprop.precision import full_precision
 from relprop.registry import slug, split_settings
 from relprop.reports.films import reel
 from relprop.reports.predictions import predictions_facts, predictions_table
@@ -86,6 +87,7 @@ class _Found:
         return {} if self.made.ledger is None else {"original": self.made.ledger}
 
 
+@full_precision
 def video(
     model: Model,
     clips: Any,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from relprop.errors import InputError
 from relprop.graph import Graph, Node, capture, capture_lock
 from relprop.graph.fusion import rectifiers
+from relprop.precision import full_precision, no_autocast
 
 __all__ = ["Values", "checked_output"]
 
@@ -30,6 +31,7 @@ class Values:
         winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
     """
 
+    @full_precision
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         with capture_lock:  # while a model is captured, it doesn't hold its own parameters
             x = _checked(model, x)
@@ -64,7 +66,7 @@ class Values:
         if node in self.params:
             return self.params[node]
         # Dropped to save memory (a pre-activation that only a ReLU reads): compute it again.
-        with torch.no_grad(), torch.inference_mode(False):
+        with torch.no_grad(), torch.inference_mode(False), no_autocast():
             result = self.evaluate(node)
         return result
 

@@ -15,6 +15,7 @@ from relprop.explanation.plain import plain
 from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
+from relprop.precision import full_precision
 from relprop.propagate.ledger import Ledger
 from relprop.registry import split_settings
 from relprop.video.conserving import conserving_split
@@ -32,6 +33,7 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
+@full_precision
 def separate_motion(
     model: nn.Module,
     clip: Tensor,
