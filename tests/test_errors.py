@@ -219,7 +219,7 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
     "add epsilon": (lambda: Add("halves", 0.1), r"only with by='value'"),
     "batch norm form": (
         lambda: BatchNorm("merge"),
-        r"form to be one of 'affine', 'identity' but got 'merge'",
+        r"form to be one of 'affine', 'identity', 'proportional' but got 'merge'",
     ),
     "norm form": (lambda: Norm("merge"), r"form to be one of 'affine', 'identity' but got 'merge'"),
     "rectify form": (lambda: Rectify("relu"), r"form to be one of 'deconvnet', 'guided' but got 'relu'"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from tests import nets
+from tests.close import assert_close_to_rounding
+from tests.methods import residual
 from tests.rules.test_section import LAYERS, assert_close, case
 from torch import Tensor, nn
 
@@ -72,6 +74,58 @@ def test_total_is_the_score(net: object, released: bool) -> None:
     assert e.ledger is not None
     assert e.ledger.closes
     assert abs(e.ledger.lost) < 1e-12
+
+
+@pytest.mark.parametrize("name", residual.NETS)
+def test_released_on_residual_networks(name: str) -> None:
+    """Sums by signed value, projections, batch norms and both pools, against a loop over the layers."""
+    model, x = residual.NETS[name](), nets.pictures()
+    e = relprop.explain(model, x, [0, 1, 2, 3, 4], relprop.RAP(released=True))
+    ours = relprop.explain(model, x, [0, 1, 2, 3, 4], "rap")
+    for target in range(5):
+        theirs = residual.rap(model, x, target)
+        # The largest |R| on the way is what rounding is relative to: terms of a sum cancel.
+        size = float(theirs.abs().max()) * max(1.0, e.ledger.growth)
+        assert_close_to_rounding(e.relevance[target], theirs, model, size)
+        assert float((ours.relevance[target] - theirs).abs().max()) > 0.1 * float(theirs.abs().max())
+    assert e.ledger.closes
+    assert (name == "silent filters") <= bool(e.ledger.lost)  # what β alone was given is lost, and booked
+    assert ours.ledger.lost == 0
+
+
+def test_released_sums_share_without_bound() -> None:
+    """Terms 10 and -9.9 of a sum of 0.1 get 100 and -99 times it; by size no more than all of it."""
+
+    class Cancelling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = (nn.Conv2d(1, 1, 1, bias=False) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.relu(self.a(x)) + self.b(torch.relu(x))).flatten(1)
+
+    model = Cancelling().double().eval()
+    for conv, w in ((model.a, 10.0), (model.b, -9.9), (model.head, 1.0)):
+        conv.weight.data.fill_(w)
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    for released, growth in ((True, 100.0), (False, 1.0)):
+        e = relprop.explain(model, x, 0, relprop.RAP(released=released))
+        assert e.ledger.growth == pytest.approx(growth)
+        assert e.ledger.closes
+
+
+def test_released_has_the_samples_own_box() -> None:
+    """As published: z^B between the sample's least and greatest value, whatever is known of the pixels."""
+    model, x = nets.resnet(), nets.pictures()
+    box = relprop.pixel_bounds([0.0] * 3, [0.2] * 3, -1, 1)
+    facts = relprop.methods.Facts(box=box)
+    for method in (relprop.RAP(released=True), relprop.RSP(mode="released")):
+        known = relprop.explain(model, x, 1, method, facts=facts)
+        assert torch.equal(known.relevance, relprop.explain(model, x, 1, method).relevance)
+        assert known.settings["bounds"] == "sample"
+    bounded = relprop.explain(model, x, 1, relprop.RAP(released=True, bounds=box)).relevance
+    assert not torch.equal(bounded, known.relevance)
+    assert not torch.equal(relprop.explain(model, x, 1, "rap", facts=facts).relevance, bounded)
 
 
 def test_bias_of_the_last_layer_only_scales() -> None:

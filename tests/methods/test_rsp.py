@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tests import nets
 from tests.close import assert_close_to_rounding
 from tests.methods import reference as ref
-from tests.methods import sectional
+from tests.methods import residual, sectional
 from tests.refusals import assert_refused
 from torch import Tensor, nn
 
@@ -99,6 +99,18 @@ def test_residual_block(mode: str) -> None:
     for target in range(5):
         theirs = torch.cat([on_residual(model, one, target, mode) for one in x.split(1)])
         assert difference(e.relevance[target], theirs) < 1e-12
+    assert e.ledger is not None
+    assert e.ledger.closes
+
+
+@pytest.mark.parametrize("name", residual.NETS)
+def test_released_on_residual_networks(name: str) -> None:
+    """Projections, batch norms and both pools; only 3 x 3 layers shift."""
+    model, x = residual.NETS[name](), nets.pictures()
+    e = relprop.explain(model, x, [0, 1, 2, 3, 4], relprop.RSP(mode="released"))
+    for target in range(5):
+        theirs = torch.cat([residual.rsp(model, one, target) for one in x.split(1)])
+        assert_close_to_rounding(e.relevance[target], theirs, model)
     assert e.ledger is not None
     assert e.ledger.closes
 

@@ -175,6 +175,17 @@ def test_lone_batch_norm(dims: int) -> None:
     run = trace(bn, x)
     seed = torch.randn_like(x)
     assert torch.equal(run.propagate(seed, Composite([("batch_norm", BatchNorm("identity"))])), seed)
+    with torch.no_grad():
+        bn.weight[1] = 0
+    x[0, 2] = 0
+    run = trace(bn, x)
+    found = run.run(seed, Composite([("batch_norm", BatchNorm("proportional"))]))
+    alive = torch.ones_like(x)
+    alive[:, 1], alive[0, 2] = 0, 0
+    assert torch.equal(found.relevance, seed * alive)
+    assert found.ledger is not None
+    assert found.ledger.closes
+    torch.testing.assert_close(found.ledger.lost, float((seed * (1 - alive)).sum()))
 
 
 def test_unit_sized_batch_norm_forms_agree() -> None:

@@ -9,7 +9,7 @@ from relprop.methods.facts import Facts
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import Composite
 from relprop.propagate.fallback import handed_on
-from relprop.rules import AbsoluteInfluence, Add, RelativeInfluence
+from relprop.rules import AbsoluteInfluence, Add, BatchNorm, RelativeInfluence
 
 __all__ = ["RAP"]
 
@@ -27,9 +27,11 @@ class RAP(Method):
     lost.
 
     Args:
-        released: exactly as published: in matrix products negative relevance follows positive weights (in
-            convolutions it follows negative ones, which is what we do everywhere), and sums share by
-            value, unbounded where terms cancel (else by size).
+        released: literally as published, also on residual networks: sums share by signed value, without
+            bound where their terms cancel (else by size); in matrix products negative relevance follows
+            positive weights (in convolutions negative ones, which is what we do everywhere); batch norms
+            lose what sits on an input of 0; `bounds="auto"` is the sample's own range. Layers are meant to
+            read values >= 0, as behind a ReLU.
         bounds: box of z^B, see `relprop.DeepTaylor`.
 
     Raises:
@@ -55,7 +57,11 @@ class RAP(Method):
                 ("last", AbsoluteInfluence()),
                 ("first", z_box(bounds)),
                 ("linear", RelativeInfluence(one_way=self.released)),
-                *handed_on(Add("value" if self.released else "absolute")),
+                *(
+                    handed_on(Add("value"), BatchNorm("proportional"))
+                    if released
+                    else handed_on(Add("absolute"))
+                ),
             ],
             None,
             self.name,
@@ -63,7 +69,7 @@ class RAP(Method):
         )
 
     def from_facts(self, facts: Facts) -> dict[str, Any]:
-        return {"bounds": facts.box or "sample"}
+        return {"bounds": "sample" if self.released else facts.box or "sample"}
 
     def explain(self, request: Request) -> Result:
         return Result.of(request.propagate(request.seed("score"), self._composite))

@@ -23,7 +23,7 @@ from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import DERIVATIVES, Composite
 from relprop.propagate.fallback import handed_on
 from relprop.propagate.trace import Trace
-from relprop.rules import Add, Section
+from relprop.rules import Add, BatchNorm, Section
 from relprop.rules.section import sections
 
 __all__ = ["RSP", "ContrastiveRSP", "Hostile", "Mode"]
@@ -59,7 +59,8 @@ class RSP(Method):
     Args:
         mode: "paper", or "released": as the code that the authors published computes it. That has no
             max(0, .) in G, spreads F's purged channel sum evenly over channels, neither purges nor
-            balances below, and doesn't shift behind 1 x 1 kernels.
+            balances below, doesn't shift behind 1 x 1 kernels, loses what sits on a batch norm's input of
+            0, and takes the sample's own range for `bounds="auto"`.
         hostile: the classes to compare with, the target left out: None; an index or a list; "predicted":
             those with a score >= 0 (a sigmoid >= 0.5, for multi-label models); "top-5": the five highest
             scores; "all". "auto": "predicted" for models that are known to be multi-label
@@ -111,7 +112,7 @@ class RSP(Method):
 
     def from_facts(self, facts: Facts) -> dict[str, Any]:
         return {
-            "bounds": facts.box or "sample",
+            "bounds": "sample" if self.mode == "released" else facts.box or "sample",
             "hostile": "predicted" if facts.multi_label else None,
         }
 
@@ -199,7 +200,7 @@ def sectional(mode: Mode, ratio: float, bounds: Bounds, name: str) -> Composite:
         [
             ("first", z_box(bounds)),
             ("linear", Section(mode, ratio)),
-            *handed_on(Add("positive")),
+            *handed_on(Add("positive"), BatchNorm("identity" if mode == "paper" else "proportional")),
         ],
         None,
         name,

@@ -18,11 +18,12 @@ __all__ = ["Otherwise", "fallback_rule", "handed_on"]
 
 Otherwise = Literal["value", "positive", "gradient"] | None
 
+_HANDS_ON = BatchNorm("identity")
 _COMMON: tuple[Rule, ...] = (Identity(), MaxPool(), AveragePool(), Gate(), Scale(), Shape())
 _FALLBACKS: dict[str | None, tuple[Rule, ...]] = {
     "value": (Epsilon(0.0), Add("value"), BatchNorm("affine"), Norm("affine"), *_COMMON),
     # Positive-part rules lose least this way: adds by |x|, lone norms untouched.
-    "positive": (ZPlus(), Add("absolute"), BatchNorm("identity"), Norm("identity"), *_COMMON),
+    "positive": (ZPlus(), Add("absolute"), _HANDS_ON, Norm("identity"), *_COMMON),
     "gradient": (Gradient(),),
     None: (),
 }
@@ -33,13 +34,13 @@ def fallback_rule(otherwise: Otherwise, place: Place) -> Rule | None:
     return next((rule for rule in _FALLBACKS[otherwise] if rule.accepts(place)), None)
 
 
-def handed_on(add: Rule) -> list[tuple[str, Rule]]:
+def handed_on(add: Rule, batch_norm: Rule = _HANDS_ON) -> list[tuple[str, Rule]]:
     """Rules for everything but linear operators: sums by `add`, average pools by value, the rest hands on.
 
     For composites without a fallback (``otherwise=None``), which refuse whatever else there is.
     """
     return [
-        ("batch_norm", BatchNorm("identity")),
+        ("batch_norm", batch_norm),
         ("norm", Norm("identity")),
         ("activation", Identity()),
         ("max_pool", MaxPool()),

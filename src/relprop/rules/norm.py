@@ -22,7 +22,8 @@ class BatchNorm(Rule):
 
     Args:
         form: "affine": y = a x + b per channel, b is bias; "identity": relevance passes unchanged
-            (for rules that look at positive parts only, which would lose much here).
+            (for rules that look at positive parts only, which would lose much here); "proportional":
+            it passes where a x is not 0 and is lost elsewhere, as in a division by a x.
 
     Raises:
         InputError: an unknown form.
@@ -30,14 +31,14 @@ class BatchNorm(Rule):
 
     kinds = frozenset({"batch_norm"})
 
-    def __init__(self, form: Literal["affine", "identity"] = "affine") -> None:
-        check_choice("form", form, ("affine", "identity"))
+    def __init__(self, form: Literal["affine", "identity", "proportional"] = "affine") -> None:
+        check_choice("form", form, ("affine", "identity", "proportional"))
         self.form = form
 
     @property
     def weighs_by_output(self) -> bool:
         """What passes unchanged is turned into relevance first."""
-        return self.form == "identity"
+        return self.form != "affine"
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         if self.form == "identity":
@@ -45,6 +46,11 @@ class BatchNorm(Rule):
         scale, shift = (
             v.reshape(-1, *[1] * (flow.parts[0].ndim - 3)) for v in batch_norm_affine(site.trace, site.node)
         )
+        if self.form == "proportional":
+            flow, alive = flow.relevance(site.y), (site.x * scale) != 0
+            for part in flow.parts:
+                site.book("lost", part * ~alive)
+            return [Flow([part * alive for part in flow.parts], False)]
         parts = _divided(site, flow)
         for part in parts:
             site.book("bias", part * shift)
