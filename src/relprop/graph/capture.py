@@ -45,7 +45,7 @@ def clear_cache(model: nn.Module | None = None) -> None:
 
 
 @full_precision
-def capture(model: nn.Module, x: Tensor) -> Graph:
+def capture(model: nn.Module, x: Tensor, *, anew: bool = False) -> Graph:
     """Capture `model` for inputs like `x`: (N, C, *spatial).
 
     The graph is cached per model, per (shape without N, dtype, device) and per fingerprint of the
@@ -55,6 +55,10 @@ def capture(model: nn.Module, x: Tensor) -> Graph:
     A module whose attribute `graphs_of` is another one shares the graphs of that: it differs from it by the
     values of its own buffers at most. Threads capture one after another (`capture_lock`).
 
+    Args:
+        model, x: see above.
+        anew: forget what was captured of the model before.
+
     Raises:
         InputError: when the model is in training mode and that matters.
         CaptureError: when the model can't be exported, or changes its own buffers.
@@ -63,7 +67,7 @@ def capture(model: nn.Module, x: Tensor) -> Graph:
         owner = owner_of(model)
         key = (tuple(x.shape[1:]), x.dtype, x.device, fingerprint(model, owner))
         graphs = _CACHE.get(owner)
-        if graphs is None:
+        if graphs is None or anew:
             graphs = _CACHE[owner] = {}
         for candidate in (key, (*key, x.shape[0])):
             if candidate in graphs and not (x.shape[0] == 1 and _drops_batch(graphs[candidate])):

@@ -13,7 +13,7 @@ from torch.export import Dim, ExportedProgram, export
 from relprop.errors import CaptureError
 from relprop.quiet import no_log, no_prints, warnings_as
 
-__all__ = ["exported", "quiet_export"]
+__all__ = ["exported", "quiet_export", "restoring"]
 
 
 def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[ExportedProgram, int | None]:
@@ -21,7 +21,7 @@ def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[Ex
     # A batch of 1 would be specialised to 1, so the example has two samples.
     pair = x.detach()[:1].expand(2, *x.shape[1:]).contiguous()
     try:
-        with torch.no_grad(), quiet_export(), _restoring(model):
+        with torch.no_grad(), quiet_export(), restoring(model):
             if not any_batch:
                 return export(model, (x.detach(),)), x.shape[0]
             try:
@@ -37,8 +37,8 @@ def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[Ex
 
 
 @contextmanager
-def _restoring(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass on symbolic tensors leaves in the modules' attributes."""
+def restoring(model: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass leaves in the modules' attributes."""
     before = [(m, dict(vars(m))) for m in model.modules()]
     try:
         yield

@@ -155,6 +155,8 @@ class Graph:
         constants: tensors that the model made while it was captured.
         static_batch: the only batch size the graph runs at, or None for any.
         weights: cache of derived weights; goes with the graph.
+        watched: whether everything that the model's code reads is looked at before every use of the graph.
+        checked: the sizes and layouts of batches whose output was held against the model's own.
     """
 
     nodes: list[Node]
@@ -164,6 +166,8 @@ class Graph:
     constants: dict[str, Tensor]
     static_batch: int | None = None
     weights: WeightCache = field(default_factory=WeightCache)
+    watched: bool = True
+    checked: set[Any] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.by_name = {n.name: n for n in self.nodes}

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relprop.errors import InputError
+from relprop.errors import CaptureError, InputError
 from relprop.graph import Graph, Node, capture, capture_lock
+from relprop.graph.agreement import disagreement, replay
 from relprop.graph.fusion import rectifiers
+from relprop.graph.live import live_output
 from relprop.precision import full_precision, no_autocast
 
 __all__ = ["Values", "checked_output"]
@@ -33,18 +35,45 @@ class Values:
 
     @full_precision
     def __init__(self, model: nn.Module, x: Tensor) -> None:
-        with capture_lock:  # while a model is captured, it doesn't hold its own parameters
-            x = _checked(model, x)
-            self.graph: Graph = capture(model, x)
+        wrong = None
+        for anew in (False, True):
+            with capture_lock:  # while a model is captured, it doesn't hold its own parameters
+                x = _checked(model, x)
+                self.graph: Graph = capture(model, x, anew=anew)
+                with torch.no_grad(), torch.inference_mode(False):
+                    # A copy: what the caller does to x later must not change the trace.
+                    wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
+                    self.params = self.graph.bind(model, wide)
+                batch = (x.shape[0], x.stride())
+                due = not self.graph.watched or batch not in self.graph.checked
+                live = live_output(model, x) if due else None
             with torch.no_grad(), torch.inference_mode(False):
-                # A copy: what the caller does to x later must not change the trace.
-                wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
-                self.params = self.graph.bind(model, wide)
-        with torch.no_grad(), torch.inference_mode(False):
-            self.values: dict[Node, Any] = {self.graph.input: wide}
-            self.winners: dict[Node, Tensor] = {}
-            flat = self._forward()
-        self.output: Any = self.graph.rebuild(flat)
+                self.values: dict[Node, Any] = {self.graph.input: wide}
+                self.winners: dict[Node, Tensor] = {}
+                flat = self._forward()
+            self.output: Any = self.graph.rebuild(flat)
+            wrong = self._disagreement(model, x, live) if due else None
+            if wrong is None:
+                self.graph.checked.add(batch)
+                return
+        raise CaptureError(
+            f"Can't capture {type(model).__name__}: the output of the captured graph {wrong}. Something that "
+            "its forward pass does is not in the graph: a value that it draws, reads or counts anew in every "
+            "call, or a write through a second name of a tensor. Pass the part of the model without it."
+        )
+
+    def _disagreement(self, model: nn.Module, x: Tensor, live: Any) -> str | None:
+        """How the output differs from what the model itself returned."""
+
+        def again(dtype: torch.dtype) -> Any:
+            with torch.no_grad(), torch.inference_mode(False):
+                like = x.detach().to(dtype)
+                with capture_lock:
+                    params = self.graph.bind(model, like)
+                wide = {n: p.to(dtype) if p.is_floating_point() else p for n, p in params.items()}
+            return replay(self.graph, wide, like)
+
+        return disagreement(self.graph, self.output, live, x.dtype, again)
 
     @property
     def input(self) -> Tensor:

@@ -1,0 +1,146 @@
+"""Agreement: whether a run of the graph gives what the model gives, and how far rounding reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from relprop.graph.node import Graph, Node
+
+__all__ = ["disagreement", "replay"]
+
+_ROUNDINGS = 16
+
+
+def replay(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> Any:
+    """The output of the graph, operator by operator, in the precision of x and of the parameters given."""
+    values: dict[Node, Any] = {graph.input: x}
+    wanted = {n for n in graph.outputs if isinstance(n, Node)}
+    readers = {n: len(n.users) + (n in wanted) for n in graph.nodes}
+    needed = graph.ancestors(list(wanted))
+
+    def get(node: Node) -> Any:
+        return values[node] if node in values else params[node]
+
+    with torch.no_grad(), torch.inference_mode(False):
+        for node in graph.nodes:
+            if node.target is None or node not in needed:
+                continue
+            values[node] = node.run(get)
+            for operand in dict.fromkeys(node.operands()):
+                readers[operand] -= 1
+                if readers[operand] == 0:
+                    values.pop(operand, None)
+    return graph.rebuild([get(out) if isinstance(out, Node) else out for out in graph.outputs])
+
+
+def disagreement(
+    graph: Graph, found: Any, expected: Any, dtype: torch.dtype, again: Callable[[torch.dtype], Any]
+) -> str | None:
+    """What differs between two outputs by more than rounding, as words that follow "the output"; None: nothing.
+
+    Mostly the same operators run on the same numbers and the two are bit-equal. Where another kernel sums in
+    another order (attention, a decomposed operator), every operator on the longest way through the graph may
+    add one rounding of the largest output: depth x eps x max. Where that doesn't do, the graph runs once
+    more in double precision: what the model's own precision costs is then known, and a difference of up to
+    16 times that is rounding as well (both are maxima over all outputs).
+
+    Args:
+        graph: that gave `found`.
+        found: the graph's output, of any structure.
+        expected: the model's.
+        dtype: the precision that the model computes in. Where it is narrower than float32, which is what
+            `found` was computed in, the graph runs again in it and that output is compared.
+        again: gives the graph's output in another precision.
+    """
+    names, ours, structure = _leaves(found)
+    _, theirs, other = _leaves(expected)
+    if structure != other:
+        return f"is a {_kind(found)} of another structure than the model's {_kind(expected)}"
+    eps = torch.finfo(dtype).eps
+    if dtype.itemsize < 4 and (narrow := _tried(again, dtype)) is not None:
+        return _differing(graph, names, _leaves(narrow)[1], theirs, eps, lambda: found)
+    return _differing(graph, names, ours, theirs, eps, lambda: _tried(again, torch.float64))
+
+
+def _differing(
+    graph: Graph,
+    names: Sequence[str],
+    ours: list[Any],
+    theirs: list[Any],
+    eps: float,
+    wider: Callable[[], Any],
+) -> str | None:
+    exact: list[Any] | None = None
+    for i, (name, a, b) in enumerate(zip(names, ours, theirs, strict=True)):
+        if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+            if type(a) is not type(b) or (a is not b and bool(a != b)):
+                return f"differs{name}: {a!r} in place of the model's {b!r}"
+            continue
+        if a.shape != b.shape:
+            return f"has shape {tuple(a.shape)}{name} where the model's has {tuple(b.shape)}"
+        if not _rounds(b) or not _rounds(a):
+            if a.dtype != b.dtype or not torch.equal(a, b):
+                return f"differs{name}, where nothing is rounded ({b.dtype})"
+            continue
+        gap, size = _gap(a, b)
+        allowed = graph.derived(depth) * max(eps, torch.finfo(b.dtype).eps) * size
+        if gap <= allowed:
+            continue
+        if exact is None:
+            exact = _leaves(wider())[1]
+        if len(exact) == len(ours) and isinstance(exact[i], Tensor) and exact[i].shape == a.shape:
+            allowed = max(allowed, _ROUNDINGS * _gap(a, exact[i])[0])
+        if not gap <= allowed:
+            return (
+                f"differs by up to {gap:.3g}{name}, where values reach {size:.3g} and rounding {allowed:.1g}"
+            )
+    return None
+
+
+def depth(graph: Graph) -> int:
+    """The number of operators on the longest way from the input to an output."""
+    longest: dict[Node, int] = {}
+    for node in graph.nodes:
+        if node.dependent:
+            longest[node] = 1 + max((longest.get(n, 0) for n in node.operands()), default=0)
+    return max(longest.values(), default=1)
+
+
+def _leaves(tree: Any) -> tuple[list[str], list[Any], Any]:
+    flat, structure = pytree.tree_flatten_with_path(tree)
+    names = [f" at output{pytree.keystr(path)}" if path else "" for path, _ in flat]
+    return names, [leaf for _, leaf in flat], structure
+
+
+def _rounds(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+
+
+def _gap(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """The largest difference of two tensors, and the largest finite value of the second."""
+    a, b = a.detach(), b.detach()
+    if not b.numel():
+        return 0.0, 0.0
+    wide = torch.promote_types(a.dtype, b.dtype)
+    a, b = a.to(wide), b.to(wide)
+    same = (a == b) | (a.isnan() & b.isnan())
+    gap = torch.where(same, torch.zeros_like(a), a - b).abs().max()
+    finite = torch.where(b.isfinite(), b, torch.zeros_like(b)).abs().max()
+    return float(gap), float(finite)
+
+
+def _tried(again: Callable[[torch.dtype], Any], dtype: torch.dtype) -> Any:
+    """None where the graph has operators that don't run in that precision."""
+    try:
+        return again(dtype)
+    except Exception:
+        return None
+
+
+def _kind(tree: Any) -> str:
+    return "tensor" if isinstance(tree, Tensor) else type(tree).__name__
