@@ -279,7 +279,7 @@ def test_an_explanation_does_not_keep_the_model() -> None:
 def test_later_calls_use_the_captured_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     real = torch.export.export
-    module = sys.modules["relprop.graph.capture"]
+    module = sys.modules["relprop.graph.exporting"]
     monkeypatch.setattr(module, "export", lambda *a, **k: calls.append(1) or real(*a, **k))
     model = net()
     for n in (1, 2, 5):

@@ -25,7 +25,7 @@ from relprop.metrics.ranking import scores_of
 from relprop.piecewise.region import crossing
 from relprop.quiet import no_log, no_prints, warnings_as
 
-capturing = import_module("relprop.graph.capture")  # the package has a function of that name
+capturing = import_module("relprop.graph.exporting")
 
 
 def net(seed: int = 0) -> nn.Module:

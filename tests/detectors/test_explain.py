@@ -162,7 +162,7 @@ def test_layers_go_by_the_raw_networks_names() -> None:
 def test_one_graph_serves_all_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
     detector, picture, found = scene("ssd")
     exported = []
-    capturing = import_module("relprop.graph.capture")  # the package has a function of that name
+    capturing = import_module("relprop.graph.exporting")
     export = capturing.export
 
     def counted(*args: Any, **settings: Any) -> Any:

@@ -201,11 +201,11 @@ def test_rows_targets_and_boxes(x: Tensor) -> None:
 def test_one_capture_serves_all_anchors(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    module = sys.modules["relprop.graph.capture"]
+    module = sys.modules["relprop.graph.exporting"]
     unit = DetectionUnit(mini().raw, Layout(K))
     captures = []
-    export = module._export
-    monkeypatch.setattr(module, "_export", lambda *a: captures.append(1) or export(*a))
+    export = module.export
+    monkeypatch.setattr(module, "export", lambda *a, **k: captures.append(1) or export(*a, **k))
     maps = [relprop.explain(unit.at(a), x, 1, "crp").relevance for a in (0, 100, 300)]
     assert len(captures) == 1
     assert not torch.equal(maps[0], maps[1])
