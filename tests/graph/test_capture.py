@@ -24,7 +24,7 @@ WRITES: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "write through a flattened view": lambda m, x: _then(
         m.c(x), lambda y: y.view(y.shape[0], -1).clamp_(min=0)
     ),
-    "write through a chunk": lambda m, x: _then(m.c(x), lambda y: y.chunk(2, 1)[1].mul_(2)),
+    "write through a chunk": lambda m, x: _then(m.c(x), lambda y: _second_half(y).mul_(2)),
     "write through a transposed view": lambda m, x: _then(m.c(x), lambda y: y.transpose(1, 2).add_(1)),
     "view of a view": lambda m, x: _then(m.c(x), lambda y: y.flatten(2)[:, :, ::2].neg_()),
     "base and value": lambda m, x: _base_and_value(m.c(x)),
@@ -38,6 +38,11 @@ WRITES: dict[str, Callable[[Any, Tensor], Tensor]] = {
 def _then(y: Tensor, write: Callable[[Tensor], Any]) -> Tensor:
     write(y)
     return y
+
+
+def _second_half(y: Tensor) -> Tensor:
+    # Autograd, which the test compares with, refuses to write through a chunk: there the same view as a slice.
+    return y[:, y.shape[1] // 2 :] if y.requires_grad else y.chunk(2, 1)[1]
 
 
 def _view_before(y: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from relprop.graph.fx_call import FIRST_ONLY, arguments_of, functional, module_o
 from relprop.graph.kinds import kind_of
 from relprop.graph.node import Graph, Node
 from relprop.graph.signs import is_nonnegative
+from relprop.graph.writes import EMPTY, WRITTEN, sums_up, written_args, zeroed
 
 __all__ = ["build"]
 
@@ -78,27 +79,24 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
     module, modules, call = module_of(fx_node)
     args = _swap(fx_node.args, of)
     kwargs = {k: _swap(v, of) for k, v in fx_node.kwargs.items()}
+    target = functional(fx_node)
+    if op in EMPTY:
+        target = zeroed(target)
+    elif op in WRITTEN:
+        target, args, kwargs = WRITTEN[op], written_args(arguments), {}
     node = Node(
-        index, fx_node.name, op, kind_of(op), functional(fx_node), args, kwargs, arguments, module, modules,
-        call, source_of(fx_node),
+        index, fx_node.name, op, "other" if sums_up(arguments) else kind_of(op), target, args, kwargs, arguments,
+        module, modules, call, source_of(fx_node),
     )  # fmt: skip
     if op in ("sym_size", "sym_numel") or (
         not isinstance(fx_node.target, torch._ops.OpOverload) and op != "getitem"
     ):
         node.kind = "symbol"  # arithmetic on sizes: no tensor, no relevance
     else:
-        node.dependent = (
-            op not in _SHAPE_ONLY and _is_real(fx_node) and any(n.dependent for n in node.operands())
-        )
-        node.nonneg = node.dependent and is_nonnegative(node)
+        node.dependent = _is_real(fx_node) and any(n.dependent for n in node.reads())
+        node.nonneg = is_nonnegative(node)
         node.batch_axis, node.per_sample = _batch_axis(fx_node)
     return node
-
-
-# Take shape and type of their argument, not its values.
-_SHAPE_ONLY = frozenset(
-    "new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like".split()
-)
 
 
 def _clamps_at_zero(arguments: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ the forward pass; relevance that reaches one is refused by name.
 
 from __future__ import annotations
 
-__all__ = ["ACTIVATIONS", "BOUNDED_GATES", "KINDS", "OFFSET_ACTIVATIONS", "PASSING", "kind_of"]
+__all__ = ["ACTIVATIONS", "BOUNDED_GATES", "KINDS", "LENDERS", "OFFSET_ACTIVATIONS", "PASSING", "kind_of"]
 
 _BY_KIND: dict[str, str] = {
     "linear": "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d linear "
@@ -29,7 +29,9 @@ _BY_KIND: dict[str, str] = {
     "movedim expand expand_as repeat cat concat stack split split_with_sizes chunk unbind getitem select "
     "slice narrow index_select pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
     "replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle "
-    "roll flip view_as reshape_as unfold im2col tile hsplit vsplit index diagonal",
+    "roll flip view_as reshape_as unfold im2col tile hsplit vsplit index diagonal gather as_strided tril triu "
+    "diag_embed copy fill slice_scatter select_scatter diagonal_scatter as_strided_scatter scatter index_copy "
+    "index_fill index_put masked_fill masked_scatter where",
     "pass": "dropout alpha_dropout feature_dropout clone contiguous alias detach to _to_copy lift_fresh_copy "
     "detach_ identity type_as float",
     "negate": "neg",
@@ -37,6 +39,16 @@ _BY_KIND: dict[str, str] = {
 
 KINDS: dict[str, str] = {op: kind for kind, ops in _BY_KIND.items() for op in ops.split()}
 """Operator name -> kind."""
+
+LENDERS: dict[str, str] = {
+    **dict.fromkeys(("view_as", "reshape_as", "expand_as", "type_as"), "other"),
+    **dict.fromkeys(
+        "copy fill zero new_zeros new_ones new_full new_empty new_empty_strided zeros_like ones_like full_like "
+        "empty_like".split(),
+        "self",
+    ),
+}
+"""Operator name -> the argument that lends it shape and type only: none of its values come out."""
 
 ACTIVATIONS = frozenset(_BY_KIND["activation"].split())
 

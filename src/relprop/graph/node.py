@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from relprop.errors import InputError, unknown_name
+from relprop.graph.kinds import LENDERS
 from relprop.graph.weights import WeightCache
 
 __all__ = ["Graph", "Node"]
@@ -38,7 +39,7 @@ class Node:
         source: file, line and text of the statement in the user's code.
         fqn: for parameters, buffers and constants their name in the model.
         dependent: whether the value depends on the model's input.
-        nonneg: whether the graph proves every element to be >= 0.
+        nonneg: whether the graph proves every element to be >= 0 (of a parameter never: it may change).
         batch_axis: the axis along which samples lie (alone or with something else), None if not known.
         per_sample: whether axis 0 is exactly the samples.
         users: the nodes that read this one.
@@ -112,9 +113,18 @@ class Node:
             self._operands = list(_nodes((self.args, tuple(self.kwargs.values()))))
         return self._operands
 
+    def reads(self) -> list[Node]:
+        """The operands whose values count: all but the one that lends its shape (`kinds.LENDERS`)."""
+        found = self.operands()
+        if self.op in LENDERS:
+            lender = self.arguments[LENDERS[self.op]]
+            last = len(found) - 1 - found[::-1].index(lender)
+            found = found[:last] + found[last + 1 :]
+        return found
+
     def signals(self) -> list[Node]:
-        """The operands that depend on the model's input."""
-        return [n for n in self.operands() if n.dependent]
+        """The operands whose values count and depend on the model's input."""
+        return [n for n in self.reads() if n.dependent]
 
     def where(self) -> str:
         """Where a person finds this operator: operator, module path and source line."""

@@ -11,6 +11,9 @@ _ALWAYS = frozenset(
     "sqrt norm".split()
 )
 _KEEPS = frozenset({"max_pool", "avg_pool", "shape", "pass"})
+# Constants that are no parameters, and operators that may join them to a signal as they are.
+_MADE = frozenset("zeros ones zeros_like ones_like new_zeros new_ones empty empty_like new_empty".split())
+_JOINS = frozenset("cat concat stack slice select slice_scatter select_scatter copy clone".split())
 _KEEPS_UPSAMPLE = frozenset(
     "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
     "upsample_bilinear2d upsample_trilinear3d".split()
@@ -31,6 +34,10 @@ def is_nonnegative(node: Node) -> bool:
         return isinstance(low, (int, float)) and low >= 0
     if not signals or any(not n.dependent for n in _tensors(node)):
         # Something that is not the signal takes part (a parameter, a constant tensor).
+        if node.op in _JOINS:
+            return all(n.nonneg for n in _tensors(node))
+        if node.op in _MADE:
+            return True
         return node.op in ("expand", "view") and bool(signals) and all(n.nonneg for n in signals)
     if not all(n.nonneg for n in signals):
         return False
@@ -53,4 +60,4 @@ def _is_nonnegative_number(argument: object) -> bool:
 
 
 def _tensors(node: Node) -> list[Node]:
-    return [n for n in node.operands() if n.kind != "symbol"]
+    return [n for n in node.reads() if n.kind != "symbol"]

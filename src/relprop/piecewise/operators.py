@@ -47,8 +47,8 @@ def refusal(found: Sequence[tuple[Node, str]]) -> UnsupportedOperatorError:
 
 def _reason(node: Node, moving: Container[Node]) -> str:
     """Why an operator is not piece-wise affine in the operands that move; "" where it is."""
-    operands = [n for n in node.operands() if n in moving]
-    if any(_reads_values(n) for n in node.operands()):
+    operands = [n for n in node.reads() if n in moving]
+    if any(_reads_values(n) for n in node.reads()):
         return "which values it takes is chosen by other values"
     if node.kind == "linear":
         return "" if is_affine(node) else "it multiplies two values that depend on the input"
@@ -73,11 +73,6 @@ def _reason(node: Node, moving: Container[Node]) -> str:
 
 def _reads_values(node: Node) -> bool:
     """Whether a value without derivative (a mask, an index) was computed from the input's values."""
-    if node.dependent or node.kind in ("symbol", "parameter", "constant") or node.op in _BY_SHAPE:
+    if node.dependent or node.kind in ("symbol", "parameter", "constant"):
         return False
-    return any(n.dependent or _reads_values(n) for n in node.operands())
-
-
-_BY_SHAPE = frozenset(
-    "new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like".split()
-)
+    return any(n.dependent or _reads_values(n) for n in node.reads())

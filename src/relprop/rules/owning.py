@@ -12,6 +12,7 @@ from torch import Tensor
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.rules.gradient import Gradient
+from relprop.rules.shape import brings_constants
 from relprop.tracing.flow import Flow
 from relprop.tracing.linear_map import batch_norm_affine
 from relprop.tracing.site import Site
@@ -192,17 +193,12 @@ class Owning(Gradient):
 def _at_zero(site: Site) -> Tensor | None:
     """What an affine operator gives for signals of 0: its constant; None for operators without one."""
     node, signals = site.node, set(site.signals)
-    if node.kind == "add":
-        has = len(signals) == 1
-    elif node.op in ("cat", "concat", "stack"):
-        has = any(isinstance(a, Node) and not a.dependent for a in node.argument("tensors"))
-    else:
-        has = node.op in ("pad", "constant_pad_nd")
-    if not has:
+    if not (len(signals) == 1 if node.kind == "add" else brings_constants(node)):
         return None
     value: Tensor = site.trace.evaluate(
         node, lambda n: torch.zeros_like(site.trace.stored(n)) if n in signals else site.trace.value(n)
     )
+    value = value.masked_fill(torch.isinf(value), 0)  # what is never the maximum adds nothing
     return value if bool(value.any()) else None
 
 

@@ -8,32 +8,39 @@ import torch
 from torch import Tensor
 
 from relprop.graph import Node
-from relprop.graph.place import Place
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow
 from relprop.tracing.site import Site
 
-__all__ = ["Shape"]
+__all__ = ["Shape", "brings_constants"]
 
 _RESHAPES = frozenset(
     "view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as reshape_as".split()
 )
-_AS_OTHER = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})
 _JOINS = frozenset({"cat", "concat", "stack"})
+_PADS = frozenset({"pad", "constant_pad_nd"})
+_ZEROS = frozenset({"tril", "triu", "diag_embed"})
+# Operators that put one value into another: the arguments whose values come out.
+_WRITES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("slice_scatter", "select_scatter", "diagonal_scatter", "as_strided_scatter", "scatter"),
+        ("self", "src"),
+    ),
+    **dict.fromkeys(("index_copy", "masked_scatter"), ("self", "source")),
+    **dict.fromkeys(("index_fill", "masked_fill"), ("self", "value")),
+    "index_put": ("self", "values"),
+    "where": ("self", "other"),
+}
 
 
 class Shape(Rule):
-    """Views, permutations, joins, splits, padding, copies, negation: each value keeps its relevance.
+    """Views, permutations, joins, splits, padding, copies, assignments, negation: each value keeps its relevance.
 
-    Exact: the vector-Jacobian product of the operator. What is joined or padded in from constants
-    keeps its share as bias. Conserves.
+    Exact: the vector-Jacobian product of the operator. What is joined, padded or written in from
+    constants keeps its share as bias. Conserves.
     """
 
     kinds = frozenset({"shape", "pass", "negate"})
-
-    def routes(self, place: Place, node: Node) -> list[Node]:
-        """All operands; of `view_as` and the like only the first (the other lends its shape)."""
-        return node.signals()[:1] if node.op in _AS_OTHER else node.signals()
 
     def cross(self, site: Site, flow: Any) -> list[Any]:
         """See `Rule.cross`; for operators that return a list `flow` is a list with None for holes."""
@@ -63,15 +70,25 @@ class Shape(Rule):
         return [Flow(parts, multiplier, owned=False)]
 
 
+def brings_constants(node: Node) -> bool:
+    """Whether the operator may put values next to its signals' that don't depend on the input."""
+    if node.op in _JOINS:
+        parts = node.argument("tensors")
+    elif node.op in _WRITES:
+        parts = [node.argument(name, 0.0) for name in _WRITES[node.op]]
+    else:
+        return node.op in _ZEROS or (node.op in _PADS and node.argument("mode", "constant") == "constant")
+    return any(not isinstance(part, Node) or not part.dependent for part in parts)
+
+
 def _book_constants(site: Site, flow: Flow) -> None:
-    """What joined or padded constants carry: the operator's value with its signals at zero."""
+    """What joined, padded or written constants carry: the operator's value with its signals at zero."""
     node = site.node
-    joined = node.op in _JOINS and any(
-        isinstance(a, Node) and not a.dependent for a in node.argument("tensors")
-    )
-    pads = node.op in ("pad", "constant_pad_nd") and node.argument("mode", "constant") == "constant"
+    if not (site.account.enabled and brings_constants(node)):
+        return
     # A multiplier times 0 is nothing; relevance itself may have come to lie on zeros.
-    if not joined and not (pads and (node.argument("value") or not flow.multiplier)):
+    zeros = node.op in _ZEROS or (node.op in _PADS and not node.argument("value"))
+    if zeros and flow.multiplier:
         return
     signals = set(site.signals)
 

@@ -138,7 +138,13 @@ class Site:
     def _call(self, leaves: list[Tensor]) -> Any:
         """The operator, with these tensors for the operands that relevance goes to."""
         signals, following = set(self.signals), iter(leaves)
-        return self.node.run(lambda n: next(following) if n in signals else self.trace.value(n))
+
+        def lookup(n: Node) -> Any:
+            # One that also lends its shape occurs once more, behind the leaves.
+            leaf = next(following, None) if n in signals else None
+            return self.trace.value(n) if leaf is None else leaf
+
+        return self.node.run(lookup)
 
     # Accounts ---------------------------------------------------------------------------------------
 
