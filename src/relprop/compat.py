@@ -13,6 +13,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +25,7 @@ from relprop.errors import InputError, RelpropError
 __all__ = ["load_av", "load_timm", "load_torchvision", "nms"]
 
 _keep: list[torch.library.Library] = []  # a Library un-declares its operators when it is collected
+_importing = threading.RLock()
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -61,8 +63,13 @@ def load_torchvision() -> ModuleType:
     Raises:
         RelpropError: torchvision is not installed, or fails to import for another reason.
     """
-    if "torchvision" in sys.modules:
-        return sys.modules["torchvision"]
+    with _importing:
+        return _torchvision()
+
+
+def _torchvision() -> ModuleType:
+    if "torchvision" in sys.modules:  # perhaps half: another thread is at it, and the import waits for it
+        return importlib.import_module("torchvision")
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
         raise InputError(

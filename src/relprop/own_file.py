@@ -6,8 +6,9 @@ import hashlib
 import importlib.util
 import re
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import Any
@@ -35,6 +36,7 @@ _FORM = re.compile(f"{_FILE}:([^:]+)")
 _WITH_MORE = re.compile(f"{_FILE}:(.*)", re.DOTALL)
 _WITH_SETTINGS = re.compile(f"({_FILE}:[^:]*)(?::(.*))?", re.DOTALL)
 _kept: dict[tuple[str, int, int], ModuleType] = {}
+_drawing = threading.RLock()  # whoever holds it may capture, but nobody takes it while capturing
 
 
 def split_file(text: str) -> tuple[Path, str] | None:
@@ -122,12 +124,22 @@ def _run(path: Path) -> ModuleType:
 
 
 @contextmanager
-def seeded() -> Iterator[None]:
-    """Random weights come out the same each time, and the caller's random state stays."""
+def seeded(seed: int = 0) -> Iterator[None]:
+    """Random weights come out the same each time, and the caller's random state stays.
+
+    Layers draw from the generators of the process, so that threads take turns here.
+
+    Args:
+        seed: 0 to 2³² - 1.
+    """
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    # A GPU that is not in use yet would be seeded when it comes into use, long after this.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
+    with _drawing, torch.random.fork_rng(devices=list(devices)):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed_all(seed)
         yield
 
 
@@ -138,7 +150,8 @@ def importable(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        with suppress(ValueError):  # code of the folder has taken it away
+            sys.path.remove(str(folder))
 
 
 @contextmanager

@@ -13,18 +13,22 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, Literal
 
 __all__ = ["no_log", "no_prints", "warnings_as"]
 
 
+# Of what `torch.export` imports when it first runs, this brings a warning filter along.
+_BROUGHT = "sympy"
+
+
 class _Here:
-    """Matches every text, in the thread that made it."""
+    """Matches every text, in the thread that made it, until it is over."""
 
     def __init__(self) -> None:
-        self.thread = threading.get_ident()
+        self.thread: int | None = threading.get_ident()
 
     def match(self, _text: str) -> bool:
         """Whether the calling thread is the one that made this; so `warnings` asks its filters."""
@@ -40,18 +44,25 @@ def warnings_as(action: Literal["ignore", "error"], category: type[Warning] = Wa
     """
     # A filter's pattern may be anything that has `match`. Not `catch_warnings`: it replaces the filters of
     # all threads, and may put back a list that another thread has changed or left by then.
-    entry: Any = (action, _Here(), category, None, 0)
-    imported = set(sys.modules)
+    here = _Here()
+    entry: Any = (action, here, category, None, 0)
+    brought = _BROUGHT not in sys.modules
     filters: Any = warnings.filters
     filters.insert(0, entry)
     try:
         yield
     finally:
-        now: Any = warnings.filters  # another list while another thread is inside of `catch_warnings`
-        for held in (filters, now):
-            # Filters that a library brought along when it was imported here go as well.
-            for one in [f for f in held if f is entry or getattr(f[2], "__module__", "sys") not in imported]:
-                held.remove(one)
+        # Another thread that went into `catch_warnings` meanwhile holds copies, also some that it puts back later.
+        here.thread = None
+        lists: tuple[Any, Any] = filters, warnings.filters
+        for held in lists:
+            for one in [entry, *(f for f in list(held) if brought and _is_from(_BROUGHT, f[2]))]:
+                with suppress(ValueError):  # it isn't in this list, or another thread has just taken it away
+                    held.remove(one)
+
+
+def _is_from(package: str, category: type) -> bool:
+    return category.__module__.partition(".")[0] == package
 
 
 @contextmanager
@@ -59,8 +70,8 @@ def no_log(names: Sequence[str]) -> Iterator[None]:
     """Drop what this thread says to the loggers of these names; their levels stay as they are."""
     thread = threading.get_ident()
 
-    def others(record: logging.LogRecord) -> bool:
-        return record.thread != thread
+    def others(_record: logging.LogRecord) -> bool:
+        return threading.get_ident() != thread
 
     loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:

@@ -18,6 +18,7 @@ from relprop.graph import Node, capture, capture_lock
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import model_and_input
 from relprop.metrics.similarity import SIMILARITIES
+from relprop.own_file import seeded
 
 __all__ = ["Mode", "Randomisation", "Redraw", "layers_from_output", "parse_step", "steps"]
 
@@ -102,10 +103,7 @@ def _drawn(model: nn.Module, path: str, redraw: Redraw, seed: int) -> dict[int, 
     """The layer's new tensors by the identity of the old ones."""
     layer = model.get_submodule(path)
     fresh = copy.deepcopy(layer).cpu()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        # Not torch.manual_seed, which would also reach the accelerators' generators. The generator reads no more
-        # than 32 bits of a seed.
-        torch.default_generator.manual_seed(zlib.crc32(f"{seed} {path}".encode()))
+    with seeded(zlib.crc32(f"{seed} {path}".encode())), torch.no_grad():
         if redraw == "ae":
             _reset_ae(fresh)
         elif callable(renew := getattr(fresh, "reset_parameters", None)):
@@ -261,7 +259,9 @@ class Randomisation(Metric):
 
     def networks(self, model: nn.Module, x: Tensor) -> list[tuple[str, nn.Module]]:
         """Layer and randomised network by step, made once for a model and these settings, forgotten with it."""
-        with capture_lock:  # it reads the model, and draws from the generator that all threads share
+        # It draws from the generator that all threads share, and reads the model: in this order, as where a file
+        # of one's own is run, which may explain.
+        with seeded(), capture_lock:
             tensors = tuple(id(t) for t in (*model.parameters(), *model.buffers()))
             key = (self.mode, self.redraw, self.seed)
             known = _STEPS.setdefault(model, {})
