@@ -8,15 +8,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
 
-__all__ = ["in_place", "unsafe_writes"]
+__all__ = ["in_place", "pure", "unsafe_writes"]
 
-# May return their argument's storage without saying so in the schema.
-_MAYBE_ALIAS = frozenset(
-    "flatten reshape contiguous dropout chunk to getitem alpha_dropout feature_dropout type_as "
-    "float expand_as view_as".split()
+# Return their argument itself where they have nothing to do. PyTorch's decompositions copy it, and its
+# symbolic tensors have other strides than the tensors to come may have.
+_DROPS = frozenset("dropout alpha_dropout feature_dropout feature_alpha_dropout".split())
+_MAYBE_ALIAS = _DROPS | frozenset(
+    "flatten reshape contiguous chunk to getitem type_as float double half expand_as view_as reshape_as "
+    "ravel".split()
 )
+
+# Return views although their schemas deny it.
+_aten = torch.ops.aten
+_DENYING = {
+    _aten.unsafe_chunk.default: _aten.chunk.default,
+    _aten.unsafe_split.Tensor: _aten.split.Tensor,
+    _aten.unsafe_split_with_sizes.default: _aten.split_with_sizes.default,
+}
 
 
 def in_place(node: fx.Node) -> bool:
@@ -31,19 +43,49 @@ def unsafe_writes(graph: fx.Graph) -> list[fx.Node]:
     order = {node: i for i, node in enumerate(graph.nodes)}
     unsafe = []
     for node in graph.nodes:
-        sources = _aliased(node)
-        members = {node}.union(*(family[s] for s in sources if s in family))
+        members = {node}.union(*(family[s] for s in _aliased(node) if s in family))
         for member in members:
             family[member] = members
         if in_place(node):
-            written = node.args[0]
+            written = node.args[0] if _writes_first(node) else None
             group = family.get(written, set()) if isinstance(written, fx.Node) else set()
             earlier = [m for m in group if order[m] < order[node]]
-            if any(m.op == "placeholder" for m in earlier) or any(
-                order[user] > order[node] for m in earlier for user in m.users
+            if (
+                not group
+                or any(m.op == "placeholder" for m in earlier)
+                or any(order[user] > order[node] for m in earlier for user in m.users)
             ):
                 unsafe.append(node)
     return unsafe
+
+
+def pure(program: ExportedProgram) -> ExportedProgram:
+    """The same program without writes, where every name of a storage sees what is written through another."""
+    for node in list(program.graph.nodes):
+        if node.op != "call_function":
+            continue
+        if node.target in _DENYING:
+            node.target = _DENYING[node.target]
+        elif _base(node.target) in _DROPS:
+            _drop(program, node)
+    return program.run_decompositions({})
+
+
+def _drop(program: ExportedProgram, node: fx.Node) -> None:
+    """Put the argument of a dropout, which is off, in the place of its result."""
+    argument = node.args[0]
+    assert isinstance(argument, fx.Node)
+    node.replace_all_uses_with(argument)
+    program.graph_signature.replace_all_uses(node.name, argument.name)
+    program.graph.erase_node(node)
+
+
+def _writes_first(node: fx.Node) -> bool:
+    """Whether an operator writes to its first argument and to no other."""
+    schema = getattr(node.target, "_schema", None)
+    assert schema is not None
+    written = [a.alias_info is not None and a.alias_info.is_write for a in schema.arguments]
+    return bool(node.args) and written[0] and sum(written) == 1
 
 
 def _aliased(node: fx.Node) -> list[fx.Node]:
@@ -51,14 +93,22 @@ def _aliased(node: fx.Node) -> list[fx.Node]:
         return []
     name = _base(node.target)
     schema = getattr(node.target, "_schema", None)
-    found: list[fx.Node] = []
     if name in _MAYBE_ALIAS:
-        found = [a for a in node.args if isinstance(a, fx.Node)]
-    elif schema is not None and any(r.alias_info is not None for r in schema.returns):
+        return [a for a in node.args if isinstance(a, fx.Node)]
+    own = _storages(node)
+    found = [n for n in node.all_input_nodes if own & _storages(n)]
+    if schema is not None and any(r.alias_info is not None for r in schema.returns):
         for argument, value in zip(schema.arguments, node.args, strict=False):
             if argument.alias_info is not None and isinstance(value, fx.Node):
                 found.append(value)
     return found
+
+
+def _storages(node: fx.Node) -> set[int]:
+    """Which storages the symbolic value of a node has."""
+    value = node.meta.get("val")
+    leaves = value if isinstance(value, (list, tuple)) else [value]
+    return {v.untyped_storage()._cdata for v in leaves if isinstance(v, Tensor)}
 
 
 def _base(target: Any) -> str:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from relprop.graph.alias import in_place, unsafe_writes
+from relprop.errors import CaptureError
+from relprop.graph.alias import in_place, pure, unsafe_writes
 from relprop.graph.build import build
 from relprop.graph.effects import check_effects
-from relprop.graph.exporting import exported, quiet_export
+from relprop.graph.exporting import exported, layout_of, quiet_export
 from relprop.graph.fingerprint import fingerprint, owner_of
+from relprop.graph.fx_call import module_of, op_name
 from relprop.graph.node import Graph
 from relprop.precision import full_precision
 
@@ -48,7 +50,7 @@ def clear_cache(model: nn.Module | None = None) -> None:
 def capture(model: nn.Module, x: Tensor, *, anew: bool = False) -> Graph:
     """Capture `model` for inputs like `x`: (N, C, *spatial).
 
-    The graph is cached per model, per (shape without N, dtype, device) and per fingerprint of the
+    The graph is cached per model, per (shape without N, dtype, device, layout) and per fingerprint of the
     model's structure, and forgotten with the model. Nothing in the model is changed. The model's own
     forward hooks are part of what it computes: they run once, on symbolic tensors.
 
@@ -65,7 +67,7 @@ def capture(model: nn.Module, x: Tensor, *, anew: bool = False) -> Graph:
     """
     with capture_lock:
         owner = owner_of(model)
-        key = (tuple(x.shape[1:]), x.dtype, x.device, fingerprint(model, owner))
+        key = (tuple(x.shape[1:]), x.dtype, x.device, fingerprint(model, owner), layout_of(x))
         graphs = _CACHE.get(owner)
         if graphs is None or anew:
             graphs = _CACHE[owner] = {}
@@ -100,7 +102,16 @@ def _capture(model: nn.Module, x: Tensor) -> Graph:
 
 def _built(program: ExportedProgram, static: int | None) -> Graph:
     check_effects(program)
-    if any(in_place(n) for n in program.graph.nodes) and unsafe_writes(program.graph):
-        with quiet_export():
-            program = program.run_decompositions({})
+    if any(in_place(n) for n in program.graph.nodes) and (writes := unsafe_writes(program.graph)):
+        where = f"operator '{op_name(writes[0])}' in {module_of(writes[0])[0] or 'the model itself'}"
+        try:
+            with quiet_export():
+                program = pure(program)
+        except Exception as error:
+            raise CaptureError(
+                f"Can't capture the model: {where} writes to a tensor that is read through another name, and "
+                f"PyTorch can't follow the write ({type(error).__name__}: {str(error).strip()[:200]}). Write "
+                "y = f(y) in place of f_(y) there, or pass the part of the model without it."
+            ) from error
+        check_effects(program)
     return build(program, static)

@@ -13,13 +13,13 @@ from torch.export import Dim, ExportedProgram, export
 from relprop.errors import CaptureError
 from relprop.quiet import no_log, no_prints, warnings_as
 
-__all__ = ["exported", "quiet_export", "restoring"]
+__all__ = ["exported", "layout_of", "quiet_export", "restoring"]
 
 
 def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[ExportedProgram, int | None]:
     """The model as `torch.export` sees it on inputs like `x`, and the batch size that it is bound to, if any."""
     # A batch of 1 would be specialised to 1, so the example has two samples.
-    pair = x.detach()[:1].expand(2, *x.shape[1:]).contiguous()
+    pair = x.detach()[:1].expand(2, *x.shape[1:]).contiguous(memory_format=layout_of(x))
     try:
         with torch.no_grad(), quiet_export(), restoring(model):
             if not any_batch:
@@ -34,6 +34,14 @@ def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[Ex
                     raise first from None
     except Exception as error:
         raise CaptureError(_without_batch(model, x) or _export_failure(model, error)) from error
+
+
+def layout_of(x: Tensor) -> torch.memory_format:
+    """How the axes of a batch lie in memory: whether a reshape copies depends on it."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim)
+    if last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=last):
+        return last
+    return torch.contiguous_format
 
 
 @contextmanager
