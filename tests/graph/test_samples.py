@@ -87,7 +87,9 @@ def test_samples_that_meet_are_refused_with_the_operator(name: str) -> None:
         with pytest.raises(InputError, match=pattern):
             relprop.explain(model, samples(n), 0, "gradient")
     run = relprop.trace(model, samples(2))
-    assert_close_to_rounding(run.output, model(samples(2)).detach(), model)  # the forward run is as right as ever
+    assert_close_to_rounding(
+        run.output, model(samples(2)).detach(), model
+    )  # the forward run is as right as ever
     with pytest.raises(InputError, match=pattern):
         run.propagate(torch.ones_like(run.output), relprop.Composite(otherwise="gradient"))
     one = samples(2)[:1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator
 from itertools import combinations
 from math import comb
@@ -72,7 +73,7 @@ def _first(graph: Graph, params: dict[Node, Tensor], batches: list[tuple[Tensor,
             if node.target is None or node not in needed:
                 continue
             for values in runs:
-                values[node] = node.run(lambda n, values=values: values[n] if n in values else params[n])
+                values[node] = node.run(ChainMap(values, params).__getitem__)
             if node.dependent and node.per_sample and (found is None or node in wanted):
                 first = runs[0][node]
                 if not all(_same_rows(first, v[node], kept) for v, kept in zip(runs, rows, strict=True)):
