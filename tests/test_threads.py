@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 import relprop
 from relprop.detectors import DetectionUnit, Layout
-from relprop.errors import CaptureError
+from relprop.errors import CaptureError, InputError
 from relprop.graph import WeightCache
 from relprop.metrics.ranking import scores_of
 from relprop.own_file import seeded
@@ -339,7 +339,7 @@ def test_a_model_that_cannot_be_captured_prints_nothing(
 ) -> None:
     with pytest.raises(CaptureError, match="control flow depends on the values"):
         relprop.explain(Branches().eval(), pictures()[0])
-    with pytest.raises(CaptureError):  # of another size than the flat layer takes
+    with pytest.raises(InputError, match="itself fails"):  # of another size than the flat layer takes
         relprop.explain(nn.Sequential(nn.Flatten(), nn.Linear(9, 2)).eval(), pictures()[0])
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list

@@ -15,8 +15,10 @@ from relprop.graph.alias import in_place, pure, unsafe_writes
 from relprop.graph.build import build
 from relprop.graph.effects import check_effects
 from relprop.graph.exporting import exported, layout_of, quiet_export
+from relprop.graph.failures import capture_failure
 from relprop.graph.fingerprint import fingerprint, owner_of
 from relprop.graph.fx_call import module_of, op_name
+from relprop.graph.live import same_generators
 from relprop.graph.node import Graph
 from relprop.precision import full_precision
 
@@ -62,7 +64,7 @@ def capture(model: nn.Module, x: Tensor, *, anew: bool = False) -> Graph:
         anew: forget what was captured of the model before.
 
     Raises:
-        InputError: when the model is in training mode and that matters.
+        InputError: when the model is in training mode and that matters, or fails on x by itself.
         CaptureError: when the model can't be exported, or changes its own buffers.
     """
     with capture_lock:
@@ -93,11 +95,18 @@ def _drops_batch(graph: Graph) -> bool:
 
 
 def _capture(model: nn.Module, x: Tensor) -> Graph:
-    program, static = exported(model, x)
-    graph = _built(program, static)
+    graph = _built(*_exported(model, x))
     if x.shape[0] == 1 and _drops_batch(graph):
-        graph = _built(*exported(model, x, any_batch=False))
+        graph = _built(*_exported(model, x, any_batch=False))
     return graph
+
+
+def _exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[ExportedProgram, int | None]:
+    try:
+        with same_generators(x):
+            return exported(model, x, any_batch=any_batch)
+    except Exception as error:
+        raise capture_failure(model, x, error) from error
 
 
 def _built(program: ExportedProgram, static: int | None) -> Graph:

@@ -7,7 +7,12 @@ the forward pass; relevance that reaches one is refused by name.
 
 from __future__ import annotations
 
-__all__ = ["ACTIVATIONS", "BOUNDED_GATES", "KINDS", "LENDERS", "OFFSET_ACTIVATIONS", "PASSING", "kind_of"]
+import torch
+
+__all__ = [
+    "ACTIVATIONS", "BOUNDED_GATES", "KINDS", "LENDERS", "OFFSET_ACTIVATIONS", "PASSING", "kind_of",
+    "operator_names",
+]  # fmt: skip
 
 _BY_KIND: dict[str, str] = {
     "linear": "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d linear "
@@ -25,13 +30,14 @@ _BY_KIND: dict[str, str] = {
     "add": "add sub rsub",
     "multiply": "mul div",
     "norm": "layer_norm group_norm instance_norm native_layer_norm",
-    "shape": "view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t numpy_T swapaxes "
-    "movedim expand expand_as repeat cat concat stack split split_with_sizes chunk unbind getitem select "
-    "slice narrow index_select pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
-    "replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle "
-    "roll flip view_as reshape_as unfold im2col tile hsplit vsplit index diagonal gather as_strided tril triu "
-    "diag_embed copy fill slice_scatter select_scatter diagonal_scatter as_strided_scatter scatter index_copy "
-    "index_fill index_put masked_fill masked_scatter where",
+    "shape": "view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t mT numpy_T "
+    "swapaxes swapdims movedim expand expand_as repeat cat concat stack split split_with_sizes chunk "
+    "unbind getitem select slice narrow index_select pad constant_pad_nd reflection_pad1d "
+    "reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d "
+    "pixel_shuffle pixel_unshuffle channel_shuffle roll flip view_as reshape_as unfold im2col tile hsplit "
+    "vsplit index diagonal gather as_strided tril triu diag_embed copy fill slice_scatter select_scatter "
+    "diagonal_scatter as_strided_scatter scatter index_copy index_fill index_put masked_fill "
+    "masked_scatter where",
     "pass": "dropout alpha_dropout feature_dropout clone contiguous alias detach to _to_copy lift_fresh_copy "
     "detach_ identity type_as float",
     "negate": "neg",
@@ -84,3 +90,15 @@ def kind_of(op: str) -> str:
     ('linear', 'activation', 'other')
     """
     return KINDS.get(op, "other")
+
+
+def operator_names() -> frozenset[str]:
+    """The names of all operators that torch and what is imported know, as nodes of a graph have them.
+
+    >>> {"lstm", "relu"} <= operator_names(), "relu_" in operator_names()
+    (True, False)
+    """
+    full: list[str] = torch._C._dispatch_get_all_op_names()
+    names = {name.partition("::")[2].partition(".")[0] for name in full}
+    # An in-place operator goes by the name of its functional form.
+    return frozenset(n for n in names if n.removesuffix("_") not in names or not n.endswith("_")) | set(KINDS)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from relprop.graph import Node
@@ -15,7 +14,7 @@ from relprop.propagate.ledger import Ledger, Row, Totals
 from relprop.propagate.plan import Plan
 from relprop.tracing.account import Account
 from relprop.tracing.flow import Flow
-from relprop.tracing.ledger_sums import dot_sums, plain_sums
+from relprop.tracing.ledger_sums import finite_dot_sums, plain_sums
 
 __all__ = ["Books"]
 
@@ -164,19 +163,10 @@ class Books:
 def _sums(flow: Flow, value: Any, node: Node) -> Pairs:
     if flow.multiplier:
         value = flow.crop(value)
-        sums = [_finite_sums(p, value) for p in flow.parts]
+        sums = [finite_dot_sums(p, value) for p in flow.parts]
     else:
         sums = [plain_sums(p) for p in flow.parts]
     return sums if node.per_sample else [(t.sum(-1, keepdim=True), s.sum(-1, keepdim=True)) for t, s in sums]
-
-
-def _finite_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """`dot_sums`; an infinite value without relevance (what a max pool is padded with) has none."""
-    sums = dot_sums(part, value)
-    if bool(torch.isfinite(sums[0]).all()):
-        return sums
-    empty = torch.isinf(value) & (part == 0).all(0)
-    return dot_sums(part, value.masked_fill(empty, 0))
 
 
 def _add(held: dict[Node, Pairs], node: Node, sums: Pairs) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import ClassVar
 
-from relprop import catalogue
 from relprop.checks import refuses_old_spellings
-from relprop.errors import InputError, unknown_name
+from relprop.errors import InputError, UnknownNameError
 from relprop.graph import Graph
-from relprop.graph.kinds import KINDS
+from relprop.graph.kinds import KINDS, operator_names
 from relprop.graph.place import Place
 from relprop.propagate.fallback import Otherwise, fallback_rule
-from relprop.registry import split_settings
 from relprop.rules.rule import Rule
 
-__all__ = ["DERIVATIVES", "Composite", "CompositeLike", "Depth", "HasComposite", "Match", "composite_of"]
+__all__ = ["DERIVATIVES", "Composite", "Depth", "Match"]
 
 _KIND_NAMES = (frozenset(KINDS.values()) | {"gate", "scale", "other"}) - {"multiply"}
 
@@ -36,7 +35,7 @@ class Depth:
 
 
 Match = str | Callable[[Place], bool]
-"""A kind ("linear", "add", ...), "first" or "last", "op:NAME", a module path pattern
+"""A kind ("linear", "add", ...), "first" or "last", "op:NAME" (any operator of torch), a module path pattern
 ("features.*"; its linear operators), or any function of a `Place`."""
 
 
@@ -81,7 +80,7 @@ class Composite:
             raise InputError(
                 "Expected fuse=False with otherwise='gradient': it takes derivatives one by one."
             )
-        self.rules = tuple(_pairs(rules))
+        self.rules = tuple(rules)
         for match, rule in self.rules:
             _check_pair(match, rule)
         self.otherwise = otherwise
@@ -123,71 +122,8 @@ class Composite:
         return f"Composite([{inner}], otherwise={self.otherwise!r}{'' if usual else f', fuse={self.fuse}'})"
 
 
-class HasComposite(Protocol):
-    """A method whose rules are one composite."""
-
-    def as_composite(self) -> Composite:
-        """The composite that it walks with, under its settings."""
-
-
-CompositeLike: TypeAlias = (
-    "Composite | str | HasComposite | type[HasComposite] | Iterable[tuple[Match, Rule]]"
-)
-"""What can be given as a composite: see `composite_of`."""
-
-
-def composite_of(given: CompositeLike) -> Composite:
-    """The composite that was meant.
-
-    Args:
-        given: a composite; the name of a method whose rules are one, with settings behind it or without
-            ("lrp-composite", "lrp:rule=z-plus", or one of your own as "file.py:Name"); such a method, or its
-            class; a list of (match, rule) pairs.
-
-    Raises:
-        UnknownNameError: no method of that name.
-        InputError: none of these, or a method whose rules aren't one composite; lists those whose rules are.
-
-    >>> composite_of("lrp-epsilon").name
-    'LRP (epsilon)'
-    """
-    if isinstance(given, Composite):
-        return given
-    name = given if isinstance(given, str) else type(given).__name__
-    method: Any = given
-    if isinstance(given, str):
-        key, settings = split_settings(given)
-        method = catalogue.METHODS.find(key)
-        if isinstance(method, type) or settings:
-            method = catalogue.METHODS.make(key, settings, method)
-    elif isinstance(given, type):
-        name, method = given.__name__, given() if hasattr(given, "as_composite") else given
-    if hasattr(method, "as_composite"):
-        found: Composite = method.as_composite()
-        return found
-    if isinstance(given, (list, tuple)):
-        return Composite(given)
-    usable = ", ".join(k for k, kind in catalogue.METHODS.items() if hasattr(kind, "as_composite"))
-    raise InputError(
-        "Expected a composite, a list of (match, rule) pairs or a method whose rules are one composite "
-        f"({usable}) but got {name!r}. Give relprop.Composite(...), or call relprop.explain with the method."
-    )
-
-
-def _pairs(rules: Any) -> list[tuple[Match, Rule]]:
-    try:
-        found = [(match, rule) for match, rule in rules]
-    except (TypeError, ValueError):
-        raise InputError(
-            f"Expected rules of a composite as a list of (match, rule) pairs but got {rules!r:.80}."
-        ) from None
-    for match, rule in found:
-        if not (isinstance(match, str) or callable(match)) or not isinstance(rule, Rule):
-            raise InputError(
-                "Expected pairs of a match (a word or a function of a place) and a rule such as "
-                f"relprop.rules.Epsilon() but got ({match!r:.40}, {rule!r:.40})."
-            )
-    return found
+DERIVATIVES = Composite([], "gradient", name="gradient")
+"""Every operator by its derivative."""
 
 
 def _check_pair(match: Match, rule: Rule) -> None:
@@ -195,9 +131,8 @@ def _check_pair(match: Match, rule: Rule) -> None:
     if not isinstance(match, str):
         return
     if match.startswith("op:"):
-        if match[3:] not in KINDS:
-            raise unknown_name("operator", match[3:], KINDS)
-        kind = KINDS[match[3:]]
+        _check_operator(match[3:])
+        kind = KINDS.get(match[3:])
         kind = None if kind == "multiply" else kind
     elif match in _KIND_NAMES:
         kind = match
@@ -207,6 +142,17 @@ def _check_pair(match: Match, rule: Rule) -> None:
         raise InputError(
             f"Expected a rule for {match!r} that covers {kind!r} operators but {rule!r} is for "
             f"{', '.join(sorted(rule.kinds))}."
+        )
+
+
+def _check_operator(name: str) -> None:
+    known = operator_names()
+    if name not in known:
+        close = get_close_matches(name, known, n=3)
+        hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
+        raise UnknownNameError(
+            f"Expected op:NAME with the name of an operator of torch but got 'op:{name}'. {hint}The refusal of "
+            "an operator says its name, and so do the rows of a plan (print(trace.plan(composite)))."
         )
 
 
@@ -222,7 +168,3 @@ def _matches(match: Match, place: Place) -> bool:
     if match.startswith("op:"):
         return place.node.op == match[3:]
     return place.kind == "linear" and any(fnmatchcase(path, match) for path in place.node.modules if path)
-
-
-DERIVATIVES = Composite([], "gradient", name="gradient")
-"""Every operator by its derivative."""

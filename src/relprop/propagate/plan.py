@@ -11,6 +11,7 @@ from relprop.graph import Graph, Node
 from relprop.graph.fusion import Fused, fuse, outside, rectifiers
 from relprop.graph.place import Place, Places
 from relprop.propagate.composite import Composite
+from relprop.propagate.refusal import refusal
 from relprop.propagate.table import PlanRow, PlanTable
 from relprop.rules.activation import Identity
 from relprop.rules.rule import Rule
@@ -96,10 +97,14 @@ def make_plan(
     ends = tuple(end if end is begin else _read_at(graph, composite, end, upstream) for end in asked)
     composite.check(graph)
     steps = {}
+    unruled = []
     for place, fused, rule in places_of(graph, composite, [begin], ends):
         if rule is None:
-            raise UnsupportedOperatorError(_refusal(fused.main, composite))
-        steps[fused.end] = Step(fused, rule, tuple(rule.routes(place, fused.head)))
+            unruled.append(fused.main)
+        else:
+            steps[fused.end] = Step(fused, rule, tuple(rule.routes(place, fused.head)))
+    if unruled:
+        raise UnsupportedOperatorError(refusal(graph, unruled, composite.name))
     return Plan(composite.name, begin, ends, steps)
 
 
@@ -151,21 +156,3 @@ def _read_at(graph: Graph, composite: Composite, end: Node, upstream: Container[
         if relu in upstream and rectifiers(graph).get(relu) is last and _joins(graph, composite, relu):
             return relu
     return last
-
-
-def _refusal(node: Node, composite: Composite) -> str:
-    hint = "Stop before it, give it a rule in the composite, or use a gradient method"
-    if node.op in ("softmax", "_softmax", "log_softmax", "_log_softmax"):
-        hint = "Explain the scores before it: pass the model without its softmax, or start there"
-    elif node.op == "div" and node.argument("rounding_mode", None) is not None:
-        hint = "It rounds, so that nothing is in proportion to its signal. " + hint
-    elif node.kind == "multiply":
-        hint = (
-            "Neither or both operands look like a gate (sigmoid, softmax), so the signal is unknown. " + hint
-        )
-    elif node.kind == "linear":
-        hint = (
-            "Only a product of the signal (first operand) with a weight that doesn't depend on it has one. "
-            + hint
-        )
-    return f"No rule for {node.where()} under {composite.name}. {hint}."

@@ -17,7 +17,7 @@ from relprop.propagate.composite import Composite
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan, Step, make_plan
 from relprop.tracing.account import Account
-from relprop.tracing.flow import Flow, behind_relu, safe_divide
+from relprop.tracing.flow import Flow, behind_relu
 from relprop.tracing.site import Site
 from relprop.tracing.values import Values
 from relprop.tracing.window import support
@@ -67,7 +67,6 @@ def walk(
     names = [r if isinstance(r, str) else r.name for r in record]
     asked = [graph.find(place) for place in (graph.input if stop is None else stop, *record)]
     plan = make_plan(graph, composite, start, asked)
-    trace.check_rows(plan.start)
     stop, *recorded = plan.stops
     places = dict(zip(names, zip(asked[1:], recorded, strict=True), strict=True))
     # Asked in front of a ReLU that is one step with it: relevance is the same on its two sides, multipliers
@@ -211,8 +210,7 @@ class _Walk:
             value = flow.crop(self._value(node))
             kept = Flow([p * value for p in flow.parts], False, window=flow.window)
         elif self.multiplier and not flow.multiplier:
-            value = flow.crop(self.trace.value(node))
-            kept = Flow([safe_divide(p, value) for p in flow.parts], True, window=flow.window)
+            kept = flow.multipliers(self.trace.value(node))
         kept = kept.whole()
         last = node not in self.plan.steps
         self.results[node] = kept.parts if last or kept is not flow else [p.clone() for p in kept.parts]

@@ -61,6 +61,13 @@ class Flow:
         parts = [p.mul_(value) if self.owned else p * value for p in self.parts]
         return Flow(parts, False, window=self.window)
 
+    def multipliers(self, value: Tensor) -> Flow:
+        """The same flow as multipliers; relevance on a value of 0 has none."""
+        if self.multiplier:
+            return self
+        value = self.crop(value)
+        return Flow([safe_divide(p, value) for p in self.parts], True, window=self.window)
+
 
 def behind_relu(part: Tensor, y: Tensor, *, owned: bool) -> Tensor:
     """A multiplier behind a ReLU with output y, in front of it: 0 where y = 0.

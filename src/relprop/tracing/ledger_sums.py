@@ -12,7 +12,7 @@ import threading
 import torch
 from torch import Tensor
 
-__all__ = ["dot_sums", "plain_sums", "root_mean_square", "totals"]
+__all__ = ["dot_sums", "finite_dot_sums", "plain_sums", "root_mean_square", "totals"]
 
 _BLOCK = 1 << 20  # elements of a product taken at once on a CPU
 _local = threading.local()
@@ -33,6 +33,15 @@ def dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     if part.ndim < 2:
         return plain_sums(part * value)
     return _sums(_rows(part), value.reshape(1, value.shape[0], -1))
+
+
+def finite_dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """`dot_sums`; an infinite value without relevance (what a max pool is padded with) has none."""
+    sums = dot_sums(part, value)
+    if bool(torch.isfinite(sums[0]).all()):
+        return sums
+    empty = torch.isinf(value) & (part == 0).all(0)
+    return dot_sums(part, value.masked_fill(empty, 0))
 
 
 def root_mean_square(value: Tensor) -> Tensor:
