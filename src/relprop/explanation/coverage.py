@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from relprop.graph import capture
-from relprop.propagate.composite import Composite
+from relprop.propagate.composite import Composite, CompositeLike, composite_of
 from relprop.propagate.plan import places_of
 
 __all__ = ["Coverage", "CoverageRow", "inspect"]
@@ -56,12 +56,13 @@ class Coverage:
         return "\n".join(lines)
 
 
-def inspect(model: nn.Module, x: Tensor, composite: Composite | None = None) -> Coverage:
+def inspect(model: nn.Module, x: Tensor, composite: CompositeLike | None = None) -> Coverage:
     """Coverage of a model before any explanation: every operator, its rule or why there is none.
 
     Args:
         model, x: as for `explain`; x gives the shape, only the graph is looked at.
-        composite: whose rules to show; default: LRP-0 (everything in proportion to value).
+        composite: whose rules to show, as for `Trace.propagate`: a composite or a method, also by name
+            ("lrp-composite"); default: LRP-0 (everything in proportion to value).
 
     Raises:
         CaptureError: the model can't be captured.
@@ -74,11 +75,11 @@ def inspect(model: nn.Module, x: Tensor, composite: Composite | None = None) -> 
     linear                    0                             linear                      Epsilon(epsilon=0.0, ...)
     2 operators under LRP-0, no rule for softmax (1x)
     """
-    composite = composite or Composite(name="LRP-0")
+    rules = Composite(name="LRP-0") if composite is None else composite_of(composite)
     graph = capture(model, x)
     outputs = [n for n in graph.outputs if hasattr(n, "kind") and n.dependent]
     rows = []
-    for place, fused, rule in places_of(graph, composite, outputs):
+    for place, fused, rule in places_of(graph, rules, outputs):
         rows.append(
             CoverageRow(
                 fused.end.name,
@@ -90,4 +91,4 @@ def inspect(model: nn.Module, x: Tensor, composite: Composite | None = None) -> 
                 rule is not None,
             )
         )
-    return Coverage(tuple(rows), composite.name)
+    return Coverage(tuple(rows), rules.name)

@@ -48,7 +48,7 @@ def build(program: ExportedProgram, static: int | None) -> Graph:
             if op_name(fx_node) == "getitem" and isinstance(source, fx.Node) and of[source].op in FIRST_ONLY:
                 of[fx_node] = of[source]  # the operator was taken for its first result
                 continue
-            node = _operator(index, fx_node, of)
+            node = _operator(index, fx_node, of, static)
         else:
             raise CaptureError(
                 f"Can't capture the model: it holds {fx_node.op!r} ({fx_node.name!r}), no tensor operator."
@@ -71,7 +71,7 @@ def build(program: ExportedProgram, static: int | None) -> Graph:
     )
 
 
-def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
+def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node], static: int | None) -> Node:
     op = op_name(fx_node)
     arguments = {name: _swap(value, of) for name, value in arguments_of(fx_node).items()}
     if op in ("clamp", "clamp_min") and _clamps_at_zero(arguments):
@@ -95,7 +95,7 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node]) -> Node:
     else:
         node.dependent = _is_real(fx_node) and any(n.dependent for n in node.reads())
         node.nonneg = is_nonnegative(node)
-        node.batch_axis, node.per_sample = _batch_axis(fx_node)
+        node.batch_axis, node.per_sample = _batch_axis(fx_node, static)
     return node
 
 
@@ -104,7 +104,7 @@ def _clamps_at_zero(arguments: dict[str, Any]) -> bool:
     return isinstance(low, (int, float)) and low == 0 and arguments.get("max") is None
 
 
-def _batch_axis(fx_node: fx.Node) -> tuple[int | None, bool]:
+def _batch_axis(fx_node: fx.Node, static: int | None) -> tuple[int | None, bool]:
     """The axis of a value whose size depends on the batch size, and whether it is axis 0 and nothing but it."""
     value = fx_node.meta.get("val")
     value = value[0] if isinstance(value, (list, tuple)) and value else value
@@ -112,7 +112,7 @@ def _batch_axis(fx_node: fx.Node) -> tuple[int | None, bool]:
         return 0, True
     symbolic = [i for i, size in enumerate(value.shape) if not isinstance(size, int)]
     if not symbolic:  # captured for one batch size only: samples come first unless proven otherwise
-        return 0, True
+        return (None, False) if static is None else (0, True)
     size: Any = value.shape[symbolic[0]]  # a SymInt: the batch size itself, or a product with it
     return symbolic[0], symbolic[0] == 0 and bool(size.node.expr.is_symbol)
 

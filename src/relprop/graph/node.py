@@ -167,6 +167,7 @@ class Graph:
         weights: cache of derived weights; goes with the graph.
         watched: whether everything that the model's code reads is looked at before every use of the graph.
         checked: the sizes and layouts of batches whose output was held against the model's own.
+        meetings: where the samples of a batch meet, by the number of samples that were tried (`graph.samples`).
     """
 
     nodes: list[Node]
@@ -178,6 +179,7 @@ class Graph:
     weights: WeightCache = field(default_factory=WeightCache)
     watched: bool = True
     checked: set[Any] = field(default_factory=set)
+    meetings: dict[int, Node | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.by_name = {n.name: n for n in self.nodes}

@@ -58,6 +58,10 @@ class DeepTaylor(Method):
     def from_facts(self, facts: Facts) -> dict[str, Any]:
         return {"bounds": facts.box or "sample"}
 
+    def as_composite(self) -> Composite:
+        """The composite that relevance is carried with."""
+        return self._composite
+
     def explain(self, request: Request) -> Result:
         seed = request.seed(self.seed).clamp(min=0)
         return Result.of(request.propagate(seed, self._composite))

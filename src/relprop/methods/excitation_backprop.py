@@ -71,10 +71,13 @@ class ExcitationBackprop(Method):
         check_choice("add", add, ("value", "positive", "absolute"))
         self.at, self.clamp_input, self.add = place_name("at", at), clamp_input, add
 
+    def as_composite(self) -> Composite:
+        """The composite that relevance is carried with."""
+        return _excitation(self.clamp_input, self.add, self.name)
+
     def explain(self, request: Request) -> Result:
         stop, at = _stop(request.trace, self.at)
-        composite = _excitation(self.clamp_input, self.add, self.name)
-        run = request.propagate(request.seed("one"), composite, stop=stop)
+        run = request.propagate(request.seed("one"), self.as_composite(), stop=stop)
         return _checked(Result.of(run, at), self)
 
 

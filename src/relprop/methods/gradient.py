@@ -159,8 +159,9 @@ def weighted_gradient(
         layers: places whose gradient is wanted too.
     """
     n, total = request.trace.batch, len(weights)
-    # A model that fixes its batch size can't take several points at once.
-    many = 1 if request.trace.graph.static_batch is not None else max(1, chunk // n)
+    # A model that fixes its batch size, or mixes what is in a batch, can't take several points at once.
+    alone = request.trace.graph.static_batch is not None or request.trace.meeting() is not None
+    many = 1 if alone else max(1, chunk // n)
     dtype = _own_dtype(request)
     found: Tensor | None = None
     at: dict[str, Tensor] = {}

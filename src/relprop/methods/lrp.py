@@ -91,6 +91,10 @@ class LRP(Method):
         named = isinstance(self.composite, str) and self.composite.endswith("-box")
         return self.first == "z-box" or (named and self.first == "same")
 
+    def as_composite(self) -> Composite:
+        """The composite that relevance is carried with."""
+        return self._composite
+
     def explain(self, request: Request) -> Result:
         return Result.of(request.propagate(request.seed(self.seed), self._composite))
 

@@ -71,5 +71,9 @@ class RAP(Method):
     def from_facts(self, facts: Facts) -> dict[str, Any]:
         return {"bounds": "sample" if self.released else facts.box or "sample"}
 
+    def as_composite(self) -> Composite:
+        """The composite that relevance is carried with."""
+        return self._composite
+
     def explain(self, request: Request) -> Result:
         return Result.of(request.propagate(request.seed("score"), self._composite))

@@ -116,6 +116,10 @@ class RSP(Method):
             "hostile": "predicted" if facts.multi_label else None,
         }
 
+    def as_composite(self) -> Composite:
+        """The composite that relevance is carried with."""
+        return self._composite
+
     def explain(self, request: Request) -> Result:
         node, at = _start(request.trace, self.at, self.name)
         hostile = hostile_classes(self.hostile, request.output, request.targets)
@@ -180,6 +184,10 @@ class ContrastiveRSP(Method):
 
     def from_facts(self, facts: Facts) -> dict[str, Any]:
         return {"bounds": facts.box or "sample"}
+
+    def as_composite(self) -> Composite:
+        """The composite that relevance is carried with."""
+        return self._composite
 
     def explain(self, request: Request) -> Result:
         graph = request.trace.graph

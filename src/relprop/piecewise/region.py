@@ -175,6 +175,7 @@ def _checked(direction: Tensor, value: Tensor) -> Tensor:
 
 def _crossing(run: Trace, at: Node, direction: Tensor) -> Crossing:
     n = run.batch
+    run.check_rows(run.graph.output)
     best = torch.full((n,), torch.inf, dtype=torch.float64, device=direction.device)
     flips: list[Flip | None] = [None] * n
     with _dual_level, torch.no_grad(), torch.inference_mode(False), forward_ad.dual_level():

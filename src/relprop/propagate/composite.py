@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, TypeAlias
 
+from relprop import catalogue
 from relprop.checks import refuses_old_spellings
 from relprop.errors import InputError, UnknownNameError
 from relprop.graph import Graph
 from relprop.graph.kinds import KINDS, operator_names
 from relprop.graph.place import Place
 from relprop.propagate.fallback import Otherwise, fallback_rule
+from relprop.registry import split_settings
 from relprop.rules.rule import Rule
 
-__all__ = ["DERIVATIVES", "Composite", "Depth", "Match"]
+__all__ = ["DERIVATIVES", "Composite", "CompositeLike", "Depth", "HasComposite", "Match", "composite_of"]
 
 _KIND_NAMES = (frozenset(KINDS.values()) | {"gate", "scale", "other"}) - {"multiply"}
 
@@ -80,7 +82,7 @@ class Composite:
             raise InputError(
                 "Expected fuse=False with otherwise='gradient': it takes derivatives one by one."
             )
-        self.rules = tuple(rules)
+        self.rules = tuple(_pairs(rules))
         for match, rule in self.rules:
             _check_pair(match, rule)
         self.otherwise = otherwise
@@ -122,8 +124,71 @@ class Composite:
         return f"Composite([{inner}], otherwise={self.otherwise!r}{'' if usual else f', fuse={self.fuse}'})"
 
 
-DERIVATIVES = Composite([], "gradient", name="gradient")
-"""Every operator by its derivative."""
+class HasComposite(Protocol):
+    """A method whose rules are one composite."""
+
+    def as_composite(self) -> Composite:
+        """The composite that it walks with, under its settings."""
+
+
+CompositeLike: TypeAlias = (
+    "Composite | str | HasComposite | type[HasComposite] | Iterable[tuple[Match, Rule]]"
+)
+"""What can be given as a composite: see `composite_of`."""
+
+
+def composite_of(given: CompositeLike) -> Composite:
+    """The composite that was meant.
+
+    Args:
+        given: a composite; the name of a method whose rules are one, with settings behind it or without
+            ("lrp-composite", "lrp:rule=z-plus", or one of your own as "file.py:Name"); such a method, or its
+            class; a list of (match, rule) pairs.
+
+    Raises:
+        UnknownNameError: no method of that name.
+        InputError: none of these, or a method whose rules aren't one composite; lists those whose rules are.
+
+    >>> composite_of("lrp-epsilon").name
+    'LRP (epsilon)'
+    """
+    if isinstance(given, Composite):
+        return given
+    name = given if isinstance(given, str) else type(given).__name__
+    method: Any = given
+    if isinstance(given, str):
+        key, settings = split_settings(given)
+        method = catalogue.METHODS.find(key)
+        if isinstance(method, type) or settings:
+            method = catalogue.METHODS.make(key, settings, method)
+    elif isinstance(given, type):
+        name, method = given.__name__, given() if hasattr(given, "as_composite") else given
+    if hasattr(method, "as_composite"):
+        found: Composite = method.as_composite()
+        return found
+    if isinstance(given, (list, tuple)):
+        return Composite(given)
+    usable = ", ".join(k for k, kind in catalogue.METHODS.items() if hasattr(kind, "as_composite"))
+    raise InputError(
+        "Expected a composite, a list of (match, rule) pairs or a method whose rules are one composite "
+        f"({usable}) but got {name!r}. Give relprop.Composite(...), or call relprop.explain with the method."
+    )
+
+
+def _pairs(rules: Any) -> list[tuple[Match, Rule]]:
+    try:
+        found = [(match, rule) for match, rule in rules]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected rules of a composite as a list of (match, rule) pairs but got {rules!r:.80}."
+        ) from None
+    for match, rule in found:
+        if not (isinstance(match, str) or callable(match)) or not isinstance(rule, Rule):
+            raise InputError(
+                "Expected pairs of a match (a word or a function of a place) and a rule such as "
+                f"relprop.rules.Epsilon() but got ({match!r:.40}, {rule!r:.40})."
+            )
+    return found
 
 
 def _check_pair(match: Match, rule: Rule) -> None:
@@ -168,3 +233,7 @@ def _matches(match: Match, place: Place) -> bool:
     if match.startswith("op:"):
         return place.node.op == match[3:]
     return place.kind == "linear" and any(fnmatchcase(path, match) for path in place.node.modules if path)
+
+
+DERIVATIVES = Composite([], "gradient", name="gradient")
+"""Every operator by its derivative."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from relprop.graph import Node
-from relprop.propagate.composite import Composite
+from relprop.propagate.composite import CompositeLike, composite_of
 from relprop.propagate.plan import Plan, make_plan
 from relprop.propagate.walk import Propagation, walk
 from relprop.tracing.values import Values
@@ -48,7 +48,7 @@ class Trace(Values):
     def propagate(
         self,
         seed: Tensor,
-        composite: Composite,
+        composite: CompositeLike,
         start: str | Node | None = None,
         stop: str | Node | None = None,
     ) -> Tensor:
@@ -56,13 +56,15 @@ class Trace(Values):
 
         Args:
             seed: relevance at `start`, shaped like its value, or with a leading target axis K.
-            composite: which rule where.
+            composite: which rule where: a `Composite`, a list of (match, rule) pairs, or a method whose rules are
+                one composite, also by name ("lrp-composite", "lrp:rule=z-plus").
             start, stop: node names or module paths (meaning the module's output).
 
         Returns:
             Relevance at `stop`, shaped like its value, with K in front if the seed had it.
 
         Raises:
+            InputError: a seed of another shape, or what can't be a composite.
             UnsupportedOperatorError: relevance reaches an operator that has no rule.
         """
         return self.run(seed, composite, start=start, stop=stop).relevance
@@ -70,7 +72,7 @@ class Trace(Values):
     def run(
         self,
         seed: Tensor,
-        composite: Composite,
+        composite: CompositeLike,
         *,
         start: str | Node | None = None,
         stop: str | Node | None = None,
@@ -90,16 +92,18 @@ class Trace(Values):
             release: free the trace's values on the way (the trace can't be used again).
         """
         return walk(
-            self, seed, composite, start=start, stop=stop, record=record, multiplier=multiplier,
+            self, seed, composite_of(composite), start=start, stop=stop, record=record, multiplier=multiplier,
             ledger=ledger, release=release,
         )  # fmt: skip
 
     def plan(
-        self, composite: Composite, start: str | Node | None = None, stop: str | Node | None = None
+        self, composite: CompositeLike, start: str | Node | None = None, stop: str | Node | None = None
     ) -> Plan:
         """Which rule applies where, before anything runs.
 
         Raises:
             UnsupportedOperatorError: relevance would reach an operator that has no rule.
         """
-        return make_plan(self.graph, composite, start, [stop] if stop is not None else [self.graph.input])
+        return make_plan(
+            self.graph, composite_of(composite), start, [stop] if stop is not None else [self.graph.input]
+        )

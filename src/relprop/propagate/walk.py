@@ -67,6 +67,7 @@ def walk(
     names = [r if isinstance(r, str) else r.name for r in record]
     asked = [graph.find(place) for place in (graph.input if stop is None else stop, *record)]
     plan = make_plan(graph, composite, start, asked)
+    trace.check_rows(plan.start)
     stop, *recorded = plan.stops
     places = dict(zip(names, zip(asked[1:], recorded, strict=True), strict=True))
     # Asked in front of a ReLU that is one step with it: relevance is the same on its two sides, multipliers

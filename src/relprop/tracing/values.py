@@ -14,6 +14,7 @@ from relprop.graph import Graph, Node, capture, capture_lock
 from relprop.graph.agreement import disagreement, replay
 from relprop.graph.fusion import rectifiers
 from relprop.graph.live import live_output
+from relprop.graph.samples import meeting
 from relprop.precision import full_precision, no_autocast
 
 __all__ = ["Values", "checked_output"]
@@ -102,6 +103,24 @@ class Values:
     def evaluate(self, node: Node, lookup: Callable[[Node], Any] | None = None) -> Any:
         """Run one operator on the values of its operands (or on what `lookup` gives for them)."""
         return node.run(lookup or self.value)
+
+    def meeting(self) -> Node | None:
+        """The first operator that puts values of one sample into another (`graph.samples.meeting`), or None."""
+        with no_autocast():
+            return meeting(self.graph, self.params, self.input)
+
+    def check_rows(self, place: Node) -> None:
+        """Refuse a batch whose samples meet on the way to a place: relevance of one would land in another.
+
+        Raises:
+            InputError: with the operator where they meet.
+        """
+        node = self.meeting() if self.batch > 1 else None
+        if node is not None and node in self.graph.ancestors([place]):
+            raise InputError(
+                f"Expected samples that don't meet in the network but {node.where()} puts values of one sample of "
+                f"the batch into another. Explain one at a time (x[i:i+1] for i from 0 to {self.batch - 1})."
+            )
 
     def stored(self, node: Node) -> Tensor:
         """The node's value, or, where only a ReLU reads it, the ReLU's output in its place.
