@@ -181,11 +181,11 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "alpha - beta": (lambda: AlphaBeta(1, 1), r"alpha - beta = 1 and beta >= 0 but got alpha=1, beta=1"),
     "negative beta": (lambda: AlphaBeta(0.5, -0.5), r"beta >= 0"),
-    "alpha NaN": (lambda: AlphaBeta(float("nan"), 1), r"alpha - beta = 1"),
+    "alpha NaN": (lambda: AlphaBeta(float("nan"), 1), r"alpha to be a finite number but got nan"),
     "alpha-beta method": (lambda: relprop.LRP(rule="alpha-beta", alpha=3, beta=1), r"alpha - beta = 1"),
     "bias word": (lambda: AlphaBeta(2, 1, "half"), r"'paper', 'none', 'full' but got 'half'"),
     "epsilon": (lambda: Epsilon(-1), r"epsilon to be >= 0 but got -1"),
-    "epsilon NaN": (lambda: Epsilon(float("nan")), r"epsilon to be >= 0"),
+    "epsilon NaN": (lambda: Epsilon(float("nan")), r"epsilon to be a finite number but got nan"),
     "gamma": (lambda: Gamma(-0.1), r"gamma to be >= 0 but got -0.1"),
     "box without bounds": (lambda: ZBox(), r"low and high, or bounds='sample'"),
     "box with one bound": (lambda: ZBox(0.0), r"low and high"),
@@ -392,10 +392,10 @@ MODELS: dict[str, tuple[Callable[[], Any], type[RelpropError], str]] = {
         UnsupportedOperatorError,
         r"operator 'maximum'",
     ),
-    "where": (
-        lambda: unsupported(lambda m, t: torch.where(t > 0, t, 0)),
+    "index_add": (
+        lambda: unsupported(lambda m, t: t.index_add(1, torch.tensor([0]), t[:, 1:2])),
         UnsupportedOperatorError,
-        r"operator 'where'",
+        r"operator 'index_add'",
     ),
     "product of signals": (
         lambda: unsupported(lambda m, t: m.a(t) * m.b(t), a=nn.Linear(4, 3), b=nn.Linear(4, 3)),

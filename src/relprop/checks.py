@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import wraps
 from inspect import signature
+from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 from relprop.errors import InputError
@@ -13,6 +15,8 @@ __all__ = [
     "Progress",
     "check_choice",
     "check_count",
+    "check_flag",
+    "check_number",
     "check_progress",
     "check_spelling",
     "layer_names",
@@ -54,6 +58,34 @@ def check_count(name: str, value: Any) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"Expected {name} to be a whole number >= 1 but got {value!r}.")
+
+
+def check_number(name: str, value: Any, least: float | None = None) -> None:
+    """Refuse what isn't a finite number, or is too small.
+
+    Raises:
+        InputError: with the name of the setting.
+
+    >>> check_number("epsilon", -1, least=0)
+    Traceback (most recent call last):
+    relprop.errors.InputError: Expected epsilon to be >= 0 but got -1.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):
+        raise InputError(f"Expected {name} to be a finite number but got {value!r:.80}.")
+    if least is not None and value < least:
+        raise InputError(f"Expected {name} to be >= {least:g} but got {value!r}.")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what isn't True or False: the word "no" would count as yes.
+
+    Raises:
+        InputError: with the name of the setting.
+    """
+    plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+    if not isinstance(plain, bool):
+        raise InputError(f"Expected {name} to be True or False but got {value!r:.80}.")
 
 
 def check_progress(progress: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relprop.checks import place_name
+from relprop.checks import check_flag, place_name
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import DERIVATIVES
 
@@ -43,6 +43,8 @@ class Affine(Method):
 
     def __init__(self, *, at: str | None = None, positive: bool = False, linearise: bool = False) -> None:
         self.at = place_name("at", at)
+        check_flag("positive", positive)
+        check_flag("linearise", linearise)
         self.positive, self.linearise = positive, linearise
 
     def explain(self, request: Request) -> Result:

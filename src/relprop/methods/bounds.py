@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from relprop.checks import check_choice
+from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
 from relprop.rules import ZBox
 
@@ -26,9 +26,18 @@ def pixel_bounds(
     >>> low.tolist(), high.tolist()
     ([-2.0], [2.0])
     """
-    m, s = torch.tensor(list(mean)), torch.tensor(list(std))
+    try:
+        m, s = torch.tensor(list(mean)), torch.tensor(list(std))
+    except (TypeError, ValueError):
+        m = s = torch.zeros(())
     if m.shape != s.shape or m.ndim != 1:
         raise InputError(f"Expected mean and std with one number per channel but got {mean!r} and {std!r}.")
+    if not bool((torch.isfinite(m) & torch.isfinite(s) & (s > 0)).all()):
+        raise InputError(
+            f"Expected finite numbers in mean, and such above 0 in std, but got {mean!r} and {std!r}."
+        )
+    for name, value in (("low", low), ("high", high)):
+        check_number(name, value)
     return (low - m) / s, (high - m) / s
 
 
@@ -48,4 +57,7 @@ def z_box(bounds: Bounds) -> ZBox:
 
 
 def _number(bound: Any) -> float | Tensor:
-    return bound if isinstance(bound, Tensor) else float(bound)
+    try:
+        return bound if isinstance(bound, Tensor) else float(bound)
+    except (TypeError, ValueError):
+        raise InputError(f"Expected bounds as numbers or tensors but got {bound!r:.80}.") from None

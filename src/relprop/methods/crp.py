@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from relprop.checks import check_choice
+from relprop.checks import check_choice, check_flag
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.methods.bounds import Bounds, z_box
@@ -90,6 +90,8 @@ class CRP(Method):
     ) -> None:
         check_choice("seed", seed, ("one", "logit", "softmax"))
         self.include_background, self.seed, self.bounds, self.ties = include_background, seed, bounds, ties
+        check_flag("include_background", include_background)
+        check_flag("balance", balance)
         self.balance = bool(balance)
         first: list[tuple[Match, Rule]] = [] if bounds is None else [("first", z_box(bounds))]
         self._rules: list[tuple[Match, Rule]] = [*first, ("linear", ZPlus()), ("max_pool", MaxPool(ties))]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from relprop.checks import check_choice, place_name
+from relprop.checks import check_choice, check_flag, place_name
 from relprop.errors import InputError, RelpropWarning
 from relprop.graph import Graph, Node
 from relprop.graph.place import label
@@ -69,6 +69,7 @@ class ExcitationBackprop(Method):
 
     def __init__(self, *, at: str | None = None, clamp_input: bool = False, add: Shares = "value") -> None:
         check_choice("add", add, ("value", "positive", "absolute"))
+        check_flag("clamp_input", clamp_input)
         self.at, self.clamp_input, self.add = place_name("at", at), clamp_input, add
 
     def as_composite(self) -> Composite:
@@ -131,6 +132,7 @@ class ContrastiveExcitationBackprop(Method):
         add: Shares = "value",
     ) -> None:
         check_choice("add", add, ("value", "positive", "absolute"))
+        check_flag("clamp_input", clamp_input)
         self.at, self.contrast_at = place_name("at", at), place_name("contrast_at", contrast_at)
         self.clamp_input, self.add = clamp_input, add
 

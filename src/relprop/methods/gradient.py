@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from relprop.checks import Progress, check_count, check_progress
+from relprop.checks import Progress, check_count, check_number, check_progress
 from relprop.errors import InputError
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import DERIVATIVES
@@ -116,8 +116,7 @@ class SmoothGrad(Method):
     ) -> None:
         check_count("samples", samples)
         check_count("chunk", chunk)
-        if not 0 <= noise < float("inf"):
-            raise InputError(f"Expected noise to be >= 0 (a share of the input's range) but got {noise}.")
+        check_number("noise", noise, least=0)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise InputError(f"Expected seed to be a whole number but got {seed!r}.")
         check_progress(progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from relprop.checks import check_choice
+from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.facts import Facts
@@ -77,6 +77,12 @@ class LRP(Method):
         if isinstance(composite, str):
             check_choice("composite", composite, _COMPOSITES)
         check_choice("first", first, _FIRST)
+        # Those that the rule doesn't ask for too: a setting with no effect may still be a mistake.
+        check_number("epsilon", epsilon, least=0)
+        check_number("gamma", gamma, least=0)
+        check_number("alpha", alpha)
+        check_number("beta", beta, least=0)
+        check_choice("bias", bias, ("paper", "none", "full"))
         check_choice("seed", seed, ("score", "one"))
         self.rule, self.composite, self.first, self.bounds = rule, composite, first, bounds
         self.epsilon, self.gamma, self.alpha, self.beta, self.bias = epsilon, gamma, alpha, beta, bias

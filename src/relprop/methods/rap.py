@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from relprop.checks import check_flag
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.facts import Facts
 from relprop.methods.method import Method, Request, Result
@@ -51,6 +52,7 @@ class RAP(Method):
     )
 
     def __init__(self, *, released: bool = False, bounds: Bounds = "auto") -> None:
+        check_flag("released", released)
         self.released, self.bounds = bool(released), bounds
         self._composite = Composite(
             [

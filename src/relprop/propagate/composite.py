@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from relprop import catalogue
-from relprop.checks import refuses_old_spellings
+from relprop.checks import check_number, refuses_old_spellings
 from relprop.errors import InputError, UnknownNameError
 from relprop.graph import Graph
 from relprop.graph.kinds import KINDS, operator_names
@@ -29,6 +29,10 @@ class Depth:
 
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            check_number(name, getattr(self, name))
 
     def __call__(self, place: Place) -> bool:
         """Whether the place lies in the range."""

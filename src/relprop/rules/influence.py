@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relprop.checks import check_flag
 from relprop.rules.rule import Message, SharingRule
 from relprop.rules.section import shift
 from relprop.tracing.flow import Flow, safe_divide
@@ -64,6 +65,7 @@ class RelativeInfluence(SharingRule):
     gives_multiplier = False
 
     def __init__(self, *, one_way: bool = False) -> None:
+        check_flag("one_way", one_way)
         self.one_way = one_way
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:

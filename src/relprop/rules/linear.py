@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from relprop.checks import check_choice
+from relprop.checks import check_choice, check_flag, check_number
 from relprop.errors import InputError
 from relprop.rules.rule import Message, SharingRule
 from relprop.tracing.ledger_sums import dot_sums, totals
@@ -44,8 +44,8 @@ class Epsilon(SharingRule):
     """
 
     def __init__(self, epsilon: float = 1e-3, *, relative: bool = True) -> None:
-        if not epsilon >= 0:
-            raise InputError(f"Expected epsilon to be >= 0 but got {epsilon}.")
+        check_number("epsilon", epsilon, least=0)
+        check_flag("relative", relative)
         self.epsilon = epsilon
         self.relative = relative
 
@@ -86,8 +86,7 @@ class Gamma(SharingRule):
     """
 
     def __init__(self, gamma: float = 0.25) -> None:
-        if not gamma >= 0:
-            raise InputError(f"Expected gamma to be >= 0 but got {gamma}.")
+        check_number("gamma", gamma, least=0)
         self.gamma = gamma
 
     def prepare(self, site: Site) -> Message:
@@ -143,6 +142,8 @@ class AlphaBeta(SharingRule):
     def __init__(
         self, alpha: float = 2.0, beta: float = 1.0, bias: Literal["paper", "none", "full"] = "paper"
     ) -> None:
+        check_number("alpha", alpha)
+        check_number("beta", beta)
         if not (beta >= 0 and abs(alpha - beta - 1) <= 1e-9):
             raise InputError(f"Expected alpha - beta = 1 and beta >= 0 but got alpha={alpha}, beta={beta}.")
         check_choice("bias", bias, ("paper", "none", "full"))
@@ -301,6 +302,8 @@ class ZBox(SharingRule):
         if bounds is None and (low is None or high is None):
             raise InputError("Expected low and high, or bounds='sample', for the z-box rule.")
         least, most = (torch.as_tensor(0.0 if b is None else b, dtype=torch.float64) for b in (low, high))
+        if not all(bool(torch.isfinite(b).all()) for b in (least, most)):
+            raise InputError(f"Expected finite bounds for the z-box rule but got {low} and {high}.")
         if bounds is None and bool((least > most).any()):
             raise InputError(f"Expected low <= high for the z-box rule but got {low} and {high}.")
         self.low, self.high, self.bounds = low, high, bounds

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from relprop.checks import check_choice
+from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.graph.place import Place, gate_signal
@@ -47,6 +47,7 @@ class Add(Rule):
         self, by: Literal["value", "absolute", "positive", "halves"] = "value", epsilon: float = 0.0
     ) -> None:
         check_choice("by", by, ("value", "absolute", "positive", "halves"))
+        check_number("epsilon", epsilon)
         if epsilon < 0 or (epsilon and by != "value"):
             raise InputError(
                 f"Expected epsilon >= 0, and only with by='value', but got {epsilon} with {by!r}."

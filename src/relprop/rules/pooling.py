@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relprop.checks import check_choice
+from relprop.checks import check_choice, check_flag
 from relprop.errors import UnsupportedOperatorError
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow, safe_divide
@@ -153,6 +153,7 @@ class AveragePool(Rule):
     kinds = frozenset({"avg_pool", "upsample"})
 
     def __init__(self, *, uniform: bool = False) -> None:
+        check_flag("uniform", uniform)
         self.uniform = uniform
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:

@@ -23,8 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from relprop.checks import check_choice
-from relprop.errors import InputError
+from relprop.checks import check_choice, check_number
 from relprop.rules.patches import Patches
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow
@@ -64,8 +63,7 @@ class Section(Rule):
 
     def __init__(self, mode: Literal["paper", "released"] = "paper", ratio: float = 2.0) -> None:
         check_choice("mode", mode, ("paper", "released"))
-        if not 1 <= ratio < float("inf"):
-            raise InputError(f"Expected ratio to be a number >= 1 but got {ratio}.")
+        check_number("ratio", ratio, least=1)
         self.mode: Literal["paper", "released"] = mode
         self.ratio = ratio
 
