@@ -258,7 +258,7 @@ def test_the_same_picture_in_another_precision_is_the_same() -> None:
 
 
 def test_forgetting_a_network_forgets_its_detector() -> None:
-    """Weights changed through ``.data`` leave no trace: `clear_cache` says so, whichever module it is told of."""
+    """Whichever module `clear_cache` is told of; weights changed through ``.data`` are the ones used anyway."""
     detector, picture, found = scene("ssd")
     detector = wrap(copy.deepcopy(detector.raw), anchors=detector.anchors, decode=detector.decode)
     anchor = found[0].anchor

@@ -37,8 +37,7 @@ _MOST_GRAPHS = 64  # a model; what was used longest ago goes first
 def clear_cache(model: nn.Module | None = None) -> None:
     """Forget captured graphs and derived weights, of one model (and of all that it is a part of) or of all.
 
-    Needed only after weights were changed in a way that leaves no trace: through `parameter.data`
-    (`p.data.mul_(2)`), which neither moves the storage nor raises its version counter.
+    Never needed for right answers: changes are looked for at every call (docs/python.md). It gives memory back.
     """
     with capture_lock:
         if model is None:
@@ -69,20 +68,25 @@ def capture(model: nn.Module, x: Tensor, *, anew: bool = False) -> Graph:
     """
     with capture_lock:
         owner = owner_of(model)
-        key = (tuple(x.shape[1:]), x.dtype, x.device, fingerprint(model, owner), layout_of(x))
         graphs = _CACHE.get(owner)
         if graphs is None or anew:
             graphs = _CACHE[owner] = {}
-        for candidate in (key, (*key, x.shape[0])):
-            if candidate in graphs and not (x.shape[0] == 1 and _drops_batch(graphs[candidate])):
-                graphs[candidate] = graphs.pop(candidate)  # last used, last dropped
-                return graphs[candidate]
-        for stale in [k for k in graphs if k[3] != key[3]]:
+        now = fingerprint(model, owner)
+        for stale in [k for k, g in graphs.items() if g.key != now.key and not g.volatile]:
             del graphs[stale]
+        like = (tuple(x.shape[1:]), x.dtype, x.device, layout_of(x))
+        for place in (like, (*like, x.shape[0])):
+            if place in graphs and not (x.shape[0] == 1 and _drops_batch(graphs[place])):
+                graph = graphs[place] = graphs.pop(place)  # last used, last dropped
+                graph.watched = not (now.unwatched or graph.volatile)
+                return graph
         graph = _capture(model, x)
         # Other input sizes of the same model: what is derived from weights is checked against them and shared.
         graph.weights = next((g.weights for g in graphs.values()), graph.weights)
-        graphs[key if graph.static_batch is None else (*key, x.shape[0])] = graph
+        after = fingerprint(model, owner)
+        graph.key, graph.volatile = after.key, after.key != now.key
+        graph.watched = not (after.unwatched or graph.volatile)
+        graphs[like if graph.static_batch is None else (*like, x.shape[0])] = graph
         while len(graphs) > _MOST_GRAPHS:  # a data set of many picture sizes
             del graphs[next(iter(graphs))]
         return graph

@@ -166,6 +166,8 @@ class Graph:
         static_batch: the only batch size the graph runs at, or None for any.
         weights: cache of derived weights; goes with the graph.
         watched: whether everything that the model's code reads is looked at before every use of the graph.
+        key: the model's fingerprint when the graph was captured.
+        volatile: whether the forward pass itself changes what the fingerprint is made of.
         checked: the sizes and layouts of batches whose output was held against the model's own.
         meetings: where the samples of a batch meet, by the number of samples that were tried (`graph.samples`).
     """
@@ -178,6 +180,8 @@ class Graph:
     static_batch: int | None = None
     weights: WeightCache = field(default_factory=WeightCache)
     watched: bool = True
+    key: int = 0
+    volatile: bool = False
     checked: set[Any] = field(default_factory=set)
     meetings: dict[int, Node | None] = field(default_factory=dict)
 

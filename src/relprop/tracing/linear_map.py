@@ -61,6 +61,7 @@ class LinearMap:
     key: Any
     version: tuple[Any, ...] = ()
     scratch: dict[Sign, Tensor] | None = None
+    probes: dict[Any, Tensor] | None = None
 
     @classmethod
     def of(cls, trace: Values, fused: Fused) -> LinearMap:
@@ -87,7 +88,9 @@ class LinearMap:
             else:
                 per_channel = (-1, *[1] * (bias.ndim - 1))
                 bias = bias * scale.reshape(per_channel) + shift.reshape(per_channel)
-        return cls(weight, scale, scale_in, bias, conv, trace.graph.weights, key, version)
+        return cls(
+            weight, scale, scale_in, bias, conv, trace.graph.weights, key, version, probes=trace.probes
+        )  # fmt: skip
 
     # Weights ----------------------------------------------------------------------------------------
 
@@ -111,15 +114,29 @@ class LinearMap:
             weight = weight.clamp_(max=0) if fresh else weight.clamp(max=0)
         if not self.is_split:
             size = weight.numel() * weight.element_size()
-            self.cache.keep(key, _Cached(weight, self), size, CACHE_BYTES)
+            self.cache.keep(key, _Cached(weight, replace(self, probes=None), self.probe()), size, CACHE_BYTES)
         return weight
 
     def _in_scratch(self, sign: Sign, scratch: dict[Sign, Tensor], key: Any) -> Tensor:
         if sign not in scratch:
             scratch[sign] = torch.empty_like(self.weight)
         part = torch.clamp(self.weight, **_LIMITS[sign], out=scratch[sign][: self.weight.shape[0]])
-        self.cache.keep(key, _Cached(part, self), 0, CACHE_BYTES)
+        self.cache.keep(key, _Cached(part, self, None), 0, CACHE_BYTES)
         return part
+
+    def probe(self) -> Tensor | None:
+        """Numbers that change with any of the weights, taken once a trace; None for passing maps.
+
+        Writes through `.data` change neither address nor version. The sum of every row sees single
+        changes, a sample of the columns those that leave sums alone, such as flipped kernels.
+        """
+        if self.probes is None:
+            return None
+        if self.key not in self.probes:
+            rows = self.weight.flatten(1)
+            some = rows[:, :: max(1, rows.shape[1] // 16)] if rows.shape[0] > 64 else rows
+            self.probes[self.key] = torch.cat([rows.sum(1), some.reshape(-1)])
+        return self.probes[self.key]
 
     def _per_output(self, vector: Tensor) -> Tensor:
         if self.conv is None or not self.conv.transposed:
@@ -254,7 +271,9 @@ class LinearMap:
         for begin in range(0, self.weight.shape[0], rows):
             cut = slice(begin, begin + rows)
             bias = None if self.bias is None else self.bias[cut]
-            yield cut, replace(self, weight=self.weight[cut], bias=bias, cache=WeightCache(), scratch=scratch)
+            yield cut, replace(
+                self, weight=self.weight[cut], bias=bias, cache=WeightCache(), scratch=scratch, probes=None
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,16 +282,18 @@ class _Cached:
 
     part: Tensor
     source: LinearMap  # holds the weight: while it lives, no other can get its address
+    probe: Tensor | None
 
     def fits(self, now: LinearMap) -> bool:
         """Whether the map is still the same.
 
-        Weights are told by address and version. Running statistics change without either in a forward
+        Weights are told by address, version and probe. Running statistics change without either in a forward
         pass in training mode, but batch norms are small enough to be compared.
         """
         source = self.source
         return (
             source.version == now.version
+            and (self.probe is None or _same(self.probe, now.probe()))
             and _same(source.scale, now.scale)
             and _same(source.scale_in, now.scale_in)
         )

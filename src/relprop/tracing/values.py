@@ -32,10 +32,12 @@ class Values:
         graph: the captured graph.
         output: what `model(x)` returned (in float32 for models of half precision).
         winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
+        probes: what tells weights that were used in this run from others (`LinearMap.probe`).
     """
 
     @full_precision
     def __init__(self, model: nn.Module, x: Tensor) -> None:
+        self.probes: dict[Any, Tensor] = {}
         wrong = None
         for anew in (False, True):
             with capture_lock:  # while a model is captured, it doesn't hold its own parameters
