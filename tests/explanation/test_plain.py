@@ -9,8 +9,10 @@ import multiprocessing
 import pickle
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -76,6 +78,36 @@ def test_every_method(method: str, way: str) -> None:
         assert same(getattr(made, name), value), name
     assert repr(made) == repr(e)
     assert (e.plan is None) == (made.plan is None)
+
+
+@pytest.mark.parametrize("method", [NEEDED.get(name, name) for name in relprop.methods()])
+def test_saved_settings_are_those_of_the_live_one(method: str, tmp_path: Path) -> None:
+    e = relprop.explain(net(), X, [1, 2], method)
+    assert Explanation.load(e.save(tmp_path / "e")).settings == e.settings
+
+
+def test_settings_of_every_kind_come_back_the_same(tmp_path: Path) -> None:
+    composite = relprop.Composite(
+        [("first", relprop.rules.ZBox(torch.full((3,), -9.0), torch.full((3,), 9.0)))]
+    )
+    low, high = torch.tensor([-1.0, -0.1, -2.0]), torch.tensor(9.0, dtype=torch.float64)
+    for method in (
+        relprop.DeepTaylor(bounds=(low * 90, high)),
+        relprop.DeepTaylor(bounds=(-torch.full((3, 8, 8), 9.0), 9)),
+        relprop.LRP(composite=composite),
+        relprop.RSP(hostile={0, 3}),
+        relprop.RSP(hostile=range(2)),
+        relprop.IntegratedGradients(baseline=torch.zeros(1, 3, 8, 8)),
+        relprop.LRPEpsilon(epsilon=np.float32(0.1)),
+    ):
+        e = relprop.explain(net(), X, 1, method)
+        folder = tmp_path / str(id(e))
+        made = Explanation.load(e.save(folder))
+        assert made.settings == e.settings
+        assert Explanation.load(made.save(tmp_path / f"{id(e)} again")).settings == e.settings
+        assert e.settings.keys() == method.settings().keys()
+    bounds = relprop.explain(net(), X, 1, relprop.DeepTaylor(bounds=(low * 90, high))).settings["bounds"]
+    assert bounds == [(low * 90).tolist(), 9.0]
 
 
 def test_settings_that_are_no_plain_data_become_their_text() -> None:

@@ -50,6 +50,7 @@ def test_saves_picture_numbers_and_manifest(tmp_path: Path) -> None:
     assert manifest["method"] == "lrp-epsilon"
     assert manifest["versions"]["torch"] == torch.__version__
     assert manifest["versions"]["python"] == platform.python_version()
+    assert manifest["settings"] == e.settings == Explanation.load(folder).settings
     assert manifest["settings"] == {"epsilon": 1e-6, "bounds": [[-1.0], [1.0]], "first": None}
     assert manifest["targets"][3] == {
         "target": 1,

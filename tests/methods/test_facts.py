@@ -9,6 +9,7 @@ import weakref
 import pytest
 import torch
 from tests import nets
+from tests.close import assert_close_to_rounding
 
 import relprop
 from relprop.methods import Facts
@@ -143,6 +144,96 @@ def test_an_input_beyond_the_box_is_no_picture() -> None:
     with pytest.raises(relprop.errors.InputError, match="box"):
         relprop.explain(model, x, 1, "deep-taylor", facts=KNOWN)
     assert relprop.explain(model, x[:1], 1, "deep-taylor", facts=Facts()).settings["bounds"] == "sample"
+
+
+STATISTICS = {
+    "photographs": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.0, 1.0),
+    "bytes": ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0), 0.0, 255.0),
+}
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_pictures_stay_pictures_in_any_precision(dtype: torch.dtype, name: str) -> None:
+    """Every grey level, normalised in that precision or rounded to it afterwards; row by row as alone."""
+    mean, std, low, high = STATISTICS[name]
+    m, s = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (mean, std))
+    levels = torch.linspace(low, high, 256).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    pictures = torch.cat([levels, levels * 0 + low, levels * 0 + high, levels.flip(2)])
+    box = relprop.pixel_bounds(mean, std, low, high)
+    facts, width = Facts(box=box), float((box[1] - box[0]).max())
+    model = nets.vgg().to(dtype)
+    remember(model, facts)
+    for x in (((pictures - m) / s).to(dtype), (pictures.to(dtype) - m.to(dtype)) / s.to(dtype)):
+        known = facts.fitting(x).box
+        assert known is not None
+        for mine, theirs in zip(known, box, strict=True):
+            off = (mine.reshape(-1, 3) - theirs).abs().max()
+            assert float(off) <= width * max(1e-4, 2 * torch.finfo(dtype).eps)
+        if dtype in (torch.float32, torch.float64):
+            assert known is box
+        e = relprop.explain(model, x, 1, "deep-taylor")
+        assert e.settings["bounds"] != "sample"
+        for i in range(4):
+            one = relprop.explain(model, x[i : i + 1], 1, "deep-taylor")
+            assert_close_to_rounding(e.relevance[i : i + 1], one.relevance, model)
+        noise = torch.cat([x[:1], x[:1] * 3])
+        assert facts.fitting(noise[1:]).box is None
+        mixed = facts.fitting(noise).box
+        assert mixed is not None
+        # Its own range is that of all channels together.
+        own = noise[1].to(mixed[0]).amin()
+        assert torch.equal(mixed[0][1].flatten().unique(), own.reshape(1))
+
+
+def test_a_box_of_other_channels_is_none_of_this_input() -> None:
+    for box in ((torch.zeros(4), torch.ones(4)), (torch.zeros(3, 5, 5), torch.ones(3, 5, 5))):
+        assert Facts(box=box).fitting(torch.rand(2, 3, 16, 16)).box is None
+    per_pixel = Facts(box=(torch.zeros(3, 16, 16), torch.ones(3, 16, 16)))
+    assert per_pixel.fitting(torch.rand(2, 3, 16, 16)).box is not None
+
+
+def test_another_head_has_other_classes() -> None:
+    """The box of the pixels stays; what the outputs stand for isn't known any more."""
+    names = [f"kind {i}" for i in range(5)]
+    facts = Facts(box=(LOW, HIGH), multi_label=True, classes=names)
+    x = nets.pictures().clamp(-0.9, 0.9)
+
+    def loaded() -> torch.nn.Sequential:
+        model = nets.vgg()
+        remember(model, facts)
+        return model
+
+    def said(model: torch.nn.Module) -> tuple[object, object, bool]:
+        known = facts_of(model)
+        return known.classes, relprop.explain(model, x, 1, "rsp").settings["hostile"], known.box is facts.box
+
+    kept = loaded()
+    kept[8] = torch.nn.ReLU(inplace=True)  # without weights
+    kept.float().double().requires_grad_(False)
+    assert said(kept) == (names, "predicted", True)
+    for width in (5, 2):
+        model = loaded()
+        model[9] = torch.nn.Linear(24, width).double()
+        assert said(model) == (None, None, True)
+    wrapped = loaded()
+    wrapped[9] = torch.nn.Sequential(wrapped[9], torch.nn.Linear(5, 5).double())
+    assert said(wrapped) == (None, None, True)
+    narrow = loaded()  # the same module with other weights: as many as the outputs tell
+    narrow[9].weight, narrow[9].bias = (torch.nn.Parameter(p[:3]) for p in (narrow[9].weight, narrow[9].bias))
+    assert relprop.explain(narrow, x, 1, "rsp").settings["hostile"] is None
+    seen = []
+
+    class Asks(relprop.Gradient):
+        name = "asks for names"
+
+        def explain(self, request: relprop.methods.Request) -> relprop.methods.Result:
+            seen.append(request.facts.classes)
+            return super().explain(request)
+
+    relprop.explain(narrow, x, 1, Asks())
+    relprop.explain(narrow, x, 1, Asks(), facts=facts)  # what is said is not doubted
+    assert seen == [None, names]
 
 
 def test_progress_travels_with_the_request() -> None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from relprop.checks import layer_names
 from relprop.errors import InputError
 from relprop.explanation.explanation import Explanation
-from relprop.explanation.plain import plain
 from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Request
 from relprop.methods.registry import MethodLike, resolve
@@ -68,7 +67,7 @@ def explain(
     checked_output(model, run.output)
     targets, single = class_indices(target, run.output, x.shape[0])
     seen = run.input
-    known = facts_of(model).fitting(seen) if facts is None else facts
+    known = facts_of(model).of_outputs(run.output.shape[1]).fitting(x) if facts is None else facts
     recipe = recipe.informed(known)
     request = Request(model, run, targets, single, layers, facts=known)
     result = recipe.explain(request)
@@ -83,7 +82,7 @@ def explain(
         outputs=run.output,
         targets=unstacked(targets),
         method=recipe.name,
-        settings={name: plain(value) for name, value in recipe.settings().items()},
+        settings=recipe.settings(),
         plan=None if result.plan is None else result.plan.table,
         ledger=result.ledger,
         layers={name: unstacked(t) for name, t in result.layers.items()},

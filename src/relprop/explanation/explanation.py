@@ -39,7 +39,8 @@ class Explanation:
         outputs: what ``model(input)`` returned; (N, classes) for classifiers.
         targets: int64, the explained output of each sample: (N,) or (K, N).
         method: the method's name in the registry.
-        settings: the method's settings.
+        settings: the method's settings, as a saved explanation holds them: tensors of up to 64 numbers and
+            tuples as lists, what is no plain data as its text.
         plan: which rule crossed which operator, or None for methods without rules.
         ledger: per operator, where the relevance went, or None.
         layers: relevance at the layers that were asked for, by name.
@@ -72,6 +73,7 @@ class Explanation:
     signed: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", jsonable(self.settings))
         r, x, t = self.relevance, self.input, self.targets
         if not r.is_floating_point() or torch.finfo(r.dtype).bits < 32:
             raise InputError(f"Expected relevance in float32 or float64 but got {r.dtype}.")
@@ -211,7 +213,7 @@ class Explanation:
         }
         facts = {
             "method": self.method,
-            "settings": jsonable(self.settings),
+            "settings": self.settings,
             "at": self.at,
             "signed": self.signed,
             "shapes": {"input": list(self.input.shape), "relevance": list(self.relevance.shape)},

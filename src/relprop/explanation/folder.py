@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -169,17 +170,25 @@ def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def jsonable(value: Any) -> Any:
-    """A value as JSON can hold it: tensors of up to 64 elements as lists, NaN and infinities as words."""
+    """A value as JSON can hold it, which is what comes back from a file.
+
+    Tensors and arrays of up to 64 elements become lists, larger ones their shape; tuples and sets lists; NaN and
+    infinities words; anything else (a composite, a function) its text.
+
+    >>> jsonable({"bounds": (0, torch.ones(2)), "rule": object, "limit": float("inf")})
+    {'bounds': [0, [1.0, 1.0]], 'rule': "<class 'object'>", 'limit': 'inf'}
+    """
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, Tensor):
-        return jsonable(value.tolist()) if value.numel() <= 64 else f"tensor of shape {tuple(value.shape)}"
+        return float(value) if math.isfinite(value) else str(value)
+    if isinstance(value, (Tensor, np.ndarray)):
+        small = math.prod(value.shape) <= 64
+        return jsonable(value.tolist()) if small else f"tensor of shape {tuple(value.shape)}"
     if isinstance(value, Mapping):
         return {str(k): jsonable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple, set, frozenset, range)):
         return [jsonable(v) for v in value]
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+    if isinstance(value, np.generic):
         return jsonable(value.item())
-    return str(value)
+    return str(value) if isinstance(value, (PurePath, torch.dtype, torch.device)) else repr(value)

@@ -8,7 +8,7 @@ the multiplier c_i = R_i / x_i.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -286,9 +286,13 @@ class ZBox(SharingRule):
 
     Raises:
         InputError: low > high, or neither bounds nor low and high.
+
+    Attributes:
+        rounding: by how much of the box's width the preprocessing's rounding may carry an input out of it.
     """
 
     gives_multiplier = False
+    rounding: ClassVar[float] = 1e-4
 
     def __init__(
         self,
@@ -347,14 +351,15 @@ class ZBox(SharingRule):
                     f"Expected z-box bounds that broadcast to {tuple(x.shape[1:])} but got {tuple(t.shape)}."
                 ) from None
         low, high = box
-        slack = (high - low).amax() * 1e-4  # rounding of the preprocessing
+        slack = (high - low).amax() * self.rounding
         if bool((x < low - slack).any()) or bool((x > high + slack).any()):
             raise InputError(
                 f"Expected an input inside the z-box but its values run from {float(x.min()):.4g} to "
                 f"{float(x.max()):.4g}, and the box from {float(low.min()):.4g} to {float(high.max()):.4g}. "
                 "Give the bounds in the units the network sees (relprop.pixel_bounds), or bounds='sample'."
             )
-        return low, high
+        # What rounding carried out lies on the edge: terms of both signs could cancel in the denominator.
+        return torch.minimum(low, x), torch.maximum(high, x)
 
 
 class WSquare(SharingRule):

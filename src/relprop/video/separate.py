@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from relprop.checks import Progress, check_choice, check_count, check_progress
 from relprop.errors import InputError
 from relprop.explanation.explain import explain
-from relprop.explanation.plain import plain
 from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
@@ -144,7 +143,7 @@ def _joined(splits: list[Split], recipe: Method, mode: str, settings: dict[str, 
         targets=torch.cat([s.targets for s in splits], -1),
         method=recipe.name,
         mode=mode,
-        settings=plain({**settings, "method": recipe.settings()}),
+        settings={**settings, "method": recipe.settings()},
         ledgers={name: Ledger.merged([s.ledgers[name] for s in splits]) for name in first.ledgers},
     )
 

@@ -66,7 +66,8 @@ class MotionSeparation:
         targets: the explained classes, (N,) or (K, N).
         method: name of the method.
         mode: "naive", "conserving" or "selective".
-        settings: what the mode was run with, and the method's settings under "method".
+        settings: what the mode was run with, and the method's settings under "method", as a saved separation
+            holds them.
         ledgers: by name, where relevance went: "original" (the clips), "frozen" (all frozen clips together),
             "spatial" and "temporal" (the two streams; what starts at an activation stands in the lost column,
             with a minus). Empty for methods without rules.
@@ -88,6 +89,9 @@ class MotionSeparation:
     mode: str
     settings: dict[str, Any] = field(default_factory=dict)
     ledgers: Mapping[str, Ledger] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", jsonable(self.settings))
 
     @property
     def ledger(self) -> Ledger | None:
@@ -126,7 +130,7 @@ class MotionSeparation:
         manifest = {
             "method": self.method,
             "mode": self.mode,
-            "settings": jsonable(self.settings),
+            "settings": self.settings,
             "shapes": {name: list(t.shape) for name, t in tensors.items()},
             "ledgers": {name: ledger_document(ledger) for name, ledger in self.ledgers.items()},
             "facts": jsonable(facts),
