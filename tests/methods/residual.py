@@ -1,7 +1,7 @@
-"""Residual networks, and the published codes' RAP and RSP on them, from the formulas and autograd alone.
+"""Residual networks, and RAP, RSP and excitation backprop on them, from the formulas and autograd alone.
 
 Nothing here knows relprop: the forward run keeps what every layer reads, and relevance walks back through the
-blocks by hand. Batch norms hand on relevance where their input isn't 0 and lose it elsewhere.
+blocks by hand.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 Layer = Callable[[nn.Conv2d, Tensor, Tensor], Tensor]
 """(convolution, its input, relevance at its output) → relevance at its input."""
+Norm = Callable[[Tensor, nn.BatchNorm2d, Tensor], Tensor]
+"""(relevance at its output, batch norm, its input) → relevance at its input."""
 Share = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(first term, second term, relevance at their sum) → relevance at each."""
 
@@ -116,12 +118,19 @@ def values_of(block: Block, x: Tensor) -> Values:
     return Values(block, x, inputs, outputs, straight, (y, side))
 
 
-def through_norm(r: Tensor, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+def divided(r: Tensor, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """The published codes of RAP and RSP: divided by γ x, and multiplied again."""
     return r * (x * norm.weight.reshape(1, -1, 1, 1) != 0)
 
 
-def down(model: ResNet, x: Tensor, start: Callable[[Tensor], Tensor], layer: Layer, share: Share) -> Tensor:
-    """Relevance at the picture; `start` gives it at the last block's output, from that output."""
+def handed_on(r: Tensor, _norm: nn.BatchNorm2d, _x: Tensor) -> Tensor:
+    return r
+
+
+def down(
+    model: ResNet, x: Tensor, start: Callable[[Tensor], Tensor], layer: Layer, share: Share, through: Norm
+) -> Tensor:
+    """Relevance behind the first ReLU; `start` gives it at the last block's output, from that output."""
     with torch.no_grad():
         stem = model.conv1(x)
         bright = F.relu(model.bn1(stem))
@@ -136,14 +145,19 @@ def down(model: ResNet, x: Tensor, start: Callable[[Tensor], Tensor], layer: Lay
         for conv, norm, read, gave in reversed(
             list(zip(v.block.convs, v.block.norms, v.inputs, v.outputs, strict=True))
         ):
-            main = layer(conv, read, through_norm(main, norm, gave))
+            main = layer(conv, read, through(main, norm, gave))
         if v.straight is not None:
             projection, norm = v.block.downsample
-            side = layer(projection, v.x, through_norm(side, norm, v.straight))
+            side = layer(projection, v.x, through(side, norm, v.straight))
         r = main + side
     leaf = bright.requires_grad_()
     (r,) = torch.autograd.grad(model.maxpool(leaf), leaf, r)
-    r = through_norm(r, model.bn1, stem)
+    return r
+
+
+def to_picture(model: ResNet, x: Tensor, r: Tensor, through: Norm) -> Tensor:
+    """From behind the first ReLU to the input, by z^B."""
+    r = through(r, model.bn1, model.conv1(x).detach())
     return boxed(model.conv1.weight.detach(), x, r)
 
 
@@ -186,27 +200,55 @@ def rap(model: ResNet, x: Tensor, target: int) -> Tensor:
         surplus = (c.sum((1, 2, 3)) - r.sum((1, 2, 3))) / (c != 0).sum((1, 2, 3))
         return c - (c != 0) * surplus.reshape(-1, 1, 1, 1)
 
-    def share(first: Tensor, second: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        s = ref.ratio(r, first + second)
-        return first * s, second * s
-
-    return down(model, x, start, layer, share)
+    return to_picture(model, x, down(model, x, start, layer, by_value, divided), divided)
 
 
-def rsp(model: ResNet, x: Tensor, target: int) -> Tensor:
-    """RSP of the published code for one sample, no class being hostile."""
+def by_value(first: Tensor, second: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    s = ref.ratio(r, first + second)
+    return first * s, second * s
+
+
+def rsp(model: ResNet, x: Tensor, target: int, mode: str = "released") -> Tensor:
+    """RSP for one sample, no class being hostile."""
 
     def start(y: Tensor) -> Tensor:
         m = y * model.fc.weight[target].detach().reshape(1, -1, 1, 1) / y[0, 0].numel()
+        if mode == "paper":
+            m = m.clamp(min=0)
+            return sectional.purged(m / m.max())
         return m / (m.max() + 1e-9)
 
     def layer(conv: nn.Conv2d, read: Tensor, r: Tensor) -> Tensor:
         f = sectional.function_of(conv)
-        return sectional.section_layer(f, conv.weight.shape, read, r, "released", product=False)
+        return sectional.section_layer(f, conv.weight.shape, read, r, mode, product=False)
 
     def share(first: Tensor, second: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
         up, other = first.clamp(min=0), second.clamp(min=0)
         s = ref.ratio(r, up + other)
         return up * s, other * s
 
-    return down(model, x, start, layer, share)
+    through = handed_on if mode == "paper" else divided
+    return to_picture(model, x, down(model, x, start, layer, share, through), through)
+
+
+def excitation(model: ResNet, x: Tensor, target: int, *, contrast: bool = False) -> Tensor:
+    """Excitation backprop behind the first ReLU: sums by signed value, batch norms hand on.
+
+    With contrast from the pooled features: what the target's positive weights give less what its negative ones do.
+    """
+
+    def start(y: Tensor) -> Tensor:
+        pooled, w = y.mean((2, 3)), model.fc.weight[target].detach()
+        up, down = pooled * w.clamp(min=0), pooled * (-w).clamp(min=0)
+        at_pool = up / up.sum(1, keepdim=True)
+        if contrast:
+            at_pool = at_pool - down / down.sum(1, keepdim=True)
+        return y * ref.ratio(at_pool / y[0, 0].numel(), pooled)[..., None, None]
+
+    def layer(conv: nn.Conv2d, read: Tensor, r: Tensor) -> Tensor:
+        weight, leaf = conv.weight.detach().clamp(min=0), read.detach().requires_grad_()
+        z = F.conv2d(leaf, weight, None, conv.stride, conv.padding)
+        (g,) = torch.autograd.grad(z, leaf, ref.ratio(r, z.detach()))
+        return read * g
+
+    return down(model, x, start, layer, by_value, handed_on)

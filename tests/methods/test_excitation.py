@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests import nets
+from tests.close import assert_close_to_rounding
+from tests.methods import residual
 from torch import Tensor, nn
 
 import relprop
@@ -81,6 +83,20 @@ def test_batch_norm_is_left_out() -> None:
     assert torch.allclose(whole.relevance, a.detach() * g, rtol=1e-12, atol=1e-15)
     assert float(whole.relevance.sum()) == pytest.approx(2)
     assert "BatchNorm(form='identity')" in str(whole.plan)
+
+
+@pytest.mark.parametrize("name", residual.NETS)
+def test_residual_networks(name: str) -> None:
+    """Projections, batch norms, both pools and sums by signed value, against a loop over the layers."""
+    model, x = residual.NETS[name](), nets.pictures()
+    for method, contrast in ((EB(), False), (CEB(at="relu"), True)):
+        e = relprop.explain(model, x, [0, 1, 2, 3, 4], method)
+        assert e.at == "relu"
+        for target in range(5):
+            theirs = residual.excitation(model, x, target, contrast=contrast)
+            size = float(theirs.abs().max()) * max(1.0, e.ledger.growth)
+            assert_close_to_rounding(e.relevance[target], theirs, model, size)
+        assert e.ledger.closes
 
 
 def test_default_stop_is_the_first_relu() -> None:

@@ -103,13 +103,14 @@ def test_residual_block(mode: str) -> None:
     assert e.ledger.closes
 
 
+@pytest.mark.parametrize("mode", ["paper", "released"])
 @pytest.mark.parametrize("name", residual.NETS)
-def test_released_on_residual_networks(name: str) -> None:
-    """Projections, batch norms and both pools; only 3 x 3 layers shift."""
+def test_residual_networks(name: str, mode: str) -> None:
+    """Projections, batch norms and both pools, every branch balanced or shifted on its own."""
     model, x = residual.NETS[name](), nets.pictures()
-    e = relprop.explain(model, x, [0, 1, 2, 3, 4], relprop.RSP(mode="released"))
+    e = relprop.explain(model, x, [0, 1, 2, 3, 4], relprop.RSP(mode=mode))
     for target in range(5):
-        theirs = torch.cat([residual.rsp(model, one, target) for one in x.split(1)])
+        theirs = torch.cat([residual.rsp(model, one, target, mode) for one in x.split(1)])
         assert_close_to_rounding(e.relevance[target], theirs, model)
     assert e.ledger is not None
     assert e.ledger.closes

@@ -35,7 +35,7 @@ class ExcitationBackprop(Method):
     Source: Zhang et al. 2016, eq. 3 and alg. 1. Shapes: that of the value there, (N, C, ...). The total
     is 1 per sample and target wherever the walk is stopped, less what the ledger lists as lost (at units
     whose inputs with positive weights are all 0) and what passes the stop by on other branches.
-    Non-negative as long as the inputs of every layer are.
+    Non-negative as long as the inputs of every layer and the terms of every sum are (see `add`).
 
     The rule needs inputs >= 0. At an image with subtracted mean its denominators change sign and the
     map means nothing, so the default stops before that; ``at="input"`` goes there, and only
