@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 from relprop.errors import InputError
+from relprop.files import brief
 
 __all__ = [
     "Progress",
@@ -18,6 +19,7 @@ __all__ = [
     "check_flag",
     "check_number",
     "check_progress",
+    "check_seed",
     "check_spelling",
     "layer_names",
     "place_name",
@@ -50,14 +52,32 @@ def check_choice(name: str, value: object, valid: Sequence[str]) -> None:
         raise InputError(f"Expected {name} to be one of {', '.join(map(repr, valid))} but got {value!r}.")
 
 
-def check_count(name: str, value: Any) -> None:
-    """Refuse what isn't a whole number >= 1.
+def check_count(name: str, value: Any, most: int | None = None) -> None:
+    """Refuse what isn't a whole number from 1 to `most`.
+
+    Args:
+        name: of the setting.
+        value: as it came.
+        most: where more would only run for weeks or fill the memory; None: any number.
 
     Raises:
         InputError: with the name of the setting.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"Expected {name} to be a whole number >= 1 but got {value!r}.")
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < 1 or (most is not None and value > most):
+        wanted = ">= 1" if most is None else f"from 1 to {most}"
+        raise InputError(f"Expected {name} to be a whole number {wanted} but got {brief(value)}.")
+
+
+def check_seed(value: Any) -> None:
+    """Refuse a seed that isn't a whole number, or more than torch's generators take (64 bits).
+
+    Raises:
+        InputError: with what came.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not -(2**63) <= value < 2**64:
+        raise InputError(f"Expected seed to be a whole number of at most 64 bits but got {brief(value)}.")
 
 
 def check_number(name: str, value: Any, least: float | None = None) -> None:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 __all__ = [
     "CaptureError",
     "InputError",
+    "OutputError",
     "RelpropError",
     "RelpropWarning",
     "UnknownNameError",
@@ -26,6 +27,10 @@ class RelpropWarning(UserWarning):
 
 class InputError(RelpropError, ValueError):
     """An argument can't be used: the text says which, what was expected and what came."""
+
+
+class OutputError(InputError):
+    """Results can't go where they were sent: the text says where, what is in the way and what to do."""
 
 
 class UnknownNameError(InputError):

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from relprop.errors import InputError, RelpropError, unknown_name
+from relprop.files import read_bytes, regular_file
 
 __all__ = [
     "FILE_FORM",
@@ -82,7 +83,9 @@ def without_folder(text: str) -> str:
 def code_of(text: str) -> str:
     """SHA-256 of the file of `file.py:Name`; "" for other texts, whose code has a version."""
     found = _WITH_MORE.fullmatch(text)
-    return "" if found is None else hashlib.sha256(Path(found[1]).expanduser().read_bytes()).hexdigest()
+    if found is None:
+        return ""
+    return hashlib.sha256(read_bytes(Path(found[1]).expanduser(), "a Python file")).hexdigest()
 
 
 def from_file(path: Path, name: str, *, again: bool = False) -> Any:
@@ -97,8 +100,7 @@ def from_file(path: Path, name: str, *, again: bool = False) -> Any:
         InputError: no such file or name.
         RelpropError: the file's own code raised.
     """
-    if not path.is_file():
-        raise InputError(f"Expected a Python file but got '{path}', which does not exist.")
+    regular_file(path, "a Python file")
     state = path.stat()
     key = str(path.resolve()), state.st_mtime_ns, state.st_size
     if again or key not in _kept:
@@ -159,12 +161,17 @@ def blame(doing: str) -> Iterator[None]:
     """An error of the user's own code becomes one line that says what was being done.
 
     Raises:
-        RelpropError: whatever was raised inside, unless it is one of ours.
+        RelpropError: whatever was raised inside, `SystemExit` too, unless it is one of ours. An interrupt passes.
     """
     try:
         yield
     except RelpropError:
         raise
+    except SystemExit as error:  # would end the whole program, and with code 0 as if all were well
+        raise RelpropError(
+            f"{doing} called sys.exit({'' if error.code is None else repr(error.code)}). Keep what is for running "
+            'the file as a program under: if __name__ == "__main__".'
+        ) from error
     except Exception as error:
-        text = " ".join(str(error).split())
-        raise RelpropError(f"{doing} raised {type(error).__name__}: {text}.") from error
+        text = " ".join(str(error).split()).rstrip(".")
+        raise RelpropError(f"{doing} raised {type(error).__name__}{': ' if text else ''}{text}.") from error

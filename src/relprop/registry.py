@@ -6,6 +6,7 @@ Nothing here imports what a table names before it is asked for, so that listing 
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -166,12 +167,13 @@ def split_settings(text: str, what: str = "method") -> tuple[str, dict[str, Any]
 
 
 def slug(text: str) -> str:
-    """A file name for a name with settings.
+    """A file name for a name with settings, of at most 120 characters.
 
     >>> slug("lrp-alpha-beta:alpha=2,bounds=(0, 1)")
     'lrp-alpha-beta_alpha-2_bounds-0_1'
     """
-    return "_".join(p for p in re.split(r"[^\w.+-]+", text.replace("=", "-").replace("-(", "-")) if p)
+    found = "_".join(p for p in re.split(r"[^\w.+-]+", text.replace("=", "-").replace("-(", "-")) if p)
+    return found if len(found) <= 120 else f"{found[:100]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _parts(settings: str) -> list[str]:

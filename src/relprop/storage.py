@@ -3,21 +3,70 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from relprop.errors import InputError
+from relprop.errors import OutputError
+from relprop.files import shown_path
+from relprop.parts import part_beside, sweep
 
-__all__ = ["new_folder", "write_file"]
+__all__ = ["check_room", "new_folder", "write_file"]
+
+
+def check_room(folder: str | Path) -> None:
+    """Refuse a folder that results can't be written to, before they are computed; nothing is left behind.
+
+    Args:
+        folder: that is there, or can be made.
+
+    Raises:
+        OutputError: it is a file, can't be the name of a folder, can't be made or written to, or the disk is full.
+    """
+    path = Path(folder).expanduser().absolute()
+    shown = shown_path(folder)
+    shown = shown if len(shown) <= 160 else f"{shown[:160]}…"
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
+        there = next(p for p in (path, *path.parents) if os.path.lexists(p))
+        if not there.is_dir():
+            raise OutputError(
+                f"Expected a folder for results but '{shown_path(there)}' is a file. Use another --out."
+            )
+        longest = os.pathconf(there, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+        for name in path.relative_to(there).parts:
+            if len(os.fsencode(name)) > longest:
+                raise OutputError(
+                    f"Expected names of at most {longest} bytes for results but '{name[:40]}…' has "
+                    f"{len(os.fsencode(name))}. Use another --out."
+                )
+        # Writing is the one way to know: there are permissions, read-only disks, quotas, full disks.
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OutputError:
+        raise
+    except ValueError:
+        raise OutputError(
+            f"Expected a folder for results but '{shown}' can't be the name of one. Use another --out."
+        ) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OutputError(
+            f"Expected a folder that results can be written to but '{shown}' is none: {reason}. Use another "
+            "--out, or make room."
+        ) from None
 
 
 def write_file(path: str | Path, data: bytes) -> Path:
     """Write bytes to a file, replacing an old one in a single step; an error leaves the old file as it was."""
     path = _missing_parents(Path(path))[0]
-    part = _beside(path, "part")
+    sweep(path.parent)
+    part = part_beside(path, "part")
     try:
         _write(part, data)
         part.replace(path)
@@ -37,7 +86,8 @@ def new_folder(
     Yields a temporary folder beside ``path`` to write into. At the end its files are flushed to the disk
     and it is renamed. An error or an interrupt removes it; with ``overwrite`` the old folder is then as it
     was. (Two renames put a new folder in an old one's place; should the machine stop between them, the old
-    one lies beside it as ``.NAME.….old``.)
+    one lies beside it as ``.NAME.….old``.) What a killed process left in the same parent is taken away: see
+    `relprop.parts`.
 
     Args:
         path: where the folder shall be; parents are made.
@@ -45,25 +95,26 @@ def new_folder(
         ours: says why an existing folder must not be replaced (None: it may).
 
     Raises:
-        InputError: if ``path`` is a file, or a folder that may not be replaced.
+        OutputError: if ``path`` is a file, or a folder that may not be replaced.
     """
     path = Path(path).expanduser().absolute()
     if path.is_symlink():
         path = path.resolve()
     if path.exists():
         if not path.is_dir():
-            raise InputError(f"Expected a folder to save to but {str(path)!r} is a file.")
+            raise OutputError(f"Expected a folder to save to but {str(path)!r} is a file.")
         if not overwrite:
-            raise InputError(
+            raise OutputError(
                 f"Expected a new folder but {str(path)!r} exists. Pass overwrite=True or another path."
             )
         reason = ours(path) if ours is not None else None
         if reason:
-            raise InputError(
+            raise OutputError(
                 f"Expected a folder saved by relprop to overwrite but {reason}. Remove it yourself."
             )
     made = _missing_parents(path)[1]
-    part = _beside(path, "part")
+    sweep(path.parent)
+    part = part_beside(path, "part")
     try:
         part.mkdir()
         yield part
@@ -87,10 +138,10 @@ def _swap(part: Path, path: Path, overwrite: bool) -> None:
         part.rename(path)
         return
     if not overwrite:  # somebody made it meanwhile
-        raise InputError(
+        raise OutputError(
             f"Expected a new folder but {str(path)!r} exists. Pass overwrite=True or another path."
         )
-    old = _beside(path, "old")
+    old = part_beside(path, "old")
     try:
         path.rename(old)
         part.rename(path)
@@ -99,10 +150,6 @@ def _swap(part: Path, path: Path, overwrite: bool) -> None:
             old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _beside(path: Path, kind: str) -> Path:
-    return path.parent / f".{path.name}.{secrets.token_hex(4)}.{kind}"
 
 
 def _missing_parents(path: Path) -> tuple[Path, list[Path]]:

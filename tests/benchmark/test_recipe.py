@@ -101,7 +101,7 @@ def test_file(tmp_path: Path) -> None:
     [
         (b"methods = [", r"Expected a recipe in TOML but '.*x\.toml' is not: "),
         (b"chunk = 1\nchunk = 2\n", r"Expected a recipe in TOML but '.*x\.toml' is not: "),
-        (b"about = '\xff'", r"Expected a recipe file but '.*x\.toml' can't be read: .*utf-8"),
+        (b"about = '\xff'", r"Expected a recipe file in UTF-8 but '.*x\.toml' has another encoding"),
         (b"", r"Expected .*x\.toml to have 'data' but it has none\."),
         (
             b"chunks = 3",
@@ -125,10 +125,10 @@ def test_dates_are_toml_but_no_values(tmp_path: Path) -> None:
 
 
 def test_recipes_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'no\.toml' .*No such file"):
+    with pytest.raises(InputError, match=r"'no\.toml', which does not exist"):
         read_recipe("no.toml")
     (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="which is a folder"):
         read_recipe(tmp_path / "folder.toml")
     with pytest.raises(UnknownNameError, match=r"'scene'\. Did you mean 'scenes'\? Valid: FILE\.toml"):
         read_recipe("scene")
@@ -210,13 +210,13 @@ def test_missing_keys(missing: str) -> None:
         ({"metrics": [{"name": "energy", "settings": 3}]}, "Expected 'settings' of the recipe to be a table"),
         ({"metrics": ["energy", {"name": "energy"}]}, "Expected metrics with different labels but 'energy'"),
         ({"targets": "top-5"}, "Expected targets to be one of 'labels', 'top-1' but got 'top-5'"),
-        ({"chunk": 0}, "Expected chunk to be a whole number >= 1 but got 0"),
-        ({"chunk": 2.0}, "Expected chunk to be a whole number >= 1 but got 2.0"),
-        ({"batch": True}, "Expected batch to be a whole number >= 1 but got True"),
-        ({"limit": -1}, "Expected limit to be a whole number >= 0 but got -1"),
-        ({"seed": "0"}, "Expected seed to be a whole number >= 0 but got '0'"),
-        ({"threads": 0}, "Expected threads to be a whole number >= 1 but got 0"),
-        ({"replicates": None}, "Expected replicates to be a whole number >= 1 but got None"),
+        ({"chunk": 0}, "Expected chunk to be a whole number from 1 to [0-9]+ but got 0"),
+        ({"chunk": 2.0}, "Expected chunk to be a whole number from 1 to [0-9]+ but got 2.0"),
+        ({"batch": True}, "Expected batch to be a whole number from 1 to [0-9]+ but got True"),
+        ({"limit": -1}, "Expected limit to be a whole number from 0 to [0-9]+ but got -1"),
+        ({"seed": "0"}, "Expected seed to be a whole number from 0 to [0-9]+ but got '0'"),
+        ({"threads": 0}, "Expected threads to be a whole number from 1 to [0-9]+ but got 0"),
+        ({"replicates": None}, "Expected replicates to be a whole number from 1 to [0-9]+ but got None"),
         ({"name": 5}, "Expected name of the recipe to be a text but got 5"),
         ({"published": {"energy.inside": 5}}, "Expected published of the recipe to be tables of numbers"),
         (

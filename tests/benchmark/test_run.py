@@ -116,7 +116,7 @@ def test_other_recipes_data_and_weights_are_refused(tmp_path: Path) -> None:
     ("options", "error"),
     [
         ({"engine": "spark"}, "Expected engine to be 'local' or 'ray' but got 'spark'."),
-        ({"workers": 0}, "Expected at least one worker but got 0."),
+        ({"workers": 0}, "Expected workers to be a whole number from 1 to 1024 but got 0."),
         ({"address": "auto"}, "Expected --engine ray with --address. Add it, or leave the address out."),
         ({"device": "abacus"}, "Expected a device of this machine but got 'abacus'"),
     ],

@@ -289,7 +289,7 @@ def test_annotations_that_are_missing_or_empty(tmp_path: Path) -> None:
         ("6", "data"),
     ]
     texts = {p.image: p.text for p in problems}
-    assert "2.xml' does not exist" in texts["2"]
+    assert "2.xml', which does not exist" in texts["2"]
     assert "3.xml' has none" in texts["3"]
     assert "4.xml' can't be parsed" in texts["4"]
     assert "6.jpg" in texts["6"]

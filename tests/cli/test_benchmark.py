@@ -189,7 +189,7 @@ def test_a_method_that_refuses_the_network(here: Path, capsys: pytest.CaptureFix
 
 def test_refusals(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Expected a known recipe but got 'scene'. Did you mean 'scenes'?" in failed(capsys, "scene")
-    assert "Expected a recipe file but 'no.toml' can't be read: No such file" in failed(capsys, "no.toml")
+    assert "Expected a recipe file but got 'no.toml', which does not exist." in failed(capsys, "no.toml")
     told = failed(capsys, "read.toml")
     assert "Expected --data PATH: recipe read reads the data set folder from a folder of yours." in told
     assert "Expected --data PATH" in failed(capsys, "rsp-table1-voc07")

@@ -70,7 +70,7 @@ def _line(capsys: pytest.CaptureFixture[str]) -> str:
         (["explain", "{photo}", "--model", "{net}:make", "--target", "cat"], 2, "--labels"),
         (["explain", "{photo}", "--model", "{net}:make", "--layer", "conv9"], 2, "conv9"),
         (["explain", "{photo}", "--model", "{net}:make", "--scale", "big"], 2, "--scale"),
-        (["explain", "{photo}", "--model", "{net}:make", "--out", "{photo}"], 2, "is a file"),
+        (["explain", "{photo}", "--model", "{net}:make", "--out", "{photo}"], 1, "is a file"),
         (["explain", "{photo}", "--model", "{net}:make", "--device", "cuda:99"], 2, "device"),
         (["explain", "{photo}", "--model", "{net}:Pair"], 2, "Expected a classifier"),
         (["explain", "{photo}", "--model", "{net}:Decides"], 1, "relprop: "),

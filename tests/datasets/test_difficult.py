@@ -57,8 +57,8 @@ def test_what_is_no_list_is_refused(tmp_path: Path, text: str, error: str) -> No
 
 
 def test_missing_and_binary_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.txt' does not exist"):
+    with pytest.raises(InputError, match=r"none\.txt', which does not exist"):
         DifficultList(tmp_path / "none.txt", 3)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(InputError, match="binary' can't be read"):
+    with pytest.raises(InputError, match="binary' has another encoding"):
         DifficultList(tmp_path / "binary", 3)

@@ -66,7 +66,7 @@ def test_other_names_and_short_headers(root: Path) -> None:
     ("text", "error"),
     [
         ("", r"the column file in line 1 of '.*labels\.csv' but it has none"),
-        ("file,label\n", r"at least one picture in '.*labels\.csv' but there is none"),
+        ("file,label\n", r"at least one picture in '.*labels\.csv' but it is empty"),
         ("file,class\na,b\n", r"the column label in line 1 of '.*labels\.csv' but it has file, class"),
         ("file,label,x0,y0,x1\n", "the column y1 in line 1"),
         ("file,label,note\n", "each once, in line 1 of '.*' but got 'note'"),
@@ -93,10 +93,10 @@ def test_unusable_lines_are_named(root: Path, text: str, error: str) -> None:
 
 def test_unusable_files_are_refused(root: Path) -> None:
     (root / "labels.csv").write_bytes(b"file,label\n\xff\xfe,ant\n")
-    with pytest.raises(InputError, match=r"UTF-8 .*labels\.csv' can't be read"):
+    with pytest.raises(InputError, match=r"UTF-8 but .*labels\.csv' has another encoding"):
         Folder(root)
     (root / "labels.csv").unlink()
-    with pytest.raises(InputError, match=r"labels\.csv' does not exist"):
+    with pytest.raises(InputError, match=r"labels\.csv', which does not exist"):
         Folder(root)
     with pytest.raises(InputError, match="gone', which does not exist"):
         Folder(root / "gone")
@@ -124,7 +124,7 @@ def test_what_is_wrong_with_one_mask(root: Path) -> None:
     assert masks is not None
     assert masks[1].all()  # two levels are fine
     (root / "masks" / "b2.png").unlink()
-    with pytest.raises(InputError, match=r"b2\.png' does not exist"):
+    with pytest.raises(InputError, match=r"b2\.png', which does not exist"):
         data[0]
 
 

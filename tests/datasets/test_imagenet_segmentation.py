@@ -92,7 +92,7 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
-    with pytest.raises(InputError, match=r"none\.mat' does not exist"):
+    with pytest.raises(InputError, match=r"none\.mat', which does not exist"):
         ImageNetSegmentation(tmp_path / "none.mat")
     (tmp_path / "old.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(600))
     with pytest.raises(InputError, match=r"HDF5.*old\.mat' is another file"):

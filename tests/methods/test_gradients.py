@@ -181,11 +181,11 @@ def test_rectified_gradients_by_hand(name: str) -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: relprop.SmoothGrad(samples=0), "Expected samples to be a whole number >= 1"),
+        (lambda: relprop.SmoothGrad(samples=0), "Expected samples to be a whole number from 1"),
         (lambda: relprop.SmoothGrad(noise=-1), "Expected noise to be >= 0"),
         (lambda: relprop.SmoothGrad(seed=0.5), "Expected seed to be a whole number"),
         (lambda: relprop.SmoothGrad(progress=3), "Expected progress to be a function"),
-        (lambda: relprop.IntegratedGradients(steps=2.5), "Expected steps to be a whole number >= 1"),
+        (lambda: relprop.IntegratedGradients(steps=2.5), "Expected steps to be a whole number from 1"),
         (
             lambda: relprop.IntegratedGradients(baseline="black"),
             "Expected baseline to be a number or a tensor",

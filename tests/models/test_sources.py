@@ -146,7 +146,7 @@ def test_unusable_options(factory: Path) -> None:
         InputError,
         (lambda: load_model(spec, weights="w.pth", random_weights=True), "got both"),
         (lambda: load_model(spec, device="gpu7"), "Expected a device"),
-        (lambda: load_model(spec, mean=(0, 0, 0), std=(1, 0, 1)), "std above 0"),
+        (lambda: load_model(spec, mean=(0, 0, 0), std=(1, 0, 1)), "above 0 in std"),
         (lambda: load_model(spec, mean=(0, 0)), "as many numbers"),
         (lambda: load_model(spec, size=(0, 5)), "positive"),
     )

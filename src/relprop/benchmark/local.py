@@ -82,6 +82,7 @@ _worker: Worker
 def _start(recipe: Recipe, device: str, parent: int) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which is how the parent does it
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     _worker = Worker(recipe, device)
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from relprop.catalogue import DATASETS
 from relprop.checks import check_choice, check_spelling
 from relprop.errors import InputError, unknown_name
+from relprop.files import brief, read_text
 from relprop.models.geometry import GEOMETRIES
 from relprop.own_file import beside, without_folder
 
@@ -156,17 +157,19 @@ class Recipe:
     folder: str = ""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("chunk", 1),
-            ("batch", 1),
-            ("threads", 1),
-            ("limit", 0),
-            ("seed", 0),
-            ("replicates", 1),
+        for name, least, most in (
+            ("chunk", 1, 10**6),
+            ("batch", 1, 4096),
+            ("threads", 1, 1024),
+            ("limit", 0, 10**9),
+            ("seed", 0, 2**32 - 1),
+            ("replicates", 1, 10**6),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"Expected {name} to be a whole number >= {least} but got {value!r}.")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise InputError(
+                    f"Expected {name} to be a whole number from {least} to {most} but got {brief(value)}."
+                )
         check_choice("targets", self.targets, _TARGETS)
         check_choice("model.geometry", self.model.geometry, GEOMETRIES)
         check_choice("model.classes", self.model.classes, _CLASSES)
@@ -263,8 +266,9 @@ def read_recipe(which: str | Path) -> Recipe:
     text, name, folder = _text(str(which))
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"Expected a recipe in TOML but '{which}' is not: {error}.") from None
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"Expected a recipe in TOML but '{which}' is not: {reason}.") from None
     return recipe_from({"name": name, **({"folder": folder} if folder else {}), **table}, str(which))
 
 
@@ -305,11 +309,7 @@ def _text(which: str) -> tuple[str, str, str]:
     """A recipe's text, its name, and the folder it lies in ("" for ours)."""
     path = Path(which)
     if path.suffix == ".toml":
-        try:
-            return path.read_text(encoding="utf-8"), path.stem, str(path.parent.absolute())
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"Expected a recipe file but '{which}' can't be read: {reason}.") from None
+        return read_text(path, "a recipe file"), path.stem, str(path.parent.absolute())
     if which not in recipes():
         raise unknown_name("recipe", which, [*recipes(), "FILE.toml"])
     ours = files("relprop.benchmark").joinpath("recipes", f"{which}.toml")
@@ -360,16 +360,16 @@ def _typed(kind: Any, table: Mapping[str, Any], where: str) -> None:
             continue
         value, (words, fits) = table[own.name], _VALUES[bare]
         if not fits(value) and not (value is None and bare != own.type):
-            raise InputError(f"Expected {own.name} of {where} to be {words} but got {value!r}.")
+            raise InputError(f"Expected {own.name} of {where} to be {words} but got {brief(value)}.")
 
 
 def _table(value: Any, key: str, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise InputError(f"Expected '{key}' of {where} to be a table but got {value!r}.")
+        raise InputError(f"Expected '{key}' of {where} to be a table but got {brief(value)}.")
     return value
 
 
 def _list(value: Any, key: str, where: str) -> Sequence[Any]:
     if not isinstance(value, (list, tuple)):
-        raise InputError(f"Expected '{key}' of {where} to be a list but got {value!r}.")
+        raise InputError(f"Expected '{key}' of {where} to be a list but got {brief(value)}.")
     return value

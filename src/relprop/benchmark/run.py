@@ -15,10 +15,14 @@ from relprop.benchmark.recipe import Recipe
 from relprop.benchmark.record import Problem, Record
 from relprop.benchmark.store import ChunkResult, Store
 from relprop.benchmark.worker import Worker
+from relprop.checks import check_count
 from relprop.errors import InputError
+from relprop.files import regular_file
+from relprop.storage import check_room
 
 __all__ = ["ENGINES", "Finished", "run"]
 
+_MOST_WORKERS = 1024  # each is a process with a model of its own
 Engine = Literal["local", "ray"]
 ENGINES: tuple[Engine, ...] = ("local", "ray")
 
@@ -75,14 +79,18 @@ def run(
 
     Raises:
         InputError: the recipe names something that isn't there, or the store is another recipe's.
+        OutputError: the store's folder can't be written; this is seen before the model is loaded.
         RelpropError: the disk is full, a worker died, the cluster can't be reached.
     """
     if engine not in ENGINES:
         raise InputError(f"Expected engine to be 'local' or 'ray' but got {engine!r}.")
-    if workers is not None and workers < 1:
-        raise InputError(f"Expected at least one worker but got {workers}.")
+    if workers is not None:
+        check_count("workers", workers, most=_MOST_WORKERS)
     if address is not None and engine != "ray":
         raise InputError("Expected --engine ray with --address. Add it, or leave the address out.")
+    check_room(Path(store).parent)
+    if Path(store).exists():
+        regular_file(store, "results of a benchmark")
     worker = Worker(recipe, "cpu" if engine == "ray" else device)
     pictures, begin = worker.pictures, time.perf_counter()
     with Store(store, worker.facts()) as kept:

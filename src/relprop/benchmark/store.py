@@ -12,6 +12,7 @@ from typing import Any
 
 from relprop.benchmark.record import Problem, Record
 from relprop.errors import InputError, RelpropError
+from relprop.files import regular_file
 
 __all__ = ["ChunkResult", "Store"]
 
@@ -61,11 +62,13 @@ class Store:
 
     Raises:
         InputError: the file is no benchmark's, or another benchmark's.
-        RelpropError: it can't be written, or another run is writing to it.
+        RelpropError: it is damaged or can't be written, or another run is writing to it.
     """
 
     def __init__(self, path: str | Path, facts: Mapping[str, str]) -> None:
         self.path = Path(path)
+        if self.path.exists():
+            regular_file(self.path, "results of a benchmark")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -94,6 +97,10 @@ class Store:
                     f"Expected results of a benchmark in '{self.path}' but it is a database of something else. "
                     "Use another --out."
                 )
+            if there:  # before hours of computing, and before anything is written
+                (told,) = self._base.execute("pragma quick_check(1)").fetchone()
+                if told != "ok":
+                    raise self._damaged(" ".join(str(told).split())[:160])
             self._base.executescript(_TABLES)
             known = dict(self._base.execute("select name, value from facts"))
         for name, value in known.items():
@@ -130,26 +137,37 @@ class Store:
 
     def chunks(self) -> dict[int, tuple[int, float]]:
         """Chunk -> (pictures, seconds), of those that are done."""
-        rows = self._base.execute("select chunk, pictures, seconds from chunks order by chunk")
+        rows = self._read("select chunk, pictures, seconds from chunks order by chunk")
         return {chunk: (pictures, seconds) for chunk, pictures, seconds in rows}
 
     def records(self) -> list[Record]:
         """All measurements, in the order of their keys: the same whoever computed them in which order."""
-        rows = self._base.execute(
+        rows = self._read(
             'select image, label, method, metric, "values", subsets from records '
             "order by image, label, method, metric"
         )
-        return [
-            Record(image, label, method, metric, json.loads(values), tuple(subsets.split(",")))
-            for image, label, method, metric, values, subsets in rows
-        ]
+        try:
+            return [
+                Record(image, label, method, metric, json.loads(values), tuple(subsets.split(",")))
+                for image, label, method, metric, values, subsets in rows
+            ]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._damaged("a measurement in it can't be read") from error
 
     def problems(self) -> list[Problem]:
         """All that could not be done, in order."""
-        rows = self._base.execute(
-            "select image, place, text from problems order by chunk, image, place, text"
-        )
+        rows = self._read("select image, place, text from problems order by chunk, image, place, text")
         return [Problem(*row) for row in rows]
+
+    def _read(self, query: str) -> list[Any]:
+        with self._explained("reading it"):
+            return self._base.execute(query).fetchall()
+
+    def _damaged(self, text: str) -> RelpropError:
+        return RelpropError(
+            f"Expected results of a benchmark but '{self.path}' is damaged: {text}. Move it away and run the "
+            "same command again to compute them anew; sqlite3's .recover may save a part of it for reading."
+        )
 
     def close(self) -> None:
         """Let go of the file."""
@@ -195,6 +213,8 @@ class Store:
                     f"Expected results of a benchmark in '{self.path}' but it is another kind of file. "
                     "Use another --out."
                 ) from error
+            if any(word in text for word in ("malformed", "corrupt", "no such column", "no such table")):
+                raise self._damaged(text) from error
             raise RelpropError(f"'{self.path}' failed while {doing}: {text}.") from error
 
 

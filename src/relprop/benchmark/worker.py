@@ -68,14 +68,15 @@ class Worker:
     def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
         self.recipe = recipe
         self.data = load_dataset(**{**recipe.data, "name": recipe.located(recipe.data["name"])})
-        self.model = _load(recipe, device)
-        self.geometry = _geometry(recipe.model, self.model)
-        self.classes = _class_map(recipe, self.model, self.data)
+        # Names first: a typing error shall not wait for the model.
         self.methods: dict[str, tuple[MethodEntry, Method | Baseline]] = {
             label: (entry, _method(recipe.located(entry.method)))
             for label, entry in zip(recipe.method_labels, recipe.methods, strict=True)
         }
         self.metrics = load_metrics(recipe)
+        self.model = _load(recipe, device)
+        self.geometry = _geometry(recipe.model, self.model)
+        self.classes = _class_map(recipe, self.model, self.data)
         self.indices = _drawn(len(self.data), recipe)
 
     @property
@@ -149,7 +150,7 @@ class Worker:
         try:
             x = self.model.to_device(self.geometry.input(sample.image))
             with torch.no_grad():
-                scores = _scores(self.model.module(x))
+                scores = _scores(self.model.module(x), self.model.classes)
             wanted = [EVERYTHING] if self.recipe.targets == "top-1" else list(sample.labels)
             found = [(c, t) for c in wanted if (t := self.classes.target(c, scores)) is not None]
             return _Picture(
@@ -357,10 +358,14 @@ def _relevance(found: Explanation, entry: MethodEntry) -> Tensor:
     return found.layers[entry.at] if entry.at else found.relevance
 
 
-def _scores(outputs: Any) -> Tensor:
+def _scores(outputs: Any, classes: Sequence[str] | None) -> Tensor:
     if not isinstance(outputs, Tensor) or outputs.dim() != 2:
         got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
         raise InputError(f"Expected a classifier with outputs (N, classes) but got {got}.")
+    if classes is not None and len(classes) != outputs.shape[1]:
+        raise InputError(
+            f"Expected {outputs.shape[1]} class names, one an output, but got {len(classes)}. Pass others."
+        )
     return outputs[0].detach().double().cpu()
 
 

@@ -54,7 +54,7 @@ _Point = Annotated[
     str | None,
     typer.Option(metavar="X,Y", callback=numbers, help="--toy: the point taken apart."),
 ]
-_Seed = Annotated[int, typer.Option(min=0, help="Of --toy and --limit.")]
+_Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of --toy and --limit.")]
 
 
 @flat

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -48,19 +50,19 @@ def model_names(incomplete: str) -> list[str]:
 def numbers(text: str | None) -> str | None:
     """Check `0.5,0.5,0.5`; parsed later (typer has no type for lists of three)."""
     try:
-        parsed_numbers(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"Expected numbers with commas, such as 0.5,0.5,0.5, but got {text!r}"
-        ) from None
+        finite = all(map(math.isfinite, parsed_numbers(text) or ()))
+    except (ValueError, OverflowError):
+        finite = False
+    if not finite:
+        raise typer.BadParameter(f"Expected numbers with commas, such as 0.5,0.5,0.5, but got {text!r:.80}")
     return text
 
 
 def size_text(text: str) -> str:
     """Check `224`, `240x320` or `16x112x112`; parsed later."""
     parts = text.lower().split("x")
-    if not 1 <= len(parts) <= 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"Expected a size such as 224, 240x320 or 16x112x112 but got {text!r}")
+    if not 1 <= len(parts) <= 3 or not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in parts):
+        raise typer.BadParameter(f"Expected a size such as 224, 240x320 or 16x112x112 but got {text!r:.80}")
     return text
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from relprop.errors import InputError
+from relprop.files import open_picture, regular_file, shown_path
+from relprop.quiet import warnings_as
 
-__all__ = ["checked_box", "digest", "existing_folder", "picture", "read_labels_image", "unique"]
+__all__ = ["checked_box", "digest", "existing_folder", "inside", "picture", "read_labels_image", "unique"]
 
 _SLACK = 1.0  # pixels that a box may stick out: 0-based corners in VOC files, rounding in COCO's
 
@@ -29,11 +31,46 @@ def existing_folder(path: str | Path, what: str) -> Path:
     relprop.errors.InputError: Expected a folder of VOC but got 'nowhere', which does not exist.
     """
     folder = Path(path).expanduser()
-    if not folder.exists():
-        raise InputError(f"Expected a folder of {what} but got '{path}', which does not exist.")
-    if not folder.is_dir():
-        raise InputError(f"Expected a folder of {what} but got '{path}', which is a file.")
-    return folder.absolute()
+    if folder.is_dir():  # False for what can't be reached or can't be a name
+        return folder.absolute()
+    regular_file(folder, f"a folder of {what}")
+    raise InputError(f"Expected a folder of {what} but got '{path}', which is a file.")
+
+
+def inside(folder: Path, file: str, where: str) -> Path:
+    """The path of a file that a list names, which has to lie in the folder of the data set.
+
+    The folder itself may be a link, as data sets often are; what leads out of it from inside is refused, for a
+    list that came with a download shall not make relprop read other files.
+
+    Args:
+        folder: of the pictures or masks.
+        file: as the list has it, relative to the folder.
+        where: what the error names: a file, and a line or an entry in it.
+
+    Raises:
+        InputError: an absolute path, one with "..", a link that leads out of the folder, or no file's name.
+
+    >>> inside(Path("data"), "../secret.png", "line 2 of 'labels.csv'")
+    Traceback (most recent call last):
+    ...
+    relprop.errors.InputError: Expected a file inside 'data' but got '../secret.png' in line 2 of 'labels.csv', \
+which leads out of it. Move the file there.
+    """
+    path = folder / file
+    try:
+        leads_out = not path.resolve().is_relative_to(folder.resolve())
+        file.encode()  # names are kept in tables, which hold text
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a zero byte, half a character
+        raise InputError(
+            f"Expected the name of a file but got '{shown_path(file)}' in {where}. Rename it."
+        ) from None
+    if leads_out or PurePath(file).is_absolute() or PureWindowsPath(file).is_absolute():
+        raise InputError(
+            f"Expected a file inside '{folder}' but got '{shown_path(file)}' in {where}, which leads out of it. "
+            "Move the file there."
+        )
+    return path
 
 
 def picture(path: Path) -> Image.Image:
@@ -54,7 +91,7 @@ def read_labels_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         InputError: no such file, not a picture of one channel, damaged, or of another size.
     """
     try:
-        with Image.open(path) as opened:
+        with warnings_as("error", Image.DecompressionBombWarning), open_picture(path, "a mask") as opened:
             opened.load()
             if opened.mode == "1":
                 numbers = np.asarray(opened).astype(np.uint8)
@@ -66,8 +103,11 @@ def read_labels_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
                 )
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"Expected a mask but '{path}' does not exist.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(
+            f"Expected a mask of the picture's size {size[1]} x {size[0]} but '{path}' claims more than "
+            f"{Image.MAX_IMAGE_PIXELS:,} pixels (a decompression bomb)."
+        ) from None
     except (
         Exception
     ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
@@ -127,7 +167,9 @@ def unique(names: Iterable[str], where: str) -> list[str]:
     """
     listed = list(names)
     if not listed:
-        raise InputError(f"Expected at least one picture in {where} but there is none.")
+        raise InputError(
+            f"Expected at least one picture in {where} but it is empty. Is it the right file or folder?"
+        )
     if len(set(listed)) != len(listed):
         seen: set[str] = set()
         twice = next(n for n in listed if n in seen or seen.add(n))  # type: ignore[func-returns-value]
@@ -153,13 +195,13 @@ def digest(
         state.update(f"{part}\0".encode(errors="surrogateescape"))  # a file's name may be any bytes
     for path in contents:
         try:
-            state.update(path.read_bytes())
-        except OSError:
+            state.update(regular_file(path, "an annotation").read_bytes())
+        except (InputError, OSError):
             state.update(b"missing")
         state.update(b"\0")
     for path in sizes:
         try:
             state.update(f"{path.stat().st_size}\0".encode())
-        except OSError:
+        except (OSError, ValueError):
             state.update(b"missing\0")
     return f"{name}-{state.hexdigest()[:16]}"

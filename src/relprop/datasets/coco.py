@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relprop.datasets._files import checked_box, digest, existing_folder, picture, unique
+from relprop.datasets._files import checked_box, digest, existing_folder, inside, picture, unique
 from relprop.datasets.data_set import DataSet
 from relprop.datasets.difficult import DifficultList
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
+from relprop.files import brief, read_bytes, regular_file
 
 __all__ = ["COCO"]
 
@@ -79,7 +80,7 @@ class COCO(DataSet):
                 annotation of it can't be used.
         """
         name, key = self.names[index], self.ids[index]
-        image = picture(self.pictures / self.files[index])
+        image = picture(inside(self.pictures, self.files[index], f"picture {key} of '{self.annotations}'"))
         size = image.height, image.width
         if self._index is None:
             self._index = _Index(self.annotations)
@@ -93,11 +94,13 @@ class COCO(DataSet):
         labels: list[int] = []
         masks: dict[int, NDArray[np.bool_]] = {}
         for found in self._index.annotations(key):
-            where = f"annotation {found.get('id')} of picture '{name}' in '{self.annotations}'"
-            label = self._index.labels.get(found.get("category_id"))
+            where = f"annotation {brief(found.get('id'))} of picture '{name}' in '{self.annotations}'"
+            category = found.get("category_id")
+            label = self._index.labels.get(category) if _is_id(category) else None
             if label is None:
                 raise InputError(
-                    f"Expected a known category but got {found.get('category_id')!r} in {where}."
+                    f"Expected category_id to be one of the file's {len(self.classes)} categories but got "
+                    f"{brief(category)} in {where}."
                 )
             labels.append(label)
             boxes.append(checked_box(_corners(found, where), size, where))
@@ -130,22 +133,23 @@ class _Index:
 
     def __init__(self, path: Path) -> None:
         content = _read_json(path)
-        try:
-            categories = sorted(content["categories"], key=lambda c: c["id"])
-            self.classes = tuple(str(c["name"]) for c in categories)
-            self.labels: dict[Any, int] = {c["id"]: i for i, c in enumerate(categories)}
-            self._packed: dict[int, list[bytes]] = {}
-            for found in content["annotations"]:
-                self._packed.setdefault(found.image, []).append(found.text)
-            listed = [e for e in content["images"] if e["id"] in self._packed]
-            self.pictures: list[dict[str, Any]] = sorted(listed, key=lambda e: e["id"])
-            if any(not isinstance(e["file_name"], str) for e in listed):
-                raise TypeError
-        except (KeyError, TypeError, AttributeError):
-            raise InputError(
-                f"Expected COCO instances (images, annotations and categories with ids) but '{path}' holds "
-                "something else."
-            ) from None
+        if not isinstance(content, dict):
+            raise _something_else(path, f"it is {brief(content)}, no object")
+        categories = _entries(content, "categories", {"id": int, "name": str}, path)
+        categories.sort(key=lambda entry: entry["id"])
+        self.classes = tuple(entry["name"] for entry in categories)
+        self.labels: dict[Any, int] = {entry["id"]: i for i, entry in enumerate(categories)}
+        self._packed: dict[int, list[bytes]] = {}
+        for number, found in enumerate(_listed(content, "annotations", path)):
+            if not isinstance(found, _Packed) or not _is_id(found.image):
+                raise _something_else(
+                    path, f"entry {number} of 'annotations' has no image_id that is a number"
+                )
+            self._packed.setdefault(found.image, []).append(found.text)
+        entries = _entries(content, "images", {"id": int, "file_name": str}, path)
+        self.pictures: list[dict[str, Any]] = sorted(
+            (entry for entry in entries if entry["id"] in self._packed), key=lambda entry: entry["id"]
+        )
 
     def annotations(self, key: int) -> list[dict[str, Any]]:
         """The annotations of one picture as the file has them."""
@@ -164,23 +168,69 @@ def _pack(found: dict[str, Any]) -> Any:
     return _Packed(found["image_id"], marshal.dumps(found)) if "image_id" in found else found
 
 
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _something_else(path: Path, problem: str) -> InputError:
+    return InputError(
+        f"Expected COCO instances (images, annotations and categories with ids) but '{path}' holds something "
+        f"else: {problem}."
+    )
+
+
+def _listed(content: dict[str, Any], key: str, path: Path) -> list[Any]:
+    if not isinstance(content.get(key), list):
+        raise _something_else(path, f"it has no list '{key}'")
+    found: list[Any] = content[key]
+    return found
+
+
+def _entries(
+    content: dict[str, Any], key: str, needed: Mapping[str, type], path: Path
+) -> list[dict[str, Any]]:
+    """The objects of a list, each with what is needed of it, and each id once."""
+    seen: set[int] = set()
+    found = _listed(content, key, path)
+    for number, entry in enumerate(found):
+        for name, kind in needed.items():
+            value = entry.get(name) if isinstance(entry, dict) else None
+            if not isinstance(value, kind) or isinstance(value, bool):
+                word = "whole number" if kind is int else "text"
+                raise _something_else(
+                    path, f"{name} of entry {number} of '{key}' is no {word} but {brief(value)}"
+                )
+        if entry["id"] in seen:
+            raise _something_else(path, f"id {brief(entry['id'])} comes twice in '{key}'")
+        seen.add(entry["id"])
+    return found
+
+
 def _read_json(path: Path) -> Any:
+    data = read_bytes(path, "COCO instances")
+    if data.startswith(b"\x1f\x8b"):
+        raise InputError(
+            f"Expected JSON but '{path}' is compressed with gzip. Unpack it first: gunzip --keep FILE."
+        )
     try:
-        return json.loads(path.read_bytes(), object_hook=_pack)
-    except OSError as error:
-        raise InputError(f"Expected COCO instances but '{path}' can't be read: {error.strerror}.") from None
+        return json.loads(data, object_hook=_pack)
+    except RecursionError:
+        raise InputError(
+            f"Expected COCO instances but '{path}' is nested too deeply for that (damaged, or made to crash "
+            "readers). Take the published file."
+        ) from None
     except ValueError as error:
-        raise InputError(f"Expected JSON but '{path}' can't be parsed: {error}.") from None
+        text = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"Expected JSON but '{path}' can't be parsed: {text}. Is it whole? Download or export it again."
+        ) from None
 
 
 def _instance_file(
     folder: Path, split: str | None, year: int | str | None, annotations: str | Path | None
 ) -> Path:
     if annotations is not None:
-        path = folder / Path(annotations).expanduser()
-        if not path.is_file():
-            raise InputError(f"Expected COCO instances but '{path}' does not exist.")
-        return path
+        return regular_file(folder / Path(annotations).expanduser(), "COCO instances")
     every = sorted((folder / "annotations").glob("instances_*.json"))
     if not every:
         raise InputError(
@@ -218,13 +268,18 @@ def _picture_folder(folder: Path, annotations: Path, files: list[str]) -> Path:
 
 
 def _corners(found: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
-    try:
-        x, y, width, height = (float(v) for v in found["bbox"])
-    except (KeyError, TypeError, ValueError):
+    box = found.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         raise InputError(
-            f"Expected a bbox of four numbers but got {found.get('bbox')!r} in {where}."
-        ) from None
+            f"Expected a bbox of four numbers (x, y, width, height) but got {brief(box)} in {where}."
+        )
+    x, y, width, height = (float(v) for v in box)
     return x, y, x + width, y + height
+
+
+def _is_number(value: object) -> bool:
+    # A whole number of JSON may have any length; no picture is larger than this.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _decode(segmentation: Any, size: tuple[int, int], where: str) -> NDArray[np.bool_]:
@@ -240,16 +295,19 @@ def _decode(segmentation: Any, size: tuple[int, int], where: str) -> NDArray[np.
             counts = rle.merge(rle.frPyObjects(segmentation, height, width))["counts"]
         elif isinstance(segmentation, dict):
             if list(segmentation["size"]) != [height, width]:
-                raise ValueError(f"it is of size {segmentation['size']}")
+                raise ValueError(f"it is of size {brief(segmentation['size'])}")
             counts = segmentation["counts"]
         else:
-            raise ValueError(f"it is {segmentation!r}")
+            raise ValueError(f"it is {brief(segmentation)}")
         # Not pycocotools' decode: where runs end early, it leaves the other pixels as the memory was.
         runs = np.array(counts if isinstance(counts, list) else _run_lengths(counts))
-        if len(runs) == 0 or runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
+        whole = height * width
+        # Each run first: the sum of huge ones may come round to the right number.
+        fits = len(runs) > 0 and runs.dtype.kind == "i" and runs.ndim == 1 and runs.min() >= 0
+        if not (fits and runs.max() <= whole and runs.sum() == whole):
             raise ValueError(f"{len(runs)} runs don't cover the picture")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        text = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:160]
         raise InputError(
             f"Expected polygons or run lengths for {width} x {height} pixels but {where} can't be used: {text}."
         ) from None
@@ -275,6 +333,8 @@ def _run_lengths(counts: str | bytes) -> list[int]:
     >>> _run_lengths("52203")
     [5, 2, 2, 2, 5]
     """
+    if isinstance(counts, str) and not counts.isascii():
+        raise ValueError("its run lengths hold characters that the format doesn't know")
     codes = counts.encode("ascii") if isinstance(counts, str) else counts
     runs: list[int] = []
     value = shift = 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from relprop.errors import InputError
+from relprop.files import read_text
 
 __all__ = ["DifficultList"]
 
@@ -60,16 +61,7 @@ class DifficultList:
         return dict.fromkeys(range(self.classes), True)
 
     def _lines(self) -> Iterable[tuple[str, tuple[bool, ...]]]:
-        try:
-            text = self.path.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            raise InputError(
-                f"Expected a list of difficult pairs but '{self.path}' does not exist."
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"Expected a list of difficult pairs but '{self.path}' can't be read: {error}."
-            ) from None
+        text = read_text(self.path, "a list of difficult pairs")
         seen: set[str] = set()
         for number, line in enumerate(text.splitlines(), start=1):
             if not line.strip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv as csv_files
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relprop.datasets._files import checked_box, digest, existing_folder, picture, read_labels_image, unique
+from relprop.datasets._files import (
+    checked_box,
+    digest,
+    existing_folder,
+    inside,
+    picture,
+    read_labels_image,
+    unique,
+)
 from relprop.datasets.data_set import DataSet
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
+from relprop.files import read_text
 
 __all__ = ["Folder"]
 
@@ -76,7 +86,7 @@ class Folder(DataSet):
         """
         name = self.names[index]
         rows = self._rows[name]
-        image = picture(self.folder / name)
+        image = picture(inside(self.folder, name, f"line {rows[0].line} of '{self.csv}'"))
         size = image.height, image.width
         boxes = [
             (row.label, checked_box(row.box, size, f"line {row.line} of '{self.csv}'"))
@@ -86,7 +96,7 @@ class Folder(DataSet):
         masks: dict[int, NDArray[np.bool_]] = {}
         for row in rows:
             if row.mask:
-                found = read_labels_image(self.folder / row.mask, size) != 0
+                found = self._mask(row, size)
                 masks[row.label] = masks[row.label] | found if row.label in masks else found
         return Sample(
             name=name,
@@ -97,6 +107,9 @@ class Folder(DataSet):
             labels=tuple(sorted({row.label for row in rows})),
             masks=dict(sorted(masks.items())) or None,
         )
+
+    def _mask(self, row: _Row, size: tuple[int, int]) -> NDArray[np.bool_]:
+        return read_labels_image(inside(self.folder, row.mask, f"line {row.line} of '{self.csv}'"), size) != 0
 
     def fingerprint(self) -> str:
         """Changes with the CSV's content and the sizes of pictures and masks."""
@@ -109,28 +122,22 @@ def _rows(
     path: Path,
 ) -> Iterator[tuple[str, str, int, tuple[float, float, float, float] | None, str]]:
     """File, label, line number, box or None, and mask or "" of every line."""
+    text = read_text(path, "a CSV with the columns file and label")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv_files.DictReader(handle, skipinitialspace=True)
-            _check_header(path, [(c or "").strip() for c in reader.fieldnames or ()])
-            reader.fieldnames = [c.strip() for c in reader.fieldnames or ()]
-            for cells in reader:
-                where = f"line {reader.line_num} of '{path}'"
-                if None in cells or None in cells.values():
-                    raise InputError(
-                        f"Expected {len(reader.fieldnames)} cells but {where} has more or fewer."
-                    )
-                row = {key: value.strip() for key, value in cells.items()}
-                for key in ("file", "label"):
-                    if not row[key]:
-                        raise InputError(f"Expected a {key} but {where} has none.")
-                yield row["file"], row["label"], reader.line_num, _box(row, where), row.get("mask", "")
-    except FileNotFoundError:
-        raise InputError(
-            f"Expected a CSV with the columns file and label but '{path}' does not exist."
-        ) from None
-    except (OSError, UnicodeDecodeError, csv_files.Error) as error:
-        raise InputError(f"Expected a CSV in UTF-8 but '{path}' can't be read: {error}.") from None
+        reader = csv_files.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+        _check_header(path, [(c or "").strip() for c in reader.fieldnames or ()])
+        reader.fieldnames = [c.strip() for c in reader.fieldnames or ()]
+        for cells in reader:
+            where = f"line {reader.line_num} of '{path}'"
+            if None in cells or None in cells.values():
+                raise InputError(f"Expected {len(reader.fieldnames)} cells but {where} has more or fewer.")
+            row = {key: value.strip() for key, value in cells.items()}
+            for key in ("file", "label"):
+                if not row[key]:
+                    raise InputError(f"Expected a {key} but {where} has none.")
+            yield row["file"], row["label"], reader.line_num, _box(row, where), row.get("mask", "")
+    except csv_files.Error as error:
+        raise InputError(f"Expected a CSV but '{path}' can't be read: {error}.") from None
 
 
 def _check_header(path: Path, columns: list[str]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from relprop.datasets._files import digest, unique
 from relprop.datasets.data_set import DataSet
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
+from relprop.files import regular_file
 
 __all__ = ["ImageNetSegmentation"]
 
@@ -47,11 +50,13 @@ class ImageNetSegmentation(DataSet):
         with self._open() as mat:
             try:
                 count = len(mat["value/img"])
+                if count > self.file.stat().st_size:  # a table that claims to be larger than its file
+                    raise ValueError
                 if not all(mat[f"value/{key}"].shape == (count, 1) for key in ("img", "gt")):
                     raise KeyError
                 named = "id" in mat["value"] and mat["value/id"].shape == (count, 1)
                 found = [_text(mat, "id", i) if named else f"{i:04d}" for i in range(count)]
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError):
                 raise InputError(
                     f"Expected value/img and value/gt, one reference a picture, but '{self.file}' holds "
                     "something else. Is it gtsegs_ijcv.mat?"
@@ -73,10 +78,18 @@ class ImageNetSegmentation(DataSet):
         where = f"picture {name!r} of '{self.file}'"
         with self._open() as mat:
             try:
-                pixels = np.asarray(mat[mat["value/img"][row, 0]])
-                cell = mat[mat["value/gt"][row, 0]]
-                mask = np.asarray(mat[cell[0, 0]])
-            except (KeyError, OSError, TypeError, ValueError, IndexError) as error:
+                pixels = _array(_followed(mat, mat["value/img"][row, 0]))
+                cell = _followed(mat, mat["value/gt"][row, 0])
+                mask = _array(_followed(mat, cell[0, 0]))
+            except (
+                KeyError,
+                OSError,
+                TypeError,
+                ValueError,
+                IndexError,
+                AttributeError,
+                RuntimeError,
+            ) as error:
                 text = " ".join(str(error).split())
                 raise InputError(f"Expected {where} but it can't be read: {text}.") from None
         if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.dtype != np.uint8:
@@ -101,7 +114,7 @@ class ImageNetSegmentation(DataSet):
         with self._open() as mat:
             try:
                 return _text(mat, "target", range(len(self))[index])
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError):
                 raise InputError(
                     f"Expected value/target in '{self.file}' but there is none for {self.names[index]!r}."
                 ) from None
@@ -119,8 +132,7 @@ class ImageNetSegmentation(DataSet):
                 "Reading gtsegs_ijcv.mat needs `h5py`. Install it with: "
                 "pip install 'relprop[imagenet-segmentation]'."
             ) from None
-        if not self.file.exists():
-            raise InputError(f"Expected gtsegs_ijcv.mat but '{self.file}' does not exist.")
+        regular_file(self.file, "gtsegs_ijcv.mat")
         try:
             return h5py.File(self.file, "r")
         except OSError:
@@ -129,6 +141,22 @@ class ImageNetSegmentation(DataSet):
             ) from None
 
 
+def _followed(mat: Any, reference: Any) -> Any:
+    from h5py import Reference
+
+    if not isinstance(reference, Reference) or not reference:
+        raise ValueError("where a reference was expected there is none")
+    return mat[reference]
+
+
+def _array(found: Any) -> NDArray[Any]:
+    """The numbers of a data set. Its header may claim any shape, whatever is in the file."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and math.prod(found.shape) > 3 * limit:
+        raise ValueError(f"it claims the shape {found.shape}, more than {limit:,} pixels")
+    return np.asarray(found)
+
+
 def _text(mat: Any, key: str, row: int) -> str:
-    codes = np.asarray(mat[mat[f"value/{key}"][row, 0]])
+    codes = _array(_followed(mat, mat[f"value/{key}"][row, 0]))
     return codes.astype("<u2").tobytes().decode("utf-16-le").strip()

@@ -10,11 +10,20 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from relprop.datasets._files import checked_box, digest, existing_folder, picture, read_labels_image, unique
+from relprop.datasets._files import (
+    checked_box,
+    digest,
+    existing_folder,
+    inside,
+    picture,
+    read_labels_image,
+    unique,
+)
 from relprop.datasets.data_set import DataSet
 from relprop.datasets.difficult import DifficultList
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError, unknown_name
+from relprop.files import brief, read_bytes, read_text
 
 __all__ = ["VOC", "VOC_CLASSES"]
 
@@ -88,6 +97,8 @@ class VOC(DataSet):
             InputError: the picture, the XML or the mask is missing, damaged, or doesn't fit the others.
         """
         name = self.names[index]
+        for folder, ending in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+            inside(self.folder / folder, f"{name}.{ending}", f"the list of {self._from}")
         image = picture(self._picture(name))
         size = image.height, image.width
         boxes, box_labels, difficult = _read_xml(self._annotation(name), size)
@@ -120,6 +131,11 @@ class VOC(DataSet):
     def _annotation(self, name: str) -> Path:
         return self.folder / "Annotations" / f"{name}.xml"
 
+    @property
+    def _from(self) -> str:
+        """Where the names are from, for errors."""
+        return f"split {self.split!r}" if self.split is not None else f"'{self.folder / 'JPEGImages'}'"
+
     def _listed(self) -> list[str]:
         if self.split is None:
             pictures = self.folder / "JPEGImages"
@@ -133,15 +149,17 @@ class VOC(DataSet):
             raise unknown_name(
                 "split", self.split, main + [p for p in others if "_" not in p and not p.startswith("Main/")]
             )
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, "a list of pictures").splitlines()
         return unique((line.split()[0] for line in lines if line.strip()), f"'{path}'")
 
     def _read_masks(
         self, name: str, size: tuple[int, int]
     ) -> tuple[dict[int, NDArray[np.bool_]] | None, NDArray[np.bool_] | None]:
         """Class index -> (H, W) bool, and the pixels without truth; (None, None) without a mask file."""
-        path = None if self.masks is None else self.masks / f"{name}.png"
-        if path is None or not path.exists():
+        if self.masks is None:
+            return None, None
+        path = inside(self.masks, f"{name}.png", f"the list of {self._from}")
+        if not path.exists():
             return None, None
         numbers = read_labels_image(path, size)
         present = [int(v) for v in np.unique(numbers) if v not in (0, _IGNORE)]
@@ -181,12 +199,9 @@ def _read_xml(
     path: Path, size: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
     """Boxes (n, 4) in half-open pixels, classes (n,) and difficult flags (n,)."""
+    data = read_bytes(path, "an annotation")
     try:
-        root = ElementTree.fromstring(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"Expected an annotation but '{path}' does not exist.") from None
-    except OSError as error:
-        raise InputError(f"Expected an annotation but '{path}' can't be read: {error.strerror}.") from None
+        root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise InputError(f"Expected XML but '{path}' can't be parsed: {error}.") from None
     boxes: list[tuple[float, float, float, float]] = []
@@ -196,7 +211,7 @@ def _read_xml(
         where = f"object {number} of '{path}'"
         label = (item.findtext("name") or "").strip()
         if label not in VOC_CLASSES:
-            raise InputError(f"Expected one of VOC's 20 classes but got {label!r} in {where}.")
+            raise InputError(f"Expected one of VOC's 20 classes but got {brief(label)} in {where}.")
         boxes.append(checked_box(_corners(item, where), size, where))
         labels.append(VOC_CLASSES.index(label))
         difficult.append((item.findtext("difficult") or "0").strip() == "1")
@@ -217,5 +232,5 @@ def _corners(item: ElementTree.Element, where: str) -> tuple[float, float, float
         try:
             values.append(float(text or ""))  # a few of VOC 2011's are not whole numbers
         except ValueError:
-            raise InputError(f"Expected a number for {key} but got {text!r} in {where}.") from None
+            raise InputError(f"Expected a number for {key} but got {brief(text)} in {where}.") from None
     return values[0] - 1, values[1] - 1, values[2], values[3]

@@ -75,9 +75,9 @@ def load_detector(
         made, own, origin = _made(spec, weights is None and not random_weights, progress)
     network = made.raw if isinstance(made, Detector) else made
     if not isinstance(network, nn.Module):
+        got = "None" if made is None else type(made).__name__
         raise InputError(
-            f"Expected '{spec}' to give a relprop.detectors.Detector or a torch.nn.Module but got "
-            f"{type(made).__name__}."
+            f"Expected '{spec}' to give a relprop.detectors.Detector or a torch.nn.Module but got {got}."
         )
     if weights is not None:
         load_state(network, read_state(weights), str(weights))

@@ -64,6 +64,8 @@ def explain(
     recipe = resolve(method)
     layers = layer_names(layers)
     run = trace(model, x)
+    for layer in layers:  # a typing error shall not wait for the method
+        run.graph.find(layer)
     checked_output(model, run.output)
     targets, single = class_indices(target, run.output, x.shape[0])
     seen = run.input

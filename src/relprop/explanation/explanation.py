@@ -13,7 +13,7 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.explanation import saved
-from relprop.explanation.folder import below, jsonable
+from relprop.explanation.folder import as_saved, below, jsonable
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.table import PlanTable
 
@@ -246,20 +246,22 @@ class Explanation:
             InputError: if the folder is no saved explanation, or a file is missing or was changed.
         """
         manifest, tensors = saved.FORMAT.read(path)
-        return cls(
-            relevance=tensors["relevance"],
-            input=tensors["input"],
-            outputs=saved.unpacked(tensors, manifest["outputs"]),
-            targets=tensors["targets"],
-            method=manifest["method"],
-            settings=manifest["settings"],
-            plan=saved.plan_of(manifest["plan"]),
-            ledger=saved.ledger_of(manifest["ledger"], tensors["relevance"].dtype),
-            layers=below("layers.", tensors),
-            at=manifest["at"],
-            extras=manifest["extras"] | below("extras.", tensors),
-            signed=manifest["signed"],
-        )
+        with as_saved(path):
+            saved.check_manifest(manifest, tensors)
+            return cls(
+                relevance=tensors["relevance"],
+                input=tensors["input"],
+                outputs=saved.unpacked(tensors, manifest["outputs"]),
+                targets=tensors["targets"],
+                method=manifest["method"],
+                settings=manifest["settings"],
+                plan=saved.plan_of(manifest["plan"]),
+                ledger=saved.ledger_of(manifest["ledger"], tensors["relevance"].dtype),
+                layers=below("layers.", tensors),
+                at=manifest["at"],
+                extras=manifest["extras"] | below("extras.", tensors),
+                signed=manifest["signed"],
+            )
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.relevance.shape))

@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.files import read_bytes, read_text, shown_path
 from relprop.storage import new_folder
 
-__all__ = ["Format", "below", "jsonable", "version"]
+__all__ = ["Format", "as_saved", "below", "jsonable", "version"]
 
 _MANIFEST = "manifest.json"
 
@@ -65,7 +67,7 @@ class Format:
         from safetensors.torch import save as to_bytes
 
         path = Path(path).expanduser().absolute()
-        with new_folder(path, overwrite, self._why_not_ours) as folder:
+        with new_folder(path, overwrite, self.why_not_ours) as folder:
             plain = {name: t.detach().to("cpu").contiguous().clone() for name, t in tensors.items()}
             numbers = to_bytes(plain, {"format": self.name, "version": str(self.version)})
             whole = {**{name: make() for name, make in (files or {}).items()}, self.numbers: numbers}
@@ -102,18 +104,19 @@ class Format:
         folder = Path(path).expanduser()
         manifest = self._manifest(folder)
         # Older separations list no files.
-        listed: dict[str, Any] = manifest.get("files", {self.numbers: {}})
+        listed: Any = manifest.get("files", {self.numbers: {}})
+        if not _is_listing(listed) or self.numbers not in listed:
+            raise InputError(
+                f"Expected {_MANIFEST} in {str(folder)!r} to list files of the folder, {self.numbers} among them, "
+                "but it has something else. It was changed: save the result anew."
+            )
         data = b""
         for name, facts in listed.items():
-            try:
-                content = (folder / name).read_bytes()
-            except OSError as error:
-                raise InputError(
-                    f"Expected {name} in {str(folder)!r} but it can't be read ({error})."
-                ) from error
+            content = read_bytes(folder / name, f"{name} beside {_MANIFEST}")
             if "sha256" in facts and hashlib.sha256(content).hexdigest() != facts["sha256"]:
                 raise InputError(
-                    f"Expected {name} in {str(folder)!r} as it was saved but its checksum differs."
+                    f"Expected {name} in {str(folder)!r} as it was saved but its checksum differs. "
+                    "It was changed or damaged: save the result anew."
                 )
             if name == self.numbers:
                 data = content
@@ -125,12 +128,17 @@ class Format:
             ) from error
 
     def _manifest(self, folder: Path) -> dict[str, Any]:
+        kind = self.name.rpartition("-")[2]
         try:
-            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            kind = self.name.rpartition("-")[2]
+            manifest = json.loads(read_text(folder / _MANIFEST, f"the manifest of a saved {kind}"))
+        except InputError as error:
             raise InputError(
-                f"Expected a saved {kind} but {str(folder)!r} has no readable {_MANIFEST} ({error})."
+                f"Expected a saved {kind} but {shown_path(folder)!r} has no readable {_MANIFEST} ({error})"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            text = " ".join(str(error).split())[:160]
+            raise InputError(
+                f"Expected a saved {kind} but {shown_path(folder)!r} has no readable {_MANIFEST} ({text})."
             ) from error
         if not isinstance(manifest, dict) or manifest.get("format") != self.name:
             raise InputError(
@@ -143,7 +151,7 @@ class Format:
             )
         return manifest
 
-    def _why_not_ours(self, folder: Path) -> str | None:
+    def why_not_ours(self, folder: Path) -> str | None:
         """Why a folder must not be replaced: it holds what we did not write."""
         present = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()}
         if not present:
@@ -154,6 +162,37 @@ class Format:
             return f"{str(folder)!r} holds other things, {sorted(present)[0]!r} among them"
         others = sorted(present - listed - {_MANIFEST})
         return f"{str(folder)!r} also holds {others[0]!r}" if others else None
+
+
+def _is_listing(files: Any) -> bool:
+    """Whether it is names of files of one folder with what is known of each."""
+    return isinstance(files, dict) and all(
+        isinstance(facts, dict) and name == PurePath(name).name == PureWindowsPath(name).name
+        for name, facts in files.items()
+    )
+
+
+@contextmanager
+def as_saved(path: str | Path) -> Iterator[None]:
+    """What goes wrong inside is the fault of a manifest, or of tensors, that aren't as they were saved.
+
+    Raises:
+        InputError: with the folder and what is missing or of the wrong kind.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        text = "a part of them has another form"
+        if isinstance(error, KeyError):
+            text = f"{error} is missing"
+        elif isinstance(error, (RuntimeError, ValueError)):
+            text = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"Expected a result as relprop saves it but {_MANIFEST} or the numbers in {shown_path(path)!r} don't "
+            f"fit together: {text}. Save it anew."
+        ) from error
 
 
 def version() -> str:

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relprop.errors import InputError
 from relprop.explanation.folder import Format, below, jsonable
+from relprop.files import brief
 from relprop.propagate.ledger import Ledger, Row, Totals
 from relprop.propagate.table import PlanRow, PlanTable
 
 __all__ = [
     "FORMAT",
+    "check_manifest",
     "ledger_document",
     "ledger_of",
     "packed",
@@ -29,6 +32,36 @@ __all__ = [
 FORMAT = Format("relprop-explanation", "relevance.safetensors", version=2, reads=(1, 2))
 
 Labels = Sequence[str] | Mapping[int, str]
+
+_FACTS: dict[str, type] = {
+    "method": str,
+    "settings": dict,
+    "at": str,
+    "signed": bool,
+    "outputs": str,
+    "extras": dict,
+}
+
+
+def check_manifest(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a manifest whose facts are of other kinds, or tensors of other shapes, than were saved.
+
+    Raises:
+        InputError: with the fact.
+    """
+    for key, kind in _FACTS.items():
+        if not isinstance(manifest.get(key), kind):
+            raise InputError(
+                f"Expected '{key}' of a saved explanation's manifest to be a {kind.__name__} but got "
+                f"{brief(manifest.get(key))}. The manifest was changed: save the explanation anew."
+            )
+    for key, shape in dict(manifest.get("shapes", {})).items():
+        if key not in tensors or list(tensors[key].shape) != shape:
+            got = tuple(tensors[key].shape) if key in tensors else "none"
+            raise InputError(
+                f"Expected {key} of shape {brief(shape)}, as a saved explanation's manifest says, but got {got}. "
+                "The manifest was changed: save the explanation anew."
+            )
 
 
 def plan_document(plan: PlanTable | None) -> dict[str, Any] | None:
@@ -89,6 +122,12 @@ def unpacked(tensors: Mapping[str, Tensor], kind: str) -> Any:
     if kind == "tensor":
         return tensors["outputs"]
     parts = below("outputs.", tensors)
+    if ("outputs" in tensors or bool(parts) == (kind == "none")) or kind not in (
+        "mapping",
+        "sequence",
+        "none",
+    ):
+        raise ValueError(f"the outputs aren't packed as {brief(kind)}")
     if kind == "mapping":
         return parts
     if kind == "sequence":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from relprop.checks import Progress, check_count, check_number, check_progress
+from relprop.checks import Progress, check_count, check_number, check_progress, check_seed
 from relprop.errors import InputError
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import DERIVATIVES
@@ -92,7 +92,7 @@ class SmoothGrad(Method):
         progress: called with (copies done, n).
 
     Raises:
-        InputError: samples or chunk < 1, noise < 0, a seed that isn't a whole number.
+        InputError: samples not from 1 to 100,000, chunk not from 1 to 4096, noise < 0, no whole seed.
 
     >>> import torch, relprop
     >>> net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.ReLU())
@@ -114,11 +114,10 @@ class SmoothGrad(Method):
         chunk: int = 16,
         progress: Progress | None = None,
     ) -> None:
-        check_count("samples", samples)
-        check_count("chunk", chunk)
+        check_count("samples", samples, most=100_000)
+        check_count("chunk", chunk, most=4096)
         check_number("noise", noise, least=0)
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise InputError(f"Expected seed to be a whole number but got {seed!r}.")
+        check_seed(seed)
         check_progress(progress)
         self.samples, self.noise, self.seed, self.chunk = samples, noise, seed, chunk
         self._progress = progress

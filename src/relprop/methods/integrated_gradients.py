@@ -41,7 +41,7 @@ class IntegratedGradients(Method):
         progress: called with (steps done, steps).
 
     Raises:
-        InputError: a baseline that doesn't fit, steps < 1, layers asked for.
+        InputError: a baseline that doesn't fit, steps not from 1 to 1000 (midpoint: 100,000), layers asked for.
 
     >>> import torch, relprop
     >>> class Product(torch.nn.Module):
@@ -66,10 +66,11 @@ class IntegratedGradients(Method):
         chunk: int = 16,
         progress: Progress | None = None,
     ) -> None:
-        check_count("steps", steps)
-        check_count("chunk", chunk)
-        check_progress(progress)
         check_choice("quadrature", quadrature, ("gauss-legendre", "midpoint"))
+        # The points of Gauss and Legendre are the eigenvalues of a matrix of (steps, steps).
+        check_count("steps", steps, most=1000 if quadrature == "gauss-legendre" else 100_000)
+        check_count("chunk", chunk, most=4096)
+        check_progress(progress)
         if not isinstance(baseline, (int, float, Tensor)) or isinstance(baseline, bool):
             raise InputError(
                 f"Expected baseline to be a number or a tensor but got {type(baseline).__name__}."

@@ -135,7 +135,7 @@ class Perturbation(Metric):
         chunk: pictures per forward run.
 
     Raises:
-        InputError: steps or chunk < 1, another fill.
+        InputError: steps not from 1 to 10,000, chunk not from 1 to 4096, another fill.
     """
 
     name = "perturbation"
@@ -154,8 +154,8 @@ class Perturbation(Metric):
         curves: bool = False,
         chunk: int = 16,
     ) -> None:
-        check_count("steps", steps)
-        check_count("chunk", chunk)
+        check_count("steps", steps, most=10_000)
+        check_count("chunk", chunk, most=4096)
         check_choice("deletion", deletion, ("mean", "blur"))
         check_choice("insertion", insertion, ("mean", "blur"))
         self.steps, self.deletion, self.insertion = steps, deletion, insertion

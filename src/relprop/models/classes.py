@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,12 +80,11 @@ def class_index(text: str, count: int, classes: Sequence[str] | None) -> int:
     Raises:
         InputError: no such class, or a name that fits several.
     """
-    if not text.lstrip("-").isdigit():
+    if not re.fullmatch("-?[0-9]+", text):
         return _named(text, classes)
-    index = int(text)
-    if not 0 <= index < count:
-        raise InputError(f"Expected a class index from 0 to {count - 1} but got {index}.")
-    return index
+    if len(text) > 18 or not 0 <= int(text) < count:
+        raise InputError(f"Expected a class index from 0 to {count - 1} but got {text:.40}.")
+    return int(text)
 
 
 def _named(text: str, classes: Sequence[str] | None) -> int:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.files import open_picture
 from relprop.quiet import warnings_as
 
 __all__ = ["Preprocess", "read_picture"]
 
+_MOST = 2**27  # pixels of a resized picture: more would fill the memory
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -28,8 +30,8 @@ def read_picture(path: str | Path) -> Image.Image:
     """Read a picture as RGB, turned upright by its EXIF flag; transparency goes over white.
 
     Raises:
-        InputError: no such file, not a picture, truncated, or more pixels than Pillow's bomb limit
-            (`PIL.Image.MAX_IMAGE_PIXELS`).
+        InputError: no such file, a FIFO or a device, none of `relprop.files.PICTURE_FORMATS`, truncated, or more
+            pixels than Pillow's bomb limit (`PIL.Image.MAX_IMAGE_PIXELS`).
 
     >>> read_picture("nowhere.jpg")
     Traceback (most recent call last):
@@ -37,17 +39,11 @@ def read_picture(path: str | Path) -> Image.Image:
     relprop.errors.InputError: Expected a picture file but got 'nowhere.jpg', which does not exist.
     """
     try:
-        with warnings_as("error", Image.DecompressionBombWarning), Image.open(path) as opened:
+        with warnings_as("error", Image.DecompressionBombWarning), open_picture(path) as opened:
             opened.load()
             return _rgb(ImageOps.exif_transpose(opened))
-    except FileNotFoundError:
-        raise InputError(f"Expected a picture file but got '{path}', which does not exist.") from None
-    except IsADirectoryError:
-        raise InputError(f"Expected a picture file but got '{path}', which is a folder.") from None
-    except PermissionError:
-        raise InputError(f"Expected a picture file but got '{path}', which may not be read.") from None
-    except UnidentifiedImageError:
-        raise InputError(f"Expected a picture file but got '{path}', which no picture format fits.") from None
+    except InputError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(
             f"Expected at most {Image.MAX_IMAGE_PIXELS:,} pixels but '{path}' claims more (a decompression "
@@ -100,12 +96,14 @@ class Preprocess:
         """(1, C, H, W), float32."""
         scaled, left, top = self.frame(image.size)
         height, width = self.size
+        _check_room(image, scaled)
         image = self._coloured(image).resize(scaled, _FILTERS[self.interpolation])
         return self._normalised(image.crop((left, top, left + width, top + height)))
 
     def scaled(self, image: Image.Image, size: Sequence[int]) -> Tensor:
         """The whole picture scaled to (H, W) and normalised, nothing cut off: (1, C, H, W), float32."""
         height, width = size
+        _check_room(image, (width, height))
         image = self._coloured(image)
         if image.size != (width, height):
             image = image.resize((width, height), _FILTERS[self.interpolation])
@@ -129,3 +127,11 @@ class Preprocess:
         values = pixels.permute(2, 0, 1).float() / 255
         mean, std = (torch.tensor(list(v), dtype=torch.float32)[:, None, None] for v in (self.mean, self.std))
         return ((values - mean) / std)[None]
+
+
+def _check_room(image: Image.Image, scaled: tuple[int, int]) -> None:
+    if scaled[0] * scaled[1] > _MOST:
+        raise InputError(
+            f"Expected a picture of usual proportions but one of {image.width} x {image.height} would become "
+            f"{scaled[0]} x {scaled[1]} for this network. Crop it first, or make the input size smaller."
+        )

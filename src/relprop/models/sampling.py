@@ -18,6 +18,7 @@ from relprop.methods.bounds import pixel_bounds
 
 __all__ = ["Sampling"]
 
+_MOST = 2**27  # pixels of a clip: more would fill the memory
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -71,6 +72,12 @@ class Sampling:
             )
         for name in ("resize", "crop"):
             object.__setattr__(self, name, _size(name, getattr(self, name)))
+        area = _pair(self.crop or self.resize or 1)
+        if self.frames * area[0] * area[1] > _MOST:
+            raise InputError(
+                f"Expected a clip of at most {_MOST:,} pixels but {self.frames} frames of {_times(area)} have "
+                "more. Take fewer frames, or a smaller crop or resize."
+            )
         for name, valid in (("interpolation", _INTERPOLATIONS), ("order", ("rgb", "bgr"))):
             if getattr(self, name) not in valid:
                 raise InputError(f"Expected {name} as one of {valid} but got {getattr(self, name)!r}.")
@@ -123,6 +130,11 @@ class Sampling:
         """
         _check(frame, 3, "a uint8 RGB frame (H, W, 3)")
         height, width = self._resized(frame.shape[0], frame.shape[1])
+        if height * width > _MOST:
+            raise InputError(
+                f"Expected frames of at most {_MOST:,} pixels but the resize makes {height} x {width} of "
+                f"{frame.shape[0]} x {frame.shape[1]}. Make the resize smaller."
+            )
         if (height, width) != frame.shape[:2]:
             kind = Image.Resampling[self.interpolation.upper()]
             frame = np.asarray(Image.fromarray(frame).resize((width, height), kind))

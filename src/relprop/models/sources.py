@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,14 @@ from torch import Tensor, nn
 from relprop.catalogue import MODEL_FORMS
 from relprop.compat import load_timm, load_torchvision
 from relprop.errors import InputError, RelpropError, UnknownNameError, unknown_name
+from relprop.files import brief, read_text
 from relprop.graph import capture_lock
 from relprop.methods.bounds import pixel_bounds
 from relprop.methods.facts import Facts, remember
 from relprop.models.pictures import Preprocess
 from relprop.models.state import load_state, read_state
 from relprop.own_file import blame, from_file, importable, seeded
+from relprop.quiet import no_log
 
 if TYPE_CHECKING:
     from relprop.models.sampling import Sampling
@@ -37,6 +40,8 @@ __all__ = [
     "read_labels",
     "source_names",
 ]
+
+_MOST = 2**27  # pixels of an input: more would fill the memory
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,26 @@ class LoadedModel:
         with capture_lock:
             like = next(self.module.parameters(), x)
             return x.to(like.device, like.dtype)
+
+    def run(self, x: Tensor) -> Any:
+        """What the module returns for an input, without gradients.
+
+        Raises:
+            InputError: its own code raised: mostly, it doesn't take inputs of this size.
+            RelpropError: its own code called `sys.exit`.
+        """
+        try:
+            with torch.no_grad(), blame(f"Running {self.spec}"):
+                return self.module(x)
+        except RelpropError as error:
+            if not isinstance(error.__cause__, Exception):
+                raise
+            text = " ".join(str(error.__cause__).split())[:300].rstrip(".")
+            raise InputError(
+                f"Expected {self.spec} to take an input of shape {tuple(x.shape)} but it raised "
+                f"{type(error.__cause__).__name__}: {text}. Leave --size out, or give the size that it was made "
+                "for."
+            ) from error.__cause__
 
     def example(self, batch: int = 1) -> Tensor:
         """A seeded input of the right shape, device and dtype: normal numbers, (batch, C, *input_size)."""
@@ -203,33 +228,35 @@ def read_labels(path: str | Path) -> list[str]:
     Raises:
         InputError: no such file, or not such a file.
     """
-    path = Path(path)
+    what = "a labels file (a name a line, or a JSON list of names)"
+    text = read_text(path, what)
+    if Path(path).suffix != ".json":
+        found = [line.strip() for line in text.splitlines() if line.strip()]
+        if found:
+            return found
+        raise InputError(f"Expected {what} but '{path}' is empty.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix != ".json":
-            return [line.strip() for line in text.splitlines() if line.strip()]
         loaded = json.loads(text)
         if isinstance(loaded, dict):
             loaded = [loaded[str(i)] for i in range(len(loaded))]
-        if isinstance(loaded, list) and all(isinstance(name, str) for name in loaded):
+        if isinstance(loaded, list) and loaded and all(isinstance(name, str) for name in loaded):
             return loaded
         problem = "it holds something else"
-    except FileNotFoundError:
-        problem = "it does not exist"
     except KeyError as error:
         problem = f"index {error} is missing"
-    except (OSError, ValueError) as error:
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError as error:
         problem = " ".join(str(error).split())
-    raise InputError(
-        f"Expected a labels file (a name a line, or a JSON list of names) but '{path}' can't be used: {problem}."
-    )
+    raise InputError(f"Expected {what} but '{path}' can't be used: {problem}.")
 
 
 def _build(recipe: _Recipe, spec: str, classes: int | None) -> nn.Module:
     with seeded():
         module = recipe.build(classes)
     if not isinstance(module, nn.Module):
-        raise InputError(f"Expected '{spec}' to give a torch.nn.Module but got {type(module).__name__}.")
+        got = "None" if module is None else type(module).__name__
+        raise InputError(f"Expected '{spec}' to give a torch.nn.Module but got {got}.")
     return module
 
 
@@ -376,7 +403,7 @@ def _from_timm(name: str, published: bool) -> _Recipe:
     def build(count: int | None) -> nn.Module:
         extra = {} if count is None else {"num_classes": count}
         try:
-            with _quiet("huggingface_hub"):  # it logs every retry
+            with no_log(_loggers("huggingface_hub")):  # it logs every retry
                 return timm.create_model(name, pretrained=published, **extra)
         except Exception as error:  # the hub's errors have no common base
             if not published:
@@ -421,15 +448,10 @@ def factory_of(path: Path, name: str, ready: tuple[type, ...] = (nn.Module,)) ->
     return make
 
 
-@contextmanager
-def _quiet(logger: str) -> Iterator[None]:
-    log = logging.getLogger(logger)
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
+def _loggers(package: str) -> list[str]:
+    """The loggers of a package and of its modules: what is said to one passes by the filters of those above."""
+    import_module(package)
+    return [name for name in logging.root.manager.loggerDict if f"{name}.".startswith(f"{package}.")]
 
 
 def _unknown_in(source: str, name: str) -> UnknownNameError:
@@ -467,7 +489,12 @@ def device_named(device: str | torch.device) -> torch.device:
 def _size(size: Sequence[int]) -> tuple[int, ...]:
     if len(size) not in (2, 3) or any(int(s) < 1 for s in size):
         raise InputError(f"Expected a size (H, W) or (T, H, W) of positive numbers but got {tuple(size)}.")
-    return tuple(int(s) for s in size)
+    found = tuple(int(s) for s in size)
+    if math.prod(found) > _MOST:
+        raise InputError(
+            f"Expected a size of at most {_MOST:,} pixels but got {brief(found)}. Make it smaller."
+        )
+    return found
 
 
 def _statistics(
@@ -482,6 +509,8 @@ def _statistics(
         raise InputError(
             f"Expected as many numbers in mean as in std, 1 or 3, but got {len(final.mean)} and {len(final.std)}."
         )
-    if any(s <= 0 for s in final.std):
-        raise InputError(f"Expected std above 0 but got {final.std}.")
+    if not all(math.isfinite(m) for m in final.mean):
+        raise InputError(f"Expected finite numbers in mean but got {final.mean}.")
+    if not all(s > 0 and math.isfinite(s) for s in final.std):
+        raise InputError(f"Expected finite numbers above 0 in std but got {final.std}.")
     return final.mean, final.std

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from relprop.errors import InputError
+from relprop.files import regular_file
+from relprop.quiet import warnings_as
 
 __all__ = ["load_state", "read_state", "weights_digest"]
 
@@ -27,23 +27,25 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: no such file, not such a file, or a file that wants to run code.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"Expected a weights file but got '{path}', which does not exist.")
+    path = regular_file(path, "a weights file")
     try:
         if path.suffix == ".safetensors":
             loaded: object = load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings_as("ignore"):  # torch's own, on old forms of files
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"Expected plain tensors but '{path}' holds other objects, which loading would have to run code for. "
-            "Save model.state_dict(), best as safetensors."
+            f"Expected plain tensors but '{path}' holds other objects, which loading would have to run code for, "
+            "or is damaged. Save model.state_dict(), best as safetensors."
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, OSError) as error:
-        text = " ".join(str(error).split())[:200]
+    except (
+        Exception
+    ) as error:  # damaged files raise whatever the parsers of zip, pickle and tensors meet first
+        text = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"Expected a .safetensors or .pth file but '{path}' can't be read: {text}."
+            f"Expected a .safetensors or .pth file but '{path}' can't be read: {text}. Is it whole? Download or "
+            "save it again."
         ) from error
     return _state_dict(loaded, path)
 
@@ -78,7 +80,8 @@ def load_state(
             in their first size alone and all in the same way.
 
     Raises:
-        InputError: names or shapes don't fit; the text gives the first few.
+        InputError: names, shapes or kinds of number don't fit (torch would cast int8 or complex numbers to the
+            model's without a word); the text gives the first few.
     """
     own = module.state_dict()
     wrong = {name: t for name, t in state.items() if name in own and t.shape != own[name].shape}
@@ -97,11 +100,38 @@ def load_state(
         *(f"{n} is missing" for n in missing),
         *(f"{n} is not in the model" for n in surplus),
     ]
+    problems += [f"{n} is {why}" for n, t in state.items() if n in own and (why := _unfit(t, own[n]))]
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise InputError(f"Expected weights that fit the model but in '{origin}' {shown}.")
     module.load_state_dict(state, strict=False)
     return module
+
+
+def _unfit(found: Tensor, own: Tensor) -> str | None:
+    """Why a tensor's numbers can't stand in the model; None: they can, cast to another width at most."""
+    if found.layout != torch.strided or found.is_quantized or found.is_meta:
+        kind = (
+            "of quantised numbers"
+            if found.is_quantized
+            else "without data"
+            if found.is_meta
+            else "of a sparse layout"
+        )
+        return f"a tensor {kind} instead of a plain one"
+    narrow = found.is_floating_point() and found.element_size() < 2  # 8 bits have a scale of their own
+    if _kind(found) != _kind(own) or (narrow and found.dtype != own.dtype):
+        here, there = (str(t.dtype).removeprefix("torch.") for t in (found, own))
+        return f"{here} where the model has {there}"
+    return None
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_complex():
+        return "complex"
+    if tensor.is_floating_point():
+        return "real"
+    return "truth" if tensor.dtype == torch.bool else "whole"
 
 
 def weights_digest(model: nn.Module) -> str:

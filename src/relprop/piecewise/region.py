@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from relprop.checks import check_count, place_name, refuses_old_spellings
+from relprop.checks import check_count, check_seed, place_name, refuses_old_spellings
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.piecewise.decomposition import started, value_at, weights
@@ -134,10 +134,11 @@ def distance(
         seed: of the directions.
 
     Raises:
-        InputError: samples < 1, bad input or target.
+        InputError: samples not from 1 to 100,000, bad input or target.
         UnsupportedOperatorError: an operator that isn't piece-wise affine.
     """
-    check_count("samples", samples)
+    check_count("samples", samples, most=100_000)
+    check_seed(seed)
     run, targets, _ = started(model, x, target)
     at = run.graph.input
     found = unfit(run.graph, at)

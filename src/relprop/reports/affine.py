@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 import relprop
@@ -23,6 +22,8 @@ from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
     Model,
     Picture,
+    check_layers,
+    check_places,
     folders,
     heading,
     loaded,
@@ -108,11 +109,14 @@ def affine(
     """
     pictures = read_pictures(images)
     places = folders(out, [picture.source for picture in pictures])
+    drawn = [place / f"{name}.png" for place in places for name in _WORDS]
+    check_places(out, drawn, [place / "affine" for place in places])
     ready = loaded(model, pictures)
     if ready.takes_clips:
         raise InputError(
             f"Expected a model of pictures but {ready.spec} takes clips. Use relprop.affine in Python."
         )
+    check_layers(ready, pictures[0].input(ready), layers)
     asked = _Asked(str(target), None if versus is None else str(versus), layers, linearise, region)
     steps = Steps(progress, len(pictures))
 
@@ -128,8 +132,7 @@ def affine(
 
 def _decompose(model: LoadedModel, picture: Picture, asked: _Asked) -> _Found:
     x = picture.input(model)
-    with torch.no_grad():
-        outputs = check_names(model.module(x), model.classes)
+    outputs = check_names(model.run(x), model.classes)
     found = predictions(outputs[0], model.classes, model.multi_label)
     (target,) = resolve([asked.target], found, model.classes, model.multi_label)
     chosen = next(p for p in found if p.index == target)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from relprop.errors import InputError
+from relprop.files import regular_file
 from relprop.models.pictures import read_picture
 from relprop.models.sources import LoadedModel
 from relprop.models.state import weights_digest
@@ -18,7 +19,7 @@ from relprop.precision import full_precision
 from relprop.reports.document import Whole
 from relprop.reports.kept import Kept
 from relprop.reports.report import Page, Report, gathered
-from relprop.reports.sources import Model, listed, loaded
+from relprop.reports.sources import Model, check_places, listed, loaded
 from relprop.reports.steps import Progress, Steps
 from relprop.reports.text import Block, Table, Written, percent
 from relprop.reports.works import Drawing
@@ -62,6 +63,9 @@ def affine_depth(
         RelpropError: a picture or a model can't be used; what was measured before is kept.
     """
     paths = _chosen([Path(str(path)) for path in listed(images)], limit, seed)
+    for path in paths:
+        regular_file(path, "a picture file")
+    check_places(out, [_FIGURE])
     wanted: list[Any] = listed(models)
     kept = Kept(None if out is None else Path(out) / _NUMBERS)
     steps = Steps(progress, len(paths) * len(wanted))

@@ -22,6 +22,7 @@ from relprop.reports.document import Listed
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
     Picture,
+    check_places,
     folders,
     heading,
     listed,
@@ -111,6 +112,9 @@ def detection(
     wanted = None if box is None and versus is None else [] if box in (None, "all") else listed(box)
     other = None if versus is None else str(versus)
     seen = [_seen(loaded.detector, p, f, wanted, other) for p, f in zip(pictures, places, strict=True)]
+    for one in seen:
+        numbers = [one.folder / f"box-{chosen.index}" for chosen in one.chosen]
+        check_places(out, [one.drawn, *(path.with_suffix(".png") for path in numbers)], numbers)
     steps = Steps(progress, sum(len(one.chosen) for one in seen))
     pages = (_page(loaded, _explained(loaded.detector, one, recipe, steps), colours) for one in seen)
     head = {"relprop": version(), "model": _about(loaded)}

@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from relprop.errors import InputError
+from relprop.files import read_text
+from relprop.storage import write_file
+
 __all__ = ["Kept"]
 
 
@@ -24,15 +28,22 @@ class Kept:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._held: dict[str, Any] = {}
-        if path is not None and path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if path is not None and path.exists():
+            text = read_text(path, "numbers of an earlier run")
+            for number, line in enumerate(text.splitlines(keepends=True), start=1):
                 if not line.endswith("\n"):
                     break
-                entry = json.loads(line)
-                self._held[json.dumps(entry["key"])] = entry
+                try:
+                    entry = json.loads(line)
+                    self._held[json.dumps(entry["key"])] = entry
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    raise InputError(
+                        f"Expected numbers of an earlier run but line {number} of '{path}' holds something else. "
+                        "Move the file away, or use another --out."
+                    ) from None
             whole = "".join(json.dumps(entry) + "\n" for entry in self._held.values())
-            if whole != path.read_text(encoding="utf-8"):
-                path.write_text(whole, encoding="utf-8")
+            if whole != text:
+                write_file(path, whole.encode())
 
     def __contains__(self, key: Any) -> bool:
         return json.dumps(key) in self._held

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
     Model,
     Picture,
+    check_layers,
+    check_places,
     folders,
     heading,
     listed,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["picture"]
 
+_SHEET = "sheet.png"
 _HEADERS = ["method", "adds up", "largest error", "arrived", "bias", "stabiliser", "lost", "Σ|R|/start"]
 
 
@@ -110,12 +113,15 @@ def picture(
     methods = _named(listed(method))
     targets = [str(one) for one in listed(target)]
     asked = _Asked(methods, targets, layers, parsed_scale(scale), top)
+    places = folders(out, [one.source for one in pictures])
+    sheets, numbers = _files(places, methods)
+    check_places(out, sheets, numbers)
     ready = loaded(model, pictures)
     if ready.takes_clips:
         raise InputError(
             f"Expected a model of pictures but {ready.spec} takes clips (N, C, T, H, W). Use relprop video."
         )
-    places = folders(out, [one.source for one in pictures])
+    check_layers(ready, pictures[0].input(ready), layers)
     steps = Steps(progress, len(pictures) * len(methods))
 
     def pages() -> Iterator[Page]:
@@ -143,10 +149,15 @@ def _named(methods: Sequence[MethodLike]) -> dict[str, Method]:
     return found
 
 
+def _files(places: Sequence[Path], methods: Iterable[str]) -> tuple[list[Path], list[Path]]:
+    """The sheets, and the folders of numbers."""
+    names = [slug(name) for name in methods]
+    return [place / _SHEET for place in places], [place / name for place in places for name in names]
+
+
 def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps) -> _Found:
     x = picture.input(model)
-    with torch.no_grad():
-        outputs = check_names(model.module(x), model.classes)
+    outputs = check_names(model.run(x), model.classes)
     found = predictions(outputs[0], model.classes, model.multi_label)
     targets = resolve(asked.targets, found, model.classes, model.multi_label)
     explanations = {}
@@ -164,7 +175,7 @@ def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps
 
 def _page(model: LoadedModel, asked: _Asked, folder: Path, found: _Found) -> Page:
     colours = {"labels": model.classes, "scale": asked.scale, "mean": model.mean, "std": model.std}
-    sheet = folder / "sheet.png"
+    sheet = folder / _SHEET
     numbers = {name: folder / slug(name) for name in found.explanations}
     works: dict[Path, Work] = {
         numbers[name]: Numbers(explanation, **colours) for name, explanation in found.explanations.items()

@@ -11,14 +11,20 @@ from typing import Any, Literal
 from PIL import Image
 from torch import Tensor, nn
 
-from relprop.errors import InputError
+from relprop.errors import InputError, OutputError
+from relprop.explanation.folder import Format
+from relprop.explanation.saved import FORMAT
+from relprop.graph import capture
 from relprop.models.bundled import BundledModel
 from relprop.models.pictures import read_picture
 from relprop.models.sources import LoadedModel, load_model
+from relprop.storage import check_room
 
 __all__ = [
     "Model",
     "Picture",
+    "check_layers",
+    "check_places",
     "folders",
     "heading",
     "listed",
@@ -152,16 +158,61 @@ def folders(out: str | Path | None, sources: Sequence[Path]) -> list[Path]:
     """A folder for each, named after it; equal names get a number.
 
     Raises:
-        InputError: what is to hold them is a file.
+        OutputError: results can't be written to the folder that is to hold them.
     """
-    if out is not None and Path(out).exists() and not Path(out).is_dir():
-        raise InputError(f"Expected a folder for --out but '{out}' is a file.")
+    if out is not None:
+        check_room(out)
     taken: dict[str, int] = {}
     found = []
     for path in sources:
         count = taken[path.stem] = taken.get(path.stem, 0) + 1
         found.append(Path(path.stem if count == 1 else f"{path.stem}-{count}"))
     return found
+
+
+def check_places(
+    out: str | Path | None, files: Sequence[Path], numbers: Sequence[Path] = (), form: Format = FORMAT
+) -> None:
+    """Refuse what stands where results shall go, before they are computed.
+
+    Args:
+        out: the folder of the report, or None: nothing is written.
+        files: to be written, relative to it.
+        numbers: folders of results, likewise; those of earlier runs are replaced.
+        form: what these are.
+
+    Raises:
+        OutputError: a folder that holds other things, a file in a folder's place or a folder in a file's, or a
+            disk that can't be written.
+    """
+    if out is None:
+        return
+    for path in (Path(out) / file for file in numbers):
+        if path.exists():
+            reason = form.why_not_ours(path) if path.is_dir() else f"'{path}' is a file"
+            if reason:
+                raise OutputError(
+                    f"Expected a folder of an earlier run to replace but {reason}. Use another --out, or move it "
+                    "away."
+                )
+    for path in (Path(out) / file for file in files):
+        if path.is_dir():
+            raise OutputError(f"Expected a file to write but '{path}' is a folder. Use another --out.")
+    for folder in dict.fromkeys((Path(out) / file).parent for file in (*files, *numbers)):
+        check_room(folder)
+
+
+def check_layers(model: LoadedModel, x: Tensor, layers: Sequence[str]) -> None:
+    """Refuse names of layers that the model doesn't have, before anything is explained.
+
+    Raises:
+        UnknownNameError: with the closest and all valid names.
+        CaptureError: the model can't be captured.
+    """
+    if layers:
+        graph = capture(model.module, x)
+        for layer in layers:
+            graph.find(layer)
 
 
 def parsed_scale(scale: str | float) -> Literal["symmetric", "shared"] | float:

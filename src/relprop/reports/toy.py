@@ -16,6 +16,7 @@ from relprop.piecewise.toy import Piece, Toy, pieces, toy
 from relprop.precision import full_precision
 from relprop.reports.document import Whole
 from relprop.reports.report import Page, Report, gathered
+from relprop.reports.sources import check_places
 from relprop.reports.text import Block, Written
 from relprop.reports.works import Drawing
 from relprop.viz.scale import number
@@ -48,6 +49,7 @@ def affine_toy(
     """
     if point is not None and len(point) != 2:
         raise InputError(f"Expected --point X,Y but got {len(point)} numbers.")
+    check_places(out, [_FIGURE])
     made = toy(seed)
     cut = pieces(made.network, made.window)
     draw = _prepared(made, cut, point, None)

@@ -15,6 +15,8 @@ import relprop
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
 from relprop.explanation.folder import version
+from relprop.explanation.saved import FORMAT
+from relprop.files import regular_file
 from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
@@ -25,12 +27,13 @@ from relprop.registry import slug, split_settings
 from relprop.reports.films import reel
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
-from relprop.reports.sources import Model, folders, heading, listed, loaded, model_facts
+from relprop.reports.sources import Model, check_places, folders, heading, listed, loaded, model_facts
 from relprop.reports.steps import Progress, Steps
 from relprop.reports.text import Block, Table, Written, percent, signed
 from relprop.reports.works import Drawing, Film, Numbers, Work
 from relprop.video.clip import Clip, read_clip
 from relprop.video.separate import MODES
+from relprop.video.separation import FORMAT as SEPARATION
 from relprop.video.separation import MotionSeparation
 from relprop.viz.labels import class_name
 from relprop.viz.motion import motion_figure
@@ -134,7 +137,12 @@ def video(
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise InputError(f"Expected --scale as a number above 0 but got {scale:g}.")
     paths = [Path(str(path)) for path in listed(clips)]
+    for path in paths:
+        regular_file(path, "a film")
     places = folders(out, paths)
+    for place in places:
+        films = [place / file for file in ("figure.png", "film.gif", "film.mp4")]
+        check_places(out, films, [place / _kept(asked)], FORMAT if split is None else SEPARATION)
     ready = loaded(model)
     whole = _sampling(given, ready)
     read = [read_clip(path, whole) for path in paths]
@@ -238,15 +246,14 @@ def _page(asked: _Asked, model: LoadedModel, folder: Path, found: _Found) -> Pag
         return overlay_frames(reel(made, clip.frames), names=said, limit=asked.scale)
 
     if isinstance(made, MotionSeparation):
-        kept = folder / f"{slug(asked.mode or made.mode)}_{slug(asked.name)}"
         facts = {
             "clip": str(clip.path), "sampling": clip.sampling.as_dict(), "indices": clip.indices,
             "model": model.spec, "weights": model.weights, "class": chosen.name,
         }  # fmt: skip
         numbers = Numbers(made, **facts)
     else:
-        kept = folder / slug(asked.name)
         numbers = Numbers(made, labels=names)
+    kept = folder / _kept(asked)
     files = {
         "figure": folder / "figure.png",
         "gif": folder / "film.gif",
@@ -259,6 +266,11 @@ def _page(asked: _Asked, model: LoadedModel, folder: Path, found: _Found) -> Pag
         files["figure"]: Drawing(lambda: _figure(asked, model, found, names)),
     }
     return Page(works, _document(model, found, files), _text(model, found, files))
+
+
+def _kept(asked: _Asked) -> str:
+    """The folder of numbers."""
+    return slug(asked.name) if asked.mode is None else f"{slug(asked.mode)}_{slug(asked.name)}"
 
 
 def _random(model: LoadedModel) -> bool:

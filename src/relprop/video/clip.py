@@ -17,6 +17,7 @@ from torch import Tensor
 
 from relprop.compat import load_av
 from relprop.errors import InputError
+from relprop.files import regular_file
 from relprop.models.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -147,11 +148,7 @@ def _read(path: Path, sampling: Sampling, wanted: Collection[int]) -> _Film:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     av = load_av()
     try:
-        handle = path.open("rb")
-    except FileNotFoundError:
-        raise InputError(f"Expected a film but got '{path}', which does not exist.") from None
-    except IsADirectoryError:
-        raise InputError(f"Expected a film but got '{path}', which is a folder.") from None
+        handle = regular_file(path, "a film").open("rb")
     except PermissionError:
         raise InputError(f"Expected a film but got '{path}', which may not be read.") from None
     with handle:
@@ -240,7 +237,7 @@ def _check_gif(path: Path) -> None:
         trailer = handle.read()
     number = 0
     try:
-        with Image.open(path) as film:
+        with Image.open(path, formats=["GIF"]) as film:
             for number, frame in enumerate(ImageSequence.Iterator(film)):  # noqa: B007
                 frame.load()
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error ...

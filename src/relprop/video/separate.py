@@ -98,7 +98,7 @@ def separate_motion(
             "padding": padding, "sigma": sigma, "absolute": absolute,
         },
     )  # fmt: skip
-    check_count("chunk", chunk)
+    check_count("chunk", chunk, most=4096)
     check_progress(progress)
     _check_clip(clip)
     recipe = _from_one(method)

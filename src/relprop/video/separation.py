@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from relprop.errors import InputError
-from relprop.explanation.folder import Format, below, jsonable
+from relprop.explanation.folder import Format, as_saved, below, jsonable
 from relprop.explanation.saved import ledger_document, ledger_of
 from relprop.propagate.ledger import Ledger
 
-__all__ = ["Curve", "MotionSeparation", "Split", "check_place"]
+__all__ = ["FORMAT", "Curve", "MotionSeparation", "Split", "check_place"]
 
 #: Version 1 held the ledgers' summaries alone, and no checksum.
 FORMAT = Format("relprop-separation", "films.safetensors", version=2, reads=(1, 2))
@@ -150,18 +150,19 @@ class MotionSeparation:
             raise InputError(
                 f"Expected {missing[0]!r} in {FORMAT.numbers} of {str(path)!r} but it is not there."
             )
-        found = {name: ledger_of(d, tensors["original"].dtype) for name, d in manifest["ledgers"].items()}
-        return cls(
-            **{name: tensors[name] for name in _FILMS},
-            relevance=below("relevance.", tensors),
-            outputs=tensors["outputs"],
-            frozen_outputs=tensors.get("frozen_outputs"),
-            targets=tensors["targets"],
-            method=manifest["method"],
-            mode=manifest["mode"],
-            settings=manifest["settings"],
-            ledgers={name: ledger for name, ledger in found.items() if ledger is not None},
-        )
+        with as_saved(path):
+            found = {name: ledger_of(d, tensors["original"].dtype) for name, d in manifest["ledgers"].items()}
+            return cls(
+                **{name: tensors[name] for name in _FILMS},
+                relevance=below("relevance.", tensors),
+                outputs=tensors["outputs"],
+                frozen_outputs=tensors.get("frozen_outputs"),
+                targets=tensors["targets"],
+                method=manifest["method"],
+                mode=manifest["mode"],
+                settings=manifest["settings"],
+                ledgers={name: ledger for name, ledger in found.items() if ledger is not None},
+            )
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.original.shape))

@@ -1,0 +1,25 @@
+"""Wording: how Python's arguments, which errors name, are typed on a command line."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+
+from relprop.catalogue import METHODS
+
+__all__ = ["OPTIONS", "method_settings"]
+
+#: As an error's text has it -> as it is typed.
+OPTIONS = {
+    "linearise=True": "--linearise",
+    "Pass split and year.": "Set split and year under [data] of a recipe (FILE.toml).",
+    "Pass year, for example": "Set year under [data] of a recipe (FILE.toml), for example",
+    "Pass annotations.": "Set annotations under [data] of a recipe (FILE.toml).",
+    "as files, PIL pictures or tensors (1, C, H, W)": "as files",
+}
+
+
+@cache
+def method_settings() -> frozenset[str]:
+    """Names of all settings of all methods."""
+    return frozenset(key for kind in METHODS.values() for key in inspect.signature(kind).parameters)
