@@ -207,7 +207,7 @@ def _square(**changes: Any) -> dict[str, Any]:
         ({"segmentation": {"size": [H, W], "counts": [-5, 205]}}, "2 runs don't cover the picture"),
         ({"segmentation": {"size": [H, W], "counts": ""}}, "0 runs don't cover the picture"),
         ({"segmentation": {"size": [H, W], "counts": "52203"}}, "5 runs don't cover the picture"),
-        ({"segmentation": {"size": [H, W], "counts": "é"}}, "can't be used: 'ascii' codec"),
+        ({"segmentation": {"size": [H, W], "counts": "é"}}, "can't be used: its run lengths hold characters"),
     ],
 )
 def test_broken_annotations_are_named(root: Path, changes: dict[str, Any], text: str) -> None:
