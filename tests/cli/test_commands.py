@@ -69,11 +69,83 @@ def test_explain_writes_a_sheet_and_folders(here: Path, capsys: pytest.CaptureFi
         folder = here / "relprop-out" / name
         assert {p.name for p in folder.iterdir()} == {"sheet.png", "lrp-epsilon", "gradient"}
         with Image.open(folder / "sheet.png") as sheet:
-            assert sheet.width > sheet.height  # two rows, three columns
+            assert sheet.width > 3 * 200  # columns
+            assert sheet.height > 2 * 200  # rows
         e = relprop.Explanation.load(folder / "lrp-epsilon")
         assert e.targets.flatten().tolist() == [1, 2]
         assert e.layers["features.2"].shape[2] == 4
     assert run(command) == 0  # again, over the old results
+
+
+OPEN = """
+from torch import nn
+import relprop
+from relprop.rules import Rule
+from relprop.tracing.flow import Flow
+
+
+class Swallows(Rule):
+    kinds = frozenset({"linear"})
+
+    def cross(self, site, flow):
+        return [Flow([p.new_zeros(p.shape[0], *site.x.shape) for p in flow.parts], False)]
+
+
+half = relprop.LRP(composite=relprop.Composite([("linear", Swallows())], name="half"))
+"""
+
+
+def test_warnings_stand_with_their_map(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A map of zeros is none that adds up, and each warning is printed once, with its map's name; exit code 0."""
+    (here / "low.py").write_text(
+        FACTORY
+        + "\n\ndef low():\n    net = Net()\n    nn.init.constant_(net.head.bias, -100.0)\n    return net\n"
+    )
+    command = ["explain", "a.png", "--model", "low.py:low", "--size", "32", "--target", "1"]
+    command += ["--method", "deep-taylor", "--method", "gradient"]
+    assert run(command) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    (row,) = [line for line in out.splitlines() if line.startswith("deep-taylor ")]
+    assert "all zero" in row
+    assert "yes" not in row
+    assert out.count("WARNING, deep-taylor: The map of deep-taylor is zero everywhere") == 1
+    assert out.count("WARNING, deep-taylor: The explained output is") == 1
+    assert "WARNING, gradient" not in out
+    assert run([*command, "--json"]) == 0
+    first, second = json.loads(capfd.readouterr().out)["images"][0]["explanations"]
+    assert first["adds_up"] == "all zero"
+    assert len(first["warnings"]) == 2
+    assert (second["adds_up"], second["warnings"]) == ("no ledger", [])
+    assert relprop.Explanation.load(first["folder"]).warnings == tuple(first["warnings"])
+
+
+def test_an_open_ledger_is_exit_code_1(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything is written and printed, and scripts notice."""
+    (here / "open.py").write_text(OPEN)
+    assert run(["explain", "a.png", *COMMON, "--method", "open.py:half"]) == 1
+    out = capsys.readouterr().out
+    assert "WARNING, open.py:half: The ledger does not close" in out
+    assert (here / "relprop-out" / "a" / "sheet.png").exists()
+
+
+def test_contrasts_add_up_before_they_are_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "a.png", *COMMON, "--method", "clrp", "--method", "lrp-0"]) == 0
+    out = capsys.readouterr().out
+    assert "clrp †" in out
+    assert "lrp-0 †" not in out
+    assert "† adds up before the contrast" in out
+
+
+def test_a_sigmoid_at_the_end_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "def p():\n    return nn.Sequential(Net(), nn.Sigmoid())\n"
+    (here / "p.py").write_text(FACTORY + "\n\n" + text)
+    assert run(["explain", "a.png", "--model", "p.py:p", "--size", "32", "--multi-label"]) == 0
+    assert (
+        capsys.readouterr().out.count("Note: Explained is the value in front of the last sigmoid (at 0)") == 1
+    )
+    assert run(["inspect", "--model", "p.py:p", "--size", "32"]) == 0
+    assert "relevance starts in front of the last sigmoid, at 0" in capsys.readouterr().out
 
 
 def test_numbers_are_those_of_the_library(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from relprop.video.clip import read_clip
 from relprop.video.separation import MotionSeparation
 from relprop.viz import file as figures
 from relprop.viz.film import save_gif
+from relprop.viz.motion import motion_figure
+from relprop.viz.motion_film import overlay_frames
 
 av = pytest.importorskip("av")
 
@@ -153,6 +156,30 @@ def test_the_demo_clip_separated(here: Path, capsys: pytest.CaptureFixture[str])
     assert facts["class"] == "left-right"
     assert facts["indices"] == list(range(16))
     assert (facts["clip"], facts["model"]) == (str(demo_clip_path()), "motion-c3d")
+
+
+def test_a_negative_score_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Deep Taylor can't explain it: words, document, figure, film and folder say so, and nothing adds up."""
+    assert run(["video", "--target", "growing-shrinking"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "all zero: there is nothing to add up" in out
+    assert "adds up at every operator" not in out
+    assert out.count("WARNING, deep-taylor: The map of deep-taylor is zero everywhere") == 1
+    assert out.count("WARNING, deep-taylor: The explained output is −5.59") == 1
+    (clip,) = _document(capsys, "--target", "growing-shrinking")["clips"]
+    assert clip["all_zero"] is True
+    assert len(clip["warnings"]) == 2
+    e = relprop.Explanation.load(clip["files"]["numbers"])
+    assert list(e.warnings) == clip["warnings"]
+    frames = read_clip(demo_clip_path(), load_model("motion-c3d").sampling).frames
+    said = relprop.reports.films.reel(e, frames)
+    quiet = overlay_frames(replace(said, warnings=()))
+    assert overlay_frames(said).shape[1] > quiet.shape[1], "the film has room for the warning"
+    figure = motion_figure(said)
+    words = " ".join(t.get_text() for t in figure.texts).replace("\n", " ")
+    assert "⚠ see the warning below" in words
+    assert "explains positive outputs only" in words
 
 
 def test_the_demo_clip_as_the_authors_split_it(

@@ -226,7 +226,7 @@ def test_equal_maps_cancel() -> None:
     net[3].weight.data = torch.rand(3, 4, generator=torch.Generator().manual_seed(2))
     x = torch.rand(1, 1, 2, 2, generator=torch.Generator().manual_seed(3))
     for dtype in (torch.float32, torch.float64):
-        with pytest.warns(RelpropWarning, match="1 of 1 maps"):
+        with pytest.warns(RelpropWarning, match="zero everywhere"):
             e = relprop.explain(net.to(dtype).eval(), x.to(dtype), 0, relprop.RSP(hostile=[1, 2]))
         assert not e.relevance.any()
 
@@ -250,7 +250,7 @@ def test_dead_map(mode: str) -> None:
         model[3].weight.zero_()
         model[3].bias.fill_(-1.0)
     method = relprop.RSP(mode=mode, hostile="all")
-    with pytest.warns(RelpropWarning, match=r"6 of 6 maps .*class 1, sample 0"):
+    with pytest.warns(RelpropWarning, match=r"6 of 6 maps .*target 1, sample 0"):
         e = relprop.explain(model, nets.pictures(), [1, 4], method)
     assert not e.relevance.any()
     assert e.ledger is not None

@@ -14,9 +14,10 @@ from tests.close import assert_close_to_rounding
 from torch import Tensor, nn
 
 import relprop
-from relprop.errors import InputError
+from relprop.errors import InputError, RelpropWarning
 from relprop.video import naive
 from relprop.video.frozen import freeze
+from relprop.video.separation import MotionSeparation
 
 TAYLOR = relprop.DeepTaylor(bounds=(-6.0, 6.0), seed="one")
 MODES = ("naive", "conserving", "selective")
@@ -141,7 +142,7 @@ def test_equal_frames_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ran.append(len(x))
         return relprop.explain(model, x, *rest)
 
-    monkeypatch.setattr(naive, "explain", counting)
+    monkeypatch.setattr(naive, "explanation_of", counting)
     s = relprop.separate_motion(net(), clip, 2, TAYLOR)
     assert ran == [2]
     assert close(s.spatial[0], by_hand(clip, 2, "same", None)[1])
@@ -273,3 +274,22 @@ def test_file(oracles: Path) -> None:
         found = float((film - theirs).abs().max() / theirs.abs().max())
         print(f"{name}: {found:.1e}")
         assert found < 1e-6
+
+
+@pytest.mark.parametrize("mode", ["naive", "conserving", "selective"])
+def test_negative_scores_are_said(mode: str, tmp_path: Path) -> None:
+    """Once a call, with the clip that it is about; folders keep it."""
+    model, clip = nets.video(), nets.pictures(2, 3, 4, 8, 8)
+    target = 0
+    with torch.no_grad():
+        scores = model(clip)[:, target]
+        model.head.bias[target] -= scores.mean()  # above 0 for one of the clips, below for the other
+    low = int(scores.argmin())
+    with pytest.warns(RelpropWarning) as caught:
+        s = relprop.separate_motion(model, clip, target, "deep-taylor", mode)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert all(text.startswith(f"Clip {low}: ") for text in s.warnings)
+    assert any("explains positive outputs only" in text for text in s.warnings)
+    assert "WARNING" in repr(s)
+    assert MotionSeparation.load(s.save(tmp_path / "s")).warnings == s.warnings

@@ -27,7 +27,7 @@ from relprop.datasets.sample import EVERYTHING, Sample
 from relprop.datasets.synsets import outputs_of
 from relprop.errors import InputError, RelpropError
 from relprop.explanation import Explanation
-from relprop.explanation.explain import explain
+from relprop.explanation.explain import explanation_of
 from relprop.methods.method import Method
 from relprop.methods.registry import resolve
 from relprop.metrics.metric import Case, Metric
@@ -245,7 +245,7 @@ class Worker:
         rows = [[*p.targets, *[p.targets[0]] * (most - len(p.targets))] for p in group]
         targets = [torch.tensor(column) for column in zip(*rows, strict=True)]
         x = torch.cat([p.x for p in group])
-        return explain(self.model.module, x, targets, method, _layers(entry), facts=self.model.facts)
+        return explanation_of(self.model.module, x, targets, method, _layers(entry), facts=self.model.facts)
 
     def _again(
         self,
@@ -258,7 +258,9 @@ class Worker:
     ) -> Tensor:
         """The map of the k-th target on another network; all targets are made at once and kept in `known`."""
         if net not in known:
-            found = explain(net, picture.x, picture.targets, method, _layers(entry), facts=self.model.facts)
+            found = explanation_of(
+                net, picture.x, picture.targets, method, _layers(entry), facts=self.model.facts
+            )
             known[net] = [_reduced(r, entry.reduce).cpu() for r in _relevance(found, entry)[:, 0]]
         return known[net][k]
 

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import typer
+
 from relprop.cli.options import (
     Debug,
     Device,
@@ -87,12 +89,14 @@ class Output:
     debug: Debug = False
 
     def show(self, make: Callable[[Progress | None], Report]) -> None:
-        """Make a report, with a bar on the terminal meanwhile, and print it."""
+        """Make a report, with a bar on the terminal meanwhile, and print it; exit code 1 if a ledger is open."""
         from relprop.cli.output import print_report, progress
 
         with progress(self.json) as bar:
             report = make(bar)
         print_report(report, self.json)
+        if report.open:  # everything is written, but something on it can't be trusted
+            raise typer.Exit(1)
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:

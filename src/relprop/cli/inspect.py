@@ -34,6 +34,8 @@ def inspect(
     coverage = relprop.inspect(loaded.module, loaded.example())
     if json:
         rows = [asdict(row) for row in coverage.rows]
-        print_json({"model": model, "input_size": list(loaded.input_size), "rows": rows})
+        print_json(
+            {"model": model, "input_size": list(loaded.input_size), "start": coverage.start, "rows": rows}
+        )
     else:
         print_lines(str(coverage))

@@ -16,17 +16,17 @@ from relprop.detectors.prepare import Prepared
 from relprop.detectors.unit import DetectionUnit
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
-from relprop.explanation.explain import explain
+from relprop.explanation.explain import explanation_of
+from relprop.explanation.warned import tell
 from relprop.graph import capture_lock
 from relprop.methods.facts import Facts
 from relprop.methods.registry import MethodLike
 from relprop.precision import full_precision
 from relprop.propagate.layout import Layout
 
-__all__ = ["explain_detection"]
+__all__ = ["detection_explained", "explain_detection"]
 
 
-@full_precision
 def explain_detection(
     detector: Detector,
     image: Any,
@@ -63,9 +63,30 @@ def explain_detection(
     Raises:
         InputError: no such anchor, class or part; a detection from another picture or detector.
 
+    Warns:
+        RelpropWarning: what is in the result's `warnings`, once a call.
+
     Source: Tsunakawa et al., Contrastive Relevance Propagation for Interpreting Predictions by a
     Single-Shot Object Detector, IJCNN 2019, for `method="crp"`.
     """
+    found = detection_explained(detector, image, detection, of, target, method, layers, facts=facts)
+    tell(found.warnings, stacklevel=2)
+    return found
+
+
+@full_precision
+def detection_explained(
+    detector: Detector,
+    image: Any,
+    detection: Detection | int | Sequence[Detection | int],
+    of: str | Sequence[str] = "class",
+    target: int | str | Sequence[int | str | None] | None = None,
+    method: MethodLike = "crp",
+    layers: Sequence[str] = (),
+    *,
+    facts: Facts | None = None,
+) -> Explanation:
+    """`explain_detection` for callers that tell the warnings their own way: they stand in the result alone."""
     if not isinstance(detector, Detector):
         raise InputError(
             f"Expected a relprop.detectors.Detector but got {type(detector).__name__}. Pass "
@@ -83,7 +104,9 @@ def explain_detection(
     asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
     alone = single and len(found) == 1
     known = detector.facts.fitting(prepared.x) if facts is None else facts
-    e = explain(unit, prepared.x, wanted[0] if alone else wanted, method, list(asked.values()), facts=known)
+    e = explanation_of(
+        unit, prepared.x, wanted[0] if alone else wanted, method, list(asked.values()), facts=known
+    )
     _check_same(found, detector, prepared, unit, e)
     if not alone:
         e = _added(e, len(rows), len(found), single)
@@ -227,11 +250,15 @@ def _added(e: Explanation, rows: int, count: int, single: bool) -> Explanation:
         return total[0] if single else total
 
     targets = e.targets.reshape(rows, count, -1)[:, 0]  # the first detection's stand for all
+    extras = dict(e.extras)
+    if "explained_value" in extras:
+        extras["explained_value"] = add(extras["explained_value"])
     return replace(
         e,
         relevance=add(e.relevance),
         targets=targets[0] if single else targets,
         layers={name: add(t) for name, t in e.layers.items()},
+        extras=extras,
     )
 
 

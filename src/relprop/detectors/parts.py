@@ -20,7 +20,7 @@ from relprop.detectors.analysis import (
 )
 from relprop.detectors.detections import Detection
 from relprop.detectors.detector import Detector
-from relprop.detectors.explain import explain_detection
+from relprop.detectors.explain import detection_explained
 from relprop.detectors.learned import Tables
 from relprop.detectors.prepare import Prepared
 from relprop.errors import InputError
@@ -164,7 +164,9 @@ def _explained(
 ) -> Explanation:
     of = list(dict.fromkeys(part for part, _ in asked))
     classes = [target for part, target in asked if part == "class"]
-    return explain_detection(detector, prepared, detection, of, classes or None, method, layers, facts=facts)
+    return detection_explained(
+        detector, prepared, detection, of, classes or None, method, layers, facts=facts
+    )
 
 
 def _with_tables(

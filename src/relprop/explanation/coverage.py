@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from relprop.graph import capture
+from relprop.methods.head import Headed, head_of
 from relprop.propagate.composite import Composite, CompositeLike, composite_of
 from relprop.propagate.plan import places_of
 
@@ -34,10 +35,12 @@ class Coverage:
     Attributes:
         rows: one per operator that relevance may reach from the output.
         composite: name of the composite that was asked.
+        start: where relevance starts if not at the output itself, in words; see `relprop.methods.head`.
     """
 
     rows: tuple[CoverageRow, ...]
     composite: str
+    start: str = ""
 
     @property
     def complete(self) -> bool:
@@ -53,6 +56,8 @@ class Coverage:
             f"{len(self.rows)} operators under {self.composite}, "
             + (f"no rule for {missing}" if missing else "all covered")
         )
+        if self.start:
+            lines.append(f"relevance starts {self.start}")
         return "\n".join(lines)
 
 
@@ -78,6 +83,14 @@ def inspect(model: nn.Module, x: Tensor, composite: CompositeLike | None = None)
     rules = Composite(name="LRP-0") if composite is None else composite_of(composite)
     graph = capture(model, x)
     outputs = [n for n in graph.outputs if hasattr(n, "kind") and n.dependent]
+    head = None if rules.otherwise == "gradient" else head_of(graph)
+    start = ""
+    if head is not None:
+        rules = Headed(rules, head)
+        ops = " and ".join(dict.fromkeys(node.op for node in head.activations))
+        start = (
+            f"in front of the last {ops}, at {head.where(graph)}: the operators behind hand it on as it is"
+        )
     rows = []
     for place, fused, rule in places_of(graph, rules, outputs):
         rows.append(
@@ -91,4 +104,4 @@ def inspect(model: nn.Module, x: Tensor, composite: CompositeLike | None = None)
                 rule is not None,
             )
         )
-    return Coverage(tuple(rows), rules.name)
+    return Coverage(tuple(rows), rules.name, start)

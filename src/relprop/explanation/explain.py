@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from relprop.checks import layer_names
 from relprop.errors import InputError
+from relprop.explanation.axes import axis_hint, checked_axis
 from relprop.explanation.explanation import Explanation
+from relprop.explanation.remarks import remarks_on
+from relprop.explanation.warned import tell
 from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Request
 from relprop.methods.registry import MethodLike, resolve
@@ -20,10 +23,9 @@ from relprop.propagate.targets import class_indices
 from relprop.propagate.trace import trace
 from relprop.tracing.values import checked_output
 
-__all__ = ["explain"]
+__all__ = ["explain", "explanation_of"]
 
 
-@full_precision
 def explain(
     model: nn.Module,
     x: Tensor,
@@ -31,6 +33,7 @@ def explain(
     method: MethodLike = "lrp-composite",
     layers: Sequence[str] = (),
     *,
+    channel_axis: int = 1,
     facts: Facts | None = None,
 ) -> Explanation:
     """What in `x` made `model` say `target`?
@@ -44,6 +47,8 @@ def explain(
             your own as "file.py:Name"; a configured method (`relprop.DeepTaylor(...)`); or a function
             `(model, x, targets) -> relevance`.
         layers: modules or nodes at whose output relevance is wanted too (`Explanation.layers`).
+        channel_axis: which axis of `x` holds the colours, for maps and pictures: 2 for clips and bags
+            (N, T, C, H, W).
         facts: what else is known of the model, for settings that are left at "auto". None: what relprop
             remembers of models that it loaded, where an input lies in the box that pixels can fill; nothing of
             others. `Facts()`: nothing.
@@ -54,6 +59,9 @@ def explain(
         CaptureError: the model can't be captured as a graph of tensor operators.
         UnsupportedOperatorError: relevance would reach an operator that has no rule.
 
+    Warns:
+        RelpropWarning: what is in the result's `warnings`, once a call.
+
     >>> import torch, relprop
     >>> net = torch.nn.Linear(2, 2, bias=False)
     >>> net.weight.data = torch.tensor([[1.0, 0.0], [2.0, -1.0]])
@@ -61,9 +69,27 @@ def explain(
     >>> e.relevance.tolist()
     [[[3.0, 0.0]], [[6.0, -1.0]]]
     """
+    found = explanation_of(model, x, target, method, layers, channel_axis=channel_axis, facts=facts)
+    tell(found.warnings, stacklevel=2)
+    return found
+
+
+@full_precision
+def explanation_of(
+    model: nn.Module,
+    x: Tensor,
+    target: int | Tensor | NDArray[Any] | Sequence[int | Tensor | NDArray[Any]] | None = None,
+    method: MethodLike = "lrp-composite",
+    layers: Sequence[str] = (),
+    *,
+    channel_axis: int = 1,
+    facts: Facts | None = None,
+) -> Explanation:
+    """`explain` for callers that tell the warnings their own way: they stand in the result alone."""
     recipe = resolve(method)
     layers = layer_names(layers)
     run = trace(model, x)
+    channel_axis = checked_axis(channel_axis, x)
     for layer in layers:  # a typing error shall not wait for the method
         run.graph.find(layer)
     checked_output(model, run.output)
@@ -74,6 +100,10 @@ def explain(
     request = Request(model, run, targets, single, layers, facts=known)
     result = recipe.explain(request)
     _check_finite(recipe.name, result.relevance)
+
+    remarks = remarks_on(recipe, request, result)
+    extras = result.extras | remarks.extras
+    hint = axis_hint(seen, channel_axis)
 
     def unstacked(t: Tensor) -> Tensor:
         return t[0] if single else t
@@ -89,8 +119,11 @@ def explain(
         ledger=result.ledger,
         layers={name: unstacked(t) for name, t in result.layers.items()},
         at=result.at,
-        extras=result.extras,
+        extras=extras,
         signed=recipe.signed,
+        warnings=remarks.warnings,
+        notes=remarks.notes if hint is None else (*remarks.notes, hint),
+        channel_axis=channel_axis,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.explanation import saved
+from relprop.explanation.axes import axis_hint, checked_axis
 from relprop.explanation.folder import as_saved, below, jsonable
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.table import PlanTable
@@ -47,6 +48,9 @@ class Explanation:
         at: where ``relevance`` lives: ``"input"`` or a layer's name.
         extras: what else the method reports, such as the completeness gap of integrated gradients.
         signed: False where the method gives no negative values by construction.
+        warnings: what speaks against the map, a sentence or two each (an open ledger, a map of zeros ...).
+        notes: what a reader has to know besides, such as that a sigmoid at the end was left out.
+        channel_axis: the axis of the input that holds the colours.
 
     Raises:
         InputError: if the shapes or dtypes contradict each other.
@@ -71,6 +75,9 @@ class Explanation:
     at: str = "input"
     extras: dict[str, Any] = field(default_factory=dict)
     signed: bool = True
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    channel_axis: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", jsonable(self.settings))
@@ -87,30 +94,36 @@ class Explanation:
                 f"Expected relevance to begin with the targets' shape {tuple(t.shape)}, then channels, but got "
                 f"{tuple(r.shape)}."
             )
+        if self.channel_axis != 1:
+            checked_axis(self.channel_axis, x)
         if self.at == "input" and r.shape[t.dim() :] != x.shape[1:]:
             raise InputError(
                 f"Expected relevance at the input to have its shape {tuple(x.shape)} (K in front for several "
                 f"targets) but got {tuple(r.shape)}."
             )
 
-    def heatmap(self) -> Tensor:
+    def heatmap(self, *, channel_axis: int | None = None) -> Tensor:
         """Relevance summed over channels: (N, *spatial), or (K, N, *spatial) for a list of targets.
+
+        Args:
+            channel_axis: the axis of the input that holds the colours; None: the explanation's own, most often 1.
 
         Relevance at a layer is resized to the input's spatial size (linear interpolation,
         ``align_corners=False``), to be looked at: its sum is no longer the layer's.
 
         Raises:
-            InputError: if the layer has another number of spatial axes than the input.
+            InputError: if the layer has another number of spatial axes than the input, or there is no such axis.
         """
         lead = self.targets.dim()
-        size = self.input.shape[2:]
+        axis = self.channel_axis if channel_axis is None else checked_axis(channel_axis, self.input)
+        size = torch.Size(n for i, n in enumerate(self.input.shape) if i not in (0, axis))
         if self.relevance.dim() - lead - 1 != len(size):
             raise InputError(
                 f"Expected relevance with {len(size)} spatial axes for a heatmap but got shape "
                 f"{tuple(self.relevance.shape)} at {self.at!r}. Read .relevance, or stop at a layer before "
                 "the flattening."
             )
-        heat = self.relevance.sum(dim=lead)
+        heat = self.relevance.sum(dim=lead + axis - 1 if self.at == "input" else lead)
         if heat.shape[lead:] == size or len(size) not in _MODES:
             return heat
         flat = heat.reshape(-1, 1, *heat.shape[lead:])
@@ -128,6 +141,7 @@ class Explanation:
         under: Under = "outlines",
         most: int = 8,
         title: str | None = None,
+        channel_axis: int | None = None,
     ) -> Figure:
         """Draw it: a row per sample, a column per target, clips as strips of frames.
 
@@ -141,6 +155,7 @@ class Explanation:
             under: trace of the picture below the map: ``"outlines"``, ``"grey"``, ``"none"``.
             most: samples and targets drawn at most; the picture says when there are more.
             title: line on top; by default the method and the ledger's verdict.
+            channel_axis: as for :meth:`heatmap`.
 
         Returns:
             A matplotlib figure outside pyplot, so nothing stays open.
@@ -152,7 +167,7 @@ class Explanation:
         from relprop.explanation.sheet import explanation_figure
 
         return explanation_figure(
-            self,
+            self.on_axis(channel_axis),
             labels=labels,
             scale=scale,
             clip=clip,
@@ -175,6 +190,7 @@ class Explanation:
         under: Under = "outlines",
         most: int = 8,
         overwrite: bool = False,
+        channel_axis: int | None = None,
     ) -> Path:
         """Write a folder with the picture, the numbers and what they are: all of it, or nothing.
 
@@ -188,6 +204,7 @@ class Explanation:
             overwrite: replace an explanation saved there before. Folders that hold anything else are
                 refused.
             scale, clip, labels, mean, std, under, most: for the picture, as for :meth:`show`.
+            channel_axis: as for :meth:`heatmap`.
 
         Returns:
             The folder.
@@ -195,6 +212,9 @@ class Explanation:
         Raises:
             InputError: if the folder exists (without ``overwrite``) or holds other files, or as :meth:`show`.
         """
+        if channel_axis is not None:
+            drawn = {"scale": scale, "clip": clip, "mean": mean, "std": std, "under": under, "most": most}
+            return self.on_axis(channel_axis).save(path, labels=labels, overwrite=overwrite, **drawn)  # type: ignore[arg-type]
         drawing: dict[str, Any] = {
             "scale": scale,
             "clip": clip,
@@ -216,6 +236,9 @@ class Explanation:
             "settings": self.settings,
             "at": self.at,
             "signed": self.signed,
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "channel_axis": self.channel_axis,
             "shapes": {"input": list(self.input.shape), "relevance": list(self.relevance.shape)},
             "dtype": str(self.relevance.dtype).removeprefix("torch."),
             "targets": saved.target_rows(self.targets, self.outputs, labels),
@@ -261,7 +284,22 @@ class Explanation:
                 at=manifest["at"],
                 extras=manifest["extras"] | below("extras.", tensors),
                 signed=manifest["signed"],
+                warnings=tuple(manifest.get("warnings", ())),
+                notes=tuple(manifest.get("notes", ())),
+                channel_axis=manifest.get("channel_axis", 1),
             )
+
+    def on_axis(self, channel_axis: int | None) -> Explanation:
+        """The same explanation with its colours along another axis of the input; None: itself.
+
+        Raises:
+            InputError: the input has no such axis.
+        """
+        if channel_axis is None or channel_axis == self.channel_axis:
+            return self
+        axis = checked_axis(channel_axis, self.input)
+        notes = tuple(note for note in self.notes if note != axis_hint(self.input, self.channel_axis))
+        return replace(self, channel_axis=axis, notes=notes)
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.relevance.shape))
@@ -270,6 +308,7 @@ class Explanation:
         if self.ledger is not None:
             verdict = "closes" if self.ledger.closes else "DOES NOT CLOSE"
             parts.append(f"ledger {verdict} (max error {self.ledger.max_error:.1e})")
+        parts += [f"WARNING: {warning}" for warning in self.warnings]
         return f"Explanation({', '.join(parts)})"
 
     def _repr_png_(self) -> bytes | None:
@@ -288,7 +327,7 @@ class Explanation:
         from relprop.viz.scale import limits
 
         heat = self.heatmap().detach().to("cpu").double()
-        maps = heat.reshape(-1, *self.input.shape[:1], *self.input.shape[2:]).numpy()
+        maps = heat.reshape(-1, self.input.shape[0], *heat.shape[self.targets.dim() :]).numpy()
         most = drawing["most"]
         where = [(k, n) for n in range(min(maps.shape[1], most)) for k in range(min(maps.shape[0], most))]
         found = limits([maps[k, n] for k, n in where], drawing["scale"], drawing["clip"])

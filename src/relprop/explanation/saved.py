@@ -84,7 +84,8 @@ def ledger_document(ledger: Ledger | None) -> dict[str, Any] | None:
         return None
     document: dict[str, Any] = jsonable(ledger.summary())
     if ledger.rows:
-        document |= {"tolerance": ledger.tolerance, "books": jsonable(asdict(ledger.totals))}
+        books = {name: value for name, value in asdict(ledger.totals).items() if name != "balances"}
+        document |= {"tolerance": ledger.tolerance, "books": jsonable(books)}
     return document
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.explanation.warned import all_zero
 from relprop.viz.labels import Labels, class_name
 from relprop.viz.picture import Under, display_picture
 from relprop.viz.scale import CLIP, Scale, number
@@ -19,7 +20,7 @@ from relprop.viz.sheet import SheetMap, SheetRow, sheet_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["MOST_SAMPLES", "contact_sheet", "explanation_figure", "ledger_note"]
+__all__ = ["MOST_SAMPLES", "contact_sheet", "explanation_figure", "is_difference", "ledger_note"]
 
 #: Samples (and targets) of one explanation that are drawn unless more are asked for; the picture says so.
 MOST_SAMPLES = 8
@@ -58,8 +59,24 @@ class Shown(Protocol):
         """What else the method reports."""
 
     @property
+    def relevance(self) -> Tensor:
+        """(N, ...) or (K, N, ...)."""
+
+    @property
     def signed(self) -> bool:
         """False where there are no negative values."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against the map."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader has to know besides."""
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of the input that holds the colours."""
 
     def heatmap(self) -> Tensor:
         """(N, *spatial) or (K, N, *spatial)."""
@@ -112,10 +129,11 @@ def contact_sheet(
         heads = list(columns) if columns is not None else [e.method for e in line]
         maps = [_maps(e) for e in line]
         below = [ledger_note(e) if notes and _single(e) else "" for e in line]
+        marks = ["⚠ see the warning below" if e.warnings else "" for e in line]
         first = line[0]
         clips = first.input.dim() == 5
         for n in range(first.input.shape[0]):
-            picture, remark = display_picture(first.input[n], mean, std)
+            picture, remark = display_picture(first.input[n].movedim(first.channel_axis - 1, 0), mean, std)
             remarks.append(remark)
             for k in range(maps[0].shape[0]):
                 words = tuple(filter(None, _about(first, k, n, labels, probability)))
@@ -123,10 +141,10 @@ def contact_sheet(
                     SheetMap(
                         values[k, n],
                         head if clips or not rows else "",
-                        tuple(filter(None, ["" if clips else _against(e, k, n, labels), note])),
+                        tuple(filter(None, ["" if clips else _against(e, k, n, labels), note, mark])),
                         e.signed,
                     )
-                    for e, values, head, note in zip(line, maps, heads, below, strict=True)
+                    for e, values, head, note, mark in zip(line, maps, heads, below, marks, strict=True)
                 ]
                 if clips:
                     rows.append(SheetRow(picture, shown, "input", (", ".join(words),)))
@@ -138,7 +156,13 @@ def contact_sheet(
         for head, e in zip(columns or [e.method for e in line], line, strict=True)
         if e.at != "input"
     ]
-    return sheet_figure(rows, scale=scale, clip=clip, under=under, title=title, notes=_sentences(remarks))
+    said = [
+        (e, head) for line in table for e, head in zip(line, columns or [e.method for e in line], strict=True)
+    ]
+    warned = [f"⚠ {head}: {text}" for e, head in said for text in e.warnings]
+    noted = [text for e, _ in said for text in e.notes]
+    sentences = [*dict.fromkeys(warned), *_sentences(remarks), *dict.fromkeys(noted)]
+    return sheet_figure(rows, scale=scale, clip=clip, under=under, title=title, notes=sentences)
 
 
 def explanation_figure(
@@ -174,7 +198,7 @@ def explanation_figure(
     clips = e.input.dim() == 5
     rows: list[SheetRow] = []
     for n in range(min(samples, most)):
-        picture, remark = display_picture(e.input[n], mean, std)
+        picture, remark = display_picture(e.input[n].movedim(e.channel_axis - 1, 0), mean, std)
         remarks.append(remark)
         shown = [
             SheetMap(
@@ -187,9 +211,11 @@ def explanation_figure(
         ]
         rows.append(SheetRow(picture, shown, f"sample {n}" if samples > 1 else "input"))
     if title is None:
-        title = " · ".join(filter(None, [e.method, ledger_note(e)]))
+        title = " · ".join(
+            filter(None, [e.method, ledger_note(e), "⚠ see the warning below" if e.warnings else ""])
+        )
     where = [] if e.at == "input" else [f"Relevance at {e.at}, resized to the input for drawing."]
-    sentences = [*where, *_sentences(remarks), *capped]
+    sentences = [*(f"⚠ {text}" for text in e.warnings), *where, *_sentences(remarks), *capped, *e.notes]
     return sheet_figure(rows, scale=scale, clip=clip, under=under, title=title, notes=sentences)
 
 
@@ -199,7 +225,10 @@ def ledger_note(e: Shown) -> str:
         return ""
     if not e.ledger.closes:
         return f"does not add up: error\u00a0{number(e.ledger.max_error)}"
+    if all_zero(e.relevance):
+        return "nothing to add up"
     summary = e.ledger.summary()
+    lead = "adds up before the contrast: " if is_difference(e) else "adds up: "
     start = float(summary.get("start", 0.0))
     # A contrast starts from relevance that sums to nearly nothing: shares of that would mean nothing.
     size = e.ledger.rows[0].absolute if e.ledger.rows else 0.0
@@ -211,7 +240,12 @@ def ledger_note(e: Shown) -> str:
         if key == "input" or abs(share) >= 0.05:
             where = f"at {e.at}" if key == "input" and e.at != "input" else key
             parts.append(f"{share:.1f}\u00a0%\u00a0".replace("-", "−") + where.replace(" ", "\u00a0"))
-    return "adds up: " + ", ".join(parts)
+    return lead + ", ".join(parts)
+
+
+def is_difference(e: Shown) -> bool:
+    """Whether the map is a difference of two, and its ledger is that of what was subtracted from or of both."""
+    return e.ledger is not None and "ledger_of" in e.extras
 
 
 def target_name(e: Shown, k: int, n: int, labels: Labels | None) -> str:
@@ -299,7 +333,7 @@ def _maps(e: Shown) -> NDArray[np.float64]:
             f"{tuple(e.input.shape)}. Read .relevance and draw it yourself."
         )
     heat = e.heatmap().detach().to("cpu").double()
-    return heat.reshape(-1, e.input.shape[0], *e.input.shape[2:]).numpy()
+    return heat.reshape(-1, e.input.shape[0], *heat.shape[e.targets.dim() :]).numpy()
 
 
 def _single(e: Shown) -> bool:

@@ -89,7 +89,7 @@ class CLRP(Method):
     def explain(self, request: Request) -> Result:
         seed = request.seed(self.seed)
         other = self._other(seed, request) if self.variant == 1 else seed
-        dual = request.trace.run(other, self._dual, record=request.layers, ledger=False)
+        dual = request.run(other, self._dual, record=request.layers, ledger=False)
         run = request.propagate(seed, self._target)
         layers = {name: _less(r, dual.layers[name]) for name, r in run.layers.items()}
         extras = {"ledger_of": "the target's relevance, before the dual's is subtracted"}
@@ -101,7 +101,7 @@ class CLRP(Method):
         if classes < 2:
             raise InputError("Expected two classes or more for CLRP variant 1 but got one. Use variant=2.")
         if self.others == "scores":
-            whole = request.output.abs().expand_as(seed)
+            whole = request.logits.abs().expand_as(seed)
         else:
             whole = seed.sum(2, keepdim=True).expand_as(seed) / (classes - 1)
         index = request.targets.reshape(*request.targets.shape, *[1] * (seed.ndim - 2)).expand(

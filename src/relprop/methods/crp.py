@@ -16,7 +16,6 @@ from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import Composite, Match
 from relprop.propagate.layout import Layout
 from relprop.propagate.plan import places_of
-from relprop.propagate.trace import Trace
 from relprop.rules import MaxPool, Rule, ZPlus
 from relprop.rules.signed_heads import Switch
 
@@ -97,7 +96,7 @@ class CRP(Method):
         self._rules: list[tuple[Match, Rule]] = [*first, ("linear", ZPlus()), ("max_pool", MaxPool(ties))]
 
     def explain(self, request: Request) -> Result:
-        output, layout = request.output, request.layout
+        output, layout = request.logits, request.layout
         units = output.reshape(len(output), layout.anchors, layout.width, *output.shape[2:])
         anchor, column = request.targets // layout.width, request.targets % layout.width
         there = _marks(anchor, layout.anchors)[..., None]  # (K, N, D, 1)
@@ -115,7 +114,7 @@ class CRP(Method):
             asked = there & (own & is_offset[..., None])[:, :, None]
             negative = spread(asked.any(0)) & (units < 0)
             if bool(negative.any()):
-                rules = [("last", Switch(_at_heads(request.trace, negative.reshape(output.shape)))), *rules]
+                rules = [("last", Switch(_at_heads(request, negative.reshape(output.shape)))), *rules]
         composite = Composite(rules, "positive", name="CRP")
         if not self.balance or self.seed == "logit":
             contrast = own.to(output.dtype) - (counts & ~own) / number.to(output.dtype)
@@ -128,7 +127,7 @@ class CRP(Method):
         seed = torch.cat([target, classes]).reshape(-1, *output.shape)
         run = request.propagate(seed, composite)
         pair = _Pair(len(anchor), anchor, (own & counts).any(-1), number[..., 0])
-        began = pair.sides(seed)
+        began = pair.sides(request.turned(seed))
         arrived = pair.sides(run.relevance)
         sides, survived = zip(*(_restored(a, b) for a, b in zip(arrived, began, strict=True)), strict=True)
         layers = {name: torch.sub(*pair.sides(r)) for name, r in run.layers.items()}
@@ -200,8 +199,9 @@ class _Pair:
 def _restored(arrived: Tensor, began: Tensor) -> tuple[Tensor, Tensor]:
     """Relevance scaled to the total it started with, and the share that had arrived; (K, N, ...) and (K, N)."""
     now, then = (side.flatten(2).double().sum(-1) for side in (arrived, began))
-    factor = torch.where(now > 0, then / now, 0.0).to(arrived)
-    share = torch.where(then > 0, now / then, 0.0)
+    alike = now * then > 0  # both are below 0 for outputs that fall with their logits
+    factor = torch.where(alike, then / now, 0.0).to(arrived)
+    share = torch.where(alike, now / then, 0.0)
     return arrived * factor.reshape(*factor.shape, *[1] * (arrived.ndim - 2)), share
 
 
@@ -210,16 +210,16 @@ def _marks(index: Tensor, count: int) -> Tensor:
     return index[..., None] == torch.arange(count, device=index.device)
 
 
-def _at_heads(trace: Trace, asked: Tensor) -> dict[Node, Tensor]:
+def _at_heads(request: Request, asked: Tensor) -> dict[Node, Tensor]:
     """Which outputs of the last linear operators the given elements of the model's output stand for.
 
     Between the two are reshapes, permutations and joins (one convolution may make classes and
     offsets), which carry a mark as they carry relevance.
     """
-    graph = trace.graph
+    graph = request.trace.graph
     composite = Composite(otherwise="positive", name="CRP")
     heads = [fused.last for place, fused, _ in places_of(graph, composite, [graph.output]) if place.last]
     first, *more = heads
-    run = trace.run(asked.to(trace.output.dtype), composite, stop=first, record=more, ledger=False)
+    run = request.run(asked.to(request.output.dtype), composite, stop=first, record=more, ledger=False)
     found = {first: run.relevance, **{node: run.layers[node.name] for node in more}}
     return {node: marks != 0 for node, marks in found.items() if bool((marks != 0).any())}

@@ -62,6 +62,13 @@ class DeepTaylor(Method):
         """The composite that relevance is carried with."""
         return self._composite
 
+    def about_negative(self) -> str:
+        shown = "The map is zero" if self.seed == "score" else "The map shows what speaks for it, if little"
+        return (
+            f"{self.name} explains positive outputs only: it has no root to expand a negative one from. {shown}; "
+            "take a method with signs, such as lrp-epsilon or lrp-composite, or a target with a positive output."
+        )
+
     def explain(self, request: Request) -> Result:
         seed = request.seed(self.seed).clamp(min=0)
         return Result.of(request.propagate(seed, self._composite))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal
 
 import torch
 
 from relprop.checks import check_choice, check_flag, place_name
-from relprop.errors import InputError, RelpropWarning
+from relprop.errors import InputError
 from relprop.graph import Graph, Node
 from relprop.graph.place import label
 from relprop.methods.method import Method, Request, Result
@@ -144,7 +143,7 @@ class ContrastiveExcitationBackprop(Method):
         opposite = Negated(Excitation(clamp_input=self.clamp_input))
         dual = Composite([("last", opposite), *composite.rules], None, self.name, fuse=False)
         seed = request.seed("one")
-        p, q = (run.run(seed, c, stop=middle, ledger=False).relevance for c in (composite, dual))
+        p, q = (request.run(seed, c, stop=middle, ledger=False).relevance for c in (composite, dual))
         walked = request.propagate(p.sub_(q), composite, start=middle, stop=stop)
         return _checked(Result.of(walked, at), self)
 
@@ -175,7 +174,7 @@ def _checked(result: Result, method: ExcitationBackprop | ContrastiveExcitationB
             f"{what}, and shares overflowed. Use clamp_input=True, stop earlier (at=...), or take an LRP method."
         )
     text = f"{what}. Shares there may leave [0, 1]; clamp_input=True keeps them inside."
-    warnings.warn(text, RelpropWarning, stacklevel=4)
+    result.warnings += (text,)
     return result
 
 

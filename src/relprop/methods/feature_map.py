@@ -7,6 +7,7 @@ from torch import Tensor
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.graph.place import label
+from relprop.methods.head import head_of
 from relprop.propagate.trace import Trace
 
 __all__ = ["last_feature_map"]
@@ -37,7 +38,8 @@ def last_feature_map(run: Trace) -> Node:
     rank = run.input.ndim
     seen: set[Node] = set()
     found: list[Node] = []
-    stack = [graph.output]
+    head = head_of(graph)
+    stack = [graph.output] if head is None else list(head.logits)
     while stack:
         node = stack.pop()
         if node in seen or node.kind == "symbol":

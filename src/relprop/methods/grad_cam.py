@@ -66,7 +66,7 @@ class GradCAM(Method):
                     f"Expected a feature map (N, C, *spatial) for grad-cam but {place.name!r} is {got}. "
                     "Name a place before the flattening or the pooling's squeeze."
                 )
-        walked = request.propagate(request.seed("one"), DERIVATIVES, stop=node, multiplier=True, ledger=False)
+        walked = request.propagate(request.ones(), DERIVATIVES, stop=node, multiplier=True, ledger=False)
         layers = {name: _cam(g, values[name]) for name, g in walked.layers.items()}
         at = self.at if self.at is not None else label(run.graph, node)
         return Result(_cam(walked.relevance, values[""]), layers, walked.plan, at=at)

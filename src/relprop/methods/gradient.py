@@ -39,7 +39,7 @@ class Gradient(Method):
     summary = "Gradient: how fast the score changes with each input value (a rate, nothing adds up)"
 
     def explain(self, request: Request) -> Result:
-        run = request.propagate(request.seed("one"), DERIVATIVES, multiplier=True, ledger=False)
+        run = request.propagate(request.ones(), DERIVATIVES, multiplier=True, ledger=False)
         return Result.of(run)
 
 
@@ -66,7 +66,7 @@ class GradientXInput(Method):
     def explain(self, request: Request) -> Result:
         values = {name: request.trace.value(name) for name in request.layers}
         x = request.trace.input
-        run = request.propagate(request.seed("one"), DERIVATIVES, multiplier=True, ledger=False)
+        run = request.propagate(request.ones(), DERIVATIVES, multiplier=True, ledger=False)
         layers = {name: g * values[name] for name, g in run.layers.items()}
         return Result(run.relevance * x, layers, run.plan)
 

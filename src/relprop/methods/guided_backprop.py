@@ -16,7 +16,7 @@ class _Rectified(Method):
 
     def explain(self, request: Request) -> Result:
         composite = Composite([("activation", Rectify(self.form))], "gradient", name=self.name)
-        return Result.of(request.propagate(request.seed("one"), composite, multiplier=True, ledger=False))
+        return Result.of(request.propagate(request.ones(), composite, multiplier=True, ledger=False))
 
 
 class DeconvNet(_Rectified):

@@ -101,6 +101,14 @@ class LRP(Method):
         """The composite that relevance is carried with."""
         return self._composite
 
+    def about_negative(self) -> str:
+        if self.rule != "z-plus" or self.seed != "score":
+            return ""
+        return (
+            "The z+ rule hands it to what speaks for the output: red and blue are turned over. Take a method with "
+            "signs, such as lrp-epsilon or lrp-composite, or seed='one'."
+        )
+
     def explain(self, request: Request) -> Result:
         return Result.of(request.propagate(request.seed(self.seed), self._composite))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from relprop.checks import refuses_old_spellings
 from relprop.methods.facts import Facts
+from relprop.methods.head import Behind, Headed, LogitHead, head_of
 from relprop.propagate.composite import Composite
 from relprop.propagate.layout import Layout
 from relprop.propagate.ledger import Ledger
@@ -26,6 +28,10 @@ __all__ = ["Method", "Request", "Result"]
 class Request:
     """What is to be explained: handed to a method.
 
+    Where the network ends in a sigmoid or the like (`relprop.methods.head`), relevance is that of the logit in
+    front of it: `seed` and `scores` are the logit's, `run` and `propagate` know the way. Derivatives are those of
+    the output itself, from `ones`.
+
     Attributes:
         model: the user's model.
         trace: the forward run on the user's input.
@@ -34,6 +40,7 @@ class Request:
         layers: places whose relevance is wanted besides.
         release: the method may use up the trace (free its values on the way back).
         facts: what else is known of the model.
+        notes: sentences for the reader that came up on the way.
     """
 
     model: nn.Module
@@ -43,6 +50,7 @@ class Request:
     layers: Sequence[str] = ()
     release: bool = True
     facts: Facts = field(default_factory=Facts)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def output(self) -> Tensor:
@@ -56,18 +64,70 @@ class Request:
         own = getattr(self.model, "layout", None)
         return own if isinstance(own, Layout) else Layout(classes=self.output.shape[1], offsets=())
 
+    @cached_property
+    def head(self) -> LogitHead | None:
+        """What the network does to its logits at the end; None where the output itself is explained."""
+        return head_of(self.trace.graph)
+
+    @cached_property
+    def _behind(self) -> Behind | None:
+        return None if self.head is None else Behind.of(self.head, self.trace)
+
+    @property
+    def logits(self) -> Tensor:
+        """The value behind each output that is explained in its place, (N, classes, ...); else the output."""
+        return self.output if self._behind is None else self._behind.values
+
+    @property
+    def scores(self) -> Tensor:
+        """What is explained, rising with the output: the logits, with a minus where the output falls with them."""
+        return self.output if self._behind is None else self._behind.values * self._behind.signs
+
     def seed(self, what: Literal["score", "one"] = "score") -> Tensor:
-        """Relevance at the output: the target's score, or 1, and 0 for all other classes; (K, N, classes)."""
-        return one_hot(self.targets, self.output, self.output if what == "score" else None)
+        """Relevance to start from: the target's logit, or 1, and 0 for all other classes; (K, N, classes).
+
+        `run` and `propagate` put a minus before it where the output falls with its logit.
+        """
+        return one_hot(self.targets, self.output, self.logits if what == "score" else None)
+
+    def ones(self) -> Tensor:
+        """1 at each target's output and 0 elsewhere, for derivatives of the output itself; (K, N, classes)."""
+        return one_hot(self.targets, self.output)
+
+    def turned(self, seed: Tensor) -> Tensor:
+        """A seed at the output as it goes to the logits: with a minus where the output falls with its logit."""
+        return seed if self._behind is None else seed * self._behind.signs
+
+    def run(
+        self, seed: Tensor, composite: Composite, *, through_head: bool = False, **settings: Any
+    ) -> Propagation:
+        """`Trace.run`; a seed at the output goes to the logits behind it, with their signs.
+
+        Args:
+            seed, composite: as for `Trace.run`.
+            through_head: multipliers go to the logits too; else they are derivatives of the output itself.
+            settings: as for `Trace.run`.
+        """
+        ahead = settings.get("start") is None and (through_head or not settings.get("multiplier", False))
+        if not ahead or self.head is None or self._behind is None:
+            return self.trace.run(seed, composite, **settings)
+        note = self.head.said(self.trace.graph)
+        if note not in self.notes:
+            self.notes.append(note)
+        return self.trace.run(self.turned(seed), Headed(composite, self.head), **settings)
 
     def propagate(self, seed: Tensor, composite: Composite, **settings: Any) -> Propagation:
-        """`Trace.run` with the request's layers and its leave to free memory."""
-        return self.trace.run(seed, composite, record=self.layers, release=self.release, **settings)
+        """`run` with the request's layers and its leave to free memory."""
+        return self.run(seed, composite, record=self.layers, release=self.release, **settings)
 
 
 @dataclass(eq=False)
 class Result:
-    """What a method gives back: tensors with their K axis, (K, N, C, *spatial)."""
+    """What a method gives back: tensors with their K axis, (K, N, C, *spatial).
+
+    `warnings` and `notes` are sentences of the method's own; those that any result may deserve (an open ledger, a
+    map of zeros ...) `relprop.explain` adds itself.
+    """
 
     relevance: Tensor
     layers: dict[str, Tensor] = field(default_factory=dict)
@@ -75,6 +135,8 @@ class Result:
     ledger: Ledger | None = None
     at: str = "input"
     extras: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Propagation, at: str = "input") -> Result:
@@ -118,6 +180,13 @@ class Method:
     def settings(self) -> dict[str, Any]:
         """The configured settings, as plain values where they are plain."""
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}
+
+    def about_negative(self) -> str:
+        """What the method makes of an explained output that isn't positive; "" where it is as good as another.
+
+        For methods that explain positive evidence only: the sentence becomes a warning.
+        """
+        return ""
 
     def from_facts(self, facts: Facts) -> dict[str, Any]:
         """What "auto" means under these facts, for each setting that may be left at it."""

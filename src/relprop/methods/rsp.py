@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from relprop.checks import check_choice, place_name
-from relprop.errors import InputError, RelpropWarning
+from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.graph.place import label
 from relprop.methods.bounds import Bounds, z_box
@@ -122,14 +121,14 @@ class RSP(Method):
 
     def explain(self, request: Request) -> Result:
         node, at = _start(request.trace, self.at, self.name)
-        hostile = hostile_classes(self.hostile, request.output, request.targets)
+        hostile = hostile_classes(self.hostile, request.scores, request.targets)
         paper = self.mode == "paper"
         compared = _compared(request, node, hostile, rectify=paper)
         seed = _balanced(compared, self.ratio) if paper else _spread_evenly(compared, hostile)
         compared_with = (hostile[0] if request.single else hostile).to(torch.int8)
         extras = {"at": at, "hostile": compared_with}
         run = request.propagate(seed, self._composite, start=node)
-        return _warned(replace(Result.of(run), extras=extras), request, self.name)
+        return replace(Result.of(run), extras=extras)
 
 
 class ContrastiveRSP(Method):
@@ -197,9 +196,9 @@ class ContrastiveRSP(Method):
             # Networks that pool scores (SqueezeNet): the last feature map lies behind the contrast.
             node, at = _start(request.trace, middle.name, self.name)[0], label(graph, middle)
         above = ContrastiveExcitationBackprop(at=node.name, contrast_at=self.contrast_at, add=self.add)
-        difference = above.explain(replace(request, layers=(), release=False)).relevance
-        run = request.propagate(_balanced(difference, self.ratio), self._composite, start=node)
-        return _warned(replace(Result.of(run), extras={"at": at}), request, self.name)
+        contrast = above.explain(replace(request, layers=(), release=False))
+        run = request.propagate(_balanced(contrast.relevance, self.ratio), self._composite, start=node)
+        return replace(Result.of(run), extras={"at": at}, warnings=contrast.warnings)
 
 
 def sectional(mode: Mode, ratio: float, bounds: Bounds, name: str) -> Composite:
@@ -302,7 +301,8 @@ def _compared(request: Request, node: Node, hostile: Tensor, *, rectify: bool) -
     for classes in needed.split(_CLASSES):
         seed = output.new_zeros(len(classes), *output.shape)
         seed[torch.arange(len(classes), device=classes.device), :, classes] = 1
-        slope = run.run(seed, DERIVATIVES, stop=node, multiplier=True, ledger=False).relevance
+        walked = request.run(seed, DERIVATIVES, through_head=True, stop=node, multiplier=True, ledger=False)
+        slope = walked.relevance
         maps = slope.flatten(3).mean(-1).reshape(*slope.shape[:3], *[1] * (value.ndim - 2)) * value
         if rectify:
             maps = maps.clamp_(min=0)
@@ -347,17 +347,3 @@ def _spread_evenly(part: Tensor, hostile: Tensor) -> Tensor:
     even = over(2 * a, a.flatten(2).sum(-1) + _TINY) - over(b, b.flatten(2).sum(-1) + _TINY)
     compared = hostile.any(-1).reshape(*hostile.shape[:2], *[1] * (part.ndim - 2))
     return torch.where(compared, (even / part.shape[2]).expand_as(part), part)
-
-
-def _warned(result: Result, request: Request, name: str) -> Result:
-    """Say which maps are zero everywhere."""
-    empty = ~result.relevance.flatten(2).any(-1)
-    if bool(empty.any()):
-        k, n = empty.nonzero()[0].tolist()
-        warnings.warn(
-            f"{int(empty.sum())} of {empty.numel()} maps of {name} are zero everywhere (the first: class "
-            f"{int(request.targets[k, n])}, sample {n}): no relevance was left at the start or on the way.",
-            RelpropWarning,
-            stacklevel=4,
-        )
-    return result

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from relprop.graph import Node
-from relprop.propagate.ledger import Ledger, Row, Totals
+from relprop.propagate.ledger import Balance, Ledger, Row, Totals
 from relprop.propagate.plan import Plan
 from relprop.tracing.account import Account
 from relprop.tracing.flow import Flow
@@ -98,6 +98,10 @@ class Books:
         return Ledger(self._totals, self.tolerance)
 
     def _totals(self) -> Totals:
+        self._fetch()
+        start, end = _whole(self.started), _whole(self.arrivals.get(self.stop))
+        kept = {"bias": _NOTHING, "stabiliser": _NOTHING, "lost": _NOTHING}
+        errors, largest = _NOTHING, _most(start[1], end[1])
         rows = []
         for plan_row, node in zip(self.plan.rows, self.plan.steps, strict=True):
             if node not in self.accounts:
@@ -108,9 +112,11 @@ class Books:
             residual = came
             for sums in (passed, *columns.values()):
                 residual = _plus(residual, -sums)
-            error = max(_relative(residual, size, passed_size), self._claim(node, came, size))
+            off = _most(_relative(residual, size, passed_size), self._claim(node, came, size))
             # Relevance went through, and nobody said how much: that balances with nothing.
-            error = error if self.arrivals.get(node) else math.inf
+            error = float(off.max()) if self.arrivals.get(node) else math.inf
+            errors, largest = _most(errors, off), _most(largest, size)
+            kept = {name: _plus(kept[name], sums) for name, sums in columns.items()}
             rows.append(
                 Row(
                     node=plan_row.node,
@@ -126,7 +132,6 @@ class Books:
                     error=error,
                 )
             )
-        start, end = _whole(self.started), _whole(self.arrivals.get(self.stop))
         aside = [_whole(pairs)[0] for signal, pairs in self.given.items() if signal not in self.visited]
         return Totals(
             rows=tuple(rows),
@@ -134,16 +139,38 @@ class Books:
             end=float(end[0].sum()),
             absolute_start=float(start[1].sum()),
             aside=float(sum(float(s.sum()) for s in aside)),
+            balances=_balances(
+                start=start[0], size=start[1], end=end[0], largest=largest, error=errors, **kept
+            ),
         )
 
-    def _claim(self, node: Node, came: Sums, size: Sums) -> float:
+    def _fetch(self) -> None:
+        """Bring all sums to the CPU in one go: asked for one by one, each would wait for the device."""
+        lists: list[list[Any]] = [
+            *self.arrivals.values(),
+            *self.given.values(),
+            *self.shares.values(),
+            self.started,
+        ]
+        lists += [column for account in self.accounts.values() for column in account.columns.values()]
+        flat = [t for held in lists for one in held for t in (one if isinstance(one, tuple) else (one,))]
+        if not flat or all(t.device.type == "cpu" for t in flat):
+            return
+        whole = iter(torch.cat([t.reshape(-1) for t in flat]).cpu().split([t.numel() for t in flat]))
+        here = iter([next(whole).reshape(t.shape) for t in flat])
+        for held in lists:
+            held[:] = [
+                tuple(next(here) for _ in one) if isinstance(one, tuple) else next(here) for one in held
+            ]
+
+    def _claim(self, node: Node, came: Sums, size: Sums) -> Sums:
         """How far what a rule says has arrived is from what was handed to it: a seed, or several shares.
 
         A single share needs no look: it is the step's before, whose row would not balance.
         """
         claimed = self.started if node is self.plan.start else self.given.get(node)
         if claimed is None:
-            return 0.0
+            return _NOTHING
         total, handed = _whole(claimed)
         return _relative(_plus(total, -came), size, handed)
 
@@ -195,8 +222,31 @@ def _plus(a: Sums, b: Sums) -> Sums:
     return a + b
 
 
-def _relative(residual: Sums, *sizes: Sums) -> float:
-    """The largest |residual| over the larger of the sums of |R| on the operator's two sides.
+def _most(a: Sums, b: Sums) -> Sums:
+    """The larger of two, element by element; where one of them doesn't tell samples apart, over samples."""
+    if a.ndim and b.ndim and a.shape != b.shape:
+        a, b = a.max(-1, keepdims=True), b.max(-1, keepdims=True)
+    return np.maximum(a, b)
+
+
+def _balances(**sums: Sums) -> tuple[tuple[Balance, ...], ...]:
+    """Sums by column as a balance a target and sample."""
+    shape = sums["start"].shape
+    apart = all(s.ndim == 0 or s.shape == shape for s in sums.values())
+    if not apart:  # somewhere on the way samples could not be told apart
+        largest = {name: s.max(-1, keepdims=True) for name, s in sums.items() if s.ndim}
+        added = {name: s.sum(-1, keepdims=True) for name, s in sums.items() if s.ndim}
+        sums |= {name: (largest if name in ("error", "largest") else added)[name] for name in added}
+        shape = sums["start"].shape
+    table = {name: np.broadcast_to(s, shape).tolist() for name, s in sums.items()}
+    return tuple(
+        tuple(Balance(**{name: rows[k][n] for name, rows in table.items()}) for n in range(shape[1]))
+        for k in range(shape[0])
+    )
+
+
+def _relative(residual: Sums, *sizes: Sums) -> Sums:
+    """|residual| of each target and sample over the larger of the sums of |R| on the operator's two sides.
 
     Rounding is relative to the terms of a sum, not to what is left of them: where relevance cancels
     on one side, the other side has the terms.
@@ -209,4 +259,4 @@ def _relative(residual: Sums, *sizes: Sums) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(residual == 0, 0.0, np.abs(residual) / worst)
     # A sum that is not a number is an error of its own, never a pass.
-    return float(np.nan_to_num(ratio, nan=np.inf).max())
+    return np.nan_to_num(ratio, nan=np.inf)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-__all__ = ["Ledger", "Row", "Totals"]
+__all__ = ["Balance", "Ledger", "Row", "Totals"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,26 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Balance:
+    """The accounts of one target and sample, over all operators; see `Row` and `Ledger` for the fields.
+
+    Attributes:
+        size: sum of |relevance| at the start.
+        largest: the largest sum of |relevance| at any operator.
+        error: the largest error of any operator.
+    """
+
+    start: float
+    size: float
+    end: float
+    bias: float
+    stabiliser: float
+    lost: float
+    largest: float
+    error: float
+
+
+@dataclass(frozen=True)
 class Totals:
     """The worked-out books of a walk; see `Ledger` for the fields."""
 
@@ -55,6 +75,7 @@ class Totals:
     end: float
     absolute_start: float
     aside: float
+    balances: tuple[tuple[Balance, ...], ...] = field(default=(), compare=False, repr=False)
 
 
 class Ledger:
@@ -121,6 +142,14 @@ class Ledger:
     def rows(self) -> tuple[Row, ...]:
         """One row per operator that relevance crossed."""
         return self._totals.rows
+
+    @property
+    def balances(self) -> tuple[tuple[Balance, ...], ...]:
+        """The accounts of every target (outer) and sample; one for all samples where they can't be told apart.
+
+        Empty in ledgers that were saved and loaded.
+        """
+        return self._totals.balances
 
     @property
     def start(self) -> float:
@@ -205,4 +234,4 @@ def _merged(several: Sequence[Totals]) -> Totals:
         sums = {name: sum(getattr(r, name) for r in same) for name in names}
         rows.append(replace(same[0], **sums, error=max(r.error for r in same)))
     totals = {n: sum(getattr(t, n) for t in several) for n in ("start", "end", "absolute_start", "aside")}
-    return Totals(rows=tuple(rows), **totals)
+    return Totals(rows=tuple(rows), balances=tuple(b for t in several for b in t.balances), **totals)

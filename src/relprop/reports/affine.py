@@ -12,6 +12,7 @@ from torch import Tensor
 
 import relprop
 from relprop.errors import InputError
+from relprop.explanation.explain import explanation_of
 from relprop.explanation.folder import version
 from relprop.models.classes import Prediction, check_names, class_index, predictions, resolve
 from relprop.models.sources import LoadedModel
@@ -159,7 +160,7 @@ def _spread(names: list[str]) -> list[str]:
 
 
 def _page(model: LoadedModel, folder: Path, found: _Found) -> Page:
-    explanation = relprop.explain(
+    explanation = explanation_of(
         model.module, found.x, found.chosen.index, relprop.Affine(linearise=not found.form.exact)
     )
     numbers = Numbers(explanation, labels=model.classes, mean=model.mean, std=model.std)
@@ -175,7 +176,7 @@ def _drawings(model: LoadedModel, found: _Found) -> dict[str, Drawing]:
     title = f"{asked} · {found.picture.name} · {model.spec}"
     picture, _ = display_picture(found.x[0].cpu(), model.mean, model.std)
     drawn = {name: form for name, form in found.layers.items() if form.map[0].ndim == 2}
-    cams = relprop.explain(model.module, found.x, found.chosen.index, "grad-cam", layers=tuple(drawn)).layers
+    cams = explanation_of(model.module, found.x, found.chosen.index, "grad-cam", layers=tuple(drawn)).layers
     rows = [
         LayerMaps(
             name,

@@ -13,6 +13,8 @@ from relprop.detectors.parts import Parts, explain_parts
 from relprop.detectors.sources import LoadedDetector, load_detector
 from relprop.errors import InputError
 from relprop.explanation.folder import version
+from relprop.explanation.sheet import is_difference
+from relprop.explanation.warned import verdict
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
 from relprop.models.classes import class_index
@@ -31,7 +33,7 @@ from relprop.reports.sources import (
     read_pictures,
 )
 from relprop.reports.steps import Progress, Steps
-from relprop.reports.text import Block, Table, Written, percent, signed
+from relprop.reports.text import Block, Table, Written, percent, remark_lines, signed
 from relprop.reports.works import Drawing, Numbers, Work
 from relprop.viz.detection import detection_figure, detections_figure
 from relprop.viz.detection_frame import Frame
@@ -169,7 +171,9 @@ def _page(loaded: LoadedDetector, seen: _Seen, scale: Literal["symmetric", "shar
     works[seen.drawn] = Drawing(partial(_boxes, detector, seen, title))
     for one in seen.explained:
         works[seen.page(one)] = Drawing(partial(_why, detector, seen, one, title, scale))
-    return Page(works, _document(detector, seen), _text(loaded, seen))
+    ledgers = [one.explanation.ledger for one in seen.explained]
+    unclosed = any(ledger is not None and not ledger.closes for ledger in ledgers)
+    return Page(works, _document(detector, seen), _text(loaded, seen), unclosed)
 
 
 def _boxes(detector: Detector, seen: _Seen, title: str) -> Figure:
@@ -236,14 +240,16 @@ def _next(d: Detection, detector: Detector) -> tuple[str, str]:
 
 def _explained_text(detector: Detector, seen: _Seen, one: Parts) -> list[Block]:
     d, e = one.detection, one.explanation
-    verdict = "no ledger"
+    adds = verdict(None, e.relevance)
     if e.ledger is not None:
-        closes = "yes" if e.ledger.closes else "NO"
-        verdict = f"adds up at every operator: {closes} (largest error {e.ledger.max_error:.1e})"
+        word = verdict(e.ledger, e.relevance)
+        before = " before the contrast" if is_difference(e) else ""
+        adds = f"adds up at every operator{before}: {word} (largest error {e.ledger.max_error:.1e})"
     return [
         f"Box {d.index}, {detection_name(d.name, detector)} {d.score:.2f}, by {e.method}:",
         _parts_table(one),
-        verdict,
+        adds,
+        *remark_lines({f"box {d.index}": (e.warnings, e.notes)}),
         *loss_notes(one),
         Written("Page (red: for, blue: against)", seen.page(one)),
         Written("Numbers, plan and ledger", seen.numbers(one)),
@@ -327,6 +333,9 @@ def _described(seen: _Seen, one: Parts) -> dict[str, Any]:
             for k, part in enumerate(one.parts)
         ],
         "ledger": None if e.ledger is None else e.ledger.summary(),
+        "adds_up": verdict(e.ledger, e.relevance),
+        "warnings": e.warnings,
+        "notes": e.notes,
         "figure": seen.page(one),
         "folder": seen.numbers(one),
         "files": Listed(seen.numbers(one)),

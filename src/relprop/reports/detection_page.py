@@ -74,10 +74,11 @@ def _row(row: LayerRow) -> tuple[str, tuple[float, ...]]:
 
 def page_notes(prepared: Prepared, result: Parts) -> list[str]:
     """Sentences for the page's caption."""
-    notes = ["Dashed: the default box; solid: where localisation put it."]
+    notes = [f"⚠ {text}" for text in result.explanation.warnings]
+    notes.append("Dashed: the default box; solid: where localisation put it.")
     if result.method.reading:
         notes.append(result.method.reading)
-    notes += loss_notes(result)
+    notes += [*loss_notes(result), *result.explanation.notes]
     notes.append("Tables: over all elements at the layer's input, zeros included.")
     frame = Frame.around(prepared.extent, prepared.size)
     if frame.size != frame.extent:

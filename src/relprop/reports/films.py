@@ -41,11 +41,19 @@ def reel(s: Films, frames: NDArray[np.uint8], sample: int = 0, target: int = 0) 
     if isinstance(s, Mapping):
         return Reel(frames, films)
     index = int(s.targets.reshape(-1, s.targets.shape[-1])[target, sample])
-    remarks = _which(s, sample, target)
+    remarks = [*_which(s, sample, target), *s.notes]
     if isinstance(s, Explanation):
         if s.at != "input":
             remarks.append(f"Relevance at {s.at}, resized to the input for drawing.")
-        return Reel(frames, films, s.method, index, _score(s, sample, index), remarks=tuple(remarks))
+        return Reel(
+            frames,
+            films,
+            s.method,
+            index,
+            _score(s, sample, index),
+            remarks=tuple(remarks),
+            warnings=s.warnings,
+        )
     rescaled = s.mode == "selective" and _rescaled(s, sample, target)
     return Reel(
         frames,
@@ -61,6 +69,7 @@ def reel(s: Films, frames: NDArray[np.uint8], sample: int = 0, target: int = 0) 
         if s.settings.get("normalise")
         else "",
         (*_about(s, rescaled), *remarks),
+        s.warnings,
     )
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-import relprop
 from relprop.errors import InputError
 from relprop.explanation import Explanation
+from relprop.explanation.explain import explanation_of
 from relprop.explanation.folder import version
-from relprop.explanation.sheet import contact_sheet
+from relprop.explanation.sheet import contact_sheet, is_difference
+from relprop.explanation.warned import verdict
 from relprop.methods.facts import facts_of
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike
@@ -39,7 +40,7 @@ from relprop.reports.sources import (
     read_pictures,
 )
 from relprop.reports.steps import Progress, Steps
-from relprop.reports.text import Block, Table, Written, percent
+from relprop.reports.text import Block, Table, Written, percent, remark_lines
 from relprop.reports.works import Drawing, Numbers, Work
 from relprop.viz.labels import class_name
 
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 __all__ = ["picture"]
 
 _SHEET = "sheet.png"
+_DIFFERENCE = (
+    "† adds up before the contrast: the map is the difference of two that do, and sums to 0 or nearly"
+)
 _HEADERS = ["method", "adds up", "largest error", "arrived", "bias", "stabiliser", "lost", "Σ|R|/start"]
 
 
@@ -166,7 +170,7 @@ def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps
         steps.doing(f"{picture.name}: {name}")
         # One target alone keeps the plain shapes; several share one forward run.
         wanted = targets[0] if len(targets) == 1 else targets
-        explanations[name] = relprop.explain(
+        explanations[name] = explanation_of(
             model.module, x, target=wanted, method=one, layers=tuple(asked.layers), facts=facts
         )
         steps.done()
@@ -182,7 +186,8 @@ def _page(model: LoadedModel, asked: _Asked, folder: Path, found: _Found) -> Pag
     }
     works[sheet] = Drawing(partial(_sheet, model, asked, found))
     document = _document(model, asked, found, sheet, numbers)
-    return Page(works, document, _text(model, asked, found, folder, sheet))
+    unclosed = any(e.ledger is not None and not e.ledger.closes for e in found.explanations.values())
+    return Page(works, document, _text(model, asked, found, folder, sheet), unclosed)
 
 
 def _sheet(model: LoadedModel, asked: _Asked, found: _Found) -> Figure:
@@ -201,6 +206,7 @@ def _sheet(model: LoadedModel, asked: _Asked, found: _Found) -> Figure:
 def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet: Path) -> tuple[Block, ...]:
     together = " (all targets together)" if len(found.targets) > 1 else ""
     contrasts = any(_contrast(e) for e in found.explanations.values())
+    differences = any(is_difference(e) for e in found.explanations.values())
     kind = "sigmoid" if model.multi_label else "softmax"
     note = "* starts from relevance that sums to nearly 0 (a contrast): shares of its Σ|R|"
     return (
@@ -211,6 +217,8 @@ def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet:
         f"Where the relevance went, as shares of the explained output{together}:",
         Table(_HEADERS, [_ledger_row(name, e) for name, e in found.explanations.items()], range(2, 8)),
         *([note] if contrasts else []),
+        *([_DIFFERENCE] if differences else []),
+        *remark_lines({name: (e.warnings, e.notes) for name, e in found.explanations.items()}),
         "",
         Written("Sheet (red: for the class, blue: against)", sheet),
         Written("Numbers, plans and ledgers", folder),
@@ -221,17 +229,23 @@ def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet:
 def _ledger_row(text: str, e: Explanation) -> list[str]:
     if e.ledger is None:
         gap, whole = (e.extras.get(key) for key in ("completeness_gap", "reference_difference"))
-        verdict = "no ledger"
+        word = verdict(None, e.relevance)
         if isinstance(gap, torch.Tensor) and isinstance(whole, torch.Tensor):
-            verdict = f"gap {percent(float(gap.abs().sum()), float(whole.abs().sum()))}"
-        return [text, verdict, *["–"] * 6]
+            word = f"gap {percent(float(gap.abs().sum()), float(whole.abs().sum()))}"
+        return [text, word, *["–"] * 6]
     s = e.ledger.summary()
     whole = float(s["start"])
     if _contrast(e):
         whole, text = _size(e), f"{text} *"
     shares = [percent(float(s[key]), whole) for key in ("input", "bias", "stabiliser", "lost")]
-    verdict = "yes" if s["closes"] else "NO"
-    return [text, verdict, f"{float(s['max_error']):.1e}", *shares, f"{float(s['growth']):.3g}"]
+    text = f"{text} †" if is_difference(e) else text
+    return [
+        text,
+        verdict(e.ledger, e.relevance),
+        f"{float(s['max_error']):.1e}",
+        *shares,
+        f"{float(s['growth']):.3g}",
+    ]
 
 
 def _size(e: Explanation) -> float:
@@ -262,6 +276,9 @@ def _document(
                 "relevance_sum": _sums(e),
                 "layers": {layer: list(t.shape) for layer, t in e.layers.items()},
                 "ledger": None if e.ledger is None else e.ledger.summary(),
+                "adds_up": verdict(e.ledger, e.relevance),
+                "warnings": e.warnings,
+                "notes": e.notes,
                 "folder": numbers[name],
             }
             for name, e in found.explanations.items()

@@ -34,11 +34,13 @@ class Page:
         works: what is written of it, by path in the report's folder, in the order of writing.
         document: its part of the document, plain values; a `Path` in it stands for a file of the report.
         text: what is printed of it.
+        open: whether a ledger of it does not close.
     """
 
     works: Mapping[Path, Work]
     document: Mapping[str, Any]
     text: tuple[Block, ...]
+    open: bool = False
 
     def write(self, folder: Path) -> None:
         """Make everything, then write it; works that can be made again replace those of an earlier run."""
@@ -91,6 +93,11 @@ class Report:
         whole = {**self.head, self.key: described} if self.key else {**self.head, **described[0]}
         found: dict[str, Any] = plain(whole, self.folder)
         return found
+
+    @property
+    def open(self) -> bool:
+        """Whether a ledger does not close, so that the command ends with exit code 1."""
+        return any(page.open for page in self.pages)
 
     @property
     def figures(self) -> Drawn[Figure]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.table import Table as Drawn
 
 from relprop.viz.scale import number
 
-__all__ = ["WIDTH", "Block", "Table", "Written", "lines", "percent", "signed"]
+__all__ = ["WIDTH", "Block", "Table", "Written", "lines", "percent", "remark_lines", "signed"]
 
 WIDTH = 160  # characters a line where there is no terminal to ask
 
@@ -76,6 +76,20 @@ def lines(text: Sequence[Block], folder: Path | None, console: Console | None = 
         elif folder is not None:
             found.append(f"{block.what}: {folder / block.path}")
     return found
+
+
+def remark_lines(found: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> list[str]:
+    """Warnings, each with the name of its map, and notes, each once.
+
+    Args:
+        found: by the name of the map its warnings and its notes.
+
+    >>> remark_lines({"lrp-0": (["The ledger is open."], ["Look."]), "rsp": ([], ["Look."])})
+    ['WARNING, lrp-0: The ledger is open.', 'Note: Look.']
+    """
+    warned = [f"WARNING, {name}: {text}" for name, (several, _) in found.items() for text in several]
+    noted = dict.fromkeys(text for _, several in found.values() for text in several)
+    return [*warned, *(f"Note: {text}" for text in noted)]
 
 
 def percent(part: float, whole: float) -> str:

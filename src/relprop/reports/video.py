@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-import relprop
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
+from relprop.explanation.explain import explanation_of
 from relprop.explanation.folder import version
 from relprop.explanation.saved import FORMAT
 from relprop.files import regular_file
+from relprop.explanation.warned import all_zero
 from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
@@ -29,10 +30,10 @@ from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import Model, check_places, folders, heading, listed, loaded, model_facts
 from relprop.reports.steps import Progress, Steps
-from relprop.reports.text import Block, Table, Written, percent, signed
+from relprop.reports.text import Block, Table, Written, percent, remark_lines, signed
 from relprop.reports.works import Drawing, Film, Numbers, Work
 from relprop.video.clip import Clip, read_clip
-from relprop.video.separate import MODES
+from relprop.video.separate import MODES, separation_of
 from relprop.video.separation import FORMAT as SEPARATION
 from relprop.video.separation import MotionSeparation
 from relprop.viz.labels import class_name
@@ -208,9 +209,9 @@ def _explained(asked: _Asked, model: LoadedModel, clip: Clip, steps: Steps) -> _
     facts = replace(model.facts, box=clip.sampling.bounds(), progress=steps.part)
     made: MotionSeparation | Explanation
     if asked.split is None:
-        made = relprop.explain(model.module, x, target, asked.method, facts=facts)
+        made = explanation_of(model.module, x, target, asked.method, facts=facts)
     else:
-        made = relprop.separate_motion(
+        made = separation_of(
             model.module,
             x,
             target,
@@ -265,7 +266,8 @@ def _page(asked: _Asked, model: LoadedModel, folder: Path, found: _Found) -> Pag
         folder / "film": Film(frames, asked.fps),
         files["figure"]: Drawing(lambda: _figure(asked, model, found, names)),
     }
-    return Page(works, _document(model, found, files), _text(model, found, files))
+    unclosed = any(not ledger.closes for ledger in found.ledgers.values())
+    return Page(works, _document(model, found, files), _text(model, found, files), unclosed)
 
 
 def _kept(asked: _Asked) -> str:
@@ -314,7 +316,7 @@ def _text(model: LoadedModel, found: _Found, files: dict[str, Path]) -> tuple[Bl
         counts = Counter(split.frozen_targets[0].tolist()).most_common()
         said = ", ".join(f"{class_name(k, model.classes)} {n}" for k, n in counts)
         text.append(f"Standing still, the {len(clip.indices)} frames are taken for: {said}")
-    text += [_verdict(found.ledgers), ""]
+    text += [_verdict(found), *remark_lines({made.method: (made.warnings, made.notes)}), ""]
     text += [Written(_WORDS[kind], path) for kind, path in files.items()]
     return (*text, "")
 
@@ -333,7 +335,10 @@ def _films_table(found: _Found) -> Table:
     return Table(["film", "Σ for", "Σ against", "Σ", "of the whole"], rows, (1, 2, 3, 4))
 
 
-def _verdict(ledgers: dict[str, Ledger]) -> str:
+def _verdict(found: _Found) -> str:
+    ledgers = found.ledgers
+    if all(map(all_zero, found.films.values())) and all(ledger.closes for ledger in ledgers.values()):
+        return "all zero: there is nothing to add up"
     if not ledgers:
         return "no ledger: this method has no rules"
     closes = "yes" if all(ledger.closes for ledger in ledgers.values()) else "NO"
@@ -369,5 +374,8 @@ def _document(model: LoadedModel, found: _Found, files: dict[str, Path]) -> dict
         if frozen is None
         else [{"index": k, "name": class_name(k, model.classes)} for k in frozen[0].tolist()],
         "ledgers": {name: ledger.summary() for name, ledger in found.ledgers.items()},
+        "all_zero": all(map(all_zero, found.films.values())),
+        "warnings": made.warnings,
+        "notes": made.notes,
         "files": files,
     }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relprop.errors import InputError
+from relprop.explanation.remarks import remarks_on
 from relprop.graph import Node
 from relprop.methods.deep_taylor import DeepTaylor
 from relprop.methods.lrp import LRP
@@ -64,9 +65,11 @@ def conserving_split(
     activations = _with_time(run)
     # Nodes are places as good as names, and here names may be those of modules too.
     layers = cast("list[str]", activations)
-    result = method.explain(Request(model, run, targets, single, layers, release=False))
+    request = Request(model, run, targets, single, layers, release=False)
+    result = method.explain(request)
     assert result.plan is not None
     assert result.ledger is not None
+    remarks = remarks_on(method, request, result)
     last = _last(run, [n for n in activations if n in result.plan.steps])
     start = last[0] if len(last) == 1 else run.graph.output
     inputs = _read(run, result.plan, start)
@@ -95,6 +98,8 @@ def conserving_split(
         targets=targets[0] if single else targets,
         frozen_outputs=frozen_outputs,
         ledgers=ledgers,
+        warnings=remarks.warnings,
+        notes=remarks.notes,
     )
 
 

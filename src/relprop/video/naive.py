@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relprop.explanation import Explanation
-from relprop.explanation.explain import explain
+from relprop.explanation.explain import explanation_of
 from relprop.methods.method import Method
 from relprop.propagate.ledger import Ledger
 from relprop.video.frozen import chunks, freeze, frozen_clips
@@ -63,7 +63,7 @@ def naive_split(
     for group in chunks(frames, chunk):
         found = e
         if len(frames) > 1:
-            found = explain(model, torch.stack([freeze(clip, f) for f, _ in group]), target, method)
+            found = explanation_of(model, torch.stack([freeze(clip, f) for f, _ in group]), target, method)
             if found.ledger is not None:
                 ledgers.append(found.ledger)
         films = found.heatmap()
@@ -89,6 +89,8 @@ def naive_split(
         e.targets,
         outputs,
         {name: book for name, book in books.items() if book is not None},
+        e.warnings,
+        e.notes,
     )
 
 

@@ -84,6 +84,8 @@ def selective_split(
         e.outputs,
         e.targets,
         ledgers={} if e.ledger is None else {"original": e.ledger},
+        warnings=e.warnings,
+        notes=e.notes,
     )
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from relprop.checks import Progress, check_choice, check_count, check_progress
 from relprop.errors import InputError
-from relprop.explanation.explain import explain
+from relprop.explanation.explain import explanation_of
+from relprop.explanation.warned import tell
 from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
@@ -22,7 +23,7 @@ from relprop.video.naive import Normalise, Slice, naive_split
 from relprop.video.selective import check_selection, selective_split
 from relprop.video.separation import MotionSeparation, Split, check_place
 
-__all__ = ["MODES", "separate_motion"]
+__all__ = ["MODES", "separate_motion", "separation_of"]
 
 #: Mode -> its own settings with their defaults.
 MODES: dict[str, dict[str, Any]] = {
@@ -32,7 +33,6 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-@full_precision
 def separate_motion(
     model: nn.Module,
     clip: Tensor,
@@ -89,8 +89,38 @@ def separate_motion(
         InputError: a clip that isn't (N, C, T, H, W) or has one frame, an unknown mode or setting, a
             setting of another mode, a target out of range, a method whose relevance isn't at the input.
 
+    Warns:
+        RelpropWarning: what is in the result's `warnings`, once a call.
+
     Source: Hiley et al. 2019 (naive); Hiley et al. 2020 (selective).
     """
+    found = separation_of(
+        model, clip, target, method, mode, slice=slice, normalise=normalise, clamp=clamp, padding=padding,
+        sigma=sigma, absolute=absolute, chunk=chunk, progress=progress, facts=facts,
+    )  # fmt: skip
+    tell(found.warnings, stacklevel=2)
+    return found
+
+
+@full_precision
+def separation_of(
+    model: nn.Module,
+    clip: Tensor,
+    target: int | Tensor | Sequence[int | Tensor] | None = None,
+    method: MethodLike = "deep-taylor",
+    mode: Literal["naive", "conserving", "selective"] = "naive",
+    *,
+    slice: Slice = "same",
+    normalise: Normalise | None = None,
+    clamp: bool = False,
+    padding: Literal["replicate", "zero"] = "replicate",
+    sigma: float = 1.0,
+    absolute: bool = False,
+    chunk: int = 4,
+    progress: Progress | None = None,
+    facts: Facts | None = None,
+) -> MotionSeparation:
+    """`separate_motion` for callers that tell the warnings their own way: they stand in the result alone."""
     settings = _settings(
         mode,
         {
@@ -116,7 +146,7 @@ def separate_motion(
         boxed = _with_box(recipe.informed(known), one)
         if mode == "conserving":
             return conserving_split(model, one, own, boxed, chunk=chunk, tick=tick)
-        e = explain(model, one, own, boxed, facts=known)
+        e = explanation_of(model, one, own, boxed, facts=known)
         check_place(e.method, e.at)
         if mode == "selective":
             tick(length)
@@ -145,6 +175,15 @@ def _joined(splits: list[Split], recipe: Method, mode: str, settings: dict[str, 
         mode=mode,
         settings={**settings, "method": recipe.settings()},
         ledgers={name: Ledger.merged([s.ledgers[name] for s in splits]) for name in first.ledgers},
+        warnings=_of_clips([s.warnings for s in splits]),
+        notes=tuple(dict.fromkeys(note for s in splits for note in s.notes)),
+    )
+
+
+def _of_clips(found: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The warnings of all clips, each with its clip where there are several."""
+    return tuple(
+        f"Clip {i}: {text}" if len(found) > 1 else text for i, several in enumerate(found) for text in several
     )
 
 

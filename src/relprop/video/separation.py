@@ -32,6 +32,7 @@ class Split:
         targets: explained classes, (1,) or (K, 1).
         frozen_outputs: scores of the frozen clips, (T, classes), or None.
         ledgers: by name.
+        warnings, notes: as of `relprop.explanation.Explanation`, about the clip's own explanation.
     """
 
     films: dict[str, Tensor]
@@ -40,6 +41,8 @@ class Split:
     targets: Tensor
     frozen_outputs: Tensor | None = None
     ledgers: dict[str, Ledger] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Curve(NamedTuple):
@@ -71,6 +74,7 @@ class MotionSeparation:
         ledgers: by name, where relevance went: "original" (the clips), "frozen" (all frozen clips together),
             "spatial" and "temporal" (the two streams; what starts at an activation stands in the lost column,
             with a minus). Empty for methods without rules.
+        warnings, notes: as of an `Explanation`, about the clips' own explanations.
 
     >>> film, score, target = Tensor([[[[3.0]], [[-1.0]]]]), Tensor([[2.0]]), Tensor([0])
     >>> s = MotionSeparation(film, film, film - film, {}, score, None, target, "lrp-0", "naive")
@@ -89,6 +93,8 @@ class MotionSeparation:
     mode: str
     settings: dict[str, Any] = field(default_factory=dict)
     ledgers: Mapping[str, Ledger] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", jsonable(self.settings))
@@ -133,6 +139,8 @@ class MotionSeparation:
             "settings": self.settings,
             "shapes": {name: list(t.shape) for name, t in tensors.items()},
             "ledgers": {name: ledger_document(ledger) for name, ledger in self.ledgers.items()},
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
             "facts": jsonable(facts),
         }
         return FORMAT.write(path, tensors, manifest, overwrite=overwrite)
@@ -162,11 +170,14 @@ class MotionSeparation:
                 mode=manifest["mode"],
                 settings=manifest["settings"],
                 ledgers={name: ledger for name, ledger in found.items() if ledger is not None},
+                warnings=tuple(manifest.get("warnings", ())),
+                notes=tuple(manifest.get("notes", ())),
             )
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.original.shape))
-        return f"MotionSeparation({self.mode}, {self.method}, films {shape})"
+        parts = [self.mode, self.method, f"films {shape}", *(f"WARNING: {text}" for text in self.warnings)]
+        return f"MotionSeparation({', '.join(parts)})"
 
 
 def check_place(method: str, at: str) -> None:

@@ -82,12 +82,18 @@ def motion_figure(
     if title is None:
         score = "" if clip.output is None else f", output {clip.output:.3g}".replace("-", "−")
         title = f"{asked}{score} · {clip.said}"
+    if clip.warnings:
+        title += " · ⚠ see the warning below"
     figure = draw_panels(
         rows,
         # All maps zero: there is no number to fix the scale at.
         scale=limit.value or "shared",
         title=title,
-        notes=[*_explained(clip, limit, scale, chosen, row, asked), *notes],
+        notes=[
+            *(f"⚠ {text}" for text in clip.warnings),
+            *_explained(clip, limit, scale, chosen, row, asked),
+            *notes,
+        ],
         side=_SIDE,
     )
     above = [f"map-{len(clip.films)}-{c}" for c in range(len(shown))]

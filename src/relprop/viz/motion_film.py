@@ -15,7 +15,7 @@ from relprop.viz.labels import Labels, class_name
 from relprop.viz.panels import Panel, panel_pixels
 from relprop.viz.reel import Reel, film_limit
 from relprop.viz.scale import Limit
-from relprop.viz.text import fit
+from relprop.viz.text import fit, wrap
 
 __all__ = ["overlay_frames"]
 
@@ -24,6 +24,7 @@ _NARROW = 130  # pixels of a panel's place, at least: its words need them
 _MARGIN, _GAP, _ABOVE, _LINE = 10, 8, 23, 18  # pixels
 _BAR = (110, 10)  # width and height of the colours
 _HEAD, _SIZE = 7.5, 6.5  # points of two pixels
+_WARNED = 4  # lines of a warning
 _INK, _FAINT, _PLACE = (34, 34, 34), (200, 200, 200), (90, 90, 90)
 
 
@@ -74,6 +75,7 @@ class _Page:
     corners: list[tuple[int, int]]
     words: int
     place: int
+    warning: list[str]
     blank: Image.Image
 
     @classmethod
@@ -84,16 +86,20 @@ class _Page:
         left = [_MARGIN + c * (place + _GAP) for c in range(1 + len(clip.films))]
         top = _MARGIN + _ABOVE
         words = top + height + 6
-        size = (left[-1] + place + _MARGIN, words + _lines(clip) * _LINE + 10 + _MARGIN)
+        room = (left[-1] + place - _MARGIN) / 2
+        warning = wrap(f"⚠ {clip.warnings[0]}", room, _SIZE, _WARNED, "bold") if clip.warnings else []
+        size = (left[-1] + place + _MARGIN, words + (_lines(clip) + len(warning)) * _LINE + 10 + _MARGIN)
         blank = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), "white")
         corners = [(x + (place - width) // 2, top) for x in left]
-        page = cls(clip, limit, names, side, corners, words, place, blank)
+        page = cls(clip, limit, names, side, corners, words, place, warning, blank)
         draw = ImageDraw.Draw(blank)
         for x, name in zip(left[1:], clip.films, strict=True):
             _write(draw, name, x + place // 2, _MARGIN, place, _HEAD, "bold", "m")
         if clip.target is not None:
             page._say(draw, f"explained: {class_name(clip.target, names)}", 0)
         page._scale(draw)
+        for k, line in enumerate(warning):
+            page._say(draw, line, _lines(clip) + k, "bold")
         return page
 
     def picture(self, t: int) -> NDArray[np.uint8]:
@@ -113,7 +119,8 @@ class _Page:
             said = class_name(self.clip.frozen[t], self.names)
             kept = self.clip.frozen[t] == self.clip.target
             self._say(draw, f"standing still: {'✓ ' if kept else ''}{said}", 1, "bold" if kept else "normal")
-        end, y = image.width - _MARGIN - 1, self.words + _lines(self.clip) * _LINE + 6
+        below = _lines(self.clip) + len(self.warning)
+        end, y = image.width - _MARGIN - 1, self.words + below * _LINE + 6
         draw.line((_MARGIN, y, end, y), fill=_FAINT, width=2)
         draw.line((_MARGIN, y, _MARGIN + (end - _MARGIN) * (t + 1) // length, y), fill=_PLACE, width=4)
         return np.asarray(image)

@@ -36,8 +36,8 @@ def display_picture(
         (H, W, 3) or (T, H, W, 3) in 0-1, and the note ("" where mean and std gave the colours back).
 
     Raises:
-        InputError: on another rank, NaN or infinite values, one of mean and std without the other, or a
-            wrong number of them.
+        InputError: on another rank, NaN or infinite values, one of mean and std without the other, anything but
+            one finite number a channel, or a std that isn't above 0.
     """
     if x.dim() not in (3, 4):
         raise InputError(
@@ -49,12 +49,11 @@ def display_picture(
     if (mean is None) != (std is None):
         raise InputError("Expected both mean and std or neither but got only one of them.")
     if mean is not None and std is not None:
-        if len(mean) != channels or len(std) != channels:
-            raise InputError(
-                f"Expected mean and std with {channels} values, one a channel, but got {len(mean)} and {len(std)}."
-            )
         shape = (channels,) + (1,) * (values.ndim - 1)
-        values = values * np.reshape(std, shape) + np.reshape(mean, shape)
+        factor, shift = _numbers("std", std, channels), _numbers("mean", mean, channels)
+        if not (factor > 0).all():
+            raise InputError(f"Expected std above 0 in every channel but got {factor.tolist()}.")
+        values = values * factor.reshape(shape) + shift.reshape(shape)
         note = ""
     else:
         low, high = float(values.min()), float(values.max())
@@ -65,6 +64,17 @@ def display_picture(
         if channels != 1:
             note = ", ".join(filter(None, [note, f"mean of {channels} channels"]))
     return np.moveaxis(values, 0, -1).clip(0, 1), note
+
+
+def _numbers(name: str, given: object, channels: int) -> NDArray[np.float64]:
+    """One finite number a channel."""
+    try:
+        found = np.asarray(given.cpu() if isinstance(given, Tensor) else given, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.shape != (channels,) or not np.isfinite(found).all():
+        raise InputError(f"Expected {name} as {channels} finite numbers, one a channel, but got {given!r}.")
+    return found
 
 
 def under_layer(picture: NDArray[np.float64], under: Under = "outlines") -> NDArray[np.float64]:

@@ -29,6 +29,7 @@ class Reel:
         share: the temporal film's part of the original's sum where both streams are parts of it, or None.
         caution: why sums of the films say nothing, in a few words, or "" where they can be compared.
         remarks: sentences without which the films would be misread.
+        warnings: sentences that speak against the films; the first stands in every picture of the film.
 
     Raises:
         InputError: on frames or films of another shape or type.
@@ -43,6 +44,7 @@ class Reel:
     share: float | None = None
     caution: str = ""
     remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.films:

@@ -1,0 +1,68 @@
+"""Remarks: what is said of a method's result besides its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from relprop.explanation.warned import warnings_about
+from relprop.methods.method import Method, Request, Result
+from relprop.propagate.plan import Plan
+from relprop.propagate.targets import one_hot
+from relprop.rules import Identity
+
+__all__ = ["Remarks", "remarks_on"]
+
+_INNER = frozenset({"sigmoid", "hardsigmoid", "softplus", "log_sigmoid"})  # f(0) != 0
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What is said of a result.
+
+    Attributes:
+        warnings, notes: see `relprop.explanation.Explanation`.
+        extras: where the explained value is and what it is, where that isn't the output itself.
+    """
+
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    extras: dict[str, Any]
+
+
+def remarks_on(method: Method, request: Request, result: Result) -> Remarks:
+    """Everything that a reader of a method's result has to know."""
+    targets, head = request.targets, request.head if request.notes else None
+    extras: dict[str, Any] = {}
+    if head is not None:
+        value = _at_targets(request.scores, targets)
+        extras["explained_at"] = head.where(request.trace.graph)
+        extras["explained_value"] = value[0] if request.single else value
+    negative = method.about_negative()
+    explained = None
+    if negative:
+        explained = _at_targets(request.output if head is None else request.logits, targets)
+    found = warnings_about(method.name, result.relevance, targets, result.ledger, explained, negative)
+    notes = (*request.notes, *_inner(result.plan), *result.notes)
+    return Remarks((*result.warnings, *found), notes, extras)
+
+
+def _at_targets(values: Tensor, targets: Tensor) -> Tensor:
+    """The value at each target, summed over positions where there are several: (K, N) float64."""
+    return one_hot(targets, values, values).flatten(2).double().sum(-1)
+
+
+def _inner(plan: Plan | None) -> list[str]:
+    """What to know of sigmoids and the like inside the network, which relevance crosses as it is."""
+    steps = [] if plan is None else plan.steps.values()
+    met = [s.fused.main for s in steps if s.fused.main.op in _INNER and isinstance(s.rule, Identity)]
+    if not met:
+        return []
+    ops = " and ".join(dict.fromkeys(node.op for node in met))
+    said = (
+        f"Relevance crosses {ops} inside the network unchanged ({len(met)} times, the first: {met[0].where()}). "
+        "They are positive where what they read is negative: there the map has the sign of the output behind them."
+    )
+    return [said]

@@ -1,0 +1,182 @@
+"""Warned: what a reader has to know before a map is read, derived in one place for all methods."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from relprop.errors import RelpropWarning
+from relprop.propagate.ledger import Balance, Ledger
+
+__all__ = ["ALL_ZERO", "all_zero", "tell", "verdict", "warnings_about"]
+
+ALL_ZERO = "all zero"
+_GROWTH = 100.0  # sum of |R| over the start's from which small differences of large numbers are what one sees
+_TAKEN = 0.9  # share of the start from which the map is about the little that is left
+_CANCELS = 0.01  # a start whose sum is a smaller part of its sum of |R| is a contrast
+
+
+def warnings_about(
+    method: str,
+    relevance: Tensor,
+    targets: Tensor,
+    ledger: Ledger | None = None,
+    explained: Tensor | None = None,
+    negative: str = "",
+) -> tuple[str, ...]:
+    """The warnings that a result deserves: one sentence or two a kind, none where all is well.
+
+    - the ledger is open;
+    - a map is zero everywhere;
+    - the explained output isn't positive, and the method explains positive ones only;
+    - the sum of |R| grew to more than 100 times the start's;
+    - more than 90 % of the start was lost, was taken by biases, or by the stabiliser.
+
+    Args:
+        method: its name.
+        relevance: (K, N, ...).
+        targets: class indices (K, N).
+        ledger: where the relevance went, if the method keeps books.
+        explained: the value that was explained, (K, N); None where there is no such.
+        negative: what the method makes of values that aren't positive; "" where they are as good as others.
+    """
+    found = [_open(ledger)] if ledger is not None and not ledger.closes else []
+    zero = ~relevance.flatten(2).any(-1)
+    if bool(zero.any()):
+        found.append(
+            f"{_maps(method, zero, targets)} zero everywhere: no relevance was left at the start or on the way."
+        )
+    if negative and explained is not None and bool((explained <= 0).any()):
+        wrong = explained <= 0
+        least = float(explained[wrong][0])
+        found.append(f"The explained output is {_number(least)}{_which(wrong, targets)}. {negative}")
+    if ledger is not None:
+        found += _from_books(ledger, targets)
+    return tuple(found)
+
+
+def tell(found: Sequence[str], stacklevel: int) -> None:
+    """Raise the warnings of a call as one `RelpropWarning`; none where there are none.
+
+    Args:
+        found: the sentences.
+        stacklevel: as for `warnings.warn`, counted from the caller of this function.
+    """
+    if found:
+        warnings.warn(" ".join(found), RelpropWarning, stacklevel=stacklevel + 1)
+
+
+def all_zero(relevance: Tensor) -> bool:
+    """Whether there is no relevance at all.
+
+    >>> all_zero(torch.zeros(1, 3)), all_zero(torch.ones(1, 3))
+    (True, False)
+    """
+    return not bool(relevance.any())
+
+
+def verdict(ledger: Ledger | None, relevance: Tensor) -> str:
+    """Whether a map adds up, in a word or two: "yes", "NO", "all zero" or "no ledger".
+
+    A map without relevance says nothing, whatever its ledger says.
+
+    >>> verdict(None, torch.ones(1, 3)), verdict(None, torch.zeros(1, 3))
+    ('no ledger', 'all zero')
+    """
+    if ledger is not None and not ledger.closes:
+        return "NO"
+    if all_zero(relevance):
+        return ALL_ZERO
+    return "no ledger" if ledger is None else "yes"
+
+
+def _open(ledger: Ledger) -> str:
+    worst = max(ledger.rows, key=lambda row: row.error, default=None)
+    where = "" if worst is None else f", most at {worst.operator} ({worst.module or worst.node})"
+    return (
+        f"The ledger does not close: relevance is unaccounted for (error {ledger.max_error:.1e}, allowed "
+        f"{ledger.tolerance:.0e}{where}). Don't trust the map before you know why."
+    )
+
+
+def _from_books(ledger: Ledger, targets: Tensor) -> list[str]:
+    balances = ledger.balances
+    found = []
+    grown = _first(balances, lambda b: b.largest / b.size if b.size else 0.0, _GROWTH)
+    if grown is not None:
+        times, which = grown
+        found.append(
+            f"The sum of |relevance| grows to {_number(times)} times the start's"
+            f"{_named(which, balances, targets)}: small differences of large numbers decide what the map shows."
+        )
+    kinds: list[tuple[Callable[[Balance], float], str]] = [
+        (lambda b: b.lost, "was lost on the way, at units to which the rule finds no input that counts"),
+        (lambda b: b.bias, "was taken by biases, which belong to no pixel"),
+        (lambda b: b.stabiliser, "was taken by the stabiliser (epsilon)"),
+    ]
+    for column, words in kinds:
+        taken = _first(balances, lambda b, column=column: _share(b, column(b)), _TAKEN)  # type: ignore[misc]
+        if taken is not None:
+            share, which = taken
+            found.append(
+                f"{100 * share:.0f} % of the start {words}{_named(which, balances, targets)}: the map is about "
+                "what is left."
+            )
+    return found
+
+
+def _share(b: Balance, part: float) -> float:
+    """A part of the start; of its sum of |R| where its own sum nearly cancels."""
+    whole = b.start if abs(b.start) > _CANCELS * b.size else b.size
+    return part / whole if whole else 0.0
+
+
+def _first(
+    balances: Sequence[Sequence[Balance]], value: Callable[[Balance], float], limit: float
+) -> tuple[float, tuple[int, int, int]] | None:
+    """The largest value beyond a limit, with its target and sample and how many are beyond; None: none is."""
+    beyond = [
+        (value(b), k, n) for k, row in enumerate(balances) for n, b in enumerate(row) if value(b) > limit
+    ]
+    if not beyond:
+        return None
+    most, k, n = max(beyond)
+    return most, (k, n, len(beyond))
+
+
+def _named(which: tuple[int, int, int], balances: Sequence[Sequence[Balance]], targets: Tensor) -> str:
+    k, n, count = which
+    total = sum(len(row) for row in balances)
+    if total == 1:
+        return ""
+    parts = []
+    if len(balances) == targets.shape[0] > 1 or (len(balances) == targets.shape[0] and len(balances[k]) > 1):
+        parts.append(f"target {int(targets[k, n])}")
+    if len(balances[k]) > 1:
+        parts.append(f"sample {n}")
+    worst = f" (the most: {', '.join(parts)})" if parts else ""
+    return f" in {count} of {total} walks{worst}"
+
+
+def _maps(method: str, which: Tensor, targets: Tensor) -> str:
+    if which.numel() == 1:
+        return f"The map of {method} is"
+    k, n = which.nonzero()[0].tolist()
+    first = f"the first: target {int(targets[k, n])}, sample {n}"
+    return f"{int(which.sum())} of {which.numel()} maps of {method} ({first}) are"
+
+
+def _which(which: Tensor, targets: Tensor) -> str:
+    if which.numel() == 1:
+        return ""
+    k, n = which.nonzero()[0].tolist()
+    return (
+        f" for target {int(targets[k, n])} of sample {n}, and not positive in {int(which.sum())} of "
+        f"{which.numel()} cases"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
