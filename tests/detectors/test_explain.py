@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.close import assert_close_to_rounding
 from tests.detectors.nets.torchvision_nets import BIG, SMALL, big, small
 from torch import Tensor, nn
 
@@ -272,3 +274,22 @@ def test_forgetting_a_network_forgets_its_detector() -> None:
     expected = explain_detection(fresh, picture, anchor, target=1, method="lrp-alpha-beta")
     assert torch.equal(after.relevance, expected.relevance)
     assert not torch.allclose(after.relevance, before)
+
+
+@pytest.mark.parametrize("method", ["crp", "lrp-0", "deep-taylor"])
+def test_scores_that_went_through_a_sigmoid(method: str) -> None:
+    """A raw network that gives probabilities is explained at its logits, offsets beside them as they are."""
+
+    class Probable(Objects):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            logits, offsets, objectness = super().forward(x)
+            return logits.sigmoid(), offsets, objectness.sigmoid()
+
+    plain = objects()
+    detector = replace(plain, raw=Probable().eval().double())
+    parts = ["class", *CODE, "objectness"]
+    for anchor in range(6):
+        e = explain_detection(detector, OBJECTS_X, anchor, parts, target=[0, 1, 2], method=method)
+        bare = explain_detection(plain, OBJECTS_X, anchor, parts, target=[0, 1, 2], method=method)
+        assert_close_to_rounding(e.relevance, bare.relevance, plain.raw)
+        assert any("in front of the last sigmoid" in note for note in e.notes)

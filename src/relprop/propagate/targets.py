@@ -21,9 +21,14 @@ def class_indices(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
     """
     if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != n:
         got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        frames = isinstance(output, Tensor) and output.ndim == 2 and output.shape[0] == 1 < n
+        wrap = (
+            "If x holds a clip's frames as its batch, wrap the model in a module that takes (N, T, C, H, W)"
+            if frames
+            else "Wrap it in a module that returns the scores to be explained"
+        )
         raise InputError(
-            f"Expected a model that returns one tensor of scores ({n}, classes) but it returns {got}. "
-            "Wrap it in a module that returns the scores to be explained."
+            f"Expected a model that returns one tensor of scores ({n}, classes) but it returns {got}. {wrap}."
         )
     classes = output.shape[1]
     if target is None:

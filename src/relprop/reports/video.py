@@ -16,8 +16,8 @@ from relprop.explanation import Explanation
 from relprop.explanation.explain import explanation_of
 from relprop.explanation.folder import version
 from relprop.explanation.saved import FORMAT
-from relprop.files import regular_file
 from relprop.explanation.warned import all_zero
+from relprop.files import regular_file
 from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
