@@ -380,7 +380,7 @@ for _name, _takes, _code in [
     ("frames as batch", "2d", "torch.relu($x.flatten(0, 1)).unflatten(0, (-1, $C))"), ("flip of samples twice", "any", "$x.flip(0).flip(0)"),
     ("patches by reshape", "2d", "$x[:, :, :2, :2].reshape(-1, $C, 1, 2, 1, 2).permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(2)"),
     ("temporal shift", "seq", "$t = torch.zeros_like($x)\n$t[:, :-1, :1] = $x[:, 1:, :1]\n$t[:, :, 1:] = $x[:, :, 1:]\n$o = $t"),
-    ("atleast_3d", "seq", "torch.atleast_3d($x)"), ("view of dtype", "any", "$x.view($x.dtype)"), ("unravel list", "map", "$t, *$s = $x.unbind(1)\n$o = torch.stack([$t] + $s, 1)"),
+    ("atleast_3d", "seq", "torch.atleast_3d($x)"), ("unravel list", "map", "$t, *$s = $x.unbind(1)\n$o = torch.stack([$t] + $s, 1)"),
     ("diff", "any", "torch.diff($x, dim=-1)"), ("cumsum", "any", "$x.cumsum(-1)"), ("meshgrid product", "flat", "$x[:, :, None].expand(-1, -1, 2).flatten(1)"),
 ]:  # fmt: skip
     _spare = {"m": "nn.Conv2d($C, 4, 3, stride=2)"} if "$m" in _code else {}

@@ -51,7 +51,12 @@ def functional(fx_node: fx.Node) -> Any:
         return target
     assert isinstance(target, torch._ops.OpOverload)
     packet = getattr(torch.ops.aten, target._opname.removesuffix("_"), None)
-    overload = getattr(packet, target._overloadname, None) if packet is not None else None
+    # The one that takes the same arguments: the names of overloads don't always agree (pow_.Scalar is
+    # pow.Tensor_Scalar).
+    wanted = [str(a.type) for a in target._schema.arguments]
+    names = [target._overloadname, *packet.overloads()] if packet is not None else []
+    found = [getattr(packet, name or "default", None) for name in names]
+    overload = next((o for o in found if o and [str(a.type) for a in o._schema.arguments] == wanted), None)
     if overload is None:
         raise CaptureError(
             f"Can't capture the model: no functional form of in-place operator '{target}' is known."

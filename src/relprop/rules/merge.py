@@ -105,7 +105,8 @@ class Add(Rule):
         outs = []
         for term, sign, known, shape in terms:
             if known:
-                outs.append(Flow([sum_to_shape(p, shape) for p in parts], True, owned=False))
+                own = parts if sign == 1 else [p * sign for p in parts]
+                outs.append(Flow([sum_to_shape(p, shape) for p in own], True, owned=False))
                 continue
             direction = (term > 0).to(term.dtype) if self.by == "positive" else torch.sgn(term)
             direction = direction.mul_(sign) if sign != 1 else direction

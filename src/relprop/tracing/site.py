@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Node
 from relprop.graph.fusion import Fused
 from relprop.tracing.account import Account
@@ -133,7 +134,15 @@ class Site:
         with torch.enable_grad():
             leaves = [self.input(i).detach().requires_grad_() for i in range(len(self.signals))]
             y = self._call(leaves) if function is None else function(*leaves)
-        return _pull(y, leaves, part)
+        try:
+            return _pull(y, leaves, part)
+        except (RuntimeError, NotImplementedError) as error:
+            if "not implemented" not in str(error):
+                raise
+            raise UnsupportedOperatorError(
+                f"No rule for {self.node.where()}: PyTorch knows no derivative of it. Pass the part of the model "
+                "without it."
+            ) from error
 
     def _call(self, leaves: list[Tensor]) -> Any:
         """The operator, with these tensors for the operands that relevance goes to."""
@@ -144,7 +153,7 @@ class Site:
             leaf = next(following, None) if n in signals else None
             return self.trace.value(n) if leaf is None else leaf
 
-        return self.node.run(lookup)
+        return self.node.run(lookup, _scattered if self.node.op == "as_strided_scatter" else None)
 
     # Accounts ---------------------------------------------------------------------------------------
 
@@ -168,16 +177,31 @@ class Site:
         self.account.book("bias", (per_channel.double() @ bias.double()) * factor)
 
 
+def _scattered(
+    x: Tensor, part: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+) -> Tensor:
+    """`as_strided_scatter` with the right derivative: PyTorch's own gives what was written over, not the rest."""
+    y = x.clone()
+    y.as_strided(size, stride, offset).copy_(part)
+    return y
+
+
 def _pull(y: Any, leaves: list[Tensor], part: Any) -> list[Tensor]:
     """Gradients of y at the leaves for each target, (k, *leaf) each."""
-    if isinstance(y, (list, tuple)):
+    several = isinstance(y, (list, tuple))
+    if not any(
+        out.requires_grad for out in (y if several else [y])
+    ):  # steps: nothing depends on the operands
+        count = len(next(p for p in part if p is not None) if several else part)
+        return [x.new_zeros(count, *x.shape) for x in leaves]
+    if several:
         pairs = [(out, p) for out, p in zip(y, part, strict=True) if p is not None]
         outs = [out for out, _ in pairs]
         count = pairs[0][1].shape[0]
         rows = [[p[k] for _, p in pairs] for k in range(count)]
     else:
         outs = [y]
-        count = part.shape[0]
+        count = len(part)
         rows = [[part[k]] for k in range(count)]
     pulled = []
     for k, row in enumerate(rows):

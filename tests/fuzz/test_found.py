@@ -1,0 +1,78 @@
+"""What the fuzzer found, each as small as it got: right now, or refused by name."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+from tests.fuzz.properties import judge
+
+SOURCE = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Linear(36, 3)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+{code}
+        return self.fc(y.flatten(1))
+
+
+torch.manual_seed(0)
+model = Net().double().eval()
+x = torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+"""
+
+EXACT = {
+    # Both terms known to be >= 0, one of them weighed: its share came back without the weight.
+    "add with alpha behind relu": "y = torch.relu(y)\ny = torch.add(y, 0.5 * y + 0.2, alpha=0.5)",
+    # PyTorch's derivative of as_strided_scatter is that of the part written over.
+    "as_strided written": "y = y.clone()\ntorch.as_strided(y, (y.shape[0], 4), (36, 9)).mul_(2)",
+    # The functional form of transpose_ has another overload's name.
+    "transpose_": "y = y.clone()\ny.transpose_(1, 2)",
+    "mT": "y = y.mT",
+}
+"""LRP-0 is gradient x input."""
+
+OTHERS = {
+    # The functional form of pow_.Scalar is pow.Tensor_Scalar: the base was given for the exponent.
+    "pow_": "y = y.clone().clamp_(min=0).pow_(2)",
+    "float_power_": "y = y.clone().float_power_(2.0)",
+}
+
+REFUSED = {
+    # Autograd knows no derivative, and said so in an error of its own.
+    "heaviside": (
+        "y = y * torch.heaviside(y, torch.zeros((), dtype=y.dtype))",
+        "No rule for operator 'heaviside'",
+    ),
+    "floor_divide": ("y = y // 0.3 + y", "No rule for operator 'floor_divide'"),
+}
+
+
+def source(code: str) -> str:
+    return SOURCE.format(code=textwrap.indent(code, " " * 8))
+
+
+@pytest.mark.parametrize("name", [*EXACT, *OTHERS])
+def test_right(name: str) -> None:
+    code, facts = (EXACT[name], {"exact"}) if name in EXACT else (OTHERS[name], set())
+    verdict = judge(source(code), frozenset(facts))
+    assert verdict.findings == []
+    assert "gradient" in verdict.explained
+    assert ("lrp-0" in verdict.explained) == (name in EXACT)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    code, text = REFUSED[name]
+    verdict = judge(source(code), frozenset())
+    assert verdict.findings == []
+    assert verdict.explained == []
+    assert text in verdict.refusals["gradient"]
