@@ -334,6 +334,27 @@ def test_many_threads_come_and_go() -> None:
     assert warnings.filters == before
 
 
+def test_precisions_of_backends_stay() -> None:
+    """cuDNN's convolutions may have a precision of their own: torch.export alone refuses every model then."""
+    conv, rnn = torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    before, x = conv.fp32_precision, pictures()[0]
+    expected = relprop.explain(net(), x, 0).relevance
+    conv.fp32_precision = "ieee"
+    try:
+        said = conv.fp32_precision, rnn.fp32_precision
+        assert said[0] != said[1]
+        assert_close_to_rounding(relprop.explain(net(), x, 0).relevance, expected, net())
+        assert (conv.fp32_precision, rnn.fp32_precision) == said
+    finally:
+        conv.fp32_precision = before
+    torch.backends.mkldnn.enabled = False  # type: ignore[attr-defined]
+    try:
+        relprop.explain(net(), x, 0)
+        assert not torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
+    finally:
+        torch.backends.mkldnn.enabled = True  # type: ignore[attr-defined]
+
+
 def test_a_model_that_cannot_be_captured_prints_nothing(
     capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:

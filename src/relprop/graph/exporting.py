@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +55,8 @@ def restoring(model: nn.Module) -> Iterator[None]:
             state.update(attributes)
 
 
+_CACHE_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+_SWITCH = "_ignore_backend_decomps"
 _LOGGERS = (
     "torch.export",
     "torch.export._trace",
@@ -68,5 +72,51 @@ def quiet_export() -> Iterator[None]:
 
     A failing export also prints the graph it has so far.
     """
-    with warnings_as("ignore"), no_log(_LOGGERS), no_prints(("torch.export._trace", "torch.fx.graph_module")):
+    prints = no_prints(("torch.export._trace", "torch.fx.graph_module"))
+    with warnings_as("ignore"), no_log(_LOGGERS), prints, _precisions_left_alone(), _environment_left_alone():
         yield
+
+
+@contextmanager
+def _environment_left_alone() -> Iterator[None]:
+    """Take a variable away again that torch sets when it first looks for its compiler's cache."""
+    known = _CACHE_FOLDER in os.environ
+    try:
+        yield
+    finally:
+        if not known:
+            os.environ.pop(_CACHE_FOLDER, None)
+
+
+@contextmanager
+def _precisions_left_alone() -> Iterator[None]:
+    """Switch backends off while torch.export traces, as it does itself, and touch nothing else of them.
+
+    Its own way also reads and sets their precisions: that raises where a user has given cuDNN's convolutions a
+    precision of their own (`torch.backends.cudnn.conv.fp32_precision`). For one thread at a time.
+    """
+    space = vars(import_module("torch.export._trace"))
+    theirs = space.get(_SWITCH)
+    if theirs is None:
+        yield
+        return
+    space[_SWITCH] = _backends_off
+    try:
+        yield
+    finally:
+        space[_SWITCH] = theirs
+
+
+@contextmanager
+def _backends_off() -> Iterator[None]:
+    switched = torch.backends.mkldnn, torch.backends.cudnn
+    before = [backend.enabled for backend in switched]
+    (packed,) = torch.backends.nnpack.set_flags(False)
+    try:
+        for backend in switched:
+            backend.enabled = False  # type: ignore[attr-defined]
+        yield
+    finally:
+        for backend, enabled in zip(switched, before, strict=True):
+            backend.enabled = enabled  # type: ignore[attr-defined]
+        torch.backends.nnpack.set_flags(packed)
