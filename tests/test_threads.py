@@ -31,7 +31,7 @@ from relprop.graph import WeightCache
 from relprop.metrics.ranking import scores_of
 from relprop.own_file import seeded
 from relprop.piecewise.region import crossing
-from relprop.quiet import no_log, no_prints, warnings_as
+from relprop.quiet import no_log, no_prints, no_warnings
 
 capturing = import_module("relprop.graph.exporting")
 
@@ -310,7 +310,7 @@ def test_a_filter_that_was_copied_meanwhile_is_over() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         before = list(warnings.filters)
-        with warnings_as("ignore"):
+        with no_warnings():
             thread.start()
             inside.wait(60)
         leave.set()
@@ -327,7 +327,7 @@ def test_many_threads_come_and_go() -> None:
 
     def go() -> None:
         for _ in range(300):
-            with warnings_as("ignore"):
+            with no_warnings():
                 warnings.warn("not seen", UserWarning, stacklevel=1)
 
     at_once(*[go] * 8)
@@ -383,7 +383,7 @@ def test_quiet_is_for_one_thread(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            with warnings_as("ignore"), no_log([logger.name]), no_prints(["tests_quiet"]):
+            with no_warnings(), no_log([logger.name]), no_prints(["tests_quiet"]):
                 speak("here")
                 at_once(lambda: speak("there"))
             speak("after")
@@ -394,9 +394,8 @@ def test_quiet_is_for_one_thread(capsys: pytest.CaptureFixture[str]) -> None:
     assert heard == ["there", "after"]
     assert capsys.readouterr().out.split() == ["there", "after"]
     assert "print" not in vars(module)
-    with warnings_as("error", DeprecationWarning):
-        with pytest.raises(DeprecationWarning):
-            warnings.warn("old", DeprecationWarning, stacklevel=1)
+    with no_warnings(DeprecationWarning):
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
         with pytest.warns(UserWarning, match="other"):
             warnings.warn("other", UserWarning, stacklevel=1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relprop.errors import InputError
+from relprop.quiet import no_warnings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -134,7 +135,8 @@ def open_picture(path: str | Path, what: str = "a picture file") -> Image.Image:
 
     Raises:
         InputError: no such file, or no regular one, one that may not be read, or none of `PICTURE_FORMATS`.
-            What Pillow raises at a damaged or oversized header passes through.
+            What Pillow raises at a damaged header passes through.
+        PIL.Image.DecompressionBombError: more than `PIL.Image.MAX_IMAGE_PIXELS`.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -142,7 +144,8 @@ def open_picture(path: str | Path, what: str = "a picture file") -> Image.Image:
     Image.init()  # all formats that this Pillow, and a plug-in of the user's, can read
     known = [name for name in PICTURE_FORMATS if name in Image.OPEN]
     try:
-        return Image.open(file, formats=known)
+        with no_warnings(Image.DecompressionBombWarning):
+            opened = Image.open(file, formats=known)
     except PermissionError:
         raise InputError(f"Expected {what} but got '{shown_path(path)}', which may not be read.") from None
     except UnidentifiedImageError:
@@ -150,3 +153,8 @@ def open_picture(path: str | Path, what: str = "a picture file") -> Image.Image:
             f"Expected {what} but got '{shown_path(path)}', which no picture format fits that is read "
             f"({', '.join(known)}). Save it as PNG first."
         ) from None
+    # Not by Pillow's warning, which Python tells only once of one size.
+    if Image.MAX_IMAGE_PIXELS is not None and opened.width * opened.height > Image.MAX_IMAGE_PIXELS:
+        opened.close()
+        raise Image.DecompressionBombError(f"{opened.width} x {opened.height} pixels")
+    return opened

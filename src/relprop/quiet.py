@@ -15,9 +15,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
-__all__ = ["no_log", "no_prints", "warnings_as"]
+__all__ = ["no_log", "no_prints", "no_warnings"]
 
 
 # Of what `torch.export` imports when it first runs, this brings a warning filter along.
@@ -36,16 +36,16 @@ class _Here:
 
 
 @contextmanager
-def warnings_as(action: Literal["ignore", "error"], category: type[Warning] = Warning) -> Iterator[None]:
-    """Ignore this thread's warnings of a category, or raise them; those of other threads go their usual way.
+def no_warnings(category: type[Warning] = Warning) -> Iterator[None]:
+    """Ignore this thread's warnings of a category; those of other threads go their usual way.
 
-    >>> with warnings_as("ignore"):
+    >>> with no_warnings():
     ...     warnings.warn("not seen", stacklevel=1)
     """
     # A filter's pattern may be anything that has `match`. Not `catch_warnings`: it replaces the filters of
     # all threads, and may put back a list that another thread has changed or left by then.
     here = _Here()
-    entry: Any = (action, here, category, None, 0)
+    entry: Any = ("ignore", here, category, None, 0)
     brought = _BROUGHT not in sys.modules
     filters: Any = warnings.filters
     filters.insert(0, entry)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -42,8 +43,24 @@ def test_decompression_bomb(tmp_path: Path) -> None:
         path.write_bytes(
             b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
         )
+        for _ in range(2):
+            with pytest.raises(InputError, match="decompression bomb"):
+                read_picture(path)
+
+
+def test_a_large_picture_that_was_warned_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python tells a warning once: that the user has seen it must not let the picture in."""
+    path = tmp_path / "large.png"
+    Image.new("L", (40, 40)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        Image.open(path).close()
         with pytest.raises(InputError, match="decompression bomb"):
             read_picture(path)
+    assert [w.category for w in caught] == [Image.DecompressionBombWarning]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert read_picture(path).size == (40, 40)
 
 
 def test_not_pictures(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from PIL import Image
 
 from relprop.errors import InputError
 from relprop.files import open_picture, regular_file, shown_path
-from relprop.quiet import warnings_as
 
 __all__ = ["checked_box", "digest", "existing_folder", "inside", "picture", "read_labels_image", "unique"]
 
@@ -91,7 +90,7 @@ def read_labels_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         InputError: no such file, not a picture of one channel, damaged, or of another size.
     """
     try:
-        with warnings_as("error", Image.DecompressionBombWarning), open_picture(path, "a mask") as opened:
+        with open_picture(path, "a mask") as opened:
             opened.load()
             if opened.mode == "1":
                 numbers = np.asarray(opened).astype(np.uint8)
@@ -103,7 +102,7 @@ def read_labels_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
                 )
     except InputError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise InputError(
             f"Expected a mask of the picture's size {size[1]} x {size[0]} but '{path}' claims more than "
             f"{Image.MAX_IMAGE_PIXELS:,} pixels (a decompression bomb)."

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
-from relprop.quiet import no_log, no_prints, warnings_as
+from relprop.quiet import no_log, no_prints, no_warnings
 
 __all__ = ["exported", "layout_of", "quiet_export", "restoring"]
 
@@ -73,7 +73,7 @@ def quiet_export() -> Iterator[None]:
     A failing export also prints the graph it has so far.
     """
     prints = no_prints(("torch.export._trace", "torch.fx.graph_module"))
-    with warnings_as("ignore"), no_log(_LOGGERS), prints, _precisions_left_alone(), _environment_left_alone():
+    with no_warnings(), _environment_left_alone(), no_log(_LOGGERS), prints, _precisions_left_alone():
         yield
 
 

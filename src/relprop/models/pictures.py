@@ -13,7 +13,6 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.files import open_picture
-from relprop.quiet import warnings_as
 
 __all__ = ["Preprocess", "read_picture"]
 
@@ -39,12 +38,12 @@ def read_picture(path: str | Path) -> Image.Image:
     relprop.errors.InputError: Expected a picture file but got 'nowhere.jpg', which does not exist.
     """
     try:
-        with warnings_as("error", Image.DecompressionBombWarning), open_picture(path) as opened:
+        with open_picture(path) as opened:
             opened.load()
             return _rgb(ImageOps.exif_transpose(opened))
     except InputError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise InputError(
             f"Expected at most {Image.MAX_IMAGE_PIXELS:,} pixels but '{path}' claims more (a decompression "
             "bomb, or a very large picture: make it smaller first)."

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from relprop.errors import InputError
 from relprop.files import regular_file
-from relprop.quiet import warnings_as
+from relprop.quiet import no_warnings
 
 __all__ = ["load_state", "read_state", "weights_digest"]
 
@@ -32,7 +32,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             loaded: object = load_file(path)
         else:
-            with warnings_as("ignore"):  # torch's own, on old forms of files
+            with no_warnings():  # torch's own, on old forms of files
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(

@@ -21,7 +21,7 @@ from relprop.piecewise.operators import refusal, unfit
 from relprop.piecewise.replay import replay
 from relprop.precision import full_precision
 from relprop.propagate.trace import Trace, trace
-from relprop.quiet import warnings_as
+from relprop.quiet import no_warnings
 from relprop.tracing.values import checked_output
 
 __all__ = ["Crossing", "Distance", "Flip", "crossing", "distance"]
@@ -180,7 +180,7 @@ def _crossing(run: Trace, at: Node, direction: Tensor) -> Crossing:
     best = torch.full((n,), torch.inf, dtype=torch.float64, device=direction.device)
     flips: list[Flip | None] = [None] * n
     with _dual_level, torch.no_grad(), torch.inference_mode(False), forward_ad.dual_level():
-        with warnings_as("ignore", DeprecationWarning):  # of torch's own, at its first dual tensor
+        with no_warnings(DeprecationWarning):  # of torch's own, at its first dual tensor
             ray = forward_ad.make_dual(run.value(at).clone(), direction.contiguous())
         for node, found in replay(run, at, ray):
             steps = steps_to_kink(node, partial(_unpacked, found, run), _output(found[node]))
