@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import wraps
 from inspect import signature
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
 from relprop.errors import InputError
@@ -122,11 +122,17 @@ def layer_names(layers: Iterable[Any]) -> tuple[Any, ...]:
     """A list of modules or nodes; 4 is the module "4" of a sequence.
 
     Raises:
-        InputError: one text, which would be taken letter by letter.
+        InputError: one text, which would be taken letter by letter, or no list.
     """
-    if isinstance(layers, str):
-        raise InputError(f"Expected layers to be a list of names but got the string {layers!r}.")
-    return tuple(str(name) if isinstance(name, int) else name for name in layers)
+    if isinstance(layers, (str, bytes)) or not isinstance(layers, Iterable):
+        kind = "string" if isinstance(layers, str) else type(layers).__name__
+        raise InputError(f"Expected layers to be a list of names but got the {kind} {layers!r:.80}.")
+    return tuple(str(int(name)) if _is_index(name) else name for name in layers)
+
+
+def _is_index(value: object) -> bool:
+    """Whether it is a whole number, numpy's among them."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def place_name(setting: str, value: object) -> str | None:
@@ -137,7 +143,7 @@ def place_name(setting: str, value: object) -> str | None:
     """
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if _is_index(value) or isinstance(value, float):
         return str(value)
     raise InputError(f"Expected {setting} to name a module or node but got {type(value).__name__}.")
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from relprop.graph import capture
+from relprop.graph import capture, capture_lock
 from relprop.methods.head import Headed, head_of
 from relprop.propagate.composite import Composite, CompositeLike, composite_of
 from relprop.propagate.plan import places_of
+from relprop.tracing.inputs import check_input
 
 __all__ = ["Coverage", "CoverageRow", "inspect"]
 
@@ -70,6 +71,7 @@ def inspect(model: nn.Module, x: Tensor, composite: CompositeLike | None = None)
             ("lrp-composite"); default: LRP-0 (everything in proportion to value).
 
     Raises:
+        InputError: no model, bad input, or what can't be a composite.
         CaptureError: the model can't be captured.
 
     >>> import torch, relprop
@@ -81,7 +83,9 @@ def inspect(model: nn.Module, x: Tensor, composite: CompositeLike | None = None)
     2 operators under LRP-0, no rule for softmax (1x)
     """
     rules = Composite(name="LRP-0") if composite is None else composite_of(composite)
-    graph = capture(model, x)
+    with capture_lock:
+        check_input(model, x, values=False)
+        graph = capture(model, x)
     outputs = [n for n in graph.outputs if hasattr(n, "kind") and n.dependent]
     head = None if rules.otherwise == "gradient" else head_of(graph)
     start = ""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.files import read_bytes, read_text, shown_path
+from relprop.paths import named_path, tells_where
 from relprop.storage import new_folder
 
 __all__ = ["Format", "as_saved", "below", "jsonable", "version"]
@@ -43,6 +44,7 @@ class Format:
     version: int
     reads: tuple[int, ...]
 
+    @tells_where
     def write(
         self,
         path: str | Path,
@@ -101,7 +103,7 @@ class Format:
         from safetensors import SafetensorError
         from safetensors.torch import load as from_bytes
 
-        folder = Path(path).expanduser()
+        folder = named_path(path)
         manifest = self._manifest(folder)
         # Older separations list no files.
         listed: Any = manifest.get("files", {self.numbers: {}})
@@ -153,6 +155,10 @@ class Format:
 
     def why_not_ours(self, folder: Path) -> str | None:
         """Why a folder must not be replaced: it holds what we did not write."""
+        if not (folder / _MANIFEST).is_file():  # looked no further than to the first: it may be a whole disk
+            first = next((p for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()), None)
+            found = first and str(first.relative_to(folder))
+            return None if found is None else f"{str(folder)!r} holds other things, {found!r} among them"
         present = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()}
         if not present:
             return None

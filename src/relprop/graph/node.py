@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from relprop.checks import place_name
 from relprop.errors import InputError, unknown_name
 from relprop.graph.kinds import LENDERS
 from relprop.graph.weights import WeightCache
@@ -217,6 +218,7 @@ class Graph:
 
         Raises:
             UnknownNameError: with the closest and all valid names.
+            InputError: a node of another graph, or what names nothing.
         """
         if isinstance(place, Node):
             if self.by_name.get(place.name) is not place:
@@ -224,7 +226,10 @@ class Graph:
                     f"Expected a node of this model's graph but {place!r} belongs to another one."
                 )
             return place
-        path, _, call = place.partition("@")
+        name = place_name("a place", place)
+        if name is None:
+            raise InputError("Expected the name of a module or node but got None.")
+        path, _, call = name.partition("@")
         members = [n for n in self._modules.get(path, ()) if n.kind != "symbol"] if path else []
         if members and call:
             members = (
@@ -232,10 +237,10 @@ class Graph:
             )
         if members:
             return members[-1]
-        if place in self.by_name:
-            return self.by_name[place]
+        if name in self.by_name:
+            return self.by_name[name]
         valid = [n.name for n in self.nodes if n.dependent] + [p for p in self._modules if p]
-        raise unknown_name("layer or node", place, valid)
+        raise unknown_name("layer or node", name, valid)
 
     def bind(self, model: nn.Module, like: Tensor) -> dict[Node, Tensor]:
         """Look up every parameter, buffer and constant in the live model, as `like`'s dtype.

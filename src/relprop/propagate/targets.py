@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.tracing.inputs import unusable
 
 __all__ = ["class_indices", "one_hot"]
 
@@ -31,6 +32,11 @@ def class_indices(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
             f"Expected a model that returns one tensor of scores ({n}, classes) but it returns {got}. {wrap}."
         )
     classes = output.shape[1]
+    if not output.is_floating_point() or not classes or not output.numel():
+        raise InputError(
+            f"Expected a model that returns floating-point scores of classes but got {output.dtype} of shape "
+            f"{tuple(output.shape)}. Wrap it in a module that returns the scores to be explained."
+        )
     if target is None:
         scores = output if output.ndim == 2 else output.flatten(2).amax(-1)
         return scores.argmax(1)[None], True
@@ -45,13 +51,19 @@ def class_indices(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
 def _target_row(target: Any, n: int, classes: int) -> Tensor:
     if isinstance(target, np.ndarray) and target.dtype.kind in "biuf":
         target = torch.as_tensor(target)
+    if isinstance(target, Tensor):
+        why = unusable(target)
+        if why is not None:
+            raise InputError(f"Expected a target tensor of integers with shape ({n},) but it is {why}.")
+        if target.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which torch can't compare
+            target = target.long()
     if isinstance(target, Tensor) and target.ndim == 0:
         target = target.item()
     is_index = hasattr(type(target), "__index__") and not isinstance(target, (bool, np.ndarray))
     if not isinstance(target, Tensor) and not is_index:
         raise InputError(
             f"Expected target to be a class index, an int64 tensor ({n},), or a list of those, but got "
-            f"{type(target).__name__} {target!r}."
+            f"{type(target).__name__} {' '.join(repr(target).split())[:60]}."
         )
     if not isinstance(target, Tensor):
         index = int(target)  # compared as a Python number: one beyond 64 bits is out of range like any other

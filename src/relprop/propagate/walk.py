@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relprop.checks import layer_names
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.precision import full_precision
@@ -18,6 +19,7 @@ from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan, Step, make_plan
 from relprop.tracing.account import Account
 from relprop.tracing.flow import Flow, behind_relu
+from relprop.tracing.inputs import unusable
 from relprop.tracing.site import Site
 from relprop.tracing.values import Values
 from relprop.tracing.window import support
@@ -64,7 +66,7 @@ def walk(
 ) -> Propagation:
     """Plan the way from start to stop and carry the seed along it; the arguments are those of `Trace.run`."""
     graph = trace.graph
-    names = [r if isinstance(r, str) else r.name for r in record]
+    names = [r.name if isinstance(r, Node) else r for r in layer_names(record)]
     asked = [graph.find(place) for place in (graph.input if stop is None else stop, *record)]
     plan = make_plan(graph, composite, start, asked)
     trace.check_rows(plan.start)
@@ -129,6 +131,9 @@ def _sizes(trace: Values) -> tuple[int, int]:
 
 def _seed_parts(trace: Values, start: Node, seed: Tensor, width: int) -> tuple[list[Tensor], bool]:
     value = trace.stored(start)
+    why = unusable(seed) if isinstance(seed, Tensor) else None
+    if why is not None:
+        raise InputError(f"Expected a dense seed with values but it is {why}.")
     fits = isinstance(seed, Tensor) and seed.ndim in (value.ndim, value.ndim + 1)
     if not fits or seed.shape[-value.ndim :] != value.shape:
         got = tuple(seed.shape) if isinstance(seed, Tensor) else type(seed).__name__
@@ -138,6 +143,8 @@ def _seed_parts(trace: Values, start: Node, seed: Tensor, width: int) -> tuple[l
         )
     if not seed.numel():
         raise InputError("Expected a seed with at least one target but its axis K is empty.")
+    if seed.is_complex():
+        raise InputError(f"Expected a seed of real numbers but got {seed.dtype}.")
     if not bool(torch.isfinite(seed).all()):
         raise InputError("Expected a finite seed but it holds NaN or infinity.")
     single = seed.ndim == value.ndim

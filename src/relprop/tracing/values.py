@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ from relprop.graph.fusion import rectifiers
 from relprop.graph.live import live_output
 from relprop.graph.samples import meeting
 from relprop.precision import full_precision, no_autocast
+from relprop.tracing.inputs import check_input, unusable
 
 __all__ = ["Values", "checked_output"]
 
@@ -41,7 +41,8 @@ class Values:
         wrong = None
         for anew in (False, True):
             with capture_lock:  # while a model is captured, it doesn't hold its own parameters
-                x = _checked(model, x)
+                check_input(model, x)
+                x = x.as_subclass(Tensor)  # of a subclass of the user's the numbers, not what else it does
                 self.graph: Graph = capture(model, x, anew=anew)
                 with torch.no_grad(), torch.inference_mode(False):
                     # A copy: what the caller does to x later must not change the trace.
@@ -54,6 +55,12 @@ class Values:
                 self.values: dict[Node, Any] = {self.graph.input: wide}
                 self.winners: dict[Node, Tensor] = {}
                 flat = self._forward()
+            for leaf in flat:
+                why = unusable(leaf) if isinstance(leaf, Tensor) else None
+                if why is not None:
+                    raise InputError(
+                        f"Expected {type(model).__name__} to return dense tensors but one is {why} in its forward."
+                    )
             self.output: Any = self.graph.rebuild(flat)
             wrong = self._disagreement(model, x, live) if due else None
             if wrong is None:
@@ -91,13 +98,14 @@ class Values:
 
     def value(self, place: str | Node) -> Tensor:
         """The value of a node or of a module's output, as computed in the forward run."""
-        node = self.graph.find(place) if isinstance(place, str) else place
+        node = place if isinstance(place, Node) else self.graph.find(place)
         if node in self.values:
             result: Tensor = self.values[node]
             return result
         if node in self.params:
             return self.params[node]
         # Dropped to save memory (a pre-activation that only a ReLU reads): compute it again.
+        self.graph.find(node)  # one of another graph isn't here at all
         with torch.no_grad(), torch.inference_mode(False), no_autocast():
             result = self.evaluate(node)
         return result
@@ -175,30 +183,6 @@ class Values:
 def _owns_memory(value: Tensor, node: Node) -> bool:
     # The results of these operators are always fresh tensors.
     return node.kind in ("linear", "batch_norm", "add") and not value.is_inference()
-
-
-def _checked(model: nn.Module, x: Tensor) -> Tensor:
-    if not isinstance(model, nn.Module):
-        raise InputError(f"Expected the model to be a torch.nn.Module but got {type(model).__name__}.")
-    if not isinstance(x, Tensor):
-        raise InputError(f"Expected x to be a tensor (N, C, *spatial) but got {type(x).__name__}.")
-    if not x.is_floating_point():
-        raise InputError(
-            f"Expected x to be floating point but got {x.dtype}. Convert and normalise the image first."
-        )
-    if x.ndim < 2 or x.shape[0] == 0:
-        raise InputError(f"Expected x to be (N, C, *spatial) with N >= 1 but got shape {tuple(x.shape)}.")
-    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    if dtypes and x.dtype not in dtypes:
-        has = sorted(map(str, dtypes))[0]
-        raise InputError(
-            f"Expected model and input of one dtype but {type(model).__name__} has {has} and x is {x.dtype}. "
-            f"Convert one of them (x.to({has}) or model.to({x.dtype}))."
-        )
-    if not all(map(math.isfinite, (float(v) for v in torch.aminmax(x.detach())))):  # NaN comes through
-        bad = int((~torch.isfinite(x)).sum())
-        raise InputError(f"Expected a finite input but {bad} of {x.numel()} values of x are NaN or infinite.")
-    return x
 
 
 def checked_output(model: nn.Module, output: Any) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relprop.errors import InputError
+from relprop.paths import tells_where
 from relprop.storage import write_file
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def png_bytes(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+@tells_where
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PNG, PDF or SVG by the file's ending; atomic: whole or not at all.
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from relprop.compat import load_av
 from relprop.errors import InputError
+from relprop.paths import tells_where
 from relprop.storage import write_file
 
 __all__ = ["save_gif", "save_mp4"]
@@ -22,6 +23,7 @@ __all__ = ["save_gif", "save_mp4"]
 _BT709, _LIMITED = 1, 1
 
 
+@tells_where
 def save_gif(frames: NDArray[np.uint8], path: str | Path, fps: float) -> Path:
     """Write frames (T, H, W, 3), uint8, RGB, as a GIF that loops for ever; atomic: whole or not at all.
 
@@ -61,6 +63,7 @@ def save_gif(frames: NDArray[np.uint8], path: str | Path, fps: float) -> Path:
     return write_file(path, buffer.getvalue())
 
 
+@tells_where
 def save_mp4(frames: NDArray[np.uint8], path: str | Path, fps: float) -> Path:
     """Write frames (T, H, W, 3), uint8, RGB, as an MP4 that every player shows; atomic: whole or not at all.
 
