@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-__all__ = ["in_place", "pure", "unsafe_writes"]
+__all__ = ["in_place", "unsafe_writes", "without_writes"]
 
 # Return their argument itself where they have nothing to do. PyTorch's decompositions copy it, and its
 # symbolic tensors have other strides than the tensors to come may have.
@@ -59,7 +59,7 @@ def unsafe_writes(graph: fx.Graph) -> list[fx.Node]:
     return unsafe
 
 
-def pure(program: ExportedProgram) -> ExportedProgram:
+def without_writes(program: ExportedProgram) -> ExportedProgram:
     """The same program without writes, where every name of a storage sees what is written through another."""
     for node in list(program.graph.nodes):
         if node.op != "call_function":

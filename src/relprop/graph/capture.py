@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from relprop.errors import CaptureError
-from relprop.graph.alias import in_place, pure, unsafe_writes
+from relprop.graph.alias import in_place, unsafe_writes, without_writes
 from relprop.graph.build import build
 from relprop.graph.effects import check_effects
 from relprop.graph.exporting import exported, layout_of, quiet_export
 from relprop.graph.failures import capture_failure
 from relprop.graph.fingerprint import fingerprint, owner_of
 from relprop.graph.fx_call import module_of, op_name
+from relprop.graph.leftovers import no_leftovers, release
 from relprop.graph.live import same_generators
 from relprop.graph.node import Graph
 from relprop.precision import full_precision
@@ -80,7 +81,8 @@ def capture(model: nn.Module, x: Tensor, *, anew: bool = False) -> Graph:
                 graph = graphs[place] = graphs.pop(place)  # last used, last dropped
                 graph.watched = not (now.unwatched or graph.volatile)
                 return graph
-        graph = _capture(model, x)
+        with no_leftovers():
+            graph = _capture(model, x)
         # Other input sizes of the same model: what is derived from weights is checked against them and shared.
         graph.weights = next((g.weights for g in graphs.values()), graph.weights)
         after = fingerprint(model, owner)
@@ -110,16 +112,29 @@ def _exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[E
         with same_generators(x):
             return exported(model, x, any_batch=any_batch)
     except Exception as error:
+        release(error)
         raise capture_failure(model, x, error) from error
 
 
 def _built(program: ExportedProgram, static: int | None) -> Graph:
+    try:
+        pure = _pure(program)
+        try:
+            return build(pure, static)
+        finally:
+            release(pure)
+    finally:
+        release(program)
+
+
+def _pure(program: ExportedProgram) -> ExportedProgram:
+    """The program; where a write is read through another name of its tensor, the same without writes."""
     check_effects(program)
     if any(in_place(n) for n in program.graph.nodes) and (writes := unsafe_writes(program.graph)):
         where = f"operator '{op_name(writes[0])}' in {module_of(writes[0])[0] or 'the model itself'}"
         try:
             with quiet_export():
-                program = pure(program)
+                program = without_writes(program)
         except Exception as error:
             raise CaptureError(
                 f"Can't capture the model: {where} writes to a tensor that is read through another name, and "
@@ -127,4 +142,4 @@ def _built(program: ExportedProgram, static: int | None) -> Graph:
                 "y = f(y) in place of f_(y) there, or pass the part of the model without it."
             ) from error
         check_effects(program)
-    return build(program, static)
+    return program

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
+from relprop.graph.leftovers import release
 from relprop.quiet import no_log, no_prints, no_warnings
 
 __all__ = ["exported", "layout_of", "quiet_export", "restoring"]
@@ -26,6 +27,7 @@ def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[Ex
         try:
             return export(model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},)), None
         except Exception as first:
+            release(first)
             try:
                 # Some models fix their batch size, or compute with it. One size is better than none.
                 return export(model, (x.detach(),)), x.shape[0]
