@@ -34,6 +34,9 @@ from relprop.precision import no_autocast
 #: Methods that can't be named without settings.
 NEEDED = {"lrp": "lrp:rule=z-plus"}
 
+#: What is said of large biases and the like is no matter here.
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 X = pictures(2, 3, 16, 16).float()
 CLIP = pictures(1, 3, 4, 8, 8, seed=5).float()
 

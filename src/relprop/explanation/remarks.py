@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from relprop.methods.method import Method, Request, Result
 from relprop.propagate.plan import Plan
 from relprop.propagate.targets import one_hot
 from relprop.rules import Identity
+from relprop.rules.gradient import Gradient, Rectify
 
 __all__ = ["Remarks", "remarks_on"]
 
@@ -46,12 +48,25 @@ def remarks_on(method: Method, request: Request, result: Result) -> Remarks:
         explained = _at_targets(request.output if head is None else request.logits, targets)
     found = warnings_about(method.name, result.relevance, targets, result.ledger, explained, negative)
     notes = (*request.notes, *_inner(result.plan), *result.notes)
-    return Remarks((*result.warnings, *found), notes, extras)
+    unseen = _unseen(method.name, request.trace.graph.unseen, result.plan)
+    return Remarks((*result.warnings, *unseen, *found), notes, extras)
 
 
 def _at_targets(values: Tensor, targets: Tensor) -> Tensor:
     """The value at each target, summed over positions where there are several: (K, N) float64."""
     return one_hot(targets, values, values).flatten(2).double().sum(-1)
+
+
+def _unseen(name: str, unseen: Sequence[str], plan: Plan | None) -> list[str]:
+    """That autograd would give another gradient, where a method takes derivatives of operators."""
+    steps = [] if plan is None else plan.steps.values()
+    if not unseen or not any(isinstance(s.rule, (Gradient, Rectify)) for s in steps):
+        return []
+    said = (
+        f"{name} takes the derivatives of what forward computes, and autograd's are others here: they come "
+        f"through {', '.join(unseen)}, which can't be followed. Take it out to have the two agree."
+    )
+    return [said]
 
 
 def _inner(plan: Plan | None) -> list[str]:

@@ -26,15 +26,14 @@ def replay(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> Any:
     def get(node: Node) -> Any:
         return values[node] if node in values else params[node]
 
-    with torch.no_grad(), torch.inference_mode(False):
-        for node in graph.nodes:
-            if node.target is None or node not in needed:
-                continue
-            values[node] = node.run(get)
-            for operand in dict.fromkeys(node.operands()):
-                readers[operand] -= 1
-                if readers[operand] == 0:
-                    values.pop(operand, None)
+    for node in graph.nodes:
+        if node.target is None or node not in needed:
+            continue
+        values[node] = node.run(get)
+        for operand in dict.fromkeys(node.operands()):
+            readers[operand] -= 1
+            if readers[operand] == 0:
+                values.pop(operand, None)
     return graph.rebuild([get(out) if isinstance(out, Node) else out for out in graph.outputs])
 
 
@@ -54,14 +53,15 @@ def disagreement(
         found: the graph's output, of any structure.
         expected: the model's.
         dtype: the precision that the model computes in. Where it is narrower than float32, which is what
-            `found` was computed in, the graph runs again in it and that output is compared.
+            `found` was computed in, the graph runs again in it and that output is compared. Where the model
+            computes a part in less (`Graph.narrowest`), its rounding is that of the narrower one.
         again: gives the graph's output in another precision.
     """
     names, ours, structure = _leaves(found)
     _, theirs, other = _leaves(expected)
     if structure != other:
         return f"is a {_kind(found)} of another structure than the model's {_kind(expected)}"
-    eps = torch.finfo(dtype).eps
+    eps = max(torch.finfo(d).eps for d in (dtype, graph.narrowest) if d is not None)
     if dtype.itemsize < 4 and (narrow := _tried(again, dtype)) is not None:
         return _differing(graph, names, _leaves(narrow)[1], theirs, eps, lambda: found)
     return _differing(graph, names, ours, theirs, eps, lambda: _tried(again, torch.float64))

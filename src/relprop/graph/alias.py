@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-__all__ = ["in_place", "unsafe_writes", "without_writes"]
+__all__ = ["aliased", "in_place", "unsafe_writes", "without_writes"]
 
 # Return their argument itself where they have nothing to do. PyTorch's decompositions copy it, and its
 # symbolic tensors have other strides than the tensors to come may have.
@@ -43,7 +43,7 @@ def unsafe_writes(graph: fx.Graph) -> list[fx.Node]:
     order = {node: i for i, node in enumerate(graph.nodes)}
     unsafe = []
     for node in graph.nodes:
-        members = {node}.union(*(family[s] for s in _aliased(node) if s in family))
+        members = {node}.union(*(family[s] for s in aliased(node) if s in family))
         for member in members:
             family[member] = members
         if in_place(node):
@@ -88,7 +88,8 @@ def _writes_first(node: fx.Node) -> bool:
     return bool(node.args) and written[0] and sum(written) == 1
 
 
-def _aliased(node: fx.Node) -> list[fx.Node]:
+def aliased(node: fx.Node) -> list[fx.Node]:
+    """The operands whose storage a call's value may share."""
     if node.op != "call_function":
         return []
     name = _base(node.target)

@@ -11,7 +11,17 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from relprop.errors import CaptureError
-from relprop.graph.fx_call import FIRST_ONLY, arguments_of, functional, module_of, op_name, source_of
+from relprop.graph.casts import is_narrow, rounded_to, rounding, widened
+from relprop.graph.dependence import carries_derivative
+from relprop.graph.fx_call import (
+    FIRST_ONLY,
+    arguments_of,
+    functional,
+    module_of,
+    op_name,
+    source_of,
+    tensors_of,
+)
 from relprop.graph.kinds import kind_of
 from relprop.graph.node import Graph, Node
 from relprop.graph.signs import is_nonnegative
@@ -28,6 +38,7 @@ def build(program: ExportedProgram, static: int | None) -> Graph:
     constants: dict[str, Tensor] = {}
     entry: Node | None = None
     outputs: list[Any] = []
+    widths: set[tuple[bool, bool]] = set()  # of dependent values: whether double, whether complex
     for fx_node in program.graph.nodes:
         if fx_node.op == "output":
             outputs = [_swap(a, of) for a in fx_node.args[0]]
@@ -55,6 +66,10 @@ def build(program: ExportedProgram, static: int | None) -> Graph:
             )
         of[fx_node] = node
         nodes.append(node)
+        if node.dependent:
+            widths |= {
+                (t.dtype in (torch.float64, torch.complex128), t.is_complex()) for t in tensors_of(fx_node)
+            }
     if entry is None:
         raise CaptureError("Can't capture the model: it doesn't take a tensor.")
     for node in nodes:
@@ -67,8 +82,15 @@ def build(program: ExportedProgram, static: int | None) -> Graph:
         if s.kind == OutputKind.USER_OUTPUT
     ]
     return Graph(
-        nodes, entry, user_outputs, lambda flat: pytree.tree_unflatten(flat, spec), constants, static
-    )
+        nodes, entry, user_outputs, lambda flat: pytree.tree_unflatten(flat, spec), constants, static,
+        narrowest=_narrowest(program), mixed=len(widths) > 1,
+        double=all(double for double, _ in widths),
+    )  # fmt: skip
+
+
+def _narrowest(program: ExportedProgram) -> torch.dtype | None:
+    found = {t.dtype for node in program.graph.nodes for t in tensors_of(node) if is_narrow(t.dtype)}
+    return max(found, key=lambda dtype: torch.finfo(dtype).eps, default=None)
 
 
 def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node], static: int | None) -> Node:
@@ -77,23 +99,26 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node], static: int
     if op in ("clamp", "clamp_min") and _clamps_at_zero(arguments):
         op = "relu"  # by another name
     module, modules, call = module_of(fx_node)
-    args = _swap(fx_node.args, of)
-    kwargs = {k: _swap(v, of) for k, v in fx_node.kwargs.items()}
+    args = widened(_swap(fx_node.args, of))
+    kwargs = {k: widened(_swap(v, of)) for k, v in fx_node.kwargs.items()}
     target = functional(fx_node)
     if op in EMPTY:
         target = zeroed(target)
     elif op in WRITTEN:
         target, args, kwargs = WRITTEN[op], written_args(arguments), {}
+    rounds = rounded_to(fx_node)
+    if rounds is not None:
+        target = rounding(target, rounds)
     node = Node(
         index, fx_node.name, op, "other" if sums_up(arguments) else kind_of(op), target, args, kwargs, arguments,
-        module, modules, call, source_of(fx_node),
+        module, modules, call, source_of(fx_node), rounds=rounds,
     )  # fmt: skip
     if op in ("sym_size", "sym_numel") or (
         not isinstance(fx_node.target, torch._ops.OpOverload) and op != "getitem"
     ):
         node.kind = "symbol"  # arithmetic on sizes: no tensor, no relevance
     else:
-        node.dependent = _is_real(fx_node) and any(n.dependent for n in node.reads())
+        node.dependent = carries_derivative(fx_node) and any(n.dependent for n in node.reads())
         node.nonneg = is_nonnegative(node)
         node.batch_axis, node.per_sample = _batch_axis(fx_node, static)
     return node
@@ -115,14 +140,6 @@ def _batch_axis(fx_node: fx.Node, static: int | None) -> tuple[int | None, bool]
         return (None, False) if static is None else (0, True)
     size: Any = value.shape[symbolic[0]]  # a SymInt: the batch size itself, or a product with it
     return symbolic[0], symbolic[0] == 0 and bool(size.node.expr.is_symbol)
-
-
-def _is_real(fx_node: fx.Node) -> bool:
-    """Whether the value is one or several floating-point tensors (no mask, no index)."""
-    value = fx_node.meta.get("val")
-    leaves = value if isinstance(value, (list, tuple)) else [value]
-    tensors = [v for v in leaves if isinstance(v, Tensor)]
-    return not tensors or any(t.is_floating_point() for t in tensors)
 
 
 def _swap(tree: Any, of: dict[fx.Node, Node]) -> Any:

@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from relprop.errors import CaptureError
 from relprop.graph.alias import in_place, unsafe_writes, without_writes
 from relprop.graph.build import build
+from relprop.graph.contexts import make_flat
 from relprop.graph.effects import check_effects
 from relprop.graph.exporting import exported, layout_of, quiet_export
 from relprop.graph.failures import capture_failure
@@ -129,6 +130,7 @@ def _built(program: ExportedProgram, static: int | None) -> Graph:
 
 def _pure(program: ExportedProgram) -> ExportedProgram:
     """The program; where a write is read through another name of its tensor, the same without writes."""
+    make_flat(program)
     check_effects(program)
     if any(in_place(n) for n in program.graph.nodes) and (writes := unsafe_writes(program.graph)):
         where = f"operator '{op_name(writes[0])}' in {module_of(writes[0])[0] or 'the model itself'}"

@@ -8,7 +8,8 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from relprop.errors import CaptureError, InputError
 from relprop.graph.alias import in_place
-from relprop.graph.fx_call import arguments_of, by_schema, module_of, op_name
+from relprop.graph.dependence import computed_from_input
+from relprop.graph.fx_call import arguments_of, by_schema, module_of, op_name, tensors_of
 
 __all__ = ["check_effects"]
 
@@ -21,6 +22,7 @@ def check_effects(program: ExportedProgram) -> None:
                 f"Can't capture the model: its forward pass writes to its own buffer {spec.target!r}. "
                 "Explaining it would change it. Remove the write or pass the part of the model without it."
             )
+    varying = computed_from_input(program, lambda node: bool(tensors_of(node)))
     by_name = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     for node in program.graph.nodes:
         where = f"operator '{op_name(node)}' in {module_of(node)[0] or 'the model itself'}"
@@ -42,7 +44,7 @@ def check_effects(program: ExportedProgram) -> None:
                     f"Can't capture the model: {where} writes to {spec.target!r}, a tensor that the model owns. "
                     "Explaining it would change it. Remove the write or pass the part of the model without it."
                 )
-        if _trains(node):
+        if _trains(node, varying):
             raise _training_error(where)
         if _draws(node):
             raise CaptureError(
@@ -60,10 +62,18 @@ def _training_error(where: str) -> InputError:
 _DROPS = frozenset({"dropout", "alpha_dropout", "feature_dropout"})
 
 
-def _trains(fx_node: fx.Node) -> bool:
-    """Whether a call does what the operator does in training mode only."""
+def _trains(fx_node: fx.Node, varying: set[fx.Node]) -> bool:
+    """Whether a call does what the operator does in training mode only.
+
+    A batch norm without running statistics of a value that no input changes, such as a weight that is
+    standardised, does the same in both modes.
+    """
     op = op_name(fx_node) if fx_node.op == "call_function" else ""
-    if op in ("batch_norm", "rrelu"):
+    if op == "batch_norm":
+        given = arguments_of(fx_node)
+        fixed = given["input"] not in varying and given["running_mean"] is given["running_var"] is None
+        return given["training"] is True and not fixed
+    if op == "rrelu":
         return arguments_of(fx_node)["training"] is True
     return op in _DROPS and arguments_of(fx_node)["train"] is True and arguments_of(fx_node)["p"] != 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,27 +13,31 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from relprop.graph.leftovers import release
+from relprop.graph.untouched import untouched
 from relprop.quiet import no_log, no_prints, no_warnings
 
-__all__ = ["exported", "layout_of", "quiet_export", "restoring"]
+__all__ = ["exported", "layout_of", "quiet_export"]
 
 
 def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[ExportedProgram, int | None]:
-    """The model as `torch.export` sees it on inputs like `x`, and the batch size that it is bound to, if any."""
-    # A batch of 1 would be specialised to 1, so the example has two samples.
-    pair = x.detach()[:1].expand(2, *x.shape[1:]).contiguous(memory_format=layout_of(x))
-    with torch.no_grad(), quiet_export(), restoring(model):
-        if not any_batch:
-            return export(model, (x.detach(),)), x.shape[0]
+    """The model as `torch.export` sees it on inputs like `x`, and the batch size that it is bound to, if any.
+
+    Autograd is on, so that what the model does without it can be told; a model that only runs without it is
+    exported without.
+    """
+    with torch.inference_mode(False), quiet_export(), untouched(model):
         try:
-            return export(model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},)), None
-        except Exception as first:
-            release(first)
-            try:
-                # Some models fix their batch size, or compute with it. One size is better than none.
-                return export(model, (x.detach(),)), x.shape[0]
-            except Exception:
-                raise first from None
+            with torch.enable_grad():
+                return _exported(model, x, any_batch)
+        except Exception as error:
+            if not re.search("grad|nference|in-?place", str(error)):  # what autograd alone objects to
+                raise
+            release(error)
+            with torch.no_grad():
+                try:
+                    return _exported(model, x, any_batch)
+                except Exception:
+                    raise error from None
 
 
 def layout_of(x: Tensor) -> torch.memory_format:
@@ -43,18 +48,21 @@ def layout_of(x: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-@contextmanager
-def restoring(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass leaves in the modules' attributes."""
-    before = [(m, dict(vars(m))) for m in model.modules()]
+def _exported(model: nn.Module, x: Tensor, any_batch: bool) -> tuple[ExportedProgram, int | None]:
+    # Clones: a tensor made in inference mode would stay one of its kind.
+    if not any_batch:
+        return export(model, (x.detach().clone(),)), x.shape[0]
+    # A batch of 1 would be specialised to 1, so the example has two samples.
+    pair = x.detach()[:1].expand(2, *x.shape[1:]).clone(memory_format=layout_of(x))
     try:
-        yield
-    finally:
-        for module, attributes in before:
-            state = vars(module)
-            for name in [n for n in state if n not in attributes]:
-                del state[name]
-            state.update(attributes)
+        return export(model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},)), None
+    except Exception as first:
+        release(first)
+        try:
+            # Some models fix their batch size, or compute with it. One size is better than none.
+            return export(model, (x.detach().clone(),)), x.shape[0]
+        except Exception:
+            raise first from None
 
 
 _CACHE_FOLDER = "TORCHINDUCTOR_CACHE_DIR"

@@ -41,7 +41,7 @@ from torch.nn.modules import module as _hooks
 
 from relprop.graph.code_reads import origin, reads
 
-__all__ = ["Fingerprint", "fingerprint", "owner_of"]
+__all__ = ["Fingerprint", "fingerprint", "origin_of_class", "owner_of"]
 
 
 class Fingerprint(NamedTuple):
@@ -186,7 +186,7 @@ class _Watch:
             if isinstance(forward, FunctionType):
                 self._function(forward, strict=True)
             for base in kind.__mro__:
-                whose = _origin_of_class(base)
+                whose = origin_of_class(base)
                 self.facts.append(id(base))
                 if whose == "trusted":
                     continue
@@ -194,7 +194,7 @@ class _Watch:
                     if name not in _CLASS_NOISE:
                         self._member(name, value, whose == "own")
         for base in kind.__mro__:
-            whose = _origin_of_class(base)
+            whose = origin_of_class(base)
             if whose != "trusted":
                 strict = whose == "own"
                 break
@@ -361,7 +361,7 @@ class _Watch:
         elif isinstance(value, partial):
             self._value((value.func, value.args, value.keywords), strict, depth + 1)
         elif isinstance(value, type):
-            if _origin_of_class(value) == "own":
+            if origin_of_class(value) == "own":
                 self._class(value)
                 made = vars(value).get("__init__")
                 if isinstance(made, FunctionType):
@@ -394,7 +394,7 @@ class _Watch:
 
     def _object(self, value: Any, strict: bool, depth: int) -> None:
         kind = type(value)
-        whose = _origin_of_class(kind)
+        whose = origin_of_class(kind)
         if (
             whose == "trusted"
             and kind is not SimpleNamespace
@@ -433,7 +433,7 @@ class _Watch:
                     self._value(getattr(value, name, None), strict, depth + 1)
 
 
-def _origin_of_class(kind: type) -> str:
+def origin_of_class(kind: type) -> str:
     """Whose class it is; what a program or a console holds itself is its own."""
     module = sys.modules.get(kind.__module__)
     if module is None:

@@ -6,12 +6,22 @@ import re
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from relprop.errors import CaptureError
 from relprop.graph.alias import in_place
 
-__all__ = ["FIRST_ONLY", "arguments_of", "by_schema", "functional", "module_of", "op_name", "source_of"]
+__all__ = [
+    "FIRST_ONLY",
+    "arguments_of",
+    "by_schema",
+    "functional",
+    "module_of",
+    "op_name",
+    "place_of",
+    "source_of",
+    "tensors_of",
+]
 
 
 # Return (result, statistics, ...): only the result is ever used in evaluation mode.
@@ -71,6 +81,21 @@ def module_of(fx_node: fx.Node) -> tuple[str, tuple[str, ...], int]:
     key = next(reversed(stack)) if stack else ""
     call = int(key.rpartition("@")[2]) if "@" in key else 0
     return (paths[-1] if paths else ""), paths, call
+
+
+def place_of(fx_node: fx.Node) -> str:
+    """Where a person finds a call, for messages: operator, module, and line of code where it is known."""
+    source = source_of(fx_node)
+    return f"operator '{op_name(fx_node)}' in {module_of(fx_node)[0] or 'the model itself'}" + (
+        f" ({source})" if source else ""
+    )
+
+
+def tensors_of(fx_node: fx.Node) -> list[Tensor]:
+    """What is known of the value of a call: its tensor, or those of its list, without numbers."""
+    value = fx_node.meta.get("val")
+    leaves = value if isinstance(value, (list, tuple)) else [value]
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def source_of(fx_node: fx.Node) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from relprop.errors import CaptureError, InputError
-from relprop.graph.exporting import restoring
+from relprop.graph.untouched import untouched
 from relprop.precision import no_autocast
 
 __all__ = ["live_output", "same_generators", "single_sample"]
@@ -39,7 +39,7 @@ def live_output(model: nn.Module, x: Tensor, *, grad: bool = False) -> Any:
     with torch.inference_mode(False), torch.set_grad_enabled(grad), no_autocast(), same_generators(x):
         seen = x.detach().clone().requires_grad_(grad)
         try:
-            with restoring(model):
+            with untouched(model):
                 output = model(seen * 1 if grad else seen)  # a leaf can't be written to
         except Exception as error:
             raise InputError(

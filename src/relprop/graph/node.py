@@ -43,6 +43,7 @@ class Node:
         nonneg: whether the graph proves every element to be >= 0 (of a parameter never: it may change).
         batch_axis: the axis along which samples lie (alone or with something else), None if not known.
         per_sample: whether axis 0 is exactly the samples.
+        rounds: the dtype that a cast rounds to; None: the value is what it was made from.
         users: the nodes that read this one.
     """
 
@@ -63,6 +64,7 @@ class Node:
     nonneg: bool = False
     batch_axis: int | None = 0
     per_sample: bool = True
+    rounds: torch.dtype | None = None
     users: list[Node] = field(default_factory=list)
     _operands: list[Node] | None = None
 
@@ -169,7 +171,11 @@ class Graph:
         watched: whether everything that the model's code reads is looked at before every use of the graph.
         key: the model's fingerprint when the graph was captured.
         volatile: whether the forward pass itself changes what the fingerprint is made of.
+        narrowest: the narrowest dtype that a part of the model computes in, where that is narrower than float32.
+        mixed: whether some of the values that depend on the input are double or complex, and some are not.
+        double: whether all of them are double.
         checked: the sizes and layouts of batches whose output was held against the model's own.
+        unseen: what autograd's gradient comes through and this graph's doesn't, in words (`graph.unseen`).
         meetings: where the samples of a batch meet, by the number of samples that were tried (`graph.samples`).
     """
 
@@ -183,7 +189,11 @@ class Graph:
     watched: bool = True
     key: int = 0
     volatile: bool = False
+    narrowest: torch.dtype | None = None
+    mixed: bool = False
+    double: bool = False
     checked: set[Any] = field(default_factory=set)
+    unseen: tuple[str, ...] = ()
     meetings: dict[int, Node | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -75,11 +75,9 @@ class FunctionMethod(Method):
 
     def _map(self, request: Request, targets: Tensor) -> Tensor:
         model, x = request.model, request.trace.input
-        # The model's own dtype: the trace widens half precision.
-        own = next((p.dtype for p in model.parameters() if p.is_floating_point()), x.dtype)
         with torch.inference_mode(False), torch.enable_grad(), blame(f"The function {self.name}"):
             # Copies: whatever the function does to them, the trace keeps its own.
-            given = x.detach().clone().to(own if own.itemsize < 4 else x.dtype)
+            given = x.detach().clone().to(request.trace.dtype)
             found = self._function(model, given, targets.clone(), **self._settings)
         return self._checked(found, x)
 

@@ -160,12 +160,11 @@ def weighted_gradient(
     # A model that fixes its batch size, or mixes what is in a batch, can't take several points at once.
     alone = request.trace.graph.static_batch is not None or request.trace.meeting() is not None
     many = 1 if alone else max(1, chunk // n)
-    dtype = _own_dtype(request)
     found: Tensor | None = None
     at: dict[str, Tensor] = {}
     for begin in range(0, total, many):
         ks = range(begin, min(begin + many, total))
-        run = trace(request.model, torch.cat([point(k) for k in ks]).to(dtype))
+        run = trace(request.model, torch.cat([point(k) for k in ks]).to(request.trace.dtype))
         seed = one_hot(request.targets.repeat(1, len(ks)), run.output)
         walked = run.run(seed, DERIVATIVES, record=layers, multiplier=True, ledger=False, release=True)
         part = _fold(walked.relevance, weights[begin : ks.stop], n)
@@ -185,9 +184,3 @@ def _fold(gradient: Tensor, weights: Sequence[float], n: int) -> Tensor:
     apart = gradient.unflatten(1, (len(weights), n))
     factors = torch.tensor(list(weights), dtype=gradient.dtype, device=gradient.device)
     return (apart * factors.reshape(1, -1, *[1] * (apart.ndim - 2))).sum(1)
-
-
-def _own_dtype(request: Request) -> torch.dtype:
-    """The dtype that the model is captured with: its own, where the trace widened half precision."""
-    own = next((p.dtype for p in request.model.parameters() if p.is_floating_point()), torch.float32)
-    return own if own.itemsize < 4 else request.trace.input.dtype

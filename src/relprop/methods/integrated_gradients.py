@@ -116,8 +116,7 @@ class IntegratedGradients(Method):
             ) from None
 
     def _at(self, request: Request, x: Tensor) -> Tensor:
-        own = next((p.dtype for p in request.model.parameters() if p.is_floating_point()), x.dtype)
-        output: Tensor = trace(request.model, x.contiguous().to(own if own.itemsize < 4 else x.dtype)).output
+        output: Tensor = trace(request.model, x.contiguous().to(request.trace.dtype)).output
         checked_output(request.model, output)
         return output
 

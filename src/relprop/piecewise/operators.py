@@ -50,6 +50,8 @@ def _reason(node: Node, moving: Container[Node]) -> str:
     operands = [n for n in node.reads() if n in moving]
     if any(_reads_values(n) for n in node.reads()):
         return "which values it takes is chosen by other values"
+    if node.rounds is not None:
+        return f"it rounds to {node.rounds}"
     if node.kind == "linear":
         return "" if is_affine(node) else "it multiplies two values that depend on the input"
     if node.kind == "multiply":

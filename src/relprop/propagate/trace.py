@@ -42,6 +42,7 @@ class Trace(Values):
     Attributes:
         graph: the captured graph.
         output: what `model(x)` returned (in float32 for models of half precision).
+        dtype: that of x, as it came: half precision is computed in float32.
         winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
     """
 

@@ -170,7 +170,7 @@ class _Walk:
         self.results: dict[Node, list[Tensor]] = {}
         self.pending: dict[Node, Any] = {}
         visited = {plan.start, stop, *record, *plan.steps}
-        tolerance = 1e-13 if trace.input.dtype == torch.float64 else 1e-6
+        tolerance = 1e-13 if trace.graph.double else 1e-6
         self.books = Books(plan, visited, stop, tolerance)
         self.held = sorted(trace.values, key=lambda n: n.index) if release else []
 
@@ -287,6 +287,12 @@ class _Walk:
                         f"Expected {step.rule!r} to return relevance (k, {', '.join(map(str, shape))}) at "
                         f"{signal.name!r} for {step.node.where()} but got {tuple(part.shape)}."
                     )
+        if self.trace.graph.mixed and step.node.op != "getitem":
+            # A cast, or an operator that takes several dtypes: each operand gets its relevance in its own.
+            return [
+                out.to(self.trace.stored(signal).dtype) if isinstance(out, Flow) else out
+                for signal, out in zip(step.signals, outs, strict=True)
+            ]
         return list(outs)
 
     def _hand(self, node: Node, signal: Node, flow: Any) -> None:

@@ -61,7 +61,7 @@ class Gradient(Rule):
 
     def _pulled(self, site: Site, flow: Any, *, affine: bool) -> list[Any]:
         node = site.node
-        if affine:  # with the batch norms that are one step with it
+        if affine and not site.linear.weight.is_complex():  # with the batch norms that are one step with it
             x = site.x
             return [Flow([site.linear.backward_plain(p, x, owned=flow.owned) for p in flow.parts], True)]
         if isinstance(flow, list):  # an operator with several outputs that isn't a shape operator

@@ -48,6 +48,9 @@ class Shape(Rule):
         if node.op == "getitem":
             return [flow]
         if node.kind == "pass":
+            if node.rounds is not None and flow.multiplier and site.account.enabled:
+                for part in flow.parts:  # y = x + (y - x): what rounding adds is a constant
+                    site.book("bias", part * (site.y - site.x))
             return [flow]
         if isinstance(flow, list):
             return self._split(site, flow)

@@ -41,6 +41,13 @@ class Flow:
             return self
         return Flow([self.window.whole(p) for p in self.parts], self.multiplier)
 
+    def to(self, dtype: torch.dtype) -> Flow:
+        """The same flow in another dtype; derivatives in a real value are the real parts."""
+        if all(p.dtype == dtype for p in self.parts):
+            return self
+        parts = [p.real if p.is_complex() and not dtype.is_complex else p for p in self.parts]
+        return Flow([p.to(dtype) for p in parts], self.multiplier, window=self.window)
+
     def add(self, other: Flow, value: Tensor) -> Flow:
         """The sum of two flows at the same value."""
         if self.window != other.window:

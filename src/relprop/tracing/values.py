@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from relprop.errors import CaptureError, InputError
 from relprop.graph import Graph, Node, capture, capture_lock
@@ -14,6 +15,8 @@ from relprop.graph.agreement import disagreement, replay
 from relprop.graph.fusion import rectifiers
 from relprop.graph.live import live_output
 from relprop.graph.samples import meeting
+from relprop.graph.unseen import unseen_backward, watching
+from relprop.graph.untouched import untouched
 from relprop.precision import full_precision, no_autocast
 from relprop.tracing.inputs import check_input, unusable
 
@@ -31,6 +34,7 @@ class Values:
     Attributes:
         graph: the captured graph.
         output: what `model(x)` returned (in float32 for models of half precision).
+        dtype: that of x, as it came.
         winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
         probes: what tells weights that were used in this run from others (`LinearMap.probe`).
     """
@@ -43,6 +47,7 @@ class Values:
             with capture_lock:  # while a model is captured, it doesn't hold its own parameters
                 check_input(model, x)
                 x = x.as_subclass(Tensor)  # of a subclass of the user's the numbers, not what else it does
+                self.dtype = x.dtype
                 self.graph: Graph = capture(model, x, anew=anew)
                 with torch.no_grad(), torch.inference_mode(False):
                     # A copy: what the caller does to x later must not change the trace.
@@ -50,7 +55,7 @@ class Values:
                     self.params = self.graph.bind(model, wide)
                 batch = (x.shape[0], x.stride())
                 due = not self.graph.watched or batch not in self.graph.checked
-                live = live_output(model, x) if due else None
+                live = self._live(model, x, wide) if due else None
             with torch.no_grad(), torch.inference_mode(False):
                 self.values: dict[Node, Any] = {self.graph.input: wide}
                 self.winners: dict[Node, Tensor] = {}
@@ -71,6 +76,19 @@ class Values:
             "its forward pass does is not in the graph: a value that it draws, reads or counts anew in every "
             "call, or a write through a second name of a tensor. Pass the part of the model without it."
         )
+
+    def _live(self, model: nn.Module, x: Tensor, wide: Tensor) -> Any:
+        """What the model itself returns; at the first run also what of its backward the graph doesn't know."""
+        if self.graph.checked or self.graph.unseen:
+            return live_output(model, x)
+        try:
+            with watching() as watch:
+                output = live_output(model, x, grad=True)
+        except InputError:  # it may run without autograd only
+            return live_output(model, x)
+        with untouched(model), torch.inference_mode(False):  # hooks run once more
+            self.graph.unseen = unseen_backward(self.graph, self.params, wide, model, output, watch)
+        return pytree.tree_map_only(Tensor, Tensor.detach, output)
 
     def _disagreement(self, model: nn.Module, x: Tensor, live: Any) -> str | None:
         """How the output differs from what the model itself returned."""
