@@ -67,7 +67,7 @@ def test_open_ledger() -> None:
     assert len(said) == 1
     assert said[0].startswith("The ledger does not close")
     assert "most at linear" in said[0]
-    assert verdict(e.ledger, e.relevance) == "NO"
+    assert verdict(e.ledger, e.relevance, e.targets) == "NO"
 
 
 def test_all_zero_and_negative() -> None:
@@ -84,7 +84,7 @@ def test_all_zero_and_negative() -> None:
     assert "zero everywhere" in e.warnings[0]
     assert f"The explained output is {float(scores[0, k]):.3g}".replace("-", "−") in e.warnings[1]
     assert "lrp-epsilon" in e.warnings[1]
-    assert verdict(e.ledger, e.relevance) == "all zero"
+    assert verdict(e.ledger, e.relevance, e.targets) == "all zero"
     assert ledger_note(e) == "nothing to add up"
     assert "adds up" not in words(e.show())
     assert "⚠" in words(e.show())
@@ -98,7 +98,9 @@ def test_batch() -> None:
     scores = model(x).detach()
     zero = scores.T <= 0
     assert 0 < int(zero.sum()) < zero.numel()
-    _, said = told(relprop.explain, model, x, list(range(5)), "deep-taylor")
+    e, said = told(relprop.explain, model, x, list(range(5)), "deep-taylor")
+    assert verdict(e.ledger, e.relevance, e.targets) == f"yes, {int(zero.sum())} all zero"
+    assert f"{int(zero.sum())}\u00a0all\u00a0zero" in ledger_note(e)
     k, n = zero.nonzero()[0].tolist()
     assert len(said) == 1
     assert (

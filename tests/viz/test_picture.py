@@ -39,7 +39,7 @@ def test_flat_inputs_and_odd_channels_can_be_drawn() -> None:
     [
         ((3, 4), None, None, r"\(C, H, W\) or \(C, T, H, W\)"),
         ((3, 4, 4), MEAN, None, "both mean and std"),
-        ((1, 4, 4), MEAN, STD, "mean and std with 1 values"),
+        ((1, 4, 4), MEAN, STD, "std as 1 finite number, one a channel"),
     ],
 )
 def test_refuses(shape: tuple[int, ...], mean: object, std: object, match: str) -> None:

@@ -141,7 +141,12 @@ def contact_sheet(
                     SheetMap(
                         values[k, n],
                         head if clips or not rows else "",
-                        tuple(filter(None, ["" if clips else _against(e, k, n, labels), note, mark])),
+                        tuple(
+                            filter(
+                                None,
+                                [_explained(e, k, n), "" if clips else _against(e, k, n, labels), note, mark],
+                            )
+                        ),
                         e.signed,
                     )
                     for e, values, head, note, mark in zip(line, maps, heads, below, marks, strict=True)
@@ -204,7 +209,7 @@ def explanation_figure(
             SheetMap(
                 maps[k, n],
                 ", ".join(filter(None, _about(e, k, n, labels, None))),
-                tuple(filter(None, ["" if clips else _against(e, k, n, labels)])),
+                tuple(filter(None, [_explained(e, k, n), "" if clips else _against(e, k, n, labels)])),
                 e.signed,
             )
             for k in range(min(targets, most))
@@ -240,7 +245,8 @@ def ledger_note(e: Shown) -> str:
         if key == "input" or abs(share) >= 0.05:
             where = f"at {e.at}" if key == "input" and e.at != "input" else key
             parts.append(f"{share:.1f}\u00a0%\u00a0".replace("-", "−") + where.replace(" ", "\u00a0"))
-    return lead + ", ".join(parts)
+    empty = int((~e.relevance.flatten(e.targets.dim()).any(-1)).sum())
+    return lead + ", ".join([*parts, *([f"{empty}\u00a0all\u00a0zero"] if empty else [])])
 
 
 def is_difference(e: Shown) -> bool:
@@ -274,6 +280,14 @@ def _against(e: Shown, k: int, n: int, labels: Labels | None) -> str:
     names = [class_name(c, labels) for c in classes[:_HOSTILE]]
     more = f" and {len(classes) - _HOSTILE} more" if len(classes) > _HOSTILE else ""
     return f"against {', '.join(names)}{more}"
+
+
+def _explained(e: Shown, k: int, n: int) -> str:
+    """The value that was explained in the place of the output; "" where it is the output itself."""
+    value = e.extras.get("explained_value")
+    if not isinstance(value, Tensor) or value.shape != e.targets.shape:
+        return ""
+    return f"explained:\u00a0{float(value.reshape(-1, value.shape[-1])[k, n]):.3g}".replace("-", "−")
 
 
 def _said(e: Shown, k: int, n: int, probability: str | None) -> str:

@@ -71,25 +71,35 @@ def tell(found: Sequence[str], stacklevel: int) -> None:
 def all_zero(relevance: Tensor) -> bool:
     """Whether there is no relevance at all.
 
+    >>> import torch
     >>> all_zero(torch.zeros(1, 3)), all_zero(torch.ones(1, 3))
     (True, False)
     """
     return not bool(relevance.any())
 
 
-def verdict(ledger: Ledger | None, relevance: Tensor) -> str:
-    """Whether a map adds up, in a word or two: "yes", "NO", "all zero" or "no ledger".
+def verdict(ledger: Ledger | None, relevance: Tensor, targets: Tensor) -> str:
+    """Whether maps add up, in a word or two: "yes", "NO", "all zero", "yes, 2 all zero" or "no ledger".
 
     A map without relevance says nothing, whatever its ledger says.
 
-    >>> verdict(None, torch.ones(1, 3)), verdict(None, torch.zeros(1, 3))
-    ('no ledger', 'all zero')
+    Args:
+        ledger: where the relevance went.
+        relevance: (N, ...) or (K, N, ...).
+        targets: (N,) or (K, N).
+
+    >>> import torch
+    >>> of, maps = torch.tensor([0, 0]), torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    >>> verdict(None, maps, of), verdict(None, 0 * maps, of), verdict(None, maps[:1], of[:1])
+    ('no ledger, 1 all zero', 'all zero', 'no ledger')
     """
     if ledger is not None and not ledger.closes:
         return "NO"
-    if all_zero(relevance):
+    empty = int((~relevance.flatten(targets.dim()).any(-1)).sum())
+    if empty == targets.numel():
         return ALL_ZERO
-    return "no ledger" if ledger is None else "yes"
+    word = "no ledger" if ledger is None else "yes"
+    return f"{word}, {empty} {ALL_ZERO}" if empty else word
 
 
 def _open(ledger: Ledger) -> str:

@@ -240,9 +240,9 @@ def _next(d: Detection, detector: Detector) -> tuple[str, str]:
 
 def _explained_text(detector: Detector, seen: _Seen, one: Parts) -> list[Block]:
     d, e = one.detection, one.explanation
-    adds = verdict(None, e.relevance)
+    adds = verdict(None, e.relevance, e.targets)
     if e.ledger is not None:
-        word = verdict(e.ledger, e.relevance)
+        word = verdict(e.ledger, e.relevance, e.targets)
         before = " before the contrast" if is_difference(e) else ""
         adds = f"adds up at every operator{before}: {word} (largest error {e.ledger.max_error:.1e})"
     return [
@@ -333,7 +333,7 @@ def _described(seen: _Seen, one: Parts) -> dict[str, Any]:
             for k, part in enumerate(one.parts)
         ],
         "ledger": None if e.ledger is None else e.ledger.summary(),
-        "adds_up": verdict(e.ledger, e.relevance),
+        "adds_up": verdict(e.ledger, e.relevance, e.targets),
         "warnings": e.warnings,
         "notes": e.notes,
         "figure": seen.page(one),

@@ -109,6 +109,7 @@ def picture(
         RelpropError: anything that can't be used. All pictures and methods are looked at before the model
             is loaded.
 
+    >>> import relprop
     >>> report = picture("scenes-vgg", relprop.datasets.demo_image_path(), method=["lrp-epsilon", "gradient"])
     >>> list(report.figures), report.document["images"][0]["targets"]
     (['demo_scene/sheet.png'], [{'index': 1, 'name': 'dotted ball'}])
@@ -229,7 +230,7 @@ def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet:
 def _ledger_row(text: str, e: Explanation) -> list[str]:
     if e.ledger is None:
         gap, whole = (e.extras.get(key) for key in ("completeness_gap", "reference_difference"))
-        word = verdict(None, e.relevance)
+        word = verdict(None, e.relevance, e.targets)
         if isinstance(gap, torch.Tensor) and isinstance(whole, torch.Tensor):
             word = f"gap {percent(float(gap.abs().sum()), float(whole.abs().sum()))}"
         return [text, word, *["–"] * 6]
@@ -241,7 +242,7 @@ def _ledger_row(text: str, e: Explanation) -> list[str]:
     text = f"{text} †" if is_difference(e) else text
     return [
         text,
-        verdict(e.ledger, e.relevance),
+        verdict(e.ledger, e.relevance, e.targets),
         f"{float(s['max_error']):.1e}",
         *shares,
         f"{float(s['growth']):.3g}",
@@ -276,7 +277,7 @@ def _document(
                 "relevance_sum": _sums(e),
                 "layers": {layer: list(t.shape) for layer, t in e.layers.items()},
                 "ledger": None if e.ledger is None else e.ledger.summary(),
-                "adds_up": verdict(e.ledger, e.relevance),
+                "adds_up": verdict(e.ledger, e.relevance, e.targets),
                 "warnings": e.warnings,
                 "notes": e.notes,
                 "folder": numbers[name],

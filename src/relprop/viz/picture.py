@@ -73,7 +73,8 @@ def _numbers(name: str, given: object, channels: int) -> NDArray[np.float64]:
     except (TypeError, ValueError):
         found = np.empty(0)
     if found.shape != (channels,) or not np.isfinite(found).all():
-        raise InputError(f"Expected {name} as {channels} finite numbers, one a channel, but got {given!r}.")
+        count = f"{channels} finite numbers" if channels > 1 else "1 finite number"
+        raise InputError(f"Expected {name} as {count}, one a channel, but got {given!r}.")
     return found
 
 
