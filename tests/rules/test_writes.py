@@ -243,3 +243,17 @@ def test_sums_by_assignment_are_refused_by_name() -> None:
     model = seeded(Net(lambda y: y.index_put((_index(0, 1),), y[:2], accumulate=True)), 3)
     with pytest.raises(relprop.errors.UnsupportedOperatorError, match="index_put"):
         relprop.explain(model, _x(), 0, "lrp-0")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_writes_through_windows_are_right_or_refused(n: int) -> None:
+    """Torch captures a write through `unfold` for one batch size, and with zeros where no window reaches."""
+
+    def between(y: Tensor) -> Tensor:
+        z = y * 1
+        z.unfold(2, 3, 3).mul_(2)
+        return z
+
+    model, x = seeded(Net(between), 3), torch.randn(n, 3, 8, 8, dtype=torch.float64)
+    with pytest.raises(relprop.errors.CaptureError, match="Can't capture"):
+        relprop.trace(model, x)

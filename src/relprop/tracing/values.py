@@ -186,16 +186,31 @@ class Values:
                 z = values.pop(relus[node])
                 values[node] = z.relu_() if _owns_memory(z, relus[node]) else torch.relu(z)
             elif node.op in _WITH_WINNERS:
-                values[node], where = node.run(get, _WITH_WINNERS[node.op])
+                values[node], where = _computed(node, get, _WITH_WINNERS[node.op])
                 self.winners[node] = where.to(torch.int32)
             else:
-                values[node] = node.run(get)
+                values[node] = _computed(node, get)
             for operand in dict.fromkeys(node.operands()):
                 readers[operand] -= 1
                 if readers[operand] == 0 and operand.kind == "linear" and node.kind == "batch_norm":
                     del values[operand]  # conv + BN is one affine map; its middle is never looked at
         flat = [get(out) if isinstance(out, Node) else out for out in graph.outputs]
         return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]
+
+
+def _computed(node: Node, get: Callable[[Node], Any], function: Callable[..., Any] | None = None) -> Any:
+    try:
+        return node.run(get, function)
+    except (RuntimeError, IndexError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise
+        # The model itself ran: what was captured holds for other inputs, such as two samples instead of three.
+        text = " ".join(str(error).split())[:200].rstrip(".")
+        raise CaptureError(
+            f"Can't capture the model for an input of this size: {node.where()} can't be computed again ({text}). "
+            "Torch captured it for another batch size; a write through a view of overlapping windows does that. "
+            "Pass the part of the model without it."
+        ) from error
 
 
 def _owns_memory(value: Tensor, node: Node) -> bool:
