@@ -272,5 +272,5 @@ def test_squeeze_of_a_single_sample(sizes: tuple[int, ...]) -> None:
 def test_a_single_picture_is_told_its_missing_axis(layer: type[nn.Module], shape: tuple[int, ...]) -> None:
     model = nn.Sequential(layer(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
     model(torch.zeros(1, *shape))
-    with pytest.raises(RelpropError, match=r"Pass x\[None\]"):
+    with pytest.raises(RelpropError, match=r"pass x\[None\]"):
         explain(model, torch.zeros(shape), 0, "lrp-0")

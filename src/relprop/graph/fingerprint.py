@@ -138,7 +138,7 @@ class _Watch:
             else:
                 self.facts.append(id(module))
             self._module(module, state)
-            stack.extend(m for m in state["_modules"].values() if m is not None)
+            stack.extend(m for m in state.get("_modules", {}).values() if m is not None)
         self._follow()
 
     def _module(self, module: nn.Module, state: dict[str, Any], registered: bool = True) -> None:
