@@ -11,6 +11,7 @@ from tests.rules.test_section import LAYERS, assert_close, case
 from torch import Tensor, nn
 
 import relprop
+from relprop.errors import RelpropWarning
 from relprop.rules import AbsoluteInfluence, RelativeInfluence
 
 
@@ -94,7 +95,7 @@ def test_released_on_residual_networks(name: str) -> None:
 
 
 def test_released_sums_share_without_bound() -> None:
-    """Terms 10 and -9.9 of a sum of 0.1 get 100 and -99 times it; by size no more than all of it."""
+    """Terms 10 and -9.95 of a sum of 0.05 get 200 and -199 times it; by size no more than all of it."""
 
     class Cancelling(nn.Module):
         def __init__(self) -> None:
@@ -105,13 +106,17 @@ def test_released_sums_share_without_bound() -> None:
             return self.head(torch.relu(self.a(x)) + self.b(torch.relu(x))).flatten(1)
 
     model = Cancelling().double().eval()
-    for conv, w in ((model.a, 10.0), (model.b, -9.9), (model.head, 1.0)):
+    for conv, w in ((model.a, 10.0), (model.b, -9.95), (model.head, 1.0)):
         conv.weight.data.fill_(w)
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    for released, growth in ((True, 100.0), (False, 1.0)):
-        e = relprop.explain(model, x, 0, relprop.RAP(released=released))
-        assert e.ledger.growth == pytest.approx(growth)
-        assert e.ledger.closes
+    with pytest.warns(RelpropWarning, match="grows to 200 times"):
+        e = relprop.explain(model, x, 0, relprop.RAP(released=True, bounds=(0, 2)))
+    assert e.ledger.growth == pytest.approx(200)
+    assert e.ledger.closes
+    assert len(e.warnings) == 1
+    ours = relprop.explain(model, x, 0, relprop.RAP(bounds=(0, 2)))
+    assert ours.ledger.growth == pytest.approx(1)
+    assert ours.warnings == ()
 
 
 def test_released_has_the_samples_own_box() -> None:
