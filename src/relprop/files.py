@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PICTURE_FORMATS",
     "brief",
+    "expanded",
     "open_picture",
     "read_bytes",
     "read_text",
@@ -36,6 +37,18 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` as the home folder; the home of a user that isn't there stays as it is written.
+
+    >>> expanded("~nobody-of-this-name/a.png").as_posix()
+    '~nobody-of-this-name/a.png'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def regular_file(path: str | Path, what: str) -> Path:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from relprop.errors import InputError, RelpropError, unknown_name
-from relprop.files import read_bytes, regular_file
+from relprop.files import expanded, read_bytes, regular_file
 
 __all__ = [
     "FILE_FORM",
@@ -23,6 +23,7 @@ __all__ = [
     "code_of",
     "from_file",
     "importable",
+    "left",
     "seeded",
     "split_file",
     "split_settings_off",
@@ -47,7 +48,7 @@ def split_file(text: str) -> tuple[Path, str] | None:
     ((PosixPath('own/ig.py'), 'captum_ig'), None)
     """
     found = _FORM.fullmatch(text)
-    return None if found is None else (Path(found[1]).expanduser(), found[2])
+    return None if found is None else (expanded(found[1]), found[2])
 
 
 def split_settings_off(text: str) -> tuple[str, str]:
@@ -85,7 +86,7 @@ def code_of(text: str) -> str:
     found = _WITH_MORE.fullmatch(text)
     if found is None:
         return ""
-    return hashlib.sha256(read_bytes(Path(found[1]).expanduser(), "a Python file")).hexdigest()
+    return hashlib.sha256(read_bytes(expanded(found[1]), "a Python file")).hexdigest()
 
 
 def from_file(path: Path, name: str, *, again: bool = False) -> Any:
@@ -156,6 +157,14 @@ def importable(folder: Path) -> Iterator[None]:
             sys.path.remove(str(folder))
 
 
+def left(doing: str, error: SystemExit) -> RelpropError:
+    """The error for code of the user's that would end the whole program, with code 0 as if all were well."""
+    return RelpropError(
+        f"{doing} called sys.exit({'' if error.code is None else repr(error.code)}). Keep what is for running "
+        'the file as a program under: if __name__ == "__main__".'
+    )
+
+
 @contextmanager
 def blame(doing: str) -> Iterator[None]:
     """An error of the user's own code becomes one line that says what was being done.
@@ -167,11 +176,8 @@ def blame(doing: str) -> Iterator[None]:
         yield
     except RelpropError:
         raise
-    except SystemExit as error:  # would end the whole program, and with code 0 as if all were well
-        raise RelpropError(
-            f"{doing} called sys.exit({'' if error.code is None else repr(error.code)}). Keep what is for running "
-            'the file as a program under: if __name__ == "__main__".'
-        ) from error
+    except SystemExit as error:
+        raise left(doing, error) from error
     except Exception as error:
         text = " ".join(str(error).split()).rstrip(".")
         raise RelpropError(f"{doing} raised {type(error).__name__}{': ' if text else ''}{text}.") from error

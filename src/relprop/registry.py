@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from relprop.checks import check_spelling
 from relprop.errors import InputError, unknown_name
-from relprop.own_file import FILE_FORM, from_file, split_file, split_settings_off
+from relprop.own_file import FILE_FORM, from_file, left, split_file, split_settings_off
 
 __all__ = ["Registry", "check_settings", "parameters", "slug", "split_settings"]
 
@@ -114,6 +114,7 @@ file.py:Name, slug.
         Raises:
             UnknownNameError: no thing, or no setting, of that name; lists the valid ones.
             InputError: a setting is missing, or what the thing itself refuses.
+            RelpropError: its own code called `sys.exit`.
         """
         kind = self.find(name) if kind is None else kind
         known = parameters(kind)
@@ -123,6 +124,8 @@ file.py:Name, slug.
             return kind(**settings)
         except InputError:
             raise
+        except SystemExit as error:
+            raise left(f"Making {name}", error) from error
         except (TypeError, ValueError) as error:
             said = ", ".join(f"{key}={value!r}" for key, value in settings.items())
             raise InputError(f"Expected settings that {name} accepts but got '{said}': {error}.") from error

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from relprop.errors import OutputError
-from relprop.files import shown_path
+from relprop.files import expanded, shown_path
 from relprop.parts import part_beside, sweep
 
 __all__ = ["check_room", "new_folder", "write_file"]
@@ -25,7 +25,7 @@ def check_room(folder: str | Path) -> None:
     Raises:
         OutputError: it is a file, can't be the name of a folder, can't be made or written to, or the disk is full.
     """
-    path = Path(folder).expanduser().absolute()
+    path = expanded(folder).absolute()
     shown = shown_path(folder)
     shown = shown if len(shown) <= 160 else f"{shown[:160]}…"
     try:
@@ -34,15 +34,13 @@ def check_room(folder: str | Path) -> None:
         there = next(p for p in (path, *path.parents) if os.path.lexists(p))
         if not there.is_dir():
             raise OutputError(
-                f"Expected a folder for results but '{shown_path(there)}' is a file. Use another --out."
+                f"Expected a folder for results but '{shown_path(there)}' is a file. Take another one."
             )
-        longest = os.pathconf(there, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-        for name in path.relative_to(there).parts:
-            if len(os.fsencode(name)) > longest:
-                raise OutputError(
-                    f"Expected names of at most {longest} bytes for results but '{name[:40]}…' has "
-                    f"{len(os.fsencode(name))}. Use another --out."
-                )
+        for name in path.relative_to(
+            there
+        ).parts:  # none too long, which the system tells of what it can reach
+            with suppress(FileNotFoundError):
+                (there / name).lstat()
         # Writing is the one way to know: there are permissions, read-only disks, quotas, full disks.
         with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(bytes(4096))
@@ -52,13 +50,13 @@ def check_room(folder: str | Path) -> None:
         raise
     except ValueError:
         raise OutputError(
-            f"Expected a folder for results but '{shown}' can't be the name of one. Use another --out."
+            f"Expected a folder for results but '{shown}' can't be the name of one. Take another one."
         ) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputError(
-            f"Expected a folder that results can be written to but '{shown}' is none: {reason}. Use another "
-            "--out, or make room."
+            f"Expected a folder that results can be written to but '{shown}' is none: {reason}. Take "
+            "another one, or make room."
         ) from None
 
 
@@ -97,7 +95,7 @@ def new_folder(
     Raises:
         OutputError: if ``path`` is a file, or a folder that may not be replaced.
     """
-    path = Path(path).expanduser().absolute()
+    path = expanded(path).absolute()
     if path.is_symlink():
         path = path.resolve()
     if path.exists():
@@ -154,7 +152,7 @@ def _swap(part: Path, path: Path, overwrite: bool) -> None:
 
 def _missing_parents(path: Path) -> tuple[Path, list[Path]]:
     """Make the parents; return the absolute path and the parents that were made, outermost first."""
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     missing = [parent for parent in reversed(path.parents) if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     return path, missing

@@ -19,6 +19,7 @@ from tests.matrix import Tally, TooLong, limited, snapshot, unclear
 
 from relprop.cli import run
 from relprop.datasets.demo import demo_clip_path
+from relprop.models.c3d import C3D
 
 NET = """
 import sys
@@ -112,6 +113,7 @@ def _code(here: Path) -> None:
     (here / "raises.py").write_text("raise RuntimeError('no')\n")
     (here / "binary.py").write_bytes(b"\xff\xfe\x00\x01")
     (here / "needs.py").write_text("import a_package_that_is_not_there\n")
+    (here / "set.py").write_text("import sys\nclass Leaves:\n    def __init__(self):\n        sys.exit(0)\n")
     (here / "plug.py").write_text("import sys\ndef mine(model, x, targets):\n    sys.exit(0)\n")
 
 
@@ -141,6 +143,9 @@ def _weights(here: Path) -> None:
     torch.save(good | {"0.weight": torch.randn(4, 3, 3, 3).to(torch.complex64)}, here / "complex.pth")
     torch.save(good | {"0.weight": good["0.weight"].to_sparse()}, here / "sparse.pth")
     torch.save(good | {"0.weight": torch.empty(4, 3, 3, 3, device="meta")}, here / "meta.pth")
+    c3d = C3D(2, widths=(1, 1, 1, 1, 1), hidden=2).state_dict()
+    torch.save(c3d | {"conv1.weight": torch.zeros(())}, here / "c3d-flat.pth")
+    torch.save(c3d | {"conv2.bias": c3d["conv2.bias"].to(torch.int8)}, here / "c3d-int8.pth")
     torch.save([1, 2], here / "list.pth")
     torch.save({"model": good, "path": Path("x")}, here / "objects.pth")
     (here / "cut.safetensors").write_bytes((here / "good.safetensors").read_bytes()[:-20])
@@ -176,6 +181,7 @@ def _benchmarks(here: Path) -> None:
     (here / "date.toml").write_text(RECIPE + "size = 2020-01-01\n")
     (here / "key.toml").write_text("metod = 1\n" + RECIPE)
     (here / "none.toml").write_text(RECIPE.replace('["gradient"]', "[]"))
+    (here / "leaves.toml").write_text(RECIPE.replace('"folder"\nfolder = "data"', '"set.py:Leaves"'))
     (here / "text.toml").write_text(RECIPE.replace('"energy"', '{name = "perturbation", steps = "many"}'))
     (here / "steps.toml").write_text(
         RECIPE.replace('"energy"', '{name = "perturbation", steps = 1000000000}')
@@ -379,6 +385,7 @@ EXPLAIN = [
     (f"explain a.png {M} --out loop.png/x", 1, "is a file|can be written"),
     (f"explain a.png {M} --out /proc/nowhere", 1, "can be written"),
     (f"explain a.png {M} --out {LONG}", 1, "File name too long"),
+    (f"explain a.png {M} --out new/{LONG}", 1, "File name too long"),
     (f"explain a.png {M} --out {'d/' * 3000}x", 1, "can be written"),
     (f"explain a.png {M} --out 'a\0b'", 2, "null byte"),
     (f"explain a.png {M} --out taken", 1, "thesis.tex"),
@@ -427,6 +434,10 @@ VIDEO = [
     ("video --model scenes-vgg", 2, "takes pictures"),
     ("video --model alexnet", 2, "known model"),
     ("video --model c3d", 2, "Pass --weights"),
+    ("video --model c3d --weights list.pth", 2, "Expected a state dict"),
+    ("video --model c3d --weights good.safetensors", 2, "keys conv1.weight"),
+    ("video --model c3d --weights c3d-flat.pth", 2, "conv1.weight has shape"),
+    ("video --model c3d --weights c3d-int8.pth", 2, "conv2.bias is int8 where"),
     ("video --mode twice", 2, "known mode"),
     ("video --mode naive:x=1", 2, "setting of mode naive"),
     ("video --method lrp-epsilom", 2, "Did you mean"),
@@ -510,12 +521,14 @@ BENCHMARK = [
     ("benchmark none.toml", 2, "at least one method"),
     ("benchmark text.toml", 2, "steps"),
     ("benchmark steps.toml", 2, "steps"),
+    ("benchmark mine.toml --data ~no-such-user", 2, "does not exist"),
     ("benchmark mine.toml --data gone", 2, "does not exist"),
     ("benchmark mine.toml --data file", 2, "which is a file"),
     ("benchmark mine.toml --data pipe", 2, "FIFO"),
     ("benchmark mine.toml --data folder.png", 2, "does not exist"),
     ("benchmark mine.toml --difficult gone.txt", 2, "difficult"),
     ("benchmark mine.toml --model alexnet", 2, "known model"),
+    ("benchmark leaves.toml", 1, r"Making .*set.py:Leaves called sys.exit\(0\)"),
     ("benchmark mine.toml --model net.py:exits", 1, "sys.exit"),
     ("benchmark mine.toml --weights pipe", 2, "FIFO"),
     ("benchmark mine.toml --labels few.txt", 1, "Expected 3 class names"),
@@ -548,6 +561,7 @@ LISTS = [
     ("--frobnicate", 2, "No such option"),
     ("methods lrp-epsilom", 2, "Did you mean"),
     ("methods gone.py:Mine", 2, "does not exist"),
+    ("methods ~no-such-user/gone.py:Mine", 2, "does not exist"),
     ("methods leaves.py:Mine", 1, "sys.exit"),
     ("methods pipe.py:Mine", 2, "does not exist"),
     ("methods lrp-0 more", 2, "unexpected extra argument"),

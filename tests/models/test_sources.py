@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +291,28 @@ def test_timm() -> None:
     assert model.classes is not None
     assert model.classes[0].startswith("tench")
     assert "resnet10t" in source_names("timm")
+
+
+def test_what_the_hub_logs_is_dropped_in_this_thread_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("huggingface_hub.file_download")
+    log = logging.getLogger("huggingface_hub.file_download")
+    levels = {name: logging.getLogger(name).level for name in ("huggingface_hub", log.name)}
+
+    def unreachable(*_: object, **__: object) -> None:
+        assert {name: logging.getLogger(name).level for name in levels} == levels
+        log.error("retrying")
+        other = threading.Thread(target=log.error, args=("of another thread",))
+        other.start()
+        other.join()
+        raise OSError("no network")
+
+    monkeypatch.setattr("timm.create_model", unreachable)
+    with pytest.raises(RelpropError, match="can't be had here"):
+        load_model("timm:resnet10t.c3_in1k")
+    assert [r.getMessage() for r in caplog.records if r.name == log.name] == ["of another thread"]
+    assert not log.filters
 
 
 def test_labels(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from relprop.benchmark.recipe import MethodEntry, Recipe, read_recipe
 from relprop.errors import InputError
+from relprop.files import expanded
 from relprop.registry import parameters
 
 __all__ = ["adapted"]
@@ -70,14 +71,14 @@ def _data(recipe: Recipe, data: Path | None, difficult: Path | None) -> dict[str
     if data is not None:
         if place is None:
             raise InputError(f"Expected no --data, for the data set {options['name']} is made, not read.")
-        options[place] = str(data.expanduser().absolute())
+        options[place] = str(expanded(data).absolute())
     elif needed and place not in options:
         raise InputError(
             f"Expected --data PATH: recipe {recipe.name} reads the data set {options['name']} from a {place} of "
             "yours."
         )
     if difficult is not None:
-        options["difficult"] = str(difficult.expanduser().absolute())
+        options["difficult"] = str(expanded(difficult).absolute())
     return options
 
 

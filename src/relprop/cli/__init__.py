@@ -120,7 +120,8 @@ def _worded(text: str) -> str:
 
     for python, option in OPTIONS.items():
         text = text.replace(python, option)
-    found = [key for key in re.findall(r"(?<![\w:,\-])([a-z_]+)=(?=\S)", text) if key in method_settings()]
+    own = re.sub(r"'[^']*'", "", text)  # without what the user typed, names of files among it
+    found = [key for key in re.findall(r"(?<![\w:,\-])([a-z_]+)=(?=\S)", own) if key in method_settings()]
     if found and "--method" not in text:
         text += f" (On the command line {found[0]} stands behind the method: --method NAME:{found[0]}=....)"
     return text

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -53,14 +51,7 @@ class Loading:
         """What loads the model: reports call it once pictures and names were looked at."""
         from relprop.models.sources import load_model
 
-        load = partial(load_model, spec, progress=not output.json, **self.settings(), **others)
-
-        def loaded() -> LoadedModel:
-            # What a download says of itself goes beside the results, which are all that standard output gets.
-            with redirect_stdout(sys.stderr):
-                return load()
-
-        return loaded
+        return partial(load_model, spec, progress=not output.json, **self.settings(), **others)
 
 
 @dataclass(frozen=True)
@@ -90,9 +81,9 @@ class Output:
 
     def show(self, make: Callable[[Progress | None], Report]) -> None:
         """Make a report, with a bar on the terminal meanwhile, and print it; exit code 1 if a ledger is open."""
-        from relprop.cli.output import print_report, progress
+        from relprop.cli.output import print_report, progress, results_alone
 
-        with progress(self.json) as bar:
+        with results_alone(), progress(self.json) as bar:
             report = make(bar)
         print_report(report, self.json)
         if report.open:  # everything is written, but something on it can't be trusted

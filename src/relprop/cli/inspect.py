@@ -19,19 +19,20 @@ def inspect(
     from dataclasses import asdict
 
     import relprop
-    from relprop.cli.output import print_json, print_lines
+    from relprop.cli.output import print_json, print_lines, results_alone
     from relprop.models.sources import load_model
 
     # Coverage does not depend on weights, so torchvision's and timm's published ones are not looked for.
     published = model.startswith(("torchvision:", "timm:"))
-    loaded = load_model(
-        model,
-        weights=weights,
-        random_weights=published and weights is None,
-        size=parsed_size(size),
-        device=device,
-    )
-    coverage = relprop.inspect(loaded.module, loaded.example())
+    with results_alone():
+        loaded = load_model(
+            model,
+            weights=weights,
+            random_weights=published and weights is None,
+            size=parsed_size(size),
+            device=device,
+        )
+        coverage = relprop.inspect(loaded.module, loaded.example())
     if json:
         rows = [asdict(row) for row in coverage.rows]
         print_json(

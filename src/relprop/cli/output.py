@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from relprop.reports.document import plain
@@ -17,7 +17,7 @@ from relprop.reports.report import Report
 from relprop.reports.steps import Progress
 from relprop.reports.text import WIDTH, Table
 
-__all__ = ["print_json", "print_lines", "print_report", "print_table", "progress"]
+__all__ = ["print_json", "print_lines", "print_report", "print_table", "progress", "results_alone"]
 
 
 def _console() -> Console:
@@ -51,12 +51,28 @@ def print_json(document: Any) -> None:
 
 
 @contextmanager
+def results_alone() -> Iterator[None]:
+    """Standard output gets the results and nothing else: what a download or a user's own code prints goes beside.
+
+    It is the command's own process, in which nobody else prints.
+    """
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+@contextmanager
 def progress(quiet: bool) -> Iterator[Progress | None]:
     """What shows a bar on stderr that goes away at the end; None where quiet, or where stderr is no terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=0)
         yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)

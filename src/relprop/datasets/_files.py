@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relprop.errors import InputError
-from relprop.files import open_picture, regular_file, shown_path
+from relprop.files import expanded, open_picture, regular_file, shown_path
 
 __all__ = ["checked_box", "digest", "existing_folder", "inside", "picture", "read_labels_image", "unique"]
 
@@ -29,7 +29,7 @@ def existing_folder(path: str | Path, what: str) -> Path:
     ...
     relprop.errors.InputError: Expected a folder of VOC but got 'nowhere', which does not exist.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if folder.is_dir():  # False for what can't be reached or can't be a name
         return folder.absolute()
     regular_file(folder, f"a folder of {what}")

@@ -16,7 +16,7 @@ from relprop.datasets.data_set import DataSet
 from relprop.datasets.difficult import DifficultList
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
-from relprop.files import brief, read_bytes, regular_file
+from relprop.files import brief, expanded, read_bytes, regular_file
 
 __all__ = ["COCO"]
 
@@ -230,7 +230,7 @@ def _instance_file(
     folder: Path, split: str | None, year: int | str | None, annotations: str | Path | None
 ) -> Path:
     if annotations is not None:
-        return regular_file(folder / Path(annotations).expanduser(), "COCO instances")
+        return regular_file(folder / expanded(annotations), "COCO instances")
     every = sorted((folder / "annotations").glob("instances_*.json"))
     if not every:
         raise InputError(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from relprop.errors import InputError
-from relprop.files import read_text
+from relprop.files import expanded, read_text
 
 __all__ = ["DifficultList"]
 
@@ -37,7 +37,7 @@ class DifficultList:
     """
 
     def __init__(self, path: str | Path, classes: int) -> None:
-        self.path = Path(path).expanduser().absolute()
+        self.path = expanded(path).absolute()
         self.classes = classes
         self.rows = dict(self._lines())
         if not self.rows:

@@ -23,7 +23,7 @@ from relprop.datasets._files import (
 from relprop.datasets.data_set import DataSet
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
-from relprop.files import read_text
+from relprop.files import expanded, read_text
 
 __all__ = ["Folder"]
 
@@ -62,7 +62,7 @@ class Folder(DataSet):
 
     def __init__(self, folder: str | Path, *, csv: str | Path = "labels.csv") -> None:
         self.folder = existing_folder(folder, "pictures")
-        self.csv = self.folder / Path(csv).expanduser()
+        self.csv = self.folder / expanded(csv)
         read = list(_rows(self.csv))
         self.classes: Sequence[str] = tuple(sorted({label for _, label, *_ in read}))
         index = {label: i for i, label in enumerate(self.classes)}

@@ -15,7 +15,7 @@ from relprop.datasets._files import digest, unique
 from relprop.datasets.data_set import DataSet
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
-from relprop.files import regular_file
+from relprop.files import expanded, regular_file
 
 __all__ = ["ImageNetSegmentation"]
 
@@ -45,7 +45,7 @@ class ImageNetSegmentation(DataSet):
     places = ("file",)
 
     def __init__(self, file: str | Path) -> None:
-        self.file = Path(file).expanduser().absolute()
+        self.file = expanded(file).absolute()
         self.classes: Sequence[str] = ("foreground",)
         with self._open() as mat:
             try:

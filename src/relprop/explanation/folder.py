@@ -68,7 +68,7 @@ class Format:
         """
         from safetensors.torch import save as to_bytes
 
-        path = Path(path).expanduser().absolute()
+        path = Path(path).absolute()
         with new_folder(path, overwrite, self.why_not_ours) as folder:
             plain = {name: t.detach().to("cpu").contiguous().clone() for name, t in tensors.items()}
             numbers = to_bytes(plain, {"format": self.name, "version": str(self.version)})

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from relprop.errors import InputError
+from relprop.models.state import load_state
 
 __all__ = ["C3D"]
 
@@ -94,7 +95,8 @@ class C3D(nn.Module):
         """Build the network that a published-layout state dict is of, and load it; widths come from its shapes.
 
         Raises:
-            InputError: a key is missing, or fc6 is not of clips of that length and size.
+            InputError: a key is missing, a tensor is of another shape or kind of number, or fc6 is not of clips of
+                that length and size.
         """
         last = [names[-1] for names, _, _ in _STAGES]
         layers = [*(name for names, _, _ in _STAGES for name in names), "fc6", "fc7", "fc8"]
@@ -105,6 +107,12 @@ class C3D(nn.Module):
                 f"Expected the keys conv1.weight … fc8.bias of a C3D but {len(lacking)} are missing "
                 f"({', '.join(lacking[:3])}) and {len(more)} unknown ({', '.join(more[:3])}); rename them, "
                 "prefixes like 'module.' off."
+            )
+        flat = [name for name, tensor in state.items() if tensor.ndim < 1 + name.endswith("weight")]
+        if flat:
+            raise InputError(
+                f"Expected weights of a C3D but {flat[0]} has shape {tuple(state[flat[0]].shape)}. Save the "
+                "network's own state dict."
             )
         model = cls(
             classes=state["fc8.weight"].shape[0],
@@ -119,7 +127,7 @@ class C3D(nn.Module):
                 f"Expected fc6 with {model.fc6.in_features} inputs for clips {model.clip_shape} but got {found}; "
                 "give the frames and size that the weights were trained with."
             )
-        model.load_state_dict(state)
+        load_state(model, dict(state), "the state dict")
         return model
 
     def forward(self, x: Tensor) -> Tensor:

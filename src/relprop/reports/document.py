@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from relprop.files import expanded
+
 __all__ = ["Listed", "Whole", "plain"]
 
 
@@ -45,7 +47,7 @@ def plain(value: Any, folder: Path | None = None) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Whole):
-        return plain(value.path, None if folder is None else folder.expanduser().absolute())
+        return plain(value.path, None if folder is None else expanded(folder).absolute())
     if isinstance(value, Listed):
         return [] if folder is None else sorted(str(path) for path in (folder / value.path).iterdir())
     if isinstance(value, Path):

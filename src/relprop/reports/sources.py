@@ -192,12 +192,14 @@ def check_places(
             reason = form.why_not_ours(path) if path.is_dir() else f"'{path}' is a file"
             if reason:
                 raise OutputError(
-                    f"Expected a folder of an earlier run to replace but {reason}. Use another --out, or move it "
-                    "away."
+                    f"Expected a folder of an earlier run to replace but {reason}. Take another folder for the "
+                    "report, or move it away."
                 )
     for path in (Path(out) / file for file in files):
         if path.is_dir():
-            raise OutputError(f"Expected a file to write but '{path}' is a folder. Use another --out.")
+            raise OutputError(
+                f"Expected a file to write but '{path}' is a folder. Take another one for the report."
+            )
     for folder in dict.fromkeys((Path(out) / file).parent for file in (*files, *numbers)):
         check_room(folder)
 
