@@ -18,7 +18,7 @@ from tests import nets
 
 import relprop
 from relprop import storage
-from relprop.errors import InputError
+from relprop.errors import InputError, OutputError
 from relprop.video.separation import MotionSeparation
 
 FILMS = ("original", "spatial", "temporal")
@@ -166,14 +166,14 @@ def test_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(OutputError, match="no space left"):
             old.save(path)
     assert list(tmp_path.iterdir()) == []  # the parents that were made are gone as well
     assert Path.write_text is real
     old.save(path)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(OutputError, match="no space left"):
             new.save(path, overwrite=True)
     same(MotionSeparation.load(path), old)
 
