@@ -170,7 +170,8 @@ class _Run:
             value = _readable(self.names.get(f"v{number}"))
         except Exception as error:
             for old, value in zip(before, self.values, strict=True):
-                value.copy_(old)
+                if not torch.equal(value, old):
+                    value.copy_(old)
             for name in set(vars(self.self)) - kept:
                 del vars(self.self)[name]
             raise Unfit(str(error)) from error

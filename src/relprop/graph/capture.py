@@ -33,6 +33,8 @@ capture_lock = threading.RLock()
 
 _CACHE: WeakKeyDictionary[nn.Module, dict[Any, Graph]] = WeakKeyDictionary()
 
+_VMAP = "torch._functorch.predispatch"
+
 _MOST_GRAPHS = 64  # a model; what was used longest ago goes first
 
 
@@ -131,6 +133,9 @@ def _built(program: ExportedProgram, static: int | None) -> Graph:
 def _pure(program: ExportedProgram) -> ExportedProgram:
     """The program; where a write is read through another name of its tensor, the same without writes."""
     make_flat(program)
+    if any(getattr(n.target, "__module__", "") == _VMAP for n in program.graph.nodes):
+        with quiet_export():
+            program = program.run_decompositions({})  # what `torch.vmap` does, as operators on whole batches
     check_effects(program)
     if any(in_place(n) for n in program.graph.nodes) and (writes := unsafe_writes(program.graph)):
         where = f"operator '{op_name(writes[0])}' in {module_of(writes[0])[0] or 'the model itself'}"
