@@ -37,6 +37,9 @@ EXACT = {
     # The functional form of transpose_ has another overload's name.
     "transpose_": "y = y.clone()\ny.transpose_(1, 2)",
     "mT": "y = y.mT",
+    # Captured for one batch size (len), with samples last for a while: the books took axis 0 for the samples.
+    "samples last, one batch size": "y = y.movedim(0, -1).relu().movedim(-1, 0).reshape(len(y), -1)",
+    "samples second, one batch size": "y = (y.transpose(0, 1) * 2).relu().transpose(0, 1).reshape(len(y), -1)",
     # Its graph can't be run operator by operator.
     "vmap": "y = torch.vmap(lambda row: torch.relu(2 * row[0:3] + 1))(y).repeat(1, 2, 1, 1)[:, :4]",
 }

@@ -120,7 +120,7 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node], static: int
     else:
         node.dependent = carries_derivative(fx_node) and any(n.dependent for n in node.reads())
         node.nonneg = is_nonnegative(node)
-        node.batch_axis, node.per_sample = _batch_axis(fx_node, static)
+        node.batch_axis, node.per_sample = _batch_axis(fx_node, node, static)
     return node
 
 
@@ -129,17 +129,43 @@ def _clamps_at_zero(arguments: dict[str, Any]) -> bool:
     return isinstance(low, (int, float)) and low == 0 and arguments.get("max") is None
 
 
-def _batch_axis(fx_node: fx.Node, static: int | None) -> tuple[int | None, bool]:
+def _batch_axis(fx_node: fx.Node, node: Node, static: int | None) -> tuple[int | None, bool]:
     """The axis of a value whose size depends on the batch size, and whether it is axis 0 and nothing but it."""
     value = fx_node.meta.get("val")
     value = value[0] if isinstance(value, (list, tuple)) and value else value
     if not isinstance(value, Tensor):
         return 0, True
     symbolic = [i for i, size in enumerate(value.shape) if not isinstance(size, int)]
-    if not symbolic:  # captured for one batch size only: samples come first unless proven otherwise
-        return (None, False) if static is None else (0, True)
+    if not symbolic:
+        return (None, False) if static is None else _followed(fx_node, node, value.shape, static)
     size: Any = value.shape[symbolic[0]]  # a SymInt: the batch size itself, or a product with it
     return symbolic[0], symbolic[0] == 0 and bool(size.node.expr.is_symbol)
+
+
+_PERMUTES = frozenset("permute transpose movedim swapaxes swapdims t mT numpy_T".split())
+
+
+def _followed(fx_node: fx.Node, node: Node, shape: torch.Size, static: int) -> tuple[int | None, bool]:
+    """`_batch_axis` where a graph is bound to one batch size, which tells itself from no other size.
+
+    Samples lie first in the input; where they go is followed from operand to operand.
+    """
+    before = next((n for n in node.operands() if n.dependent), None)
+    if before is None or not node.dependent:
+        return 0, True
+    axis = before.batch_axis
+    if axis is None or not shape:
+        return None, False
+    source = next((a for a in fx_node.args if isinstance(a, fx.Node)), None)
+    if node.op in _PERMUTES and source is not None:
+        # Each axis is known by its length: where does the samples' go?
+        probe = torch.empty([2 + i for i in range(source.meta["val"].ndim)], device="meta")
+        moved = fx_node.target(*(probe if a is source else a for a in fx_node.args))  # type: ignore[operator]
+        axis = list(moved.shape).index(2 + axis)
+        return axis, axis == 0 and moved.ndim == len(shape) and shape[0] == static
+    if axis == 0:
+        return (0, shape[0] == static) if shape[0] % static == 0 else (None, False)
+    return (axis, False) if len(shape) > axis and shape[axis] == static else (None, False)
 
 
 def _swap(tree: Any, of: dict[fx.Node, Node]) -> Any:
