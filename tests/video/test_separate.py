@@ -232,7 +232,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"slice": "last"}, "Expected slice to be one of 'same', 'first', 'mean', 'sum' but got 'last'"),
     ({"normalise": "sum"}, "Expected normalise to be one of 'maxabs' but got 'sum'"),
     ({"clamp": 0.5}, "Expected clamp to be True or False but got 0.5"),
-    ({"chunk": 0}, "Expected chunk to be a whole number >= 1 but got 0"),
+    ({"chunk": 0}, "Expected chunk to be a whole number from 1 to 4096 but got 0"),
     ({"progress": 3}, "Expected progress to be a function"),
     ({"sigma": 2.0}, "Expected no sigma= with mode='naive': it is a setting of mode='selective'"),
     ({"target": 5}, "Expected targets from 0 to 4 but got 5"),
