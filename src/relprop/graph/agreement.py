@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from relprop.graph.node import Graph, Node
 
 __all__ = ["disagreement", "replay"]
 
-_ROUNDINGS = 16
+_ROUNDINGS = 4
 
 
 def replay(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> Any:
@@ -43,10 +44,11 @@ def disagreement(
     """What differs between two outputs by more than rounding, as words that follow "the output"; None: nothing.
 
     Mostly the same operators run on the same numbers and the two are bit-equal. Where another kernel sums in
-    another order (attention, a decomposed operator), every operator on the longest way through the graph may
-    add one rounding of the largest output: depth x eps x max. Where that doesn't do, the graph runs once
-    more in double precision: what the model's own precision costs is then known, and a difference of up to
-    16 times that is rounding as well (both are maxima over all outputs).
+    another order (attention, a decomposed operator), every operator on the longest way through the graph adds
+    about one rounding of the largest output, and those of independent sums grow like a random walk:
+    sqrt(depth) x eps x max. Where that doesn't do, the graph runs once more in double precision: what the
+    model's own precision costs is then known, and a difference of up to 4 times that is rounding as well
+    (both are maxima over all outputs, of two errors of one size).
 
     Args:
         graph: that gave `found`.
@@ -88,7 +90,7 @@ def _differing(
                 return f"differs{name}, where nothing is rounded ({b.dtype})"
             continue
         gap, size = _gap(a, b)
-        allowed = graph.derived(depth) * max(eps, torch.finfo(b.dtype).eps) * size
+        allowed = math.sqrt(graph.derived(depth)) * max(eps, torch.finfo(b.dtype).eps) * size
         if gap <= allowed:
             continue
         if exact is None:

@@ -293,7 +293,7 @@ class _Watch:
             self._blind(f"what module {name!r} gives", own)
         if name == "numpy" and "random" in attributes:
             self._blind("what numpy.random gives", own)
-        whose = origin(getattr(module, "__file__", None) or "<frozen")
+        whose = _origin_of_module(module)
         if whose == "trusted":
             return
         space = vars(module)
@@ -359,7 +359,8 @@ class _Watch:
         elif isinstance(value, property):
             self._value(value.fget, strict, depth + 1)
         elif isinstance(value, partial):
-            self._value((value.func, value.args, value.keywords), strict, depth + 1)
+            for held in (value.func, value.args, value.keywords):
+                self._value(held, strict, depth + 1)
         elif isinstance(value, type):
             if origin_of_class(value) == "own":
                 self._class(value)
@@ -395,24 +396,15 @@ class _Watch:
     def _object(self, value: Any, strict: bool, depth: int) -> None:
         kind = type(value)
         whose = origin_of_class(kind)
-        if (
-            whose == "trusted"
-            and kind is not SimpleNamespace
-            and kind.__module__.partition(".")[0] == "torch"
-        ):
-            return
-        if whose == "trusted" and not hasattr(value, "__dict__"):
-            self._blind(
-                f"a {kind.__module__}.{kind.__qualname__}, which keeps what it does to itself", strict
-            )
+        if whose == "trusted" and kind.__module__.partition(".")[0] in ("torch", "relprop"):
             return
         if whose != "trusted":
             self._class(kind)
-        self._rest(value, strict and whose != "installed", depth)
-        if not hasattr(value, "__dict__") and not any("__slots__" in vars(base) for base in kind.__mro__):
+        if not _in_python(kind):
             self._blind(
                 f"a {kind.__module__}.{kind.__qualname__}, which keeps what it does to itself", strict
             )
+        self._rest(value, strict and whose != "installed", depth)
 
     def _rest(self, value: Any, strict: bool, depth: int) -> None:
         """An object's attributes, in its dictionary or in slots."""
@@ -436,17 +428,22 @@ class _Watch:
 def origin_of_class(kind: type) -> str:
     """Whose class it is; what a program or a console holds itself is its own."""
     module = sys.modules.get(kind.__module__)
-    if module is None:
-        return "own"
-    if kind.__module__ in ("builtins", "__builtin__"):
-        return "trusted"
+    return "own" if module is None else _origin_of_module(module)
+
+
+def _origin_of_module(module: ModuleType) -> str:
     file = getattr(module, "__file__", None)
-    if file is None:
-        return (
-            "own"
-            if kind.__module__ == "__main__"
-            else "trusted"
-            if not hasattr(module, "__path__")
-            else "own"
-        )
-    return origin(file)
+    if file is not None:
+        return origin(file)
+    return "trusted" if module.__name__ in sys.builtin_module_names else "own"
+
+
+def _in_python(kind: type) -> bool:
+    """Whether a class and its bases are written in Python, so that their objects hide nothing."""
+    for base in kind.__mro__:
+        if base in (object, SimpleNamespace) or base.__module__ not in sys.modules:
+            continue
+        file = getattr(sys.modules[base.__module__], "__file__", None)
+        if base.__module__ in sys.builtin_module_names or (file and not file.endswith((".py", ".pyc"))):
+            return False
+    return True
