@@ -82,7 +82,9 @@ def capture(model: nn.Module, x: Tensor, *, anew: bool = False) -> Graph:
         for place in (like, (*like, x.shape[0])):
             if place in graphs and not (x.shape[0] == 1 and _drops_batch(graphs[place])):
                 graph = graphs[place] = graphs.pop(place)  # last used, last dropped
-                graph.watched = not (now.unwatched or graph.volatile)
+                # What the forward pass changes by itself needs no new graph as long as the output is right.
+                graph.watched = not now.unwatched and graph.key == now.key
+                graph.key = now.key
                 return graph
         with no_leftovers():
             graph = _capture(model, x)
@@ -90,7 +92,7 @@ def capture(model: nn.Module, x: Tensor, *, anew: bool = False) -> Graph:
         graph.weights = next((g.weights for g in graphs.values()), graph.weights)
         after = fingerprint(model, owner)
         graph.key, graph.volatile = after.key, after.key != now.key
-        graph.watched = not (after.unwatched or graph.volatile)
+        graph.watched = not after.unwatched
         graphs[like if graph.static_batch is None else (*like, x.shape[0])] = graph
         while len(graphs) > _MOST_GRAPHS:  # a data set of many picture sizes
             del graphs[next(iter(graphs))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,9 @@ from relprop.precision import no_autocast
 __all__ = ["live_output", "same_generators", "single_sample"]
 
 
-def live_output(model: nn.Module, x: Tensor, *, grad: bool = False) -> Any:
+def live_output(
+    model: nn.Module, x: Tensor, *, grad: bool = False, behind: Callable[[], None] = lambda: None
+) -> Any:
     """What `model(x)` returns. Call it with the capture lock held: a captured model lacks its parameters.
 
     The model's hooks run as in any call of it. Its attributes and buffers, x and the random generators (of
@@ -27,6 +29,7 @@ def live_output(model: nn.Module, x: Tensor, *, grad: bool = False) -> Any:
     Args:
         model: in evaluation mode.
         x: (N, C, *spatial); the model gets a copy.
+        behind: called behind the run, before anything is put back.
         grad: record derivatives, x's included, so that the output's `grad_fn` tells how it came about.
 
     Raises:
@@ -41,6 +44,7 @@ def live_output(model: nn.Module, x: Tensor, *, grad: bool = False) -> Any:
         try:
             with untouched(model):
                 output = model(seen * 1 if grad else seen)  # a leaf can't be written to
+                behind()
         except Exception as error:
             raise InputError(
                 f"Expected an x that {type(model).__name__} takes but model(x) itself fails for x of shape "

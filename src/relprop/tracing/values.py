@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from relprop.errors import CaptureError, InputError
 from relprop.graph import Graph, Node, capture, capture_lock
 from relprop.graph.agreement import disagreement, replay
+from relprop.graph.fingerprint import fingerprint, owner_of
 from relprop.graph.fusion import rectifiers
 from relprop.graph.live import live_output
 from relprop.graph.samples import meeting
@@ -79,13 +80,17 @@ class Values:
 
     def _live(self, model: nn.Module, x: Tensor, wide: Tensor) -> Any:
         """What the model itself returns; at the first run also what of its backward the graph doesn't know."""
+
+        def behind() -> None:
+            self.graph.volatile |= fingerprint(model, owner_of(model)).key != self.graph.key
+
         if self.graph.checked or self.graph.unseen:
-            return live_output(model, x)
+            return live_output(model, x, behind=behind)
         try:
             with watching() as watch:
-                output = live_output(model, x, grad=True)
+                output = live_output(model, x, grad=True, behind=behind)
         except InputError:  # it may run without autograd only
-            return live_output(model, x)
+            return live_output(model, x, behind=behind)
         with untouched(model), torch.inference_mode(False):  # hooks run once more
             self.graph.unseen = unseen_backward(self.graph, self.params, wide, model, output, watch)
         return pytree.tree_map_only(Tensor, Tensor.detach, output)
