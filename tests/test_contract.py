@@ -135,7 +135,7 @@ class Stumbles(nn.Module):
         self.conv, self.bn, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.cumsum(torch.relu(self.bn(self.conv(x))), 1).mean((2, 3)))
+        return self.head(torch.cumprod(torch.relu(self.bn(self.conv(x))), 1).mean((2, 3)))
 
 
 class Branches(nn.Module):

@@ -36,6 +36,7 @@ METHODS: Registry[Any] = Registry(
         "lrp-gamma": "relprop.methods.lrp:LRPGamma",
         "lrp-alpha-beta": "relprop.methods.lrp:LRPAlphaBeta",
         "lrp-composite": "relprop.methods.lrp:LRPComposite",
+        "attnlrp": "relprop.methods.attn_lrp:AttnLRP",
         "deep-taylor": "relprop.methods.deep_taylor:DeepTaylor",
         "excitation-backprop": "relprop.methods.excitation_backprop:ExcitationBackprop",
         "contrastive-excitation-backprop": "relprop.methods.excitation_backprop:ContrastiveExcitationBackprop",
@@ -96,6 +97,10 @@ MODELS: Registry[Any] = Registry(
         "scenes-resnet": (
             "relprop.models.networks:SceneResNet",
             "ResNet-like (batch norm, residual add), 8 classes of relprop.datasets.scenes, multi-label",
+        ),
+        "scenes-vit": (
+            "relprop.models.vit:SceneViT",
+            "vision transformer (attention, layer norm, GELU), 8 classes of relprop.datasets.scenes, multi-label",
         ),
     },
 )

@@ -39,7 +39,15 @@ def test_a_name_carries_relevance_as_the_method_does(name: str) -> None:
 
 def test_methods_of_one_walk_are_these() -> None:
     lrp = ["lrp", "lrp-0", "lrp-alpha-beta", "lrp-composite", "lrp-epsilon", "lrp-gamma"]
-    assert ["contrastive-rsp", "deep-taylor", "excitation-backprop", *lrp, "rap", "rsp"] == ONE_WALK
+    assert [
+        "attnlrp",
+        "contrastive-rsp",
+        "deep-taylor",
+        "excitation-backprop",
+        *lrp,
+        "rap",
+        "rsp",
+    ] == ONE_WALK
 
 
 @pytest.mark.parametrize("name", [n for n in ONE_WALK if n != "lrp"])

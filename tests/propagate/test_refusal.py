@@ -30,17 +30,14 @@ class Net(nn.Module):
 
 HEADS: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "lstm": lambda s, z: s.out(s.lstm(z)[0][:, -1]),
-    "pow": lambda s, z: s.out((z[:, 0] - z[:, 1]).pow(2)),
-    "abs": lambda s, z: s.out((z[:, 0] - z[:, 1]).abs()),
+    "logsumexp": lambda s, z: s.out(z.logsumexp(1)),
+    "cumprod": lambda s, z: s.out((z + 0.5).cumprod(1)[:, -1]),
     "cosine_similarity": lambda s, z: F.cosine_similarity(z[:, :8], z[:, 1:], dim=1)[:, :4],
     "softmax": lambda s, z: torch.softmax(s.out(z[:, 0]), -1),
     "log_softmax": lambda s, z: F.log_softmax(s.out(z[:, 0]), -1).flatten(1),
-    "mul": lambda s, z: s.out(z[:, 0] * z[:, 1]),
-    "matmul": lambda s, z: s.out((z @ z.transpose(1, 2) @ z)[:, 0]),
     "div": lambda s, z: s.out(torch.div(z[:, 0], 0.1, rounding_mode="floor") + z[:, 0]),
-    "scaled_dot_product_attention": lambda s, z: s.out(F.scaled_dot_product_attention(z, z, z).mean(1)),
     "topk": lambda s, z: s.out(z.topk(2, 1).values.mean(1)),
-    "exp": lambda s, z: s.out(z.exp().cumsum(1)[:, -1].abs()),  # three in a row
+    "three": lambda s, z: s.out(z.logcumsumexp(1).cumprod(1).logsumexp(1)),  # in a row
 }
 """By the operator that is refused."""
 
@@ -55,7 +52,7 @@ def refusal(model: nn.Module, x: Tensor) -> str:
 def test_every_call_that_a_refusal_names_works(op: str) -> None:
     model, x = Net(HEADS[op]).eval().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     text = refusal(model, x)
-    if op != "exp":  # the operator that relevance comes to first is named
+    if op != "three":  # the operator that relevance comes to first is named
         assert f"operator '{op}'" in text
     composite, names = relprop.Composite(), {"relprop": relprop, "model": model, "x": x}
     methods = re.findall(r"method=('[^']+'|relprop\.LRP\(.*?\]\)\))", text)

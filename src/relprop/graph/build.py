@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from relprop.errors import CaptureError
 from relprop.graph.casts import is_narrow, rounded_to, rounding, widened
 from relprop.graph.dependence import carries_derivative
+from relprop.graph.expand import expand
 from relprop.graph.fx_call import (
     FIRST_ONLY,
     arguments_of,
@@ -24,7 +25,7 @@ from relprop.graph.fx_call import (
 )
 from relprop.graph.kinds import kind_of
 from relprop.graph.node import Graph, Node
-from relprop.graph.signs import is_nonnegative
+from relprop.graph.ranges import range_of
 from relprop.graph.writes import EMPTY, WRITTEN, sums_up, written_args, zeroed
 
 __all__ = ["build"]
@@ -32,6 +33,7 @@ __all__ = ["build"]
 
 def build(program: ExportedProgram, static: int | None) -> Graph:
     """The graph of an exported program; `static` is the batch size that it is bound to, if any."""
+    expand(program.graph)
     nodes: list[Node] = []
     of: dict[fx.Node, Node] = {}
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
@@ -119,7 +121,7 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node], static: int
         node.kind = "symbol"  # arithmetic on sizes: no tensor, no relevance
     else:
         node.dependent = carries_derivative(fx_node) and any(n.dependent for n in node.reads())
-        node.nonneg = is_nonnegative(node)
+        node.bounds = range_of(node)
         node.batch_axis, node.per_sample = _batch_axis(fx_node, node, static)
     return node
 

@@ -33,7 +33,9 @@ def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[Ex
             if not re.search("grad|nference|in-?place", str(error)):  # what autograd alone objects to
                 raise
             release(error)
-            with torch.no_grad():
+            # Parameters made in inference mode can be read there alone.
+            born = any(t.is_inference() for t in (*model.parameters(), *model.buffers()))
+            with torch.inference_mode(born), torch.no_grad():
                 try:
                     return _exported(model, x, any_batch)
                 except Exception:

@@ -28,12 +28,21 @@ __all__ = [
 FIRST_ONLY = frozenset({"_native_batch_norm_legit_no_training", "cudnn_batch_norm", "native_layer_norm"})
 
 
+_SYNONYMS = {
+    "clip": "clamp", "multiply": "mul", "divide": "div", "true_divide": "div", "subtract": "sub",
+    "negative": "neg", "absolute": "abs", "moveaxis": "movedim", "swapdims": "swapaxes",
+    "concatenate": "concat", "special_erf": "erf", "special_expm1": "expm1", "special_log1p": "log1p",
+    "special_expit": "sigmoid", "arctan": "atan", "arcsin": "asin", "fmax": "maximum", "fmin": "minimum",
+}  # fmt: skip
+
+
 def op_name(fx_node: fx.Node) -> str:
     """The plain operator name, without overload and without the in-place underscore."""
     target = fx_node.target
     if isinstance(target, torch._ops.OpOverload):
         name = target._opname
-        return name.removesuffix("_") if target._schema.is_mutable else name
+        name = name.removesuffix("_") if target._schema.is_mutable else name
+        return _SYNONYMS.get(name, name)
     return str(getattr(target, "__name__", target))
 
 

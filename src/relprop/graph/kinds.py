@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import torch
 
-__all__ = [
-    "ACTIVATIONS", "BOUNDED_GATES", "KINDS", "LENDERS", "OFFSET_ACTIVATIONS", "PASSING", "kind_of",
-    "operator_names",
-]  # fmt: skip
+__all__ = ["ACTIVATIONS", "KINDS", "LENDERS", "OFFSET_ACTIVATIONS", "kind_of", "operator_names"]
 
 _BY_KIND: dict[str, str] = {
     "linear": "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d linear "
     "addmm matmul mm",
     "batch_norm": "batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm",
     "activation": "relu relu6 hardtanh leaky_relu prelu elu celu selu silu gelu hardswish mish tanh softplus "
-    "sigmoid hardsigmoid clamp clamp_min clamp_max threshold rrelu log_sigmoid softsign hardshrink softshrink",
+    "sigmoid hardsigmoid clamp clamp_min clamp_max threshold rrelu log_sigmoid softsign hardshrink softshrink "
+    "abs square pow sqrt erf sin tan asin atan sinh asinh expm1 log1p exp cos log",
     "max_pool": "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
     "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices amax",
     "avg_pool": "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d mean sum",
+    "adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d mean sum cumsum col2im",
     "upsample": "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
     "_upsample_nearest_exact2d upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d "
-    "_upsample_nearest_exact3d grid_sampler",
+    "_upsample_nearest_exact3d grid_sampler _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     "add": "add sub rsub",
-    "multiply": "mul div",
-    "norm": "layer_norm group_norm instance_norm native_layer_norm",
+    "multiply": "mul div bmm einsum",
+    "softmax": "softmax _softmax",
+    "homogeneous": "maximum minimum linalg_vector_norm norm frobenius_norm",
+    "norm": "layer_norm group_norm instance_norm native_layer_norm rms_norm",
     "shape": "view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t mT numpy_T "
     "swapaxes swapdims movedim expand expand_as repeat cat concat stack split split_with_sizes chunk "
     "unbind getitem select slice narrow index_select pad constant_pad_nd reflection_pad1d "
@@ -37,7 +37,7 @@ _BY_KIND: dict[str, str] = {
     "pixel_shuffle pixel_unshuffle channel_shuffle roll flip view_as reshape_as unfold im2col tile hsplit "
     "vsplit index diagonal gather as_strided tril triu diag_embed copy fill slice_scatter select_scatter "
     "diagonal_scatter as_strided_scatter scatter index_copy index_fill index_put masked_fill "
-    "masked_scatter where",
+    "masked_scatter where repeat_interleave rot90",
     "pass": "dropout alpha_dropout feature_dropout clone contiguous alias detach to _to_copy lift_fresh_copy "
     "detach_ identity type_as float",
     "negate": "neg",
@@ -69,18 +69,12 @@ OFFSET_ACTIVATIONS = frozenset(
         "clamp_max",
         "hardtanh",
         "threshold",
+        "exp",
+        "cos",
+        "log",
     }
 )
 """Activations that may have f(0) != 0, so that relevance may sit where the input is 0."""
-
-BOUNDED_GATES = frozenset({"sigmoid", "hardsigmoid", "softmax", "_softmax", "tanh"})
-"""Operators whose result, multiplied to a signal, is a gate."""
-
-PASSING = frozenset(
-    "view reshape flatten unflatten squeeze unsqueeze expand expand_as dropout clone contiguous "
-    "permute transpose alias to _to_copy repeat upsample_nearest2d select slice getitem".split()
-)
-"""Operators that a gate may pass through on its way to the product."""
 
 
 def kind_of(op: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -40,7 +41,7 @@ class Node:
         source: file, line and text of the statement in the user's code.
         fqn: for parameters, buffers and constants their name in the model.
         dependent: whether the value depends on the model's input.
-        nonneg: whether the graph proves every element to be >= 0 (of a parameter never: it may change).
+        bounds: between which numbers the graph proves every element to lie (`relprop.graph.ranges`).
         batch_axis: the axis along which samples lie (alone or with something else), None if not known.
         per_sample: whether axis 0 is exactly the samples.
         rounds: the dtype that a cast rounds to; None: the value is what it was made from.
@@ -61,7 +62,7 @@ class Node:
     source: str = ""
     fqn: str = ""
     dependent: bool = False
-    nonneg: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
     batch_axis: int | None = 0
     per_sample: bool = True
     rounds: torch.dtype | None = None
@@ -109,6 +110,11 @@ class Node:
         assert function is not None
         args = [_filled(a, lookup) for a in self.args]
         return function(*args, **{k: _filled(v, lookup) for k, v in self.kwargs.items()})
+
+    @property
+    def nonneg(self) -> bool:
+        """Whether the graph proves every element to be >= 0."""
+        return self.bounds[0] >= 0
 
     def operands(self) -> list[Node]:
         """All nodes among the arguments, in order, each occurrence once."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from relprop.graph.fusion import Fused, is_affine
-from relprop.graph.kinds import BOUNDED_GATES, PASSING
 from relprop.graph.node import Graph, Node
 
-__all__ = ["Place", "Places", "gate_signal", "label", "product_kind"]
+__all__ = ["Place", "Places", "factors", "gate_signal", "label", "product_kind"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,16 @@ class Places:
         before, after = self.before[it], self.after[it]
         total = before + after
         kind = it.kind
-        if kind == "linear" and not is_affine(it):
-            kind = "other"
         if kind == "multiply":
             kind = product_kind(it)
+        elif kind == "linear" and not is_affine(it):
+            # By a kernel or a matrix that depends on the input. What is added besides has no place in a product.
+            plain = it.op != "addmm" and it.argument("bias", None) is None
+            kind = product_kind(it) if plain else "other"
+        elif (
+            kind == "activation" and it.op == "pow" and not isinstance(it.argument("exponent"), (int, float))
+        ):
+            kind = "other"
         return Place(
             node=it,
             kind=kind,
@@ -66,40 +72,63 @@ def _is_linear(node: Node) -> int:
 
 
 def product_kind(node: Node) -> str:
-    """Either "scale" (one operand depends on the input), "gate" (one of two is a gate) or "other"."""
-    dependent = [isinstance(a, Node) and a.dependent for a in node.pair]
-    if node.op == "div" and node.argument("rounding_mode", None) is not None:
-        return "other"  # steps: nothing is in proportion to the signal
-    if sum(dependent) == 1:
-        return "scale" if dependent[0] or node.op == "mul" else "other"
+    """What a product is to a rule.
+
+    "scale": one operand depends on the input. "gate": one of two is a gate, or a divisor. "product": two signals
+    (or more), or two gates. "other": a step function, or a quotient by the signal alone.
+    """
+    signals = [a for a in factors(node) if isinstance(a, Node) and a.dependent]
     if node.op == "div":
-        return "gate"  # by a norm computed from the signal: the divisor is the gate
-    return "gate" if sum(_is_gate(a) for a in node.pair) == 1 else "other"
+        if node.argument("rounding_mode", None) is not None or factors(node)[0] not in signals:
+            return "other"  # steps, or a constant over the signal: nothing is in proportion to the signal
+        return "scale" if len(signals) == 1 else "gate"  # by a norm computed from the signal, for example
+    if len(signals) == 1:
+        return "scale"
+    return "product" if len(signals) != 2 or _gate_of(*signals) is None else "gate"
+
+
+def factors(node: Node) -> list[Any]:
+    """What a product multiplies: nodes and plain numbers, in order."""
+    if node.op == "einsum":
+        return list(node.argument("tensors"))
+    usual = ("self", "other") if node.kind == "multiply" or node.op == "matmul" else ("input", "weight")
+    names = {"addmm": ("mat1", "mat2"), "mm": ("self", "mat2"), "bmm": ("self", "mat2")}.get(node.op, usual)
+    return [node.argument(name) for name in names]
 
 
 def gate_signal(node: Node) -> Node:
-    """The operand of a product that carries the signal."""
-    a, b = node.pair
-    if node.op == "div" or not (isinstance(b, Node) and b.dependent):
-        return _as_node(a)
-    if not (isinstance(a, Node) and a.dependent):
-        return _as_node(b)
-    return b if _is_gate(a) else a
+    """The operand of a product with one signal that carries the signal."""
+    first, *rest = [a for a in factors(node) if isinstance(a, Node) and a.dependent]
+    if node.op == "div" or not rest:
+        return first
+    return rest[0] if _gate_of(first, rest[0]) is first else first
 
 
-def _as_node(value: object) -> Node:
-    assert isinstance(value, Node)
-    return value
+def _gate_of(a: Node, b: Node) -> Node | None:
+    """Which of two signals is the gate: the one that stays within the narrower bounds; None where neither does.
+
+    It goes by what the graph proves of the values, not by how the gate is written: a sigmoid, a softmax,
+    (1 + tanh) / 2, 1 / (1 + exp), relu6(x + 3) / 6. A product with 1 / b is a quotient by b.
+    """
+    turned = [n for n in (a, b) if _is_reciprocal(n)]
+    if len(turned) == 1:
+        return turned[0]
+    widths = [n.bounds[1] - n.bounds[0] for n in (a, b)]
+    if a is b or widths[0] == widths[1]:
+        return None
+    return a if widths[0] < widths[1] else b
 
 
-def _is_gate(node: object) -> bool:
-    while isinstance(node, Node):
-        if node.op in BOUNDED_GATES:
-            return True
-        if node.op not in PASSING:
+def _is_reciprocal(node: Node) -> bool:
+    """Whether the value is 1 over something, whatever has been scaled or reshaped since."""
+    while node.kind in ("shape", "pass") or (node.op == "mul" and len(node.signals()) == 1):
+        if not node.signals():
             return False
-        node = next((n for n in node.operands() if n.dependent), None)
-    return False
+        node = node.signals()[0]
+    if node.op == "pow":
+        exponent = node.argument("exponent")
+        return isinstance(exponent, (int, float)) and exponent < 0
+    return node.op in ("rsqrt", "reciprocal") or (node.op == "div" and not isinstance(node.pair[0], Node))
 
 
 def label(graph: Graph, node: Node) -> str:

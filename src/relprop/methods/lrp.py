@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
+from relprop.methods.attention import Attention, attention_rules
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.facts import Facts
 from relprop.methods.method import Method, Request, Result
@@ -40,6 +41,7 @@ class LRP(Method):
             takes each sample's least and largest value; "auto": what pixels can be, where the model's facts
             say it (`relprop.methods.Facts`), else "sample".
         epsilon, gamma, alpha, beta, bias: parameters of the rules, see there.
+        attention: how relevance crosses attention, see `relprop.methods.attention`: "constant" or "shared".
         seed: "score" or "one".
 
     Raises:
@@ -68,6 +70,7 @@ class LRP(Method):
         alpha: float = 2.0,
         beta: float = 1.0,
         bias: Literal["paper", "none", "full"] = "paper",
+        attention: Attention = "constant",
         seed: Literal["score", "one"] = "score",
     ) -> None:
         if (rule is None) == (composite is None):
@@ -84,6 +87,8 @@ class LRP(Method):
         check_number("beta", beta, least=0)
         check_choice("bias", bias, ("paper", "none", "full"))
         check_choice("seed", seed, ("score", "one"))
+        self._products = attention_rules(attention)
+        self.attention = attention
         self.rule, self.composite, self.first, self.bounds = rule, composite, first, bounds
         self.epsilon, self.gamma, self.alpha, self.beta, self.bias = epsilon, gamma, alpha, beta, bias
         self.seed: Literal["score", "one"] = seed
@@ -133,17 +138,18 @@ class LRP(Method):
                 "z-plus": (ZPlus(), "positive"),
             }
             rule, otherwise = rules[self.rule]
-            return Composite([*first, ("linear", rule)], otherwise, name=f"LRP ({self.rule})")
+            crossing = self._products if otherwise == "value" or self.attention == "shared" else []
+            return Composite([*first, *crossing, ("linear", rule)], otherwise, name=f"LRP ({self.rule})")
         name = f"LRP ({self.composite})"
         if self.composite in ("epsilon-plus", "epsilon-plus-box"):
-            return Composite([*first, products, ("linear", ZPlus())], "positive", name=name)
+            return Composite([*first, *self._products, products, ("linear", ZPlus())], "positive", name=name)
         if self.composite == "epsilon-alpha-beta":
             conv = AlphaBeta(self.alpha, self.beta, self.bias)
-            return Composite([*first, products, ("linear", conv)], "positive", name=name)
+            return Composite([*first, *self._products, products, ("linear", conv)], "positive", name=name)
         lower: tuple[Match, Rule] = (Depth(0, 2 / 3), Gamma(self.gamma))
         # By value throughout: relevance that a lone batch norm passed on unchanged is not in proportion
         # to its input, and ε would divide it by values near 0.
-        return Composite([*first, products, lower, ("linear", epsilon)], "value", name=name)
+        return Composite([*first, *self._products, products, lower, ("linear", epsilon)], "value", name=name)
 
 
 class LRP0(LRP):
@@ -187,11 +193,17 @@ class LRPEpsilon(LRP):
     name = "lrp-epsilon"
     summary = "LRP-epsilon: LRP-0 with a stabiliser that damps weak, contradictory contributions"
 
-    def __init__(self, *, epsilon: float = 1e-3, seed: Literal["score", "one"] = "score") -> None:
-        super().__init__(rule="epsilon", epsilon=epsilon, seed=seed)
+    def __init__(
+        self,
+        *,
+        epsilon: float = 1e-3,
+        attention: Attention = "constant",
+        seed: Literal["score", "one"] = "score",
+    ) -> None:
+        super().__init__(rule="epsilon", epsilon=epsilon, attention=attention, seed=seed)
 
     def settings(self) -> dict[str, Any]:
-        return {"epsilon": self.epsilon, "seed": self.seed}
+        return {"epsilon": self.epsilon, "attention": self.attention, "seed": self.seed}
 
 
 class LRPGamma(LRP):
@@ -211,11 +223,17 @@ class LRPGamma(LRP):
     name = "lrp-gamma"
     summary = "LRP-gamma: contributions of the output's own sign weigh 1 + gamma"
 
-    def __init__(self, *, gamma: float = 0.25, seed: Literal["score", "one"] = "score") -> None:
-        super().__init__(rule="gamma", gamma=gamma, seed=seed)
+    def __init__(
+        self,
+        *,
+        gamma: float = 0.25,
+        attention: Attention = "constant",
+        seed: Literal["score", "one"] = "score",
+    ) -> None:
+        super().__init__(rule="gamma", gamma=gamma, attention=attention, seed=seed)
 
     def settings(self) -> dict[str, Any]:
-        return {"gamma": self.gamma, "seed": self.seed}
+        return {"gamma": self.gamma, "attention": self.attention, "seed": self.seed}
 
 
 class LRPAlphaBeta(LRP):
@@ -264,7 +282,7 @@ class LRPComposite(LRP):
             convolutions of the lower two thirds of the depth, ε above. On networks with batch norms γ
             leaves much more to the biases.
         epsilon, gamma: see `relprop.rules.Epsilon` and `relprop.rules.Gamma`.
-        bounds: see `LRP`.
+        bounds, attention: see `LRP`.
         seed: "score" or "one".
 
     >>> import torch, relprop
@@ -285,15 +303,18 @@ class LRPComposite(LRP):
         epsilon: float = 1e-3,
         gamma: float = 0.25,
         bounds: Bounds = "auto",
+        attention: Attention = "constant",
         seed: Literal["score", "one"] = "score",
     ) -> None:
         check_choice("lower", lower, ("gamma", "z-plus"))
         self.lower = lower
         composite = "epsilon-gamma-box" if lower == "gamma" else "epsilon-plus-box"
-        super().__init__(composite=composite, epsilon=epsilon, gamma=gamma, bounds=bounds, seed=seed)
+        super().__init__(
+            composite=composite, epsilon=epsilon, gamma=gamma, bounds=bounds, attention=attention, seed=seed
+        )
 
     def settings(self) -> dict[str, Any]:
-        return {k: getattr(self, k) for k in ("lower", "epsilon", "gamma", "bounds", "seed")}
+        return {k: getattr(self, k) for k in ("lower", "epsilon", "gamma", "bounds", "attention", "seed")}
 
 
 def _is_product(place: Any) -> bool:

@@ -57,7 +57,7 @@ def _reason(node: Node, moving: Container[Node]) -> str:
     if node.kind == "multiply":
         if node.argument("rounding_mode", None) is not None:
             return "it rounds"
-        if len(operands) == 1 and (node.op == "mul" or node.argument("self") is operands[0]):
+        if len(operands) == 1 and (node.op != "div" or node.argument("self") is operands[0]):
             return ""
         return "it multiplies or divides values that depend on the input"
     if node.op == "grid_sampler":

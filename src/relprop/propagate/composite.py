@@ -20,7 +20,7 @@ from relprop.rules.rule import Rule
 
 __all__ = ["DERIVATIVES", "Composite", "CompositeLike", "Depth", "HasComposite", "Match", "composite_of"]
 
-_KIND_NAMES = (frozenset(KINDS.values()) | {"gate", "scale", "other"}) - {"multiply"}
+_KIND_NAMES = (frozenset(KINDS.values()) | {"gate", "scale", "product", "other"}) - {"multiply"}
 
 
 @dataclass(frozen=True)

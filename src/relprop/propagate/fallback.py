@@ -7,10 +7,12 @@ from typing import Literal
 from relprop.graph.place import Place
 from relprop.rules.activation import Identity
 from relprop.rules.gradient import Gradient
+from relprop.rules.homogeneous import Homogeneous
 from relprop.rules.linear import Epsilon, ZPlus
-from relprop.rules.merge import Add, Gate, Scale
+from relprop.rules.merge import Add
 from relprop.rules.norm import BatchNorm, Norm
 from relprop.rules.pooling import AveragePool, MaxPool
+from relprop.rules.product import Gate, Product, Scale
 from relprop.rules.rule import Rule
 from relprop.rules.shape import Shape
 
@@ -19,11 +21,13 @@ __all__ = ["Otherwise", "fallback_rule", "handed_on"]
 Otherwise = Literal["value", "positive", "gradient"] | None
 
 _HANDS_ON = BatchNorm("identity")
-_COMMON: tuple[Rule, ...] = (Identity(), MaxPool(), AveragePool(), Gate(), Scale(), Shape())
+_COMMON: tuple[Rule, ...] = (Identity(), MaxPool(), AveragePool(), Homogeneous(), Shape())
+_PRODUCTS = (Gate(), Scale(), Product())
+_BOUNDED = (Gate("absolute"), Scale("absolute"), Product("absolute"))
 _FALLBACKS: dict[str | None, tuple[Rule, ...]] = {
-    "value": (Epsilon(0.0), Add("value"), BatchNorm("affine"), Norm("affine"), *_COMMON),
+    "value": (Epsilon(0.0), Add("value"), BatchNorm("affine"), Norm("affine"), *_PRODUCTS, *_COMMON),
     # Positive-part rules lose least this way: adds by |x|, lone norms untouched.
-    "positive": (ZPlus(), Add("absolute"), _HANDS_ON, Norm("identity"), *_COMMON),
+    "positive": (ZPlus(), Add("absolute"), _HANDS_ON, Norm("identity"), *_BOUNDED, *_COMMON),
     "gradient": (Gradient(),),
     None: (),
 }
@@ -47,7 +51,9 @@ def handed_on(add: Rule, batch_norm: Rule = _HANDS_ON) -> list[tuple[str, Rule]]
         ("avg_pool", AveragePool()),
         ("upsample", AveragePool()),
         ("add", add),
-        ("gate", Gate()),
-        ("scale", Scale()),
+        ("homogeneous", Homogeneous()),
+        ("gate", Gate("absolute")),
+        ("scale", Scale("absolute")),
+        ("product", Product("absolute")),
         *[(kind, Shape()) for kind in ("shape", "pass", "negate")],
     ]

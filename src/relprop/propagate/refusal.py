@@ -26,12 +26,6 @@ def refusal(graph: Graph, nodes: Sequence[Node], composite: str) -> str:
 def _why(node: Node) -> str:
     if node.op == "div" and node.argument("rounding_mode", None) is not None:
         return "It rounds, so that nothing is in proportion to its signal. "
-    if node.kind == "multiply":
-        return "Neither or both operands look like a gate (sigmoid, softmax), so the signal is unknown. "
-    if node.kind == "linear":
-        return (
-            "Only a product of the signal (first operand) with a weight that doesn't depend on it has one. "
-        )
     return ""
 
 

@@ -2,11 +2,13 @@
 
 from relprop.rules.activation import Identity, Slope
 from relprop.rules.gradient import Gradient, Rectify
+from relprop.rules.homogeneous import Homogeneous
 from relprop.rules.influence import AbsoluteInfluence, RelativeInfluence
 from relprop.rules.linear import AlphaBeta, Epsilon, Excitation, Flat, Gamma, WSquare, ZBox, ZPlus
-from relprop.rules.merge import Add, Gate, Scale
+from relprop.rules.merge import Add
 from relprop.rules.norm import BatchNorm, Norm
 from relprop.rules.pooling import AveragePool, MaxPool
+from relprop.rules.product import Gate, Product, Scale, Softmax
 from relprop.rules.rule import LinearRule, Rule, SharingRule
 from relprop.rules.section import Section
 from relprop.rules.shape import Shape
@@ -23,10 +25,12 @@ __all__ = [
     "Gamma",
     "Gate",
     "Gradient",
+    "Homogeneous",
     "Identity",
     "LinearRule",
     "MaxPool",
     "Norm",
+    "Product",
     "Rectify",
     "RelativeInfluence",
     "Rule",
@@ -35,6 +39,7 @@ __all__ = [
     "Shape",
     "SharingRule",
     "Slope",
+    "Softmax",
     "WSquare",
     "ZBox",
     "ZPlus",

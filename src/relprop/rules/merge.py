@@ -1,4 +1,4 @@
-"""Rules for what brings values together: sums, and products with gates or constants."""
+"""Rule for what brings values together: sums."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from torch import Tensor
 from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
 from relprop.graph import Node
-from relprop.graph.place import Place, gate_signal
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow, safe_divide, sum_to_shape
 from relprop.tracing.site import Site
 
-__all__ = ["Add", "Gate", "Scale"]
+__all__ = ["Add"]
 
 
 class Add(Rule):
@@ -131,6 +130,8 @@ class Add(Rule):
                 site.book("lost", part * (site.y == 0))
             parts = [safe_divide(p, site.y) for p in parts]
         if isinstance(constant, Tensor) or constant != 0:
+            if isinstance(constant, Tensor):  # a mask of attention: no relevance comes to what it hides
+                constant = torch.where(torch.isinf(constant), 0, constant)
             for part in parts:
                 site.book("bias", part * constant)
         return [
@@ -155,39 +156,3 @@ def _terms(site: Site) -> tuple[list[float], Tensor | float]:
             value = value.to(site.y.dtype) if isinstance(value, Tensor) else float(value)
             constant = constant + value * weight
     return signs, constant
-
-
-class Gate(Rule):
-    """A product of a signal and a gate computed from it: all relevance goes to the signal.
-
-    The gate (the operand that ends in a sigmoid, hard sigmoid, softmax or tanh; a divisor) is taken
-    as a constant. Source: Arras et al. 2017 ("signal takes all"). Conserves.
-    """
-
-    kinds = frozenset({"gate"})
-
-    def routes(self, place: Place, node: Node) -> list[Node]:
-        """The signal only."""
-        return [gate_signal(node)]
-
-    def cross(self, site: Site, flow: Flow) -> list[Any]:
-        shape = site.x.shape
-        if not flow.multiplier:
-            return [Flow([sum_to_shape(p, shape) for p in flow.parts], False, owned=False)]
-        other = _other(site)
-        return [Flow([sum_to_shape(p * other, shape) for p in flow.parts], True)]
-
-
-class Scale(Gate):
-    """A product with (or a quotient by) a parameter or a number: relevance passes unchanged."""
-
-    kinds = frozenset({"scale"})
-
-
-def _other(site: Site) -> Tensor | float:
-    """What the signal is multiplied by."""
-    node, signal = site.node, site.signals[0]
-    a, b = node.pair
-    other = site.constant(b if a is signal else a)
-    factor = other.to(site.y.dtype) if isinstance(other, Tensor) else float(other)
-    return 1 / factor if node.op == "div" else factor

@@ -58,7 +58,7 @@ class BatchNorm(Rule):
 
 
 class Norm(Rule):
-    r"""Layer, group and instance norm: y = γ (x - μ)/σ + β with σ taken as a constant.
+    r"""Layer, group, instance and RMS norm: y = γ (x - μ)/σ + β with σ taken as a constant (RMS norm: μ, β = 0).
 
     Args:
         form: "affine": the mean is part of the map (it is linear in x), β is bias; "identity":
@@ -98,10 +98,15 @@ def _normaliser(site: Site) -> tuple[Any, Tensor, Tensor | None]:
     """Centring (linear in x), the frozen factor γ/σ and the shift β."""
     op, x = site.node.op, site.x
 
-    if op not in ("layer_norm", "group_norm", "instance_norm"):
+    if op not in ("layer_norm", "group_norm", "instance_norm", "rms_norm"):
         raise UnsupportedOperatorError(f"No rule for {site.node.where()} in its affine form.")
-    weight, shift = (site.constant(site.node.argument(name)) for name in ("weight", "bias"))
+    weight, shift = (site.constant(site.node.argument(name, None)) for name in ("weight", "bias"))
     eps = site.node.argument("eps")
+    if op == "rms_norm":
+        axes = tuple(range(-len(site.node.argument("normalized_shape")), 0))
+        eps = torch.finfo(x.dtype).eps if eps is None else eps
+        size = torch.sqrt(x.square().mean(axes, keepdim=True) + eps)
+        return (lambda v: v), (1 / size if weight is None else weight / size), None
     if op == "layer_norm":
         dims = tuple(range(-len(site.node.argument("normalized_shape")), 0))
 

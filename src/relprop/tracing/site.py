@@ -124,15 +124,19 @@ class Site:
 
     # The vector-Jacobian product ------------------------------------------------------------------
 
-    def vjp(self, part: Any, function: Callable[..., Any] | None = None) -> list[Tensor]:
+    def vjp(
+        self, part: Any, function: Callable[..., Any] | None = None, at: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
         """Vector-Jacobian product of the operator at its inputs, for each target of `part` (k, N, ...).
 
         Args:
             part: what to carry back; for operators with several outputs a list with None for holes.
             function: a replacement of the operator, called with the operands that relevance goes to.
+            at: other values for those operands.
         """
         with torch.enable_grad():
-            leaves = [self.input(i).detach().requires_grad_() for i in range(len(self.signals))]
+            values = at or [self.input(i) for i in range(len(self.signals))]
+            leaves = [value.detach().requires_grad_() for value in values]
             y = self._call(leaves) if function is None else function(*leaves)
         try:
             return _pull(y, leaves, part)

@@ -1,0 +1,114 @@
+"""Expand: operators that are several in one, such as attention, written out in those that rules know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import fx
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils import _pytree as pytree
+
+from relprop.graph.fx_call import by_schema, op_name
+
+__all__ = ["expand"]
+
+aten = torch.ops.aten
+Call = Callable[..., fx.Node]
+"""(operator, arguments) -> the call, put into the program with its value's shape and the place in the code."""
+
+
+def expand(graph: fx.Graph) -> None:
+    """Write out every operator of `_FORMS` in the program, in place."""
+    for node in list(graph.nodes):
+        form = _FORMS.get(op_name(node)) if node.op == "call_function" else None
+        written = None if form is None else form(_caller(graph, node), by_schema(node, node.target))
+        if written is not None:
+            node.replace_all_uses_with(written)
+            graph.erase_node(node)
+
+
+def _caller(graph: fx.Graph, node: fx.Node) -> Call:
+    def call(target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        with graph.inserting_before(node):
+            made = graph.call_function(target, args, kwargs)
+        made.meta = {k: v for k, v in node.meta.items() if k != "val"}
+        values: Any = fx.node.map_arg((args, kwargs), lambda n: n.meta["val"])
+        fake = [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, FakeTensor)]
+        with fake[0].fake_mode if fake else nullcontext():
+            made.meta["val"] = target(*values[0], **values[1])
+        return made
+
+    return call
+
+
+def _attention(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    """softmax(q kᵀ · scale + mask) v, as the documentation of PyTorch's function states it."""
+    query, key, value, mask = (given[name] for name in ("query", "key", "value", "attn_mask"))
+    if given["dropout_p"]:
+        return None  # draws random numbers: refused by name
+    if given["enable_gqa"]:
+        times = query.meta["val"].shape[-3] // key.meta["val"].shape[-3]
+        key, value = (call(aten.repeat_interleave.self_int, t, times, -3) for t in (key, value))
+    scale = given["scale"]
+    if scale is None:
+        scale = 1 / math.sqrt(query.meta["val"].shape[-1])
+    scores = call(
+        aten.mul.Scalar, call(aten.matmul.default, query, call(aten.transpose.int, key, -2, -1)), scale
+    )
+    if given["is_causal"]:
+        rows, columns = scores.meta["val"].shape[-2:]
+        device = scores.meta["val"].device
+        every = call(aten.ones.default, [rows, columns], dtype=torch.bool, device=device, pin_memory=False)
+        mask = call(aten.tril.default, every)
+    if mask is not None and mask.meta["val"].dtype == torch.bool:
+        scores = call(aten.masked_fill.Scalar, scores, call(aten.logical_not.default, mask), -math.inf)
+    elif mask is not None:
+        scores = call(aten.add.Tensor, scores, mask)
+    return call(aten.matmul.default, call(aten.softmax.int, scores, -1), value)
+
+
+def _glu(call: Call, given: dict[str, Any]) -> fx.Node:
+    """A · σ(b) for the two halves a and b."""
+    source, axis = given["self"], given["dim"]
+    half = source.meta["val"].shape[axis] // 2
+    signal = call(aten.slice.Tensor, source, axis, 0, half)
+    return call(
+        aten.mul.Tensor,
+        signal,
+        call(aten.sigmoid.default, call(aten.slice.Tensor, source, axis, half, 2 * half)),
+    )
+
+
+def _addcmul(call: Call, given: dict[str, Any]) -> fx.Node:
+    """Write out self + value · a · b."""
+    product = call(aten.mul.Tensor, given["tensor1"], given["tensor2"])
+    return call(aten.add.Tensor, given["self"], product, alpha=given["value"])
+
+
+def _baddbmm(call: Call, given: dict[str, Any]) -> fx.Node:
+    """Write β self + α a b."""
+    product = call(aten.bmm.default, given["batch1"], given["batch2"])
+    start = given["self"] if given["beta"] == 1 else call(aten.mul.Scalar, given["self"], given["beta"])
+    return call(aten.add.Tensor, start, product, alpha=given["alpha"])
+
+
+def _lerp(call: Call, given: dict[str, Any]) -> fx.Node:
+    """Write out (1 - w) a + w b, for a weight that is a tensor or a number."""
+    weight, a, b = given["weight"], given["self"], given["end"]
+    if isinstance(weight, fx.Node):
+        rest = call(aten.rsub.Scalar, weight, 1)
+        return call(aten.add.Tensor, call(aten.mul.Tensor, rest, a), call(aten.mul.Tensor, weight, b))
+    return call(aten.add.Tensor, call(aten.mul.Scalar, a, 1 - weight), call(aten.mul.Scalar, b, weight))
+
+
+_FORMS: dict[str, Callable[[Call, dict[str, Any]], fx.Node | None]] = {
+    "scaled_dot_product_attention": _attention,
+    "glu": _glu,
+    "addcmul": _addcmul,
+    "baddbmm": _baddbmm,
+    "lerp": _lerp,
+}

@@ -1,0 +1,148 @@
+"""Ranges: between which numbers the graph proves a value to lie, whatever the input is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from relprop.graph.node import Node
+
+__all__ = ["ANY", "Range", "range_of"]
+
+Range = tuple[float, float]
+"""The lowest and the highest number that a value can take."""
+
+ANY: Range = (-math.inf, math.inf)
+_POSITIVE: Range = (0.0, math.inf)
+
+_ALWAYS: dict[str, Range] = {
+    **dict.fromkeys(("sigmoid", "hardsigmoid", "softmax", "_softmax"), (0.0, 1.0)),
+    **dict.fromkeys(("tanh", "erf", "softsign", "sin", "cos"), (-1.0, 1.0)),
+    **dict.fromkeys(("abs", "exp", "square", "softplus", "sqrt", "rsqrt"), _POSITIVE),
+    **dict.fromkeys(("linalg_vector_norm", "norm", "frobenius_norm"), _POSITIVE),
+    "relu6": (0.0, 6.0),
+    "log_sigmoid": (-math.inf, 0.0),
+}  # fmt: skip
+_KEEPS = frozenset({"max_pool", "shape", "pass", "upsample"})
+_OVERSHOOTS = frozenset({"upsample_bicubic2d", "grid_sampler"})
+# Read a place or a shape from tensors of their own, and values from the first.
+_PICKS = frozenset("view expand index index_select gather expand_as view_as reshape_as type_as".split())
+# Constants that are no parameters.
+_MADE: dict[str, Range] = {
+    **dict.fromkeys("zeros zeros_like new_zeros empty empty_like new_empty".split(), (0.0, 0.0)),
+    **dict.fromkeys("ones ones_like new_ones".split(), (1.0, 1.0)),
+}
+# A sum is in the kind of averages, but grows with the number of its terms.
+_SUMS = frozenset({"sum"})
+
+
+def range_of(node: Node) -> Range:
+    """Between which numbers `node`'s value lies, given the ranges of its operands.
+
+    Only what the operators themselves guarantee counts: a parameter's values are not looked at, since they
+    may change after the proof. What is empty is filled with zeros here.
+
+    >>> range_of(Node(0, "sigmoid", "sigmoid", "activation", dependent=True))
+    (0.0, 1.0)
+    """
+    if node.op in _ALWAYS:
+        return _ALWAYS[node.op]
+    if node.op in _MADE:
+        return _MADE[node.op]
+    read = node.reads()
+    if not read:
+        return ANY
+    low, high = read[0].bounds
+    if node.op == "relu":
+        return max(low, 0.0), max(high, 0.0)
+    if node.op in ("hardtanh", "clamp", "clamp_min", "clamp_max"):
+        return _clamped(node, low, high)
+    if node.kind == "add" or node.op in ("mul", "div"):
+        left, right = (_of_argument(argument) for argument in node.pair)
+        return _sum(node, left, right) if node.kind == "add" else _combined(node, left, right)
+    if node.kind == "negate":
+        return -high, -low
+    if node.kind in _KEEPS or node.kind == "avg_pool":
+        return _kept(node)
+    return ANY
+
+
+def _clamped(node: Node, low: float, high: float) -> Range:
+    names = ("min_val", "max_val") if node.op == "hardtanh" else ("min", "max")
+    least, most = (node.argument(name, None) for name in names)
+    if any(isinstance(limit, Node) for limit in (least, most)):
+        return ANY
+    least, most = (-math.inf if least is None else least), (math.inf if most is None else most)
+    return min(max(low, least), most), min(max(high, least), most)
+
+
+def _kept(node: Node) -> Range:
+    """Of operators that pick, move or average values."""
+    if node.op in _OVERSHOOTS:
+        return ANY
+    read = [n for n in node.reads() if n.kind != "symbol"]
+    found = [n.bounds for n in (read[:1] if node.op in _PICKS else read)]
+    if node.op in ("pad", "constant_pad_nd"):
+        value = node.argument("value")
+        if isinstance(value, Node):
+            return ANY
+        found.append((float(value or 0), float(value or 0)))
+    if node.op == "im2col":
+        found.append((0.0, 0.0))
+    if node.kind == "avg_pool":
+        found.append((0.0, 0.0))  # zeros at the border count
+        divisor = node.argument("divisor_override", None)
+        if node.op in _SUMS or divisor is not None:
+            grows = divisor is None or divisor > 0
+            return _POSITIVE if grows and all(low >= 0 for low, _ in found) else ANY
+    return min(low for low, _ in found), max(high for _, high in found)
+
+
+def _of_argument(argument: Any) -> Range:
+    return argument.bounds if isinstance(argument, Node) else (float(argument), float(argument))
+
+
+def _sum(node: Node, left: Range, right: Range) -> Range:
+    alpha = node.argument("alpha")
+    if not isinstance(alpha, (int, float)):
+        return ANY
+    first, second = {"add": (1, alpha), "sub": (1, -alpha), "rsub": (-alpha, 1)}[node.op]
+    a, b = _times(left, (first, first)), _times(right, (second, second))
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _combined(node: Node, left: Range, right: Range) -> Range:
+    if node.op == "mul":
+        return _times(left, right)
+    if left[0] >= 0 and _is_total(node.pair[1], node.pair[0]):
+        return 0.0, 1.0
+    low, high = right
+    if low < 0 < high or low == high == 0 or (low < 0 and high == 0):
+        return ANY
+    turned = (0.0 if math.isinf(high) else 1 / high, math.inf if low == 0 else 1 / low) if low >= 0 else (
+        math.inf if high == 0 else 1 / high, 0.0 if math.isinf(low) else 1 / low
+    )  # fmt: skip
+    return _times(left, (min(turned), max(turned)))
+
+
+def _is_total(divisor: Any, value: Any) -> bool:
+    """Whether the divisor is a sum over the value, which may have been kept away from 0."""
+    while isinstance(divisor, Node) and divisor.op in (
+        "expand",
+        "expand_as",
+        "unsqueeze",
+        "clamp_min",
+        "clamp",
+        "add",
+    ):
+        if divisor.op == "add" and any(not isinstance(a, Node) and a < 0 for a in divisor.pair):
+            return False
+        if len(divisor.signals()) != 1:
+            return False
+        divisor = divisor.signals()[0]
+    return isinstance(divisor, Node) and divisor.op == "sum" and divisor.signals() == [value]
+
+
+def _times(a: Range, b: Range) -> Range:
+    products = [0.0 if x == 0 or y == 0 else x * y for x in a for y in b]
+    return min(products), max(products)

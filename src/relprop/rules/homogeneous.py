@@ -1,0 +1,40 @@
+"""Rule for functions that grow in step with what they read, such as a length or the larger of two values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from relprop.rules.rule import Rule
+from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.site import Site
+
+__all__ = ["Homogeneous"]
+
+
+class Homogeneous(Rule):
+    r"""Functions with f(t x) = t f(x) for t > 0: by Euler's identity their value is their gradient times input.
+
+    :math:`R_i = x_i \, \partial f / \partial x_i \, R / f(x)`. The larger of two values takes all, a length is
+    shared by squares. What a constant operand contributes is booked as bias. Conserves.
+    """
+
+    kinds = frozenset({"homogeneous"})
+
+    def cross(self, site: Site, flow: Flow) -> list[Any]:
+        parts = flow.parts
+        if not flow.multiplier:
+            for part in parts:
+                site.book("lost", part * (site.y == 0))
+            parts = [safe_divide(p, site.y) for p in parts]
+        constant = any(not n.dependent for n in site.node.operands() if n.kind != "symbol")
+        pulled = []
+        for part in parts:
+            backs = [torch.nan_to_num(b) for b in site.vjp(part)]  # a length of 0 has no slope
+            pulled.append(backs)
+            if constant:
+                site.book("bias", part * site.y)
+                for i, back in enumerate(backs):
+                    site.book("bias", back * site.input(i), factor=-1.0)
+        return [Flow([p[i] for p in pulled], True, owned=False) for i in range(len(site.signals))]
