@@ -115,9 +115,9 @@ def _smallest(seed: int, wrong: Iterable[Record], folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"seed{seed}.py"
     text = write(small).source
-    calls = (
-        f"\nprint(model(x))\nprint(relprop.explain(model, x, [0, 1, 2], {first['text'].split(':')[0]!r}))\n"
-    )
+    named = first["text"].partition(":")[0]
+    method = named if named in METHODS else first["property"] if first["property"] in METHODS else "gradient"
+    calls = f"\nprint(model(x))\nprint(relprop.explain(model, x, [0, 1, 2], {method!r}))\n"
     note = "".join(f"# {line}\n" for line in f"{first['property']}: {first['text']}".splitlines())
     path.write_text(note + text.replace("import torch\n", "import relprop\nimport torch\n", 1) + calls)
     return str(path)
