@@ -40,6 +40,10 @@ EXACT = {
     # Captured for one batch size (len), with samples last for a while: the books took axis 0 for the samples.
     "samples last, one batch size": "y = y.movedim(0, -1).relu().movedim(-1, 0).reshape(len(y), -1)",
     "samples second, one batch size": "y = (y.transpose(0, 1) * 2).relu().transpose(0, 1).reshape(len(y), -1)",
+    # The same, and one sample that is as long as the batch.
+    "a sample written, one batch size": (
+        "y = y[:, :3].reshape(len(y), 3, -1).clone()\ny[0] = y[0] * 1\ny = y.repeat(1, 2, 1)[:, :4]"
+    ),
     # Its graph can't be run operator by operator.
     "vmap": "y = torch.vmap(lambda row: torch.relu(2 * row[0:3] + 1))(y).repeat(1, 2, 1, 1)[:, :4]",
 }

@@ -165,6 +165,11 @@ def _followed(fx_node: fx.Node, node: Node, shape: torch.Size, static: int) -> t
         moved = fx_node.target(*(probe if a is source else a for a in fx_node.args))  # type: ignore[operator]
         axis = list(moved.shape).index(2 + axis)
         return axis, axis == 0 and moved.ndim == len(shape) and shape[0] == static
+    taken = node.arguments.get("dim")
+    taken = taken if isinstance(taken, (list, tuple)) else [taken]
+    held = source.meta["val"].ndim if source is not None and isinstance(source.meta["val"], Tensor) else 0
+    if len(shape) < held and (axis in taken or axis - held in taken):
+        return None, False  # the samples' own axis is gone, whatever the length of the next
     if axis == 0:
         return (0, shape[0] == static) if shape[0] % static == 0 else (None, False)
     return (axis, False) if len(shape) > axis and shape[axis] == static else (None, False)
