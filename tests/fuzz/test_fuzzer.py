@@ -13,7 +13,7 @@ from tests.fuzz.properties import check
 from tests.fuzz.seeds import COUNT, EXACT, OTHERS
 from torch import Tensor
 
-from relprop.rules.merge import Scale
+from relprop.rules import Scale
 from relprop.tracing.values import Values
 
 
