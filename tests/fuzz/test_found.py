@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import pytest
+import torch
+from tests.close import assert_close_to_rounding
 from tests.fuzz.properties import judge
+
+import relprop
 
 SOURCE = """
 import torch
@@ -76,6 +81,18 @@ def test_right(name: str) -> None:
     assert verdict.findings == []
     assert "gradient" in verdict.explained
     assert "lrp-0" in verdict.explained or name in OTHERS
+
+
+def test_a_plain_number_has_no_derivative() -> None:
+    """`item()` of the signal: its derivative was asked for, and a float has none, as autograd has it."""
+    code = source("y = y * y.abs().max().item()").replace("randn(3, 3, 3, 3", "randn(1, 3, 3, 3")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    model, x = names["model"], names["x"]
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(model(leaf)[0, 1], leaf)
+    found = relprop.explain(model, x, 1, "gradient").relevance
+    assert_close_to_rounding(found, expected, model)
 
 
 @pytest.mark.parametrize("name", REFUSED)

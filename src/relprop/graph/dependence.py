@@ -16,8 +16,8 @@ __all__ = ["carries_derivative", "computed_from_input", "outputs_of"]
 
 
 def carries_derivative(fx_node: fx.Node) -> bool:
-    """Whether a call's value has a derivative in the operands that have one: no mask, no index, not detached."""
-    return op_name(fx_node) != "detach" and _is_differentiable(fx_node)
+    """Whether a call's value has a derivative in the operands that have one: no mask, index or plain number."""
+    return op_name(fx_node) not in ("detach", "item", "_local_scalar_dense") and _is_differentiable(fx_node)
 
 
 def computed_from_input(program: ExportedProgram, hands_on: Callable[[fx.Node], bool]) -> set[fx.Node]:
