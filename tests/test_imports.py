@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -76,3 +78,10 @@ def test_a_class_name_means_one_thing() -> None:
     assert len(found) > 150
     # A method that is nothing but one rule; a table of a benchmark, and one of a report.
     assert {name for name, count in found.items() if count > 1} == {"Gradient", "Table"}
+
+
+def test_importing_brings_no_warning_filters_of_others() -> None:
+    """`torch.export` imports sympy when it first runs, whose filter is taken away there: not before."""
+    code = "import sys, relprop.cli.app, relprop.reports, relprop.graph; print('sympy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

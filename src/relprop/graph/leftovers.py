@@ -11,7 +11,6 @@ from typing import Any
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
 from torch.fx import graph_module
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 __all__ = ["no_leftovers", "release"]
 
@@ -34,6 +33,9 @@ def no_leftovers() -> Iterator[None]:
         for name in set(sources) - before:
             sources.pop(name, None)
             linecache.cache.pop(name, None)
+        # Imported by the export itself; it brings a warning filter along, which `quiet` takes away there.
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
         for method in vars(ShapeEnv).values():
             clear = getattr(method, "cache_clear", None)
             if clear is not None:
