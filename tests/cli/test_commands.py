@@ -222,7 +222,7 @@ def test_methods_and_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in out for name in (*models(), "scenes-ssd", "motion-c3d", "c3d with"))
     assert run(["models", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert set(listed) == {*models(), "scenes-ssd", "motion-c3d"}
+    assert set(listed) == {*models(), "efficientnet-lite0", "scenes-ssd", "motion-c3d"}
     assert listed["motion-c3d"].startswith("for relprop video: ")
     assert run(["models", "--source", "torchvision"]) == 0
     assert "torchvision:resnet18\n" in capsys.readouterr().out

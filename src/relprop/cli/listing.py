@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from relprop.catalogue import BASELINES, CLIP_MODELS, DATASETS, DETECTORS, METHODS, METRICS, MODELS
+from relprop.catalogue import (
+    BASELINES,
+    CLIP_MODELS,
+    DATASETS,
+    DETECTORS,
+    METHODS,
+    METRICS,
+    MODELS,
+    PACKAGED_MODELS,
+)
 from relprop.cli.options import Debug, Json, method_names
 
 __all__ = ["list_recipes", "methods", "models"]
@@ -55,7 +64,7 @@ def models(source: _Source = None, json: Json = False, debug: Debug = False) -> 
         else:
             print_lines(*names)
         return
-    found = MODELS.summaries()
+    found = MODELS.summaries() | PACKAGED_MODELS.summaries()
     found |= {name: f"for relprop detect: {text}" for name, text in DETECTORS.summaries().items()}
     found |= {name: f"for relprop video: {text}" for name, text in CLIP_MODELS.summaries().items()}
     _show({"model": found}, json)

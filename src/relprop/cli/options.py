@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from relprop.catalogue import METHODS, MODEL_FORMS, MODELS
+from relprop.catalogue import METHODS, MODEL_FORMS, MODELS, PACKAGED_MODELS
 
 __all__ = [
     "Debug",
@@ -44,7 +44,7 @@ def method_names(incomplete: str) -> list[str]:
 
 def model_names(incomplete: str) -> list[str]:
     """Specifications of models that begin so."""
-    return [name for name in [*MODELS, *MODEL_FORMS] if name.startswith(incomplete)]
+    return [name for name in [*MODELS, *PACKAGED_MODELS, *MODEL_FORMS] if name.startswith(incomplete)]
 
 
 def numbers(text: str | None) -> str | None:

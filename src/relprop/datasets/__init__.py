@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relprop.datasets.coco import COCO
 from relprop.datasets.data_set import DataSet
-from relprop.datasets.demo import demo_clip, demo_clip_path, demo_image_path, demo_scene
+from relprop.datasets.demo import demo_clip, demo_clip_path, demo_image_path, demo_photo_path, demo_scene
 from relprop.datasets.difficult import DifficultList
 from relprop.datasets.folder import Folder
 from relprop.datasets.imagenet_segmentation import ImageNetSegmentation
@@ -38,6 +38,7 @@ __all__ = [
     "demo_clip",
     "demo_clip_path",
     "demo_image_path",
+    "demo_photo_path",
     "demo_scene",
     "load_dataset",
     "outputs_of",

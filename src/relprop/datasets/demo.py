@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from relprop.datasets.motion import MotionClip, MotionClips
 from relprop.datasets.scenes import Scene, Scenes
+from relprop.errors import InputError, unknown_name
 
-__all__ = ["demo_clip", "demo_clip_path", "demo_image_path", "demo_scene"]
+__all__ = ["demo_clip", "demo_clip_path", "demo_image_path", "demo_photo_path", "demo_scene"]
 
 # Found by scripts/pick_demo_scene.py: both bundled models say yes to what is there and no to all else.
 _SEED, _INDEX = 2024, 266
 # By scripts/pick_demo_clip.py: the bundled network names the motion that decides.
 _CLIP_SEED, _CLIP_INDEX = 2024, 43
+
+_PHOTOS = {
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "rocket": "rocket.jpg",
+    "motorcycle": "motorcycle_left.png",
+}
 
 
 def demo_scene() -> Scene:
@@ -50,3 +59,27 @@ def demo_clip_path() -> Path:
     'demo_clip.gif'
     """
     return Path(str(files("relprop.datasets") / "demo_clip.gif"))
+
+
+def demo_photo_path(name: str = "chelsea") -> Path:
+    """Path of a photograph that comes with scikit-image (relprop[photo]).
+
+    Args:
+        name: "chelsea" (a cat) or "coffee" (a cup), CC0 by their photographers; "rocket" (a launch), released into
+            the public domain by SpaceX; "motorcycle", of the Middlebury 2014 stereo benchmark, which states no
+            licence: fit for looking at, not for handing on.
+
+    Raises:
+        UnknownNameError: another name; the text lists them.
+        InputError: scikit-image isn't installed, or comes without the file.
+    """
+    if name not in _PHOTOS:
+        raise unknown_name("photograph", name, _PHOTOS)
+    spec = find_spec("skimage")
+    path = Path(next(iter((spec and spec.submodule_search_locations) or [""]))) / "data" / _PHOTOS[name]
+    if spec is None or not path.is_file():
+        raise InputError(
+            f"Expected scikit-image, which brings the photograph {_PHOTOS[name]}, but it is not installed: "
+            'pip install "relprop[photo]".'
+        )
+    return path

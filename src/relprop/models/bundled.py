@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from relprop.catalogue import MODELS
+from relprop.catalogue import MODELS, PACKAGED_MODELS
 from relprop.errors import InputError, RelpropError, unknown_name
 from relprop.graph import capture_lock
 from relprop.methods.bounds import pixel_bounds
@@ -103,12 +103,18 @@ def load(name: str) -> BundledModel:
 
     Raises:
         UnknownNameError: there is no bundled model of that name; the text lists them.
+        InputError: it is a packaged one, which `relprop.models.sources.load_model` gives.
         RelpropError: the weights or the card are missing or damaged.
 
     >>> model = load("scenes-vgg")
     >>> model.classes[0], model.input_size, model.card["test"]["mAP"] >= 0.95
     ('striped ball', 112, True)
     """
+    if name in PACKAGED_MODELS:
+        raise InputError(
+            f"Expected a bundled model but got {name!r}, whose weights are a package of their own: load it with "
+            "relprop.models.sources.load_model."
+        )
     if name not in MODELS:
         raise unknown_name("bundled model", name, MODELS)
     card, tensors = read_bundled(name)

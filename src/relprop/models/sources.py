@@ -1,4 +1,4 @@
-"""Models by specification: bundled name, `c3d`, `torchvision:NAME`, `timm:NAME` or `file.py:factory`."""
+"""Models by specification: a name of ours, `c3d`, `torchvision:NAME`, `timm:NAME` or `file.py:factory`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from relprop.catalogue import MODEL_FORMS
+from relprop.catalogue import MODEL_FORMS, PACKAGED_MODELS
 from relprop.compat import load_timm, load_torchvision
 from relprop.errors import InputError, RelpropError, UnknownNameError, unknown_name
 from relprop.files import brief, read_text
 from relprop.graph import capture_lock
 from relprop.methods.bounds import pixel_bounds
 from relprop.methods.facts import Facts, remember
+from relprop.models.packaged import imagenet_classes, packaged_state
 from relprop.models.pictures import Preprocess
 from relprop.models.state import load_state, read_state
 from relprop.own_file import blame, from_file, importable, seeded
@@ -153,9 +154,10 @@ def load_model(
     """Load the model that a specification names.
 
     Args:
-        spec: a bundled name, ``c3d`` (the published layout; `weights` say its width), ``torchvision:NAME``,
-            ``timm:NAME``, or ``file.py:factory`` (a function or class without arguments that returns the module,
-            or the module itself). The file is run as it is.
+        spec: a bundled name; ``efficientnet-lite0`` (its weights are a package: ``relprop[photo]``); ``c3d`` (the
+            published layout; `weights` say its width); ``torchvision:NAME``, ``timm:NAME``; or
+            ``file.py:factory`` (a function or class without arguments that returns the module, or the module
+            itself). The file is run as it is.
         weights: a state dict, ``.safetensors`` or ``.pth`` (read with ``weights_only=True``).
         labels: a text file with a class name a line, or a JSON list.
         size: (H, W), or (T, H, W) for clips, instead of the source's.
@@ -269,6 +271,8 @@ def _recipe(spec: str, published: bool, progress: bool, size: Sequence[int] | No
         return _from_bundled(spec)
     if spec in clips.models():
         return _from_bundled_clips(spec)
+    if spec in PACKAGED_MODELS:
+        return _from_package(spec, published)
     if spec == "c3d":
         return _from_c3d(published, size)
     if kind == "torchvision":
@@ -277,7 +281,7 @@ def _recipe(spec: str, published: bool, progress: bool, size: Sequence[int] | No
         return _from_timm(name, published)
     if colon and kind.endswith(".py"):
         return _from_file(Path(kind), name)
-    raise unknown_name("model", spec, [*pictures.models(), *clips.models(), *MODEL_FORMS])
+    raise unknown_name("model", spec, [*pictures.models(), *PACKAGED_MODELS, *clips.models(), *MODEL_FORMS])
 
 
 def _from_bundled(name: str) -> _Recipe:
@@ -294,6 +298,23 @@ def _from_bundled(name: str) -> _Recipe:
         multi_label=model.multi_label,
         preprocess=model.preprocess,
         weights="bundled",
+    )
+
+
+def _from_package(name: str, published: bool) -> _Recipe:
+    def build(classes: int | None) -> nn.Module:
+        module: nn.Module = PACKAGED_MODELS[name](1000 if classes is None else classes)
+        return load_state(module, packaged_state(name), name) if published else module
+
+    # TensorFlow's Lite networks read (pixel - 127) / 128, scaled by cubic interpolation.
+    return _Recipe(
+        build=build,
+        resizable=True,
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+        interpolation="bicubic",
+        classes=imagenet_classes(),
+        weights="package on the index",
     )
 
 
