@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import relprop
 from relprop.errors import RelpropError, RelpropWarning, UnsupportedOperatorError
 
-__all__ = ["METHODS", "Finding", "Verdict", "check", "judge"]
+__all__ = ["METHODS", "Finding", "Verdict", "check", "judge", "made"]
 
 METHODS = ("lrp-0", "lrp-epsilon", "lrp-composite", "excitation-backprop", "rsp")
 """Methods that keep a ledger."""
@@ -85,15 +85,15 @@ def judge(source: str, facts: frozenset[str], properties: set[str] | None = None
     Raises:
         Invalid: `model(x)` itself fails.
     """
-    model, x = _made(source)
-    reference, _ = _made(source)
+    model, x = made(source)
+    reference, _ = made(source)
     own: list[str] = []
     try:
         with _watched(own), torch.no_grad():
             expected = reference(x.clone())
     except Exception as error:
         raise Invalid(str(error)) from error
-    gradients = None if "random" in facts else _autograd(_made(source)[0], x)
+    gradients = None if "random" in facts else _autograd(made(source)[0], x)
     verdict, before = Verdict(), _state(model)
     kept, generator = x.clone(), torch.get_rng_state()
     said: list[str] = []
@@ -143,7 +143,7 @@ def judge(source: str, facts: frozenset[str], properties: set[str] | None = None
             apart = _apart(maps["lrp-0"].relevance, gradients * x)
             if apart > tolerance:
                 found("lrp-0", f"LRP-0 differs from gradient x input by {apart:.1e} of the largest")
-    if single is not None and not _same_alone(_made(source)[0], x, expected, tolerance):
+    if single is not None and not _same_alone(made(source)[0], x, expected, tolerance):
         single = None  # the model itself gives a sample alone another output
     if single is not None and (apart := _apart(single.relevance, maps[alone].relevance[:, 1:2])) > tolerance:
         found("rows", f"{alone}: sample 1 alone differs by {apart:.1e} of the largest")
@@ -172,7 +172,7 @@ def refused_operator(text: str) -> str:
 _count = 0
 
 
-def _made(source: str) -> tuple[nn.Module, Tensor]:
+def made(source: str) -> tuple[nn.Module, Tensor]:
     """Run the code; its lines can be shown in tracebacks."""
     global _count
     _count += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from relprop.graph.node import Node
 
 __all__ = ["ANY", "Range", "range_of"]
@@ -24,7 +26,9 @@ _ALWAYS: dict[str, Range] = {
     "log_sigmoid": (-math.inf, 0.0),
 }  # fmt: skip
 _KEEPS = frozenset({"max_pool", "shape", "pass", "upsample"})
-_OVERSHOOTS = frozenset({"upsample_bicubic2d", "grid_sampler"})
+_OVERSHOOTS = frozenset({"upsample_bicubic2d", "_upsample_bicubic2d_aa", "grid_sampler"})
+_WIDENS = frozenset({"expand", "expand_as", "unsqueeze"})
+_ADDS_ZEROS = frozenset({"im2col", "tril", "triu", "diag_embed"})
 # Read a place or a shape from tensors of their own, and values from the first.
 _PICKS = frozenset("view expand index index_select gather expand_as view_as reshape_as type_as".split())
 # Constants that are no parameters.
@@ -32,8 +36,8 @@ _MADE: dict[str, Range] = {
     **dict.fromkeys("zeros zeros_like new_zeros empty empty_like new_empty".split(), (0.0, 0.0)),
     **dict.fromkeys("ones ones_like new_ones".split(), (1.0, 1.0)),
 }
-# A sum is in the kind of averages, but grows with the number of its terms.
-_SUMS = frozenset({"sum"})
+# Sums are in the kind of averages, but grow with the number of their terms.
+_SUMS = frozenset({"sum", "cumsum", "col2im"})
 
 
 def range_of(node: Node) -> Range:
@@ -45,6 +49,8 @@ def range_of(node: Node) -> Range:
     >>> range_of(Node(0, "sigmoid", "sigmoid", "activation", dependent=True))
     (0.0, 1.0)
     """
+    if node.op == "softplus" and not _at_least(node.argument("beta"), 0):
+        return ANY
     if node.op in _ALWAYS:
         return _ALWAYS[node.op]
     if node.op in _MADE:
@@ -78,7 +84,7 @@ def _clamped(node: Node, low: float, high: float) -> Range:
 
 def _kept(node: Node) -> Range:
     """Of operators that pick, move or average values."""
-    if node.op in _OVERSHOOTS:
+    if node.op in _OVERSHOOTS or _computes(node):
         return ANY
     read = [n for n in node.reads() if n.kind != "symbol"]
     found = [n.bounds for n in (read[:1] if node.op in _PICKS else read)]
@@ -87,7 +93,10 @@ def _kept(node: Node) -> Range:
         if isinstance(value, Node):
             return ANY
         found.append((float(value or 0), float(value or 0)))
-    if node.op == "im2col":
+    else:  # a number that is written into the value: masked_fill, scatter, where
+        numbers = [node.argument(name, None) for name in ("self", "other", "value")]
+        found += [(float(n), float(n)) for n in numbers if isinstance(n, (int, float))]
+    if node.op in _ADDS_ZEROS:
         found.append((0.0, 0.0))
     if node.kind == "avg_pool":
         found.append((0.0, 0.0))  # zeros at the border count
@@ -96,6 +105,15 @@ def _kept(node: Node) -> Range:
             grows = divisor is None or divisor > 0
             return _POSITIVE if grows and all(low >= 0 for low, _ in found) else ANY
     return min(low for low, _ in found), max(high for _, high in found)
+
+
+def _computes(node: Node) -> bool:
+    """Whether an operator that moves values does more than that here: adds to what is there, counts, or wraps."""
+    if node.op == "getitem" and node.item and node.reads()[0].kind != "shape":
+        return True  # the second result of an operator, such as the places of the largest values
+    dtype = node.argument("dtype", None)
+    whole = isinstance(dtype, torch.dtype) and not dtype.is_floating_point
+    return bool(node.argument("accumulate", False) or node.argument("reduce", None)) or whole
 
 
 def _of_argument(argument: Any) -> Range:
@@ -114,6 +132,8 @@ def _sum(node: Node, left: Range, right: Range) -> Range:
 def _combined(node: Node, left: Range, right: Range) -> Range:
     if node.op == "mul":
         return _times(left, right)
+    if node.argument("rounding_mode", None) is not None:
+        return ANY
     if left[0] >= 0 and _is_total(node.pair[1], node.pair[0]):
         return 0.0, 1.0
     low, high = right
@@ -126,21 +146,38 @@ def _combined(node: Node, left: Range, right: Range) -> Range:
 
 
 def _is_total(divisor: Any, value: Any) -> bool:
-    """Whether the divisor is a sum over the value, which may have been kept away from 0."""
-    while isinstance(divisor, Node) and divisor.op in (
-        "expand",
-        "expand_as",
-        "unsqueeze",
-        "clamp_min",
-        "clamp",
-        "add",
-    ):
-        if divisor.op == "add" and any(not isinstance(a, Node) and a < 0 for a in divisor.pair):
-            return False
-        if len(divisor.signals()) != 1:
-            return False
-        divisor = divisor.signals()[0]
-    return isinstance(divisor, Node) and divisor.op == "sum" and divisor.signals() == [value]
+    """Whether the divisor is a sum over the value, beside its own terms; it may have been kept away from 0."""
+    made_room: list[int] = []  # the axes of length 1 that were put in, first to last
+    while isinstance(divisor, Node) and (divisor.op in _WIDENS or _grows(divisor)):
+        if made_room and divisor.op.startswith("expand"):
+            return False  # axes in front would move the others
+        if divisor.op == "unsqueeze":
+            made_room.insert(0, divisor.argument("dim"))
+        divisor = divisor.reads()[0]
+    if not isinstance(divisor, Node) or divisor.op != "sum" or divisor.operands()[:1] != [value]:
+        return False
+    if divisor.argument("dtype", None) is not None:
+        return False
+    axes = divisor.argument("dim", None)
+    if not axes or divisor.argument("keepdim", False):
+        return not made_room
+    axes = list(axes) if isinstance(axes, (list, tuple)) else [axes]
+    return made_room == axes and (len(axes) == 1 or (axes == sorted(axes) and axes[0] >= 0))
+
+
+def _grows(node: Node) -> bool:
+    """Whether the operator gives its first operand or a larger number."""
+    if node.op == "clamp_min":
+        return True
+    if node.op == "clamp":
+        return node.argument("max", None) is None
+    if node.op != "add" or not isinstance(node.pair[0], Node):
+        return False
+    return _at_least(node.argument("alpha"), 0) and _of_argument(node.pair[1])[0] >= 0
+
+
+def _at_least(number: Any, least: float) -> bool:
+    return isinstance(number, (int, float)) and number >= least
 
 
 def _times(a: Range, b: Range) -> Range:
