@@ -239,7 +239,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"target": [0, 9]}, "Expected targets from 0 to 4 but got 9"),
     ({"target": []}, "Expected at least one target"),
     ({"target": torch.tensor([0, 1, 2])}, r"Expected a target tensor of integers with shape \(1,\)"),
-    ({"target": "cat"}, "Expected target to be a class index"),
+    ({"target": "cat"}, "the model has no class names"),
+    ({"target": {}}, "Expected target to be a class index"),
     ({"method": "grad-cam"}, "Expected a method with relevance at the input"),
     ({"method": "deep-tailor"}, "Expected a known method but got 'deep-tailor'"),
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -19,20 +19,25 @@ from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Request
 from relprop.methods.registry import MethodLike, resolve
 from relprop.precision import full_precision
-from relprop.propagate.targets import class_indices
+from relprop.propagate.question import question
 from relprop.propagate.trace import trace
 from relprop.tracing.values import checked_output
 
-__all__ = ["explain", "explanation_of"]
+__all__ = ["Target", "explain", "explanation_of"]
+
+Target = int | str | Tensor | NDArray[Any] | Callable[[Tensor], Tensor]
 
 
 def explain(
     model: nn.Module,
     x: Tensor,
-    target: int | Tensor | NDArray[Any] | Sequence[int | Tensor | NDArray[Any]] | None = None,
+    target: Target | Sequence[Target] | None = None,
     method: MethodLike = "lrp-composite",
     layers: Sequence[str] = (),
     *,
+    versus: int | str | Tensor | NDArray[Any] | None = None,
+    region: Tensor | NDArray[Any] | Literal["all"] | None = None,
+    start: str | None = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
 ) -> Explanation:
@@ -41,12 +46,21 @@ def explain(
     Args:
         model: maps (N, C, *spatial) to scores (N, classes), in evaluation mode. It is left as it came.
         x: the input, normalised as the model expects it.
-        target: a class index; an int64 tensor or array (N,) with one per sample; a list or range of K indices
-            (or of such tensors), which puts a K axis in front of the relevance; None for each sample's top class.
+        target: a class index, or its name where `facts` know names; an int64 tensor or array (N,) with one per
+            sample; a list or range of K of them, which puts a K axis in front of the relevance; None for each
+            sample's top class. Or a callable that takes the outputs and returns scores (N,) or (K, N), in torch
+            and sample by sample: relevance starts as its gradient times the outputs, which is all of a score
+            that is linear in them (a note says what is left out of another). Or a seed: floating-point
+            relevance at the outputs, shaped like them or with K in front.
         method: a name (`relprop.methods()`), with settings behind it or without ("lrp:rule=z-plus"); a method of
             your own as "file.py:Name"; a configured method (`relprop.DeepTaylor(...)`); or a function
             `(model, x, targets) -> relevance`.
         layers: modules or nodes at whose output relevance is wanted too (`Explanation.layers`).
+        versus: another class: explained is the target's score less that of this one.
+        region: for outputs that are maps (N, classes, H, W), a mask (H, W) or (N, H, W) of the positions whose
+            scores are summed; "all" or None for all of them (a note says so).
+        start: a module or node that relevance starts at in place of the output. Its value is (N, channels, ...),
+            and `target`, `versus` and `region` are about that.
         channel_axis: which axis of `x` holds the colours, for maps and pictures: 2 for clips and bags
             (N, T, C, H, W).
         facts: what else is known of the model, for settings that are left at "auto". None: what relprop
@@ -69,7 +83,10 @@ def explain(
     >>> e.relevance.tolist()
     [[[3.0, 0.0]], [[6.0, -1.0]]]
     """
-    found = explanation_of(model, x, target, method, layers, channel_axis=channel_axis, facts=facts)
+    found = explanation_of(
+        model, x, target, method, layers, versus=versus, region=region, start=start, channel_axis=channel_axis,
+        facts=facts,
+    )  # fmt: skip
     tell(found.warnings, stacklevel=2)
     return found
 
@@ -78,10 +95,13 @@ def explain(
 def explanation_of(
     model: nn.Module,
     x: Tensor,
-    target: int | Tensor | NDArray[Any] | Sequence[int | Tensor | NDArray[Any]] | None = None,
+    target: Target | Sequence[Target] | None = None,
     method: MethodLike = "lrp-composite",
     layers: Sequence[str] = (),
     *,
+    versus: int | str | Tensor | NDArray[Any] | None = None,
+    region: Tensor | NDArray[Any] | Literal["all"] | None = None,
+    start: str | None = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
 ) -> Explanation:
@@ -93,11 +113,18 @@ def explanation_of(
     for layer in layers:  # a typing error shall not wait for the method
         run.graph.find(layer)
     checked_output(model, run.output)
-    targets, single = class_indices(target, run.output, x.shape[0])
+    place = None if start is None else run.graph.find(start)
+    value = run.output if place is None else run.value(place)
     seen = run.input
-    known = facts_of(model).of_outputs(run.output.shape[1]).fitting(x) if facts is None else facts
+    known = _facts(model, run.output, x) if facts is None else facts
+    asked = question(
+        target, value, x.shape[0], versus=versus, region=region, place=start,
+        classes=known.classes if place is None else None,
+    )  # fmt: skip
+    recipe.check_asked(asked, place)
+    targets, single = asked.targets, asked.single
     recipe = recipe.informed(known)
-    request = Request(model, run, targets, single, layers, facts=known)
+    request = Request(model, run, asked, place, layers, facts=known)
     result = recipe.explain(request)
     _check_finite(recipe.name, result.relevance)
 
@@ -124,7 +151,16 @@ def explanation_of(
         warnings=remarks.warnings,
         notes=remarks.notes if hint is None else (*remarks.notes, hint),
         channel_axis=channel_axis,
+        asked=asked.names,
     )
+
+
+def _facts(model: nn.Module, output: Any, x: Tensor) -> Facts:
+    """What is remembered of the model, as far as it holds for these outputs and this input."""
+    known = facts_of(model)
+    if isinstance(output, Tensor) and output.ndim > 1:
+        known = known.of_outputs(output.shape[1])
+    return known.fitting(x)
 
 
 def _check_finite(name: str, relevance: Tensor) -> None:

@@ -38,7 +38,7 @@ class Explanation:
             targets was asked. In the unit of the output that was explained.
         input: the model's input (N, C, *spatial).
         outputs: what ``model(input)`` returned; (N, classes) for classifiers.
-        targets: int64, the explained output of each sample: (N,) or (K, N).
+        targets: int64, the explained output of each sample, (N,) or (K, N); -1 where it is none (`asked`).
         method: the method's name in the registry.
         settings: the method's settings, as a saved explanation holds them: tensors of up to 64 numbers and
             tuples as lists, what is no plain data as its text.
@@ -51,6 +51,8 @@ class Explanation:
         warnings: what speaks against the map, a sentence or two each (an open ledger, a map of zeros ...).
         notes: what a reader has to know besides, such as that a sigmoid at the end was left out.
         channel_axis: the axis of the input that holds the colours.
+        asked: what each of the K targets is called where it is no class by itself ("tabby − tiger",
+            "layer4[7]"); empty for classes.
 
     Raises:
         InputError: if the shapes or dtypes contradict each other.
@@ -78,6 +80,7 @@ class Explanation:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     channel_axis: int = 1
+    asked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", jsonable(self.settings))
@@ -88,6 +91,10 @@ class Explanation:
             raise InputError(
                 f"Expected targets as int64 of shape ({x.shape[0]},) or (K, {x.shape[0]}) but got {t.dtype} of "
                 f"shape {tuple(t.shape)}."
+            )
+        if self.asked and len(self.asked) != t.numel() // t.shape[-1]:
+            raise InputError(
+                f"Expected a name for each of {t.numel() // t.shape[-1]} targets but got {len(self.asked)}."
             )
         if r.dim() < t.dim() + 1 or r.shape[: t.dim()] != t.shape:
             raise InputError(
@@ -241,7 +248,8 @@ class Explanation:
             "channel_axis": self.channel_axis,
             "shapes": {"input": list(self.input.shape), "relevance": list(self.relevance.shape)},
             "dtype": str(self.relevance.dtype).removeprefix("torch."),
-            "targets": saved.target_rows(self.targets, self.outputs, labels),
+            "asked": list(self.asked),
+            "targets": saved.target_rows(self.targets, self.outputs, labels, self.asked),
             "top_outputs": saved.top_outputs(self.outputs, labels),
             "outputs": packing,
             "extras": jsonable({k: v for k, v in self.extras.items() if not isinstance(v, Tensor)}),
@@ -287,6 +295,7 @@ class Explanation:
                 warnings=tuple(manifest.get("warnings", ())),
                 notes=tuple(manifest.get("notes", ())),
                 channel_axis=manifest.get("channel_axis", 1),
+                asked=tuple(manifest.get("asked", ())),
             )
 
     def on_axis(self, channel_axis: int | None) -> Explanation:
@@ -304,7 +313,8 @@ class Explanation:
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.relevance.shape))
         where = "" if self.at == "input" else f" at {self.at}"
-        parts = [self.method, _targets(self.targets), f"relevance {shape}{where}"]
+        asked = _listed(self.asked) if self.asked else _targets(self.targets)
+        parts = [self.method, asked, f"relevance {shape}{where}"]
         if self.ledger is not None:
             verdict = "closes" if self.ledger.closes else "DOES NOT CLOSE"
             parts.append(f"ledger {verdict} (max error {self.ledger.max_error:.1e})")
@@ -337,6 +347,11 @@ class Explanation:
         ]
 
 
+def _listed(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+    return f"targets {listed}" if len(names) > 1 else f"target {listed}"
+
+
 def _targets(targets: Tensor) -> str:
     if targets.numel() == 1:
         return f"target {int(targets)}"
@@ -344,5 +359,4 @@ def _targets(targets: Tensor) -> str:
         names = targets[:, 0].tolist()  # the same list for each sample
     else:
         names = targets.flatten().tolist()
-    listed = ", ".join(map(str, names[:6])) + (", …" if len(names) > 6 else "")
-    return f"targets {listed}" if len(names) > 1 else f"target {listed}"
+    return _listed([str(name) for name in names])

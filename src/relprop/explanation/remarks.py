@@ -11,7 +11,6 @@ from torch import Tensor
 from relprop.explanation.warned import warnings_about
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.plan import Plan
-from relprop.propagate.targets import one_hot
 from relprop.rules import Identity
 from relprop.rules.gradient import Gradient, Rectify
 
@@ -39,22 +38,22 @@ def remarks_on(method: Method, request: Request, result: Result) -> Remarks:
     targets, head = request.targets, request.head if request.notes else None
     extras: dict[str, Any] = {}
     if head is not None:
-        value = _at_targets(request.scores, targets)
+        value = _value(request, request.scores)
         extras["explained_at"] = head.where(request.trace.graph)
         extras["explained_value"] = value[0] if request.single else value
     negative = method.about_negative()
     explained = None
     if negative:
-        explained = _at_targets(request.output if head is None else request.logits, targets)
+        explained = _value(request, request.output if head is None else request.logits)
     found = warnings_about(method.name, result.relevance, targets, result.ledger, explained, negative)
-    notes = (*request.notes, *_inner(result.plan), *result.notes)
+    notes = (*request.asked.notes, *request.notes, *_inner(result.plan), *result.notes)
     unseen = _unseen(method.name, request.trace.graph.unseen, result.plan)
     return Remarks((*result.warnings, *unseen, *found), notes, extras)
 
 
-def _at_targets(values: Tensor, targets: Tensor) -> Tensor:
-    """The value at each target, summed over positions where there are several: (K, N) float64."""
-    return one_hot(targets, values, values).flatten(2).double().sum(-1)
+def _value(request: Request, values: Tensor) -> Tensor:
+    """What is asked of these values, (K, N) float64: most often the value at each target."""
+    return request.asked.score(values)
 
 
 def _unseen(name: str, unseen: Sequence[str], plan: Plan | None) -> list[str]:

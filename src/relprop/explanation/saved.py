@@ -136,8 +136,10 @@ def unpacked(tensors: Mapping[str, Tensor], kind: str) -> Any:
     return None
 
 
-def target_rows(targets: Tensor, outputs: Any, labels: Labels | None) -> list[dict[str, Any]]:
-    """Index, name and output of each explained target: targets (N,) or (K, N)."""
+def target_rows(
+    targets: Tensor, outputs: Any, labels: Labels | None, asked: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Index, name and output of each explained target: (N,) or (K, N), by what is asked where it is no class."""
     rows = targets.reshape(-1, targets.shape[-1])
     scores = outputs.detach() if _is_scores(outputs) else None
     found = []
@@ -145,11 +147,10 @@ def target_rows(targets: Tensor, outputs: Any, labels: Labels | None) -> list[di
         for n in range(rows.shape[1]):
             index = int(rows[k, n])
             value = None
-            if scores is not None and 0 <= index < scores.shape[1]:
+            if scores is not None and not asked and 0 <= index < scores.shape[1]:
                 value = jsonable(float(scores[n, index]))
-            found.append(
-                {"target": k, "sample": n, "index": index, "name": _name(labels, index), "output": value}
-            )
+            name = asked[k] if asked else _name(labels, index)
+            found.append({"target": k, "sample": n, "index": index, "name": name, "output": value})
     return found
 
 

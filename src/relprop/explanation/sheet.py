@@ -260,7 +260,8 @@ def target_name(e: Shown, k: int, n: int, labels: Labels | None) -> str:
     Raises:
         InputError: if labels is a list with fewer names than the target's index needs.
     """
-    return class_name(int(e.targets.reshape(-1, e.targets.shape[-1])[k, n]), labels)
+    asked = getattr(e, "asked", ())
+    return asked[k] if asked else class_name(int(e.targets.reshape(-1, e.targets.shape[-1])[k, n]), labels)
 
 
 def _about(e: Shown, k: int, n: int, labels: Labels | None, probability: str | None) -> tuple[str, str]:
@@ -294,6 +295,8 @@ def _said(e: Shown, k: int, n: int, probability: str | None) -> str:
     """What the model said about target k of sample n."""
     outputs = e.outputs
     if not (isinstance(outputs, Tensor) and outputs.dim() == 2 and outputs.is_floating_point()):
+        return ""
+    if getattr(e, "asked", ()):
         return ""
     index = int(e.targets.reshape(-1, e.targets.shape[-1])[k, n])
     row = outputs[n].detach().double().cpu()

@@ -45,6 +45,7 @@ class DeepTaylor(Method):
     """
 
     name = "deep-taylor"
+    takes = frozenset({"region", "start"})
     summary = "Deep Taylor decomposition: z+ rule, z-box at the input; only what speaks for"
     signed = False
 

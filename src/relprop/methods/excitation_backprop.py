@@ -64,6 +64,7 @@ class ExcitationBackprop(Method):
     """
 
     name = "excitation-backprop"
+    takes = frozenset({"region"})
     summary = "Excitation backprop: winner-take-all walk through positive weights; totals 1 where it stops"
 
     def __init__(self, *, at: str | None = None, clamp_input: bool = False, add: Shares = "value") -> None:

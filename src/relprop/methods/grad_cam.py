@@ -8,7 +8,7 @@ from relprop.checks import place_name
 from relprop.errors import InputError
 from relprop.graph.place import label
 from relprop.methods.feature_map import last_feature_map
-from relprop.methods.method import Method, Request, Result
+from relprop.methods.method import SCORES, Method, Request, Result
 from relprop.propagate.composite import DERIVATIVES
 
 __all__ = ["GradCAM"]
@@ -47,6 +47,7 @@ class GradCAM(Method):
     """
 
     name = "grad-cam"
+    takes = SCORES - {"start"}
     summary = "Grad-CAM: the last feature map's channels weighted by their mean gradient, positive part"
     signed = False
 

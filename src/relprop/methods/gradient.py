@@ -9,9 +9,8 @@ from torch import Tensor
 
 from relprop.checks import Progress, check_count, check_number, check_progress, check_seed
 from relprop.errors import InputError
-from relprop.methods.method import Method, Request, Result
+from relprop.methods.method import SCORES, Method, Request, Result
 from relprop.propagate.composite import DERIVATIVES
-from relprop.propagate.targets import one_hot
 from relprop.propagate.trace import trace
 
 __all__ = ["Gradient", "GradientXInput", "SmoothGrad", "weighted_gradient"]
@@ -36,6 +35,7 @@ class Gradient(Method):
     """
 
     name = "gradient"
+    takes = SCORES
     summary = "Gradient: how fast the score changes with each input value (a rate, nothing adds up)"
 
     def explain(self, request: Request) -> Result:
@@ -61,6 +61,7 @@ class GradientXInput(Method):
     """
 
     name = "gradient-x-input"
+    takes = SCORES
     summary = "Gradient x input: contributions of the local linear map, biases left out"
 
     def explain(self, request: Request) -> Result:
@@ -103,6 +104,7 @@ class SmoothGrad(Method):
     """
 
     name = "smoothgrad"
+    takes = SCORES
     summary = "SmoothGrad: gradient averaged over noisy copies of the input (seeded)"
 
     def __init__(
@@ -165,8 +167,11 @@ def weighted_gradient(
     for begin in range(0, total, many):
         ks = range(begin, min(begin + many, total))
         run = trace(request.model, torch.cat([point(k) for k in ks]).to(request.trace.dtype))
-        seed = one_hot(request.targets.repeat(1, len(ks)), run.output)
-        walked = run.run(seed, DERIVATIVES, record=layers, multiplier=True, ledger=False, release=True)
+        start = None if request.start is None else request.start.name
+        seed = request.asked.slopes(request.output_of(run))
+        walked = run.run(
+            seed, DERIVATIVES, start=start, record=layers, multiplier=True, ledger=False, release=True
+        )
         part = _fold(walked.relevance, weights[begin : ks.stop], n)
         found = part if found is None else found.add_(part)
         for name, g in walked.layers.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from relprop.methods.method import Method, Request, Result
+from relprop.methods.method import SCORES, Method, Request, Result
 from relprop.propagate.composite import Composite
 from relprop.rules import Rectify
 
@@ -13,6 +13,7 @@ __all__ = ["DeconvNet", "GuidedBackprop"]
 
 class _Rectified(Method):
     form: ClassVar[Literal["deconvnet", "guided"]]
+    takes = SCORES
 
     def explain(self, request: Request) -> Result:
         composite = Composite([("activation", Rectify(self.form))], "gradient", name=self.name)

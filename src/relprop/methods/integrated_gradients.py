@@ -11,9 +11,8 @@ from torch import Tensor
 from relprop.checks import Progress, check_choice, check_count, check_progress
 from relprop.errors import InputError
 from relprop.methods.gradient import weighted_gradient
-from relprop.methods.method import Method, Request, Result
+from relprop.methods.method import SCORES, Method, Request, Result
 from relprop.propagate.composite import DERIVATIVES
-from relprop.propagate.targets import one_hot
 from relprop.propagate.trace import trace
 from relprop.tracing.values import checked_output
 
@@ -53,6 +52,7 @@ class IntegratedGradients(Method):
     """
 
     name = "integrated-gradients"
+    takes = SCORES - {"start"}
     summary = (
         "Integrated gradients: gradient averaged from a baseline to the input, with its completeness gap"
     )
@@ -98,7 +98,7 @@ class IntegratedGradients(Method):
             request, point, weights, self.chunk, self._progress or request.facts.progress
         )
         relevance = mean * (x - start)
-        difference = self._scores(request, request.output) - self._scores(request, self._at(request, start))
+        difference = request.asked.score(request.output) - request.asked.score(self._at(request, start))
         gap = difference - relevance.flatten(2).double().sum(-1)
         extras: dict[str, Any] = {"completeness_gap": gap, "reference_difference": difference}
         extras = {name: v[0] if request.single else v for name, v in extras.items()}
@@ -119,11 +119,6 @@ class IntegratedGradients(Method):
         output: Tensor = trace(request.model, x.contiguous().to(request.trace.dtype)).output
         checked_output(request.model, output)
         return output
-
-    @staticmethod
-    def _scores(request: Request, output: Tensor) -> Tensor:
-        """The target's score, summed over positions where there are several: (K, N) float64."""
-        return (one_hot(request.targets, output) * output).flatten(2).double().sum(-1)
 
 
 def _quadrature(name: str, steps: int) -> tuple[list[float], list[float]]:

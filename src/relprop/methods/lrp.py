@@ -13,7 +13,7 @@ from relprop.errors import InputError
 from relprop.methods.attention import Attention, attention_rules
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.facts import Facts
-from relprop.methods.method import Method, Request, Result
+from relprop.methods.method import ANYTHING, Method, Request, Result
 from relprop.propagate.composite import Composite, Depth, Match
 from relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZPlus
 
@@ -56,6 +56,7 @@ class LRP(Method):
     """
 
     name = "lrp"
+    takes = ANYTHING
     summary = "LRP with any rule or composite, such as lrp:rule=z-plus or lrp:composite=epsilon-plus"
 
     def __init__(

@@ -10,18 +10,33 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from relprop.checks import refuses_old_spellings
+from relprop.errors import InputError
+from relprop.graph import Node
 from relprop.methods.facts import Facts
 from relprop.methods.head import Behind, Headed, LogitHead, head_of
 from relprop.propagate.composite import Composite
 from relprop.propagate.layout import Layout
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan
-from relprop.propagate.targets import one_hot
+from relprop.propagate.question import Question
 from relprop.propagate.trace import Trace
 from relprop.propagate.walk import Propagation
 from relprop.registry import parameters
 
-__all__ = ["Method", "Request", "Result"]
+__all__ = ["ANYTHING", "SCORES", "Method", "Request", "Result"]
+
+#: What a method may be asked that takes derivatives of the outputs, and one that carries relevance from them.
+SCORES = frozenset({"region", "versus", "score", "start"})
+ANYTHING = SCORES | {"seed"}
+
+
+_ASKED = {
+    "region": "a region",
+    "versus": "versus=, a difference of two",
+    "score": "a callable",
+    "seed": "a seed",
+    "start": "start=, a hidden place",
+}
 
 
 @dataclass(eq=False)
@@ -35,8 +50,8 @@ class Request:
     Attributes:
         model: the user's model.
         trace: the forward run on the user's input.
-        targets: class indices, int64 (K, N).
-        single: one target was asked, so results lose their K axis at the end.
+        asked: what is asked of the outputs (or of the value at `start`).
+        start: the hidden place that relevance starts at; None for the output.
         layers: places whose relevance is wanted besides.
         release: the method may use up the trace (free its values on the way back).
         facts: what else is known of the model.
@@ -45,17 +60,31 @@ class Request:
 
     model: nn.Module
     trace: Trace
-    targets: Tensor
-    single: bool
+    asked: Question
+    start: Node | None = None
     layers: Sequence[str] = ()
     release: bool = True
     facts: Facts = field(default_factory=Facts)
     notes: list[str] = field(default_factory=list)
 
     @property
+    def targets(self) -> Tensor:
+        """Class indices, int64 (K, N); -1 where no class was asked for, of methods that take such questions."""
+        return self.asked.targets
+
+    @property
+    def single(self) -> bool:
+        """One target was asked, so results lose their K axis at the end."""
+        return self.asked.single
+
+    @cached_property
     def output(self) -> Tensor:
-        """The class scores, (N, classes, ...)."""
-        output: Tensor = self.trace.output
+        """The class scores, (N, classes, ...); or the value at `start`."""
+        return self.output_of(self.trace)
+
+    def output_of(self, trace: Trace) -> Tensor:
+        """The class scores, or the value at `start`, of another run of the same model: (N, classes, ...)."""
+        output: Tensor = trace.output if self.start is None else trace.value(self.start.name)
         return output
 
     @property
@@ -67,7 +96,7 @@ class Request:
     @cached_property
     def head(self) -> LogitHead | None:
         """What the network does to its logits at the end; None where the output itself is explained."""
-        return head_of(self.trace.graph)
+        return head_of(self.trace.graph) if self.start is None else None
 
     @cached_property
     def _behind(self) -> Behind | None:
@@ -86,13 +115,23 @@ class Request:
     def seed(self, what: Literal["score", "one"] = "score") -> Tensor:
         """Relevance to start from: the target's logit, or 1, and 0 for all other classes; (K, N, classes).
 
+        Of other questions, the slope of what is asked times the logits, or the slope; a seed as it came.
         `run` and `propagate` put a minus before it where the output falls with its logit.
+
+        Raises:
+            InputError: a callable behind a sigmoid or the like.
         """
-        return one_hot(self.targets, self.output, self.logits if what == "score" else None)
+        if self.asked.kind == "score" and self.head is not None:
+            raise InputError(
+                "Expected a callable target on logits but the network's outputs are behind "
+                f"{self.head.activations[0].op}, where relevance starts in front of it (at "
+                f"{self.head.where(self.trace.graph)}). Pass the network without it, or take a gradient."
+            )
+        return self.asked.start(self.logits) if what == "score" else self.asked.ones(self.output)
 
     def ones(self) -> Tensor:
-        """1 at each target's output and 0 elsewhere, for derivatives of the output itself; (K, N, classes)."""
-        return one_hot(self.targets, self.output)
+        """The slope of what is asked: 1 at each target's output and 0 elsewhere; (K, N, classes)."""
+        return self.asked.slopes(self.output)
 
     def turned(self, seed: Tensor) -> Tensor:
         """A seed at the output as it goes to the logits: with a minus where the output falls with its logit."""
@@ -108,6 +147,8 @@ class Request:
             through_head: multipliers go to the logits too; else they are derivatives of the output itself.
             settings: as for `Trace.run`.
         """
+        if self.start is not None:
+            settings.setdefault("start", self.start)
         ahead = settings.get("start") is None and (through_head or not settings.get("multiplier", False))
         if not ahead or self.head is None or self._behind is None:
             return self.trace.run(seed, composite, **settings)
@@ -157,6 +198,8 @@ class Method:
             have in common cancels in their difference.
         pushes: positive relevance is what pushed an output the way it went; else what speaks for a larger value.
         reading: a sentence on how to read a map, for captions; "" where there is nothing to know.
+        takes: what else than classes may be asked: "region" (of a map), "versus" and "score" (a class less
+            another, a callable), "seed" (any relevance at the outputs), "start" (a hidden place).
     """
 
     name: ClassVar[str] = ""
@@ -165,6 +208,7 @@ class Method:
     contrasts: ClassVar[bool] = False
     pushes: ClassVar[bool] = False
     reading: ClassVar[str] = ""
+    takes: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -176,6 +220,22 @@ class Method:
     def explain(self, request: Request) -> Result:
         """Compute relevance for every target of the request."""
         raise NotImplementedError
+
+    def check_asked(self, asked: Question, start: Node | None = None) -> None:
+        """Refuse a question that the method has no answer to.
+
+        Raises:
+            InputError: with what it can't start from.
+        """
+        needed = [
+            word for word in (asked.kind, "" if start is None else "start") if word not in ("", "class")
+        ]
+        wrong = next((word for word in needed if word not in self.takes), None)
+        if wrong is not None:
+            raise InputError(
+                f"Expected classes as targets of {self.name}, which starts from one class, but got "
+                f"{_ASKED[wrong]}. Take a method that starts from anything, such as lrp-composite or lrp-epsilon."
+            )
 
     def settings(self) -> dict[str, Any]:
         """The configured settings, as plain values where they are plain."""

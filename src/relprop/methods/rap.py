@@ -47,6 +47,7 @@ class RAP(Method):
     """
 
     name = "rap"
+    takes = frozenset({"region"})
     summary = (
         "Relative attributing propagation: size of influence, shifted so that little of it turns negative"
     )

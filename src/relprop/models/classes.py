@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from relprop.errors import InputError, unknown_name
+from relprop.errors import InputError
+from relprop.propagate.names import class_index
 from relprop.viz.labels import class_name
 
-__all__ = ["Prediction", "check_names", "class_index", "predictions", "resolve"]
+__all__ = ["Prediction", "check_names", "predictions", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -72,41 +72,6 @@ def resolve(
         else:
             indices.append(class_index(text, len(found), classes))
     return list(dict.fromkeys(indices))
-
-
-def class_index(text: str, count: int, classes: Sequence[str] | None) -> int:
-    """The index of a class that is given by index or by name.
-
-    Raises:
-        InputError: no such class, or a name that fits several.
-    """
-    if not re.fullmatch("-?[0-9]+", text):
-        return _named(text, classes)
-    if len(text) > 18 or not 0 <= int(text) < count:
-        raise InputError(f"Expected a class index from 0 to {count - 1} but got {text:.40}.")
-    return int(text)
-
-
-def _named(text: str, classes: Sequence[str] | None) -> int:
-    if classes is None:
-        raise InputError(
-            f"Expected a class index but got {text!r}, and the model has no class names. Pass --labels FILE."
-        )
-    wanted = text.casefold().strip()
-    names = [name.casefold() for name in classes]
-    for part in (lambda name: name, lambda name: name.split(",")[0].strip()):
-        hits = [i for i, name in enumerate(names) if part(name) == wanted]
-        if len(hits) == 1:
-            return hits[0]
-        if hits:
-            listed = ", ".join(f"{i} ({classes[i]})" for i in hits)
-            raise InputError(f"Expected a name of one class but {text!r} fits {listed}. Pass the index.")
-    near = [name for name in classes if wanted in name.casefold()][:8]
-    if near:
-        raise InputError(f"Expected a class name but got {text!r}. Close ones: {'; '.join(near)}.")
-    if len(classes) > 30:
-        raise InputError(f"Expected one of the model's {len(classes)} class names but got {text!r}.")
-    raise unknown_name("class", text, classes)
 
 
 def check_names(outputs: object, classes: Sequence[str] | None) -> Tensor:

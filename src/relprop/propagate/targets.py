@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,22 @@ import torch
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.propagate.names import class_named
 from relprop.tracing.inputs import unusable
 
 __all__ = ["class_indices", "one_hot"]
 
 
-def class_indices(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
-    """Class indices (K, N) for a `target` as `explain` takes it, and whether one was asked.
+def class_indices(
+    target: Any, output: Any, n: int, names: Sequence[str] | None = None
+) -> tuple[Tensor, bool]:
+    """Class indices (K, N) for classes as `explain` takes them, and whether one was asked.
+
+    Args:
+        target: see `relprop.explain`.
+        output: what the model returned.
+        n: how many samples.
+        names: of the classes, where they are known.
 
     Raises:
         InputError: as for `explain`.
@@ -43,12 +53,14 @@ def class_indices(target: Any, output: Any, n: int) -> tuple[Tensor, bool]:
     if isinstance(target, (list, tuple, range)):
         if not target:
             raise InputError("Expected at least one target but got an empty list.")
-        rows = [_target_row(t, n, classes) for t in target]
+        rows = [_target_row(t, n, classes, names) for t in target]
         return torch.stack(rows).to(output.device), False
-    return _target_row(target, n, classes)[None].to(output.device), True
+    return _target_row(target, n, classes, names)[None].to(output.device), True
 
 
-def _target_row(target: Any, n: int, classes: int) -> Tensor:
+def _target_row(target: Any, n: int, classes: int, names: Sequence[str] | None) -> Tensor:
+    if isinstance(target, str):
+        target = class_named(target, names)
     if isinstance(target, np.ndarray) and target.dtype.kind in "biuf":
         target = torch.as_tensor(target)
     if isinstance(target, Tensor):
@@ -62,13 +74,13 @@ def _target_row(target: Any, n: int, classes: int) -> Tensor:
     is_index = hasattr(type(target), "__index__") and not isinstance(target, (bool, np.ndarray))
     if not isinstance(target, Tensor) and not is_index:
         raise InputError(
-            f"Expected target to be a class index, an int64 tensor ({n},), or a list of those, but got "
-            f"{type(target).__name__} {' '.join(repr(target).split())[:60]}."
+            f"Expected target to be a class index or name, an int64 tensor ({n},), a list of those, a callable "
+            f"on the outputs or a seed, but got {type(target).__name__} {' '.join(repr(target).split())[:60]}."
         )
     if not isinstance(target, Tensor):
         index = int(target)  # compared as a Python number: one beyond 64 bits is out of range like any other
         if not 0 <= index < classes:
-            raise InputError(f"Expected targets from 0 to {classes - 1} but got {index}.")
+            raise _out_of_range(index, classes)
         target = torch.full((n,), index)
     if target.is_floating_point() or target.dtype == torch.bool or target.shape != (n,):
         raise InputError(
@@ -76,8 +88,17 @@ def _target_row(target: Any, n: int, classes: int) -> Tensor:
         )
     bad = target[(target < 0) | (target >= classes)]
     if bad.numel():
-        raise InputError(f"Expected targets from 0 to {classes - 1} but got {int(bad[0])}.")
+        raise _out_of_range(int(bad[0]), classes)
     return target.long()
+
+
+def _out_of_range(index: int, classes: int) -> InputError:
+    if classes > 1 or index != 1:
+        return InputError(f"Expected targets from 0 to {classes - 1} but got {index}.")
+    return InputError(
+        "Expected target 0, the model's only output, but got 1. If it is a classifier of two classes, this output "
+        "is the score of class 1 and its negative that of class 0: target=lambda outputs: -outputs[:, 0]."
+    )
 
 
 def one_hot(targets: Tensor, output: Tensor, values: Tensor | None = None) -> Tensor:

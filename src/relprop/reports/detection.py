@@ -17,8 +17,8 @@ from relprop.explanation.sheet import is_difference
 from relprop.explanation.warned import verdict
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
-from relprop.models.classes import class_index
 from relprop.precision import full_precision
+from relprop.propagate.names import class_index
 from relprop.reports.detection_page import detection_name, loss_notes, page_notes, page_of
 from relprop.reports.document import Listed
 from relprop.reports.report import Page, Report, gathered

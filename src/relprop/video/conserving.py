@@ -16,6 +16,7 @@ from relprop.methods.lrp import LRP
 from relprop.methods.method import Method, Request
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan
+from relprop.propagate.question import Question
 from relprop.propagate.targets import class_indices
 from relprop.propagate.trace import Trace, trace
 from relprop.rules import ZBox, ZPlus
@@ -65,7 +66,7 @@ def conserving_split(
     activations = _with_time(run)
     # Nodes are places as good as names, and here names may be those of modules too.
     layers = cast("list[str]", activations)
-    request = Request(model, run, targets, single, layers, release=False)
+    request = Request(model, run, Question(targets, single), layers=layers, release=False)
     result = method.explain(request)
     assert result.plan is not None
     assert result.ledger is not None
