@@ -123,3 +123,41 @@ def test_operator_names() -> None:
             relprop.Composite([(f"op:{wrong}", Gradient())])
     with pytest.raises(InputError, match="covers 'activation' operators"):
         relprop.Composite([("op:relu", Epsilon(0.1))])
+
+
+class TwoHeads(nn.Module):
+    """Class scores, and a box branch with an operator that has no rule, side by side in one output."""
+
+    def __init__(self, *, boxes: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        self.classes, self.bins, self.boxes = nn.Linear(8, 3), nn.Linear(8, 4), boxes
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.body(x).mean((2, 3))
+        if not self.boxes:
+            return self.classes(features)  # type: ignore[no-any-return]
+        box = (self.bins(features).softmax(1) * torch.arange(4.0, dtype=x.dtype)).sum(1, keepdim=True)
+        return torch.cat([self.classes(features), box], 1)
+
+
+@pytest.mark.parametrize("method", ["lrp-0", "lrp-composite", "excitation-backprop", "rap", "deep-taylor"])
+def test_a_branch_without_relevance_needs_no_rules(method: str) -> None:
+    x = torch.rand(2, 3, 6, 6, dtype=torch.float64)
+    model = TwoHeads().double().eval()
+    found = relprop.explain(model, x, [0, 2], method)
+    assert found.ledger is not None
+    assert found.ledger.closes
+    alone = relprop.explain(TwoHeads(boxes=False).double().eval(), x, [0, 2], method)
+    assert float((found.relevance - alone.relevance).abs().max()) < 1e-13
+    for target in (3, [0, 3]):
+        with pytest.raises(UnsupportedOperatorError, match=r"No rule for operator 'softmax'"):
+            relprop.explain(model, x, target, method)
+
+
+def test_a_plan_names_what_relevance_could_meet() -> None:
+    """Before anything runs it isn't known where relevance will be 0."""
+    run = relprop.trace(TwoHeads().eval(), torch.rand(1, 3, 6, 6))
+    with pytest.raises(UnsupportedOperatorError, match="softmax"):
+        run.plan("lrp-0")

@@ -15,6 +15,7 @@ from relprop.propagate.refusal import refusal
 from relprop.propagate.table import PlanRow, PlanTable
 from relprop.rules.activation import Identity
 from relprop.rules.rule import Rule
+from relprop.rules.unruled import Unruled
 
 __all__ = ["Plan", "Step", "make_plan", "places_of"]
 
@@ -78,8 +79,16 @@ def make_plan(
     composite: Composite,
     start: str | Node | None,
     stops: Sequence[str | Node],
+    *,
+    anywhere: bool = True,
 ) -> Plan:
     """Find the rule of every operator that relevance will cross.
+
+    Args:
+        graph, composite: what is crossed, and by which rules.
+        start, stops: where relevance begins, and where it is wanted.
+        anywhere: it may begin at every unit of the start. False: it may be 0 on whole branches, and an operator
+            without a rule is refused when relevance has come to it (`Unruled`).
 
     Raises:
         UnknownNameError: no such node or module.
@@ -96,15 +105,19 @@ def make_plan(
             )
     ends = tuple(end if end is begin else _read_at(graph, composite, end, upstream) for end in asked)
     composite.check(graph)
-    steps = {}
+    steps: dict[Node, Step] = {}
     unruled = []
     for place, fused, rule in places_of(graph, composite, [begin], ends):
         if rule is None:
-            unruled.append(fused.main)
+            unruled.append(fused)
         else:
             steps[fused.end] = Step(fused, rule, tuple(rule.routes(place, fused.head)))
-    if unruled:
-        raise UnsupportedOperatorError(refusal(graph, unruled, composite.name))
+    if unruled and anywhere:
+        raise UnsupportedOperatorError(refusal(graph, [f.main for f in unruled], composite.name))
+    for i, fused in enumerate(unruled):
+        text = refusal(graph, [f.main for f in unruled[i:]], composite.name)
+        steps[fused.end] = Step(fused, Unruled(text), tuple(fused.head.signals()))
+    steps = dict(sorted(steps.items(), key=lambda pair: -pair[0].index)) if unruled else steps
     return Plan(composite.name, begin, ends, steps)
 
 

@@ -68,7 +68,7 @@ def walk(
     graph = trace.graph
     names = [r.name if isinstance(r, Node) else r for r in layer_names(record)]
     asked = [graph.find(place) for place in (graph.input if stop is None else stop, *record)]
-    plan = make_plan(graph, composite, start, asked)
+    plan = make_plan(graph, composite, start, asked, anywhere=False)
     trace.check_rows(plan.start)
     stop, *recorded = plan.stops
     places = dict(zip(names, zip(asked[1:], recorded, strict=True), strict=True))
