@@ -99,10 +99,6 @@ MODELS: Registry[Any] = Registry(
             "relprop.models.networks:SceneResNet",
             "ResNet-like (batch norm, residual add), 8 classes of relprop.datasets.scenes, multi-label",
         ),
-        "scenes-vit": (
-            "relprop.models.vit:SceneViT",
-            "vision transformer (attention, layer norm, GELU), 8 classes of relprop.datasets.scenes, multi-label",
-        ),
     },
 )
 

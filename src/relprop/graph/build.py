@@ -121,6 +121,7 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node], static: int
         node.kind = "symbol"  # arithmetic on sizes: no tensor, no relevance
     else:
         node.dependent = carries_derivative(fx_node) and any(n.dependent for n in node.reads())
+        node.is_complex = any(t.is_complex() for t in tensors_of(fx_node))
         node.bounds = range_of(node)
         node.batch_axis, node.per_sample = _batch_axis(fx_node, node, static)
     return node

@@ -42,6 +42,7 @@ class Node:
         fqn: for parameters, buffers and constants their name in the model.
         dependent: whether the value depends on the model's input.
         bounds: between which numbers the graph proves every element to lie (`relprop.graph.ranges`).
+        is_complex: whether the value is of complex numbers.
         batch_axis: the axis along which samples lie (alone or with something else), None if not known.
         per_sample: whether axis 0 is exactly the samples.
         rounds: the dtype that a cast rounds to; None: the value is what it was made from.
@@ -63,6 +64,7 @@ class Node:
     fqn: str = ""
     dependent: bool = False
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    is_complex: bool = False
     batch_axis: int | None = 0
     per_sample: bool = True
     rounds: torch.dtype | None = None

@@ -48,7 +48,9 @@ class Places:
         before, after = self.before[it], self.after[it]
         total = before + after
         kind = it.kind
-        if kind == "multiply":
+        if it.is_complex or any(n.is_complex for n in it.operands()):
+            kind = "other"
+        elif kind == "multiply":
             kind = product_kind(it)
         elif kind == "linear" and not is_affine(it):
             # By a kernel or a matrix that depends on the input. What is added besides has no place in a product.

@@ -117,6 +117,8 @@ def _computes(node: Node) -> bool:
 
 
 def _of_argument(argument: Any) -> Range:
+    if isinstance(argument, complex):
+        return ANY
     return argument.bounds if isinstance(argument, Node) else (float(argument), float(argument))
 
 

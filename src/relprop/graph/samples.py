@@ -74,7 +74,9 @@ def _first(graph: Graph, params: dict[Node, Tensor], batches: list[tuple[Tensor,
                 continue
             for values in runs:
                 values[node] = node.run(ChainMap(values, params).__getitem__)
-            if node.dependent and node.per_sample and (found is None or node in wanted):
+            # In a graph for one batch size it may not be known where the samples lie.
+            looked_at = node.per_sample or graph.static_batch is not None
+            if node.dependent and looked_at and (found is None or node in wanted):
                 first = runs[0][node]
                 if not all(_same_rows(first, v[node], kept) for v, kept in zip(runs, rows, strict=True)):
                     found = found or node
@@ -122,7 +124,7 @@ _ALONE = frozenset(
 )
 _ALONG_AXES = frozenset(
     "flip roll index_select index_copy index_fill gather scatter slice_scatter select_scatter softmax _softmax "
-    "log_softmax _log_softmax cumsum cumprod unfold".split()
+    "log_softmax _log_softmax cumsum cumprod unfold rot90".split()
 )
 _BY_INDEX = frozenset("index index_put".split())
 _ANYWHERE = frozenset("as_strided as_strided_scatter diagonal_scatter masked_scatter".split())
@@ -134,7 +136,7 @@ def _keeps_rows(node: Node) -> bool:
         n.per_sample for n in operands if n.dependent or n.batch_axis is not None
     ):
         return False
-    if node.op in _ANYWHERE:
+    if node.op in _ANYWHERE or node.op == "einsum":
         return False
     if node.op in _ALONG_AXES:
         return all(axis > 0 for axis in _axes(node)) or _covers_all(node)

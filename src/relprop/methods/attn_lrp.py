@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from relprop.checks import check_number
 from relprop.methods.attention import Attention, attention_rules
 from relprop.methods.lrp import LRP
 from relprop.propagate.composite import Composite
@@ -52,6 +53,8 @@ class AttnLRP(LRP):
         attention: Attention = "shared",
         seed: Literal["score", "one"] = "score",
     ) -> None:
+        for name, value in (("gamma", gamma), ("gamma_conv", gamma_conv), ("epsilon", epsilon)):
+            check_number(name, value, least=0)
         self.gamma_conv = gamma_conv
         products: Rule = Gamma(gamma) if gamma else Epsilon(epsilon)
         convolutions: Rule = Gamma(gamma_conv) if gamma_conv else Epsilon(epsilon)

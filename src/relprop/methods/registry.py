@@ -44,7 +44,7 @@ def resolve(method: MethodLike) -> Method:
         RelpropError: the file's own code raised.
 
     >>> resolve("lrp-epsilon:epsilon=0.01")
-    LRPEpsilon(epsilon=0.01, seed='score')
+    LRPEpsilon(epsilon=0.01, attention='constant', seed='score')
     """
     if isinstance(method, str):
         name, settings = split_settings(method)
