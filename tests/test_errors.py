@@ -86,7 +86,7 @@ TARGETS: dict[str, tuple[Any, str]] = {
     "objects of numpy": (np.array([0, None]), r"class index"),
     "empty range": (range(0), r"at least one target"),
     "empty list": ([], r"at least one target but got an empty list"),
-    "a word": ("cat", r"class index, an int64 tensor \(2,\), or a list of those, but got str 'cat'"),
+    "a word": ("cat", r"class index but got 'cat', and the model has no class names"),
     "a fraction": (1.0, r"class index.*but got float 1.0"),
     "a truth value": (True, r"class index.*but got bool True"),
     "fractions": (torch.tensor([0.0, 1.0]), r"integers with shape \(2,\) but got torch.float32 \(2,\)"),
