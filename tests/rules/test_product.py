@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from tests.rules.build import Fn, error, gradient_times_input, lrp0, seeds
 from torch import Tensor, nn
 
+import relprop
 from relprop import Composite, trace
 from relprop.errors import UnsupportedOperatorError
+from relprop.graph.fusion import Fused
+from relprop.graph.place import Places
 from relprop.rules import Softmax
 
 EXACT = 1e-12
@@ -192,3 +195,30 @@ def test_what_a_constant_wins_is_bias() -> None:
     assert found.relevance.tolist() == [[0.0, 3.0]]
     assert found.ledger is not None
     assert found.ledger.bias == 0.5
+
+
+def test_a_count_is_no_length() -> None:
+    run = trace(Fn(lambda m, x: torch.linalg.vector_norm(x, 0, dim=1)), torch.randn(2, 4))
+    with pytest.raises(UnsupportedOperatorError, match="linalg_vector_norm"):
+        run.propagate(run.output, Composite())
+
+
+BY_FUNCTION: dict[str, Pair] = {
+    "bmm": torch.bmm,
+    "einsum": lambda a, b: torch.einsum("nij,njk->nik", a, b),
+}
+
+
+@pytest.mark.parametrize("name", BY_FUNCTION)
+def test_the_first_layer_is_the_same_by_every_product_of_matrices(name: str) -> None:
+    """A layer behind a product doesn't read the picture: no box for pixels fits it."""
+    torch.manual_seed(5)
+    head = nn.Linear(4, 3)
+    x = torch.rand(2, 4, 4, dtype=torch.float64)
+    maps = []
+    for product in (torch.matmul, BY_FUNCTION[name]):
+        model = Fn(lambda m, x, product=product: m.head(product(x, x).mean(1)), head=head).double().eval()
+        run = trace(model, x)
+        assert not any(place.first for place in map(Places(run.graph), map(Fused, run.graph.nodes)))
+        maps.append(relprop.explain(model, x, 1, "lrp-composite").relevance)
+    assert error(*maps) < EXACT

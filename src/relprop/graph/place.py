@@ -60,6 +60,8 @@ class Places:
             kind == "activation" and it.op == "pow" and not isinstance(it.argument("exponent"), (int, float))
         ):
             kind = "other"
+        elif kind == "homogeneous" and it.argument("ord", it.argument("p", None)) == 0:
+            kind = "other"  # counts the values that aren't 0
         return Place(
             node=it,
             kind=kind,
@@ -70,7 +72,8 @@ class Places:
 
 
 def _is_linear(node: Node) -> int:
-    return int(node.kind == "linear" and node.dependent)
+    """1 for what sums products of numbers: layers, and products of matrices by all functions of torch alike."""
+    return int(node.dependent and (node.kind == "linear" or node.op in ("bmm", "einsum")))
 
 
 def product_kind(node: Node) -> str:
