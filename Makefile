@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 setup: $(STAMP) ## create .venv and install everything that demo and test need
 
 .PHONY: demo
-demo: setup ## explain a picture with a bundled model by several methods; writes one contact sheet
+demo: setup ## explain a photograph and a drawn scene by several methods; writes a contact sheet for each
 	@$(BIN)/python examples/demo.py
 
 .PHONY: lint

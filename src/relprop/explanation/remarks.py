@@ -48,7 +48,8 @@ def remarks_on(method: Method, request: Request, result: Result) -> Remarks:
     found = warnings_about(method.name, result.relevance, targets, result.ledger, explained, negative)
     notes = (*request.asked.notes, *request.notes, *_inner(result.plan), *result.notes)
     unseen = _unseen(method.name, request.trace.graph.unseen, result.plan)
-    return Remarks((*result.warnings, *unseen, *found), notes, extras)
+    unlike = "" if request.facts.unlike is None else request.facts.unlike(request.trace.input)
+    return Remarks((*([unlike] if unlike else []), *result.warnings, *unseen, *found), notes, extras)
 
 
 def _value(request: Request, values: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ class Facts:
         multi_label: several classes may hold at once (sigmoid scores). None: not known.
         classes: names by output, or None.
         progress: called with (done, total) by methods of many runs.
+        unlike: called with inputs, says in a sentence that they are unlike all that the network was trained on, or
+            "". An explanation warns of it. None: not known.
 
     >>> import relprop
     >>> loaded = relprop.models.load("scenes-vgg")
@@ -38,12 +40,13 @@ class Facts:
     multi_label: bool | None = None
     classes: Sequence[str] | None = None
     progress: Progress | None = None
+    unlike: Callable[[Tensor], str] | None = None
 
     def of_outputs(self, count: int) -> Facts:
         """Facts about a model of so many outputs: with other names than outputs it isn't the one they are of."""
         if self.classes is None or len(self.classes) == count:
             return self
-        return replace(self, multi_label=None, classes=None)
+        return replace(self, multi_label=None, classes=None, unlike=None)
 
     def fitting(self, x: Tensor) -> Facts:
         """Facts about this input: a sample that reaches beyond the box is no picture, and has its own range.
@@ -105,7 +108,7 @@ class _Known:
         found = dict(_inside(model))
         if all(found.get(path) is module() for path, module in self.weighted.items()):
             return self.facts
-        return replace(self.facts, multi_label=None, classes=None)
+        return replace(self.facts, multi_label=None, classes=None, unlike=None)
 
 
 def _inside(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -20,6 +20,7 @@ from relprop.errors import InputError, RelpropError, unknown_name
 from relprop.graph import capture_lock
 from relprop.methods.bounds import pixel_bounds
 from relprop.methods.facts import Facts, remember
+from relprop.models.likeness import Likeness
 from relprop.precision import full_precision
 
 __all__ = ["BundledModel", "load", "models", "read_bundled"]
@@ -38,6 +39,7 @@ class BundledModel:
         input_size: side of the input in pixels.
         multi_label: True where each output is its own yes or no (sigmoid), False for one class of many.
         card: how it was trained and what it scores: `card["test"]["mAP"]`, `["AP"]`, `["seed"]`, `["scenes"]`.
+        likeness: tells pictures that are unlike its training pictures; an explanation of one warns of it.
     """
 
     name: str
@@ -48,12 +50,16 @@ class BundledModel:
     input_size: int
     multi_label: bool
     card: dict[str, Any]
+    likeness: Likeness | None = None
 
     @property
     def facts(self) -> Facts:
         """What methods may want to know. relprop remembers them for `module`, so that `explain` knows them too."""
         return Facts(
-            box=pixel_bounds(self.mean, self.std), multi_label=self.multi_label, classes=self.classes
+            box=pixel_bounds(self.mean, self.std),
+            multi_label=self.multi_label,
+            classes=self.classes,
+            unlike=self.likeness,
         )
 
     def preprocess(self, picture: Image.Image) -> Tensor:
@@ -129,6 +135,12 @@ def load(name: str) -> BundledModel:
         input_size=int(card["input_size"]),
         multi_label=bool(card["multi_label"]),
         card=card,
+        likeness=Likeness.of_card(
+            json.loads(_read(files("relprop.models") / "weights" / "scenes-likeness.json", name)),
+            size=int(card["input_size"]),
+            mean=card["mean"],
+            std=card["std"],
+        ),
     )
     remember(loaded.module, loaded.facts)
     return loaded

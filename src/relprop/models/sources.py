@@ -60,6 +60,7 @@ class LoadedModel:
         preprocess: PIL picture → (1, C, H, W), float32.
         weights: where the weights came from, in a word or two.
         sampling: how the source makes inputs of films; None for models of pictures, and where it isn't known.
+        unlike: see `Facts.unlike`: of bundled models of pictures with the weights that they come with.
     """
 
     spec: str
@@ -72,6 +73,7 @@ class LoadedModel:
     preprocess: Callable[[Image.Image], Tensor]
     weights: str
     sampling: Sampling | None = None
+    unlike: Callable[[Tensor], str] | None = None
 
     @property
     def takes_clips(self) -> bool:
@@ -85,7 +87,7 @@ class LoadedModel:
         `load_model` has them remembered for `module`, so that `relprop.explain(loaded.module, x)` knows them.
         """
         box = pixel_bounds(self.mean, self.std) if self.sampling is None else self.sampling.bounds()
-        return Facts(box=box, multi_label=self.multi_label, classes=self.classes)
+        return Facts(box=box, multi_label=self.multi_label, classes=self.classes, unlike=self.unlike)
 
     def to_device(self, x: Tensor) -> Tensor:
         """An input on the model's device and in its dtype."""
@@ -136,6 +138,7 @@ class _Recipe:
     preprocess: Callable[[Image.Image], Tensor] | None = None
     weights: str = "its own"
     sampling: Sampling | None = None
+    unlike: Callable[[Tensor], str] | None = None
 
 
 def load_model(
@@ -205,6 +208,7 @@ def load_model(
         preprocess=preprocess,
         weights=origin,
         sampling=recipe.sampling,
+        unlike=recipe.unlike if weights is None else None,
     )
     remember(loaded.module, loaded.facts)
     return loaded
@@ -298,6 +302,7 @@ def _from_bundled(name: str) -> _Recipe:
         multi_label=model.multi_label,
         preprocess=model.preprocess,
         weights="bundled",
+        unlike=model.likeness,
     )
 
 
