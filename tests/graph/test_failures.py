@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.close import assert_close_to_rounding
 from tests.refusals import assert_refused
 from torch import Tensor, nn
 
@@ -188,3 +189,23 @@ def test_not_a_line_on_stderr() -> None:
     )
     assert run.stdout.split() == ["InputError", "InputError", "InputError", "CaptureError"]
     assert run.stderr == ""
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_transformer_that_is_told_whether_its_mask_is_causal_is_captured(causal: bool) -> None:
+    """As the troubleshooting page says; left to itself it decides by the values of the mask."""
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+            return self.encoder(x, mask=mask, is_causal=causal)
+
+    model, x = Masked().eval(), torch.randn(2, 4, 8)
+    run = relprop.trace(model, x)
+    with torch.no_grad():
+        assert_close_to_rounding(run.output, model(x), model)
