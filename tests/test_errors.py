@@ -337,20 +337,10 @@ MODELS: dict[str, tuple[Callable[[], Any], type[RelpropError], str]] = {
         r"Can't capture Decides: its control flow depends on the values of the input.*test_errors.py:\d+",
     ),
     "writes a buffer": (Writes, CaptureError, r"writes to .*'seen'"),
-    "several outputs": (
-        lambda: unsupported(lambda m, t: (t, t * 2)),
+    "a dict of two": (
+        lambda: unsupported(lambda m, t: {"scores": t, "twice": 2 * t}),
         InputError,
-        r"one tensor of scores \(2, classes\) but it returns tuple",
-    ),
-    "a dict": (
-        lambda: unsupported(lambda m, t: {"scores": t}),
-        InputError,
-        r"one tensor of scores .* but it returns dict",
-    ),
-    "one score a sample, no axis": (
-        lambda: unsupported(lambda m, t: t.sum(1)),
-        InputError,
-        r"one tensor of scores .* but it returns shape \(2,\)",
+        r"returns 'scores', 'twice': pass output='scores'",
     ),
     "batch mixed away": (
         lambda: unsupported(lambda m, t: t.sum(0, keepdim=True)),

@@ -315,7 +315,14 @@ def _models() -> Table:
     def mean(x: Tensor) -> Tensor:
         return x.mean((2, 3))
 
-    answered = {"a net": NET, "a mean": Returns(mean), "data parallel": nn.DataParallel(nn.Flatten())}
+    answered = {
+        "a net": NET,
+        "a mean": Returns(mean),
+        "data parallel": nn.DataParallel(nn.Flatten()),
+        "returns a list": Returns(lambda x: [mean(x), mean(x)]),
+        "returns a dict": Returns(lambda x: {"a": mean(x)}),
+        "one a sample": Returns(lambda x: x.sum((1, 2, 3))),
+    }
     lazy = _odd(lambda: nn.LazyLinear(3))
     refused: dict[str, Any] = {
         "a class": nn.Linear,
@@ -329,10 +336,8 @@ def _models() -> Table:
         "another shape": nn.Linear(7, 3),
         "returns None": Returns(lambda x: None),
         "returns a number": Returns(lambda x: 3),
-        "returns a list": Returns(lambda x: [mean(x), mean(x)]),
-        "returns a dict": Returns(lambda x: {"a": mean(x)}),
+        "returns a dict of two": Returns(lambda x: {"a": mean(x), "b": mean(x)}),
         "one number": Returns(lambda x: x.sum()),
-        "one a sample": Returns(lambda x: x.sum((1, 2, 3))),
         "integers": Returns(lambda x: mean(x).long()),
         "booleans": Returns(lambda x: mean(x) > 0),
         "complex": Returns(lambda x: mean(x).to(torch.complex64)),

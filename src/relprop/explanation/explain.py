@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, cast, overload
 
 import torch
 from numpy.typing import NDArray
@@ -14,20 +15,22 @@ from relprop.errors import InputError
 from relprop.explanation.axes import axis_hint, checked_axis
 from relprop.explanation.explanation import Explanation
 from relprop.explanation.remarks import remarks_on
+from relprop.explanation.running import run_of
 from relprop.explanation.warned import tell
 from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Request
 from relprop.methods.registry import MethodLike, resolve
 from relprop.precision import full_precision
 from relprop.propagate.question import question
-from relprop.propagate.trace import trace
 from relprop.tracing.values import checked_output
+from relprop.tracing.view import Key, Packing
 
 __all__ = ["Target", "explain", "explanation_of"]
 
 Target = int | str | Tensor | NDArray[Any] | Callable[[Tensor], Tensor]
 
 
+@overload
 def explain(
     model: nn.Module,
     x: Tensor,
@@ -38,14 +41,67 @@ def explain(
     versus: int | str | Tensor | NDArray[Any] | None = None,
     region: Tensor | NDArray[Any] | Literal["all"] | None = None,
     start: str | None = None,
+    output: Key = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
-) -> Explanation:
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    model: nn.Module,
+    x: Sequence[Tensor],
+    target: Target | Sequence[Target] | None = None,
+    method: MethodLike = "lrp-composite",
+    layers: Sequence[str] = (),
+    *,
+    versus: int | str | Tensor | NDArray[Any] | None = None,
+    region: Tensor | NDArray[Any] | Literal["all"] | None = None,
+    start: str | None = None,
+    output: Key = None,
+    channel_axis: int = 1,
+    facts: Facts | None = None,
+) -> tuple[Explanation, ...]: ...
+
+
+@overload
+def explain(
+    model: nn.Module,
+    x: Mapping[str, Tensor],
+    target: Target | Sequence[Target] | None = None,
+    method: MethodLike = "lrp-composite",
+    layers: Sequence[str] = (),
+    *,
+    versus: int | str | Tensor | NDArray[Any] | None = None,
+    region: Tensor | NDArray[Any] | Literal["all"] | None = None,
+    start: str | None = None,
+    output: Key = None,
+    channel_axis: int = 1,
+    facts: Facts | None = None,
+) -> dict[str, Explanation]: ...
+
+
+def explain(
+    model: nn.Module,
+    x: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
+    target: Target | Sequence[Target] | None = None,
+    method: MethodLike = "lrp-composite",
+    layers: Sequence[str] = (),
+    *,
+    versus: int | str | Tensor | NDArray[Any] | None = None,
+    region: Tensor | NDArray[Any] | Literal["all"] | None = None,
+    start: str | None = None,
+    output: Key = None,
+    channel_axis: int = 1,
+    facts: Facts | None = None,
+) -> Explanation | tuple[Explanation, ...] | dict[str, Explanation]:
     """What in `x` made `model` say `target`?
 
     Args:
         model: maps (N, C, *spatial) to scores (N, classes), in evaluation mode. It is left as it came.
-        x: the input, normalised as the model expects it.
+        x: the input, normalised as the model expects it. Of models of several inputs: a tuple (positional
+            arguments), a list (one argument that is a list), or a mapping (keywords) of tensors (N, ...). Then the
+            result is a tuple or dict of explanations, one an input, that share one ledger.
         target: a class index, or its name where `facts` know names; an int64 tensor or array (N,) with one per
             sample; a list or range of K of them, which puts a K axis in front of the relevance; None for each
             sample's top class. Or a callable that takes the outputs and returns scores (N,) or (K, N), in torch
@@ -61,6 +117,9 @@ def explain(
             scores are summed; "all" or None for all of them (a note says so).
         start: a module or node that relevance starts at in place of the output. Its value is (N, channels, ...),
             and `target`, `versus` and `region` are about that.
+        output: which part of what the model returns is explained, where that is no tensor: a name (of a mapping, a
+            dataclass, a `ModelOutput`), an index, or a function of it. None: the one called logits, the only
+            tensor, or the first of a tuple (a note says so). One number a sample, (N,), counts as (N, 1).
         channel_axis: which axis of `x` holds the colours, for maps and pictures: 2 for clips and bags
             (N, T, C, H, W).
         facts: what else is known of the model, for settings that are left at "auto". None: what relprop
@@ -83,12 +142,17 @@ def explain(
     >>> e.relevance.tolist()
     [[[3.0, 0.0]], [[6.0, -1.0]]]
     """
+    packing = Packing(x) if isinstance(x, (tuple, list, Mapping)) else None
     found = explanation_of(
-        model, x, target, method, layers, versus=versus, region=region, start=start, channel_axis=channel_axis,
-        facts=facts,
+        model, cast("Tensor", x) if packing is None else packing.packed, target, method, layers,
+        versus=versus, region=region, start=start, output=output,
+        channel_axis=channel_axis if packing is None else 1, facts=facts, packing=packing,
     )  # fmt: skip
     tell(found.warnings, stacklevel=2)
-    return found
+    if packing is None:
+        return found
+    each = _apart(found, packing, channel_axis)
+    return dict(zip(packing.names, each, strict=True)) if packing.names else each
 
 
 @full_precision
@@ -102,13 +166,19 @@ def explanation_of(
     versus: int | str | Tensor | NDArray[Any] | None = None,
     region: Tensor | NDArray[Any] | Literal["all"] | None = None,
     start: str | None = None,
+    output: Key = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
+    packing: Packing | None = None,
 ) -> Explanation:
-    """`explain` for callers that tell the warnings their own way: they stand in the result alone."""
+    """`explain` for callers that tell the warnings their own way: they stand in the result alone.
+
+    Several inputs come packed in one tensor, with their `packing`, and so does their relevance.
+    """
     recipe = resolve(method)
     layers = layer_names(layers)
-    run = trace(model, x)
+    ran = run_of(model, x, output, packing)
+    run = ran.trace
     channel_axis = checked_axis(channel_axis, x)
     for layer in layers:  # a typing error shall not wait for the method
         run.graph.find(layer)
@@ -124,7 +194,7 @@ def explanation_of(
     recipe.check_asked(asked, place)
     targets, single = asked.targets, asked.single
     recipe = recipe.informed(known)
-    request = Request(model, run, asked, place, layers, facts=known)
+    request = Request(ran.model, run, asked, place, layers, facts=known)
     result = recipe.explain(request)
     _check_finite(recipe.name, result.relevance)
 
@@ -149,10 +219,29 @@ def explanation_of(
         extras=extras,
         signed=recipe.signed,
         warnings=remarks.warnings,
-        notes=remarks.notes if hint is None else (*remarks.notes, hint),
+        notes=(*ran.notes, *remarks.notes, *([] if hint is None else [hint])),
         channel_axis=channel_axis,
         asked=asked.names,
     )
+
+
+def _apart(found: Explanation, packing: Packing, channel_axis: int) -> tuple[Explanation, ...]:
+    """The explanation of each of several inputs."""
+    if found.at != "input":
+        raise InputError(
+            f"Expected a method whose relevance is at the inputs but {found.method} stops at {found.at!r}. Take "
+            "another, or at='input'."
+        )
+    inputs = packing.apart(found.input)
+    relevance = packing.apart(found.relevance, found.targets.dim())
+    note = f"The ledger is that of all {len(inputs)} inputs together."
+    return tuple(
+        replace(
+            found, relevance=r, input=x, channel_axis=channel_axis if channel_axis < x.ndim else 1,
+            notes=(*found.notes, note),
+        )
+        for r, x in zip(relevance, inputs, strict=True)
+    )  # fmt: skip
 
 
 def _facts(model: nn.Module, output: Any, x: Tensor) -> Facts:

@@ -47,7 +47,9 @@ def clear_cache(model: nn.Module | None = None) -> None:
         if model is None:
             _CACHE.clear()
         else:
-            for owner in [o for o in _CACHE if any(m is model for m in o.modules()) or o is owner_of(model)]:
+            for owner in [
+                o for o in _CACHE if any(vars(m) is vars(model) for m in o.modules()) or o is owner_of(model)
+            ]:
                 del _CACHE[owner]
 
 

@@ -13,9 +13,20 @@ from torch.utils import _pytree as pytree
 from relprop.errors import CaptureError, RelpropError
 from relprop.graph.live import live_output, single_sample
 
-__all__ = ["capture_failure"]
+__all__ = ["UnknownOutputError", "capture_failure"]
 
 _PLAIN = (Tensor, int, float, complex, bool, str, type(None))
+
+
+class UnknownOutputError(CaptureError):
+    """The model returns an object of a class that torch.export can't take apart: `output`."""
+
+    def __init__(self, text: str, output: Any) -> None:
+        super().__init__(text)
+        self.output = output
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CaptureError, self.args
 
 
 def capture_failure(model: nn.Module, x: Tensor, error: Exception) -> RelpropError:
@@ -40,7 +51,10 @@ def capture_failure(model: nn.Module, x: Tensor, error: Exception) -> RelpropErr
             f"Can't capture {type(model).__name__} on x of shape {tuple(x.shape)}: its convolutions slide over "
             f"{axes} axes, so that x needs a batch axis in front of its channels. Pass x[None]."
         )
-    return CaptureError(f"Can't capture {type(model).__name__}: {_unknown_output(output) or _refused(error)}")
+    unknown = _unknown_output(output)
+    if unknown is not None:
+        return UnknownOutputError(f"Can't capture {type(model).__name__}: {unknown}", output)
+    return CaptureError(f"Can't capture {type(model).__name__}: {_refused(error)}")
 
 
 def _foreign(model: nn.Module) -> str | None:

@@ -79,7 +79,10 @@ def _advice(model: nn.Module, x: Tensor, error: Exception) -> str:
     if single_sample(model, x) is not None:
         return "A single picture or clip needs a batch axis in front of its channels: pass x[None]."
     if isinstance(error, TypeError) and "argument" in str(error):
-        return "Where it takes more than x, or x by name, wrap it in a module whose forward takes x alone."
+        return (
+            "Where it takes more than x, or x by name, pass explain a tuple or a dict of inputs, or wrap it in "
+            "a module whose forward takes x alone."
+        )
     return "Check the size and the channels of x, and what else the model needs."
 
 
