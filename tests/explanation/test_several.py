@@ -115,6 +115,26 @@ def test_one_number_a_sample_is_a_column(how: Callable[[Tensor], Tensor], n: int
     assert found.outputs.shape == (n, 1)
 
 
+def test_a_class_that_registers_its_subclasses_sees_none() -> None:
+    known: list[str] = []
+
+    class Registered(Wrapped):
+        def __init_subclass__(cls, *, name: str) -> None:
+            known.append(name)
+
+    model = Registered(lambda o: (o, o)).eval().double()
+    expected = relprop.explain(wrapped(lambda o: o), X, 1, "lrp-0")
+    assert_close_to_rounding(relprop.explain(model, X, 1, "lrp-0").relevance, expected.relevance, model)
+    assert known == []
+
+
+def test_the_models_own_hooks_run_through_a_view() -> None:
+    model = wrapped(lambda o: {"logits": o})
+    model.register_forward_hook(lambda _, args, output: {"logits": 2 * output["logits"]})
+    expected = relprop.explain(wrapped(lambda o: 2 * o), X, 1, "lrp-0")
+    assert_close_to_rounding(relprop.explain(model, X, 1, "lrp-0").relevance, expected.relevance, model)
+
+
 def test_what_changes_in_the_model_is_seen_through_its_view() -> None:
     model = wrapped(lambda o: {"out": o})
     relprop.explain(model, X, 1, "lrp-0")

@@ -128,7 +128,11 @@ def _view(model: nn.Module, key: Key, packing: Packing | None) -> nn.Module:
         one = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "x")]
         forward.__signature__ = inspect.Signature(one)  # type: ignore[attr-defined]  # what torch.export goes by
         members["forward"] = forward
-    kind = new_class(base.__name__, (base,), exec_body=lambda space: space.update(members))
+    # Made beside the model's class and put below it then: classes that count their subclasses shall not see it.
+    kind = new_class(
+        base.__name__, (nn.Module,), {"metaclass": type(base)}, lambda space: space.update(members)
+    )
+    kind.__bases__ = (base,)
     view: nn.Module = object.__new__(kind)
     object.__setattr__(view, "__dict__", vars(model))
     return view
