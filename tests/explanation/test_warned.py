@@ -139,15 +139,19 @@ def test_growth() -> None:
     assert text.startswith("The sum of |relevance| grows to 201 times the start's: small differences")
     assert relprop.explain(line(50.0, -49.0), torch.ones(1, 2), 0, "lrp-0").warnings == ()
     rows = relprop.explain(model, torch.tensor([[1.0, 0.0], [1.0, 1.0]]), 0, "lrp-0")
-    assert "in 1 of 2 walks (the most: target 0, sample 1)" in rows.warnings[0]
+    assert "in 1 of 2 maps (the most: target 0, sample 1)" in rows.warnings[0]
 
 
 def test_bias_took_it() -> None:
-    _, said = told(relprop.explain, line(1.0, 0.0, bias=19.0), torch.ones(1, 2), 0, "lrp-0")
-    assert said == [
-        "95 % of the start was taken by biases, which belong to no pixel: the map is about what is left."
-    ]
-    assert relprop.explain(line(1.0, 0.0, bias=8.0), torch.ones(1, 2), 0, "lrp-0").warnings == ()
+    """That is exact, and no fault of the map: a note, not a warning."""
+    e, said = told(relprop.explain, line(1.0, 0.0, bias=19.0), torch.ones(1, 2), 0, "lrp-0")
+    assert said == []
+    assert e.notes == (
+        "Biases, which belong to no pixel, hold 95 % of the start; the map's values add up to the rest of it.",
+    )
+    against = relprop.explain(line(20.0, 0.0, bias=-10.0), torch.ones(1, 2), 0, "lrp-0")
+    assert "hold −100 % of the start" in against.notes[0]
+    assert relprop.explain(line(1.0, 0.0, bias=8.0), torch.ones(1, 2), 0, "lrp-0").notes == ()
 
 
 def test_lost() -> None:
@@ -174,7 +178,7 @@ def test_underflow() -> None:
     assert not bool(e.relevance.any())
     assert len(said) == 1
     assert "zero everywhere" in said[0]
-    assert "taken by biases" in said[0]
+    assert "Biases" in e.notes[0]
 
 
 def test_not_finite_is_an_error() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from relprop.explanation.warned import warnings_about
+from relprop.explanation.warned import biases_note, warnings_about
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.plan import Plan
 from relprop.rules import Identity
@@ -46,7 +46,8 @@ def remarks_on(method: Method, request: Request, result: Result) -> Remarks:
     if negative:
         explained = _value(request, request.output if head is None else request.logits)
     found = warnings_about(method.name, result.relevance, targets, result.ledger, explained, negative)
-    notes = (*request.asked.notes, *request.notes, *_inner(result.plan), *result.notes)
+    books = biases_note(result.ledger, targets)
+    notes = (*request.asked.notes, *request.notes, *_inner(result.plan), *result.notes, *books)
     unseen = _unseen(method.name, request.trace.graph.unseen, result.plan)
     unlike = "" if request.facts.unlike is None else request.facts.unlike(request.trace.input)
     return Remarks((*([unlike] if unlike else []), *result.warnings, *unseen, *found), notes, extras)

@@ -10,7 +10,7 @@ from torch import Tensor
 from relprop.errors import RelpropWarning
 from relprop.propagate.ledger import Balance, Ledger
 
-__all__ = ["ALL_ZERO", "all_zero", "tell", "verdict", "warnings_about"]
+__all__ = ["ALL_ZERO", "all_zero", "biases_note", "tell", "verdict", "warnings_about"]
 
 ALL_ZERO = "all zero"
 _GROWTH = 100.0  # sum of |R| over the start's from which small differences of large numbers are what one sees
@@ -32,7 +32,9 @@ def warnings_about(
     - a map is zero everywhere;
     - the explained output isn't positive, and the method explains positive ones only;
     - the sum of |R| grew to more than 100 times the start's;
-    - more than 90 % of the start was lost, was taken by biases, or by the stabiliser.
+    - more than 90 % of the start was lost, or was taken by the stabiliser.
+
+    What biases hold is exact and no fault: see `biases_note`.
 
     Args:
         method: its name.
@@ -123,7 +125,6 @@ def _from_books(ledger: Ledger, targets: Tensor) -> list[str]:
         )
     kinds: list[tuple[Callable[[Balance], float], str]] = [
         (lambda b: b.lost, "was lost on the way, at units to which the rule finds no input that counts"),
-        (lambda b: b.bias, "was taken by biases, which belong to no pixel"),
         (lambda b: b.stabiliser, "was taken by the stabiliser (epsilon)"),
     ]
     for column, words in kinds:
@@ -135,6 +136,27 @@ def _from_books(ledger: Ledger, targets: Tensor) -> list[str]:
                 "what is left."
             )
     return found
+
+
+def biases_note(ledger: Ledger | None, targets: Tensor) -> tuple[str, ...]:
+    """A sentence where biases hold more than 90 % of the start, or more than 90 % against it; else none.
+
+    Args:
+        ledger: where the relevance went.
+        targets: class indices (K, N).
+    """
+    if ledger is None:
+        return ()
+    held = _first(ledger.balances, lambda b: abs(_share(b, b.bias)), _TAKEN)
+    if held is None:
+        return ()
+    _, which = held
+    k, n, _ = which
+    share = _share(ledger.balances[k][n], ledger.balances[k][n].bias)
+    percent = f"{100 * share:.0f} %".replace("-", "−")
+    where = _named(which, ledger.balances, targets)
+    held_by = f"Biases, which belong to no pixel, hold {percent} of the start{where}"
+    return (f"{held_by}; the map's values add up to the rest of it.",)
 
 
 def _share(b: Balance, part: float) -> float:
@@ -167,7 +189,7 @@ def _named(which: tuple[int, int, int], balances: Sequence[Sequence[Balance]], t
     if len(balances[k]) > 1:
         parts.append(f"sample {n}")
     worst = f" (the most: {', '.join(parts)})" if parts else ""
-    return f" in {count} of {total} walks{worst}"
+    return f" in {count} of {total} {'maps' if total == targets.numel() else 'walks'}{worst}"
 
 
 def _maps(method: str, which: Tensor, targets: Tensor) -> str:
