@@ -17,6 +17,7 @@ import relprop
 from relprop.cli import run
 from relprop.methods.registry import METHODS
 from relprop.models import models
+from tests.close import assert_close_to_rounding
 
 FACTORY = """
 from torch import nn
@@ -166,6 +167,18 @@ def test_numbers_are_those_of_the_library(here: Path, capsys: pytest.CaptureFixt
     assert found["settings"]["epsilon"] == 0.01
     assert image["targets"] == [{"index": int(e.targets), "name": ["cat", "dog", "owl"][int(e.targets)]}]
     assert sum(p["score"] for p in image["predictions"]) == pytest.approx(1)
+
+
+def test_versus_is_the_difference_of_two_maps(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["explain", "a.png", *COMMON, "--random-weights", "--method", "lrp-epsilon"]
+    assert run([*common, "--target", "dog", "--target", "owl", "--out", "both"]) == 0
+    assert run([*common, "--target", "dog", "--versus", "owl", "--out", "versus"]) == 0
+    both = relprop.Explanation.load(here / "both" / "a" / "lrp-epsilon").relevance
+    e = relprop.Explanation.load(here / "versus" / "a" / "lrp-epsilon")
+    assert_close_to_rounding(e.relevance, both[0] - both[1], 300, float(both.abs().max()))
+    assert len(e.asked) == 1
+    assert run([*common, "--target", "dog", "--versus", "dog"]) == 2
+    assert "another class than target" in capsys.readouterr().err
 
 
 def test_json_alone_on_stdout(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

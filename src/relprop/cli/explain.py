@@ -38,6 +38,12 @@ _Layers = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Keep the relevance at this layer too. Repeat for several."),
 ]
+_Versus = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS", help="Explain each target's score less that of this class (index or name)."
+    ),
+]
 _Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many predictions to print.")]
 
 
@@ -47,6 +53,7 @@ def explain(
     model: Model,
     method: _Methods = None,
     target: _Targets = None,
+    versus: _Versus = None,
     layer: _Layers = None,
     multi_label: MultiLabel = None,
     scale: Scale = "symmetric",
@@ -68,6 +75,7 @@ def explain(
             images,
             method=method or "lrp-composite",
             target=target or "top",
+            versus=versus,
             layers=layer or (),
             scale=scale,
             top=top,

@@ -23,6 +23,7 @@ from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.sources import LoadedModel
 from relprop.precision import full_precision
+from relprop.propagate.names import class_index
 from relprop.registry import slug
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
@@ -60,6 +61,7 @@ _HEADERS = ["method", "adds up", "largest error", "arrived", "bias", "stabiliser
 class _Asked:
     methods: Mapping[str, Method]  # by the name that stands over the column
     targets: Sequence[str]
+    versus: str | None
     layers: Sequence[str]
     scale: Literal["symmetric", "shared"] | float
     top: int
@@ -82,6 +84,7 @@ def picture(
     target: str | int | Sequence[str | int] = "top",
     layers: Sequence[str] = (),
     scale: str | float = "symmetric",
+    versus: str | int | None = None,
     top: int = 5,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -100,6 +103,7 @@ def picture(
         target: one or several of: a class index or name, ``"top"``, ``"predicted"`` (every predicted class of a
             multi-label model).
         layers: names of layers whose relevance is kept, too.
+        versus: a class index or name, whose score is taken off that of each target.
         scale: colours of the sheet: ``"symmetric"`` (each map its own), ``"shared"``, or a number.
         top: predictions that are listed.
         out: a folder to which each picture's files are written once all its explanations are done.
@@ -117,7 +121,9 @@ def picture(
     pictures = read_pictures(images)
     methods = _named(listed(method))
     targets = [str(one) for one in listed(target)]
-    asked = _Asked(methods, targets, layers, parsed_scale(scale), top)
+    asked = _Asked(
+        methods, targets, None if versus is None else str(versus), layers, parsed_scale(scale), top
+    )
     places = folders(out, [one.source for one in pictures])
     sheets, numbers = _files(places, methods)
     check_places(out, sheets, numbers)
@@ -165,6 +171,7 @@ def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps
     outputs = check_names(model.run(x), model.classes)
     found = predictions(outputs[0], model.classes, model.multi_label)
     targets = resolve(asked.targets, found, model.classes, model.multi_label)
+    rival = None if asked.versus is None else class_index(asked.versus, len(found), model.classes)
     explanations = {}
     facts = replace(facts_of(model.module).fitting(x), progress=steps.part)
     for name, one in asked.methods.items():
@@ -172,7 +179,13 @@ def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps
         # One target alone keeps the plain shapes; several share one forward run.
         wanted = targets[0] if len(targets) == 1 else targets
         explanations[name] = explanation_of(
-            model.module, x, target=wanted, method=one, layers=tuple(asked.layers), facts=facts
+            model.module,
+            x,
+            target=wanted,
+            method=one,
+            layers=tuple(asked.layers),
+            versus=rival,
+            facts=facts,
         )
         steps.done()
     return _Found(picture, found, targets, explanations)
@@ -267,6 +280,7 @@ def _document(
         "image": str(found.picture.source),
         "predictions": predictions_facts(found.predictions, asked.top),
         "targets": [{"index": i, "name": class_name(i, model.classes)} for i in found.targets],
+        **({} if asked.versus is None else {"versus": asked.versus}),
         "sheet": sheet,
         "explanations": [
             {
