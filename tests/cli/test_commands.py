@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.close import assert_close_to_rounding
 
 import relprop
 from relprop.cli import run
 from relprop.methods.registry import METHODS
 from relprop.models import models
-from tests.close import assert_close_to_rounding
 
 FACTORY = """
 from torch import nn
