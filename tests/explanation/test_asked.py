@@ -54,7 +54,7 @@ def test_a_callable_is_gradient_times_input_under_lrp_0() -> None:
     assert_close_to_rounding(e.relevance, gradient_x_input(model, lambda o: 2 * o[:, 1] - o[:, 3]), model)
     assert e.asked == ("the callable",)
     assert e.targets.tolist() == [-1, -1]
-    assert e.notes == ()
+    assert not any("callable" in note for note in e.notes)
     assert e.ledger is not None
     assert e.ledger.closes
 
@@ -82,7 +82,7 @@ def test_what_a_callable_leaves_out_is_said() -> None:
     e = relprop.explain(model, X, lambda o: o[:, 1] ** 2 + 1, "lrp-0")
     value = model(X)[0, 1].item()
     assert_close_to_rounding(e.relevance, gradient_x_input(model, lambda o: o[:, 1] ** 2), model)
-    (said,) = e.notes
+    (said,) = [note for note in e.notes if "callable" in note]
     assert f"{2 * value**2:.4g} of {value**2 + 1:.4g} here" in said
     assert f"the rest, {1 - value**2:.4g}" in said
 
@@ -192,7 +192,7 @@ def test_a_region_of_a_map() -> None:
     e = relprop.explain(model, X, 2, "lrp-0", region=mask)
     assert_close_to_rounding(e.relevance, gradient_x_input(model, lambda o: o[:, 2, 2:4, 3:6]), model)
     assert e.asked == ("class 2 in the region",)
-    assert not e.notes
+    assert not any("positions" in note for note in e.notes)
     rest = relprop.explain(model, X, 2, "lrp-0", region=(~mask).numpy())
     whole = relprop.explain(model, X, 2, "lrp-0")
     assert_close_to_rounding(e.relevance + rest.relevance, whole.relevance, model)

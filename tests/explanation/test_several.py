@@ -77,7 +77,8 @@ def test_outputs_that_are_no_tensor(how: Callable[[Tensor], Any], output: Any, m
 def test_the_first_of_several_is_said() -> None:
     e = relprop.explain(wrapped(lambda o: (o, 2 * o)), X, 1, "lrp-0")
     assert "Explained is output 0, the first of 2 tensors" in e.notes[0]
-    assert relprop.explain(wrapped(lambda o: (o,)), X, 1, "lrp-0").notes == ()
+    alone = relprop.explain(wrapped(lambda o: (o,)), X, 1, "lrp-0")
+    assert not any("Explained is output" in note for note in alone.notes)
 
 
 @pytest.mark.parametrize(
