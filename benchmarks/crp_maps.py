@@ -20,6 +20,7 @@ from relprop.detectors.scene_ssd import HEADS, Head
 from relprop.methods.crp import CRP
 from relprop.methods.method import Request
 from relprop.propagate.composite import DERIVATIVES, Composite
+from relprop.propagate.question import Question
 from relprop.propagate.trace import Trace
 from relprop.rules import MaxPool, ZPlus
 from relprop.rules.negated import Negated
@@ -109,11 +110,12 @@ class Propagation:
         parts = [layout.index("class", k) for k in classes] + [layout.index(o) for o in layout.offsets]
         n, each = len(classes), torch.eye(layout.width)[parts][:, None]  # (n + 4, 1, width)
         made: dict[str, Tensor] = {}
-        request = Request(self.unit, run, torch.tensor(parts)[:, None], False, release=False)
+        asked = Question(torch.tensor(parts)[:, None], False)
+        request = Request(self.unit, run, asked, release=False)
         made["crp"] = CRP().explain(request).relevance.sum(2)[:, 0]
         made["crp, no background"] = CRP(include_background=False).explain(request).relevance.sum(2)[:, 0]
-        request.targets = request.targets[:n]
-        weighed = CRP(seed="logit").explain(request).relevance.sum(2)[:, 0]
+        classes_only = Request(self.unit, run, Question(asked.targets[:n], False), release=False)
+        weighed = CRP(seed="logit").explain(classes_only).relevance.sum(2)[:, 0]
 
         x_j = run.output[0, layout.classes :]
         sign = torch.where(x_j < 0, -1.0, 1.0)[:, None, None]

@@ -9,6 +9,7 @@ import relprop
 from relprop.detectors import wrap
 from relprop.detectors.parts import explain_parts
 from relprop.methods.method import Method, Request, Result
+from relprop.propagate.question import Question
 from relprop.rules import MaxPool, ZPlus
 
 
@@ -47,5 +48,5 @@ def test_it_explains_detections_like_the_one_there_is() -> None:
 def test_a_model_that_says_nothing_of_its_outputs_has_classes() -> None:
     net = torch.nn.Linear(2, 3).eval()
     run = relprop.trace(net, torch.ones(1, 2))
-    layout = Request(net, run, torch.zeros(1, 1, dtype=torch.int64), single=True).layout
+    layout = Request(net, run, Question(torch.zeros(1, 1, dtype=torch.int64), True)).layout
     assert (layout.classes, layout.offsets, layout.anchors, layout.width) == (3, (), 1, 3)

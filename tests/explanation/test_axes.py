@@ -50,7 +50,7 @@ def drawn(figure: object, gid: str) -> Tensor:
 def test_frames_in_front_of_colours(tmp_path: Path) -> None:
     x = torch.rand(1, 5, 3, 12, 12)
     e = relprop.explain(Bag(net()).eval(), x, [0, 1], "lrp-epsilon", channel_axis=2)
-    assert e.notes == ()
+    assert not any("channel_axis" in note for note in e.notes)
     assert e.heatmap().shape == (2, 1, 5, 12, 12)
     torch.testing.assert_close(e.heatmap(), e.relevance.sum(3))
     assert torch.equal(e.heatmap(channel_axis=-3), e.heatmap())
@@ -92,8 +92,9 @@ def test_hint() -> None:
 
 def test_no_hint() -> None:
     """Colours behind the samples, and pictures of more channels, need none."""
-    assert relprop.explain(net(), torch.rand(1, 3, 12, 12), 0).notes == ()
-    assert relprop.explain(net(13), torch.rand(1, 13, 12, 12), 0).notes == ()
+    for channels in (3, 13):
+        notes = relprop.explain(net(channels), torch.rand(1, channels, 12, 12), 0).notes
+        assert not any("channel_axis" in note for note in notes)
 
 
 @pytest.mark.parametrize("axis", [0, 4, -4, 1.0, True, "2"])

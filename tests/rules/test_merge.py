@@ -12,7 +12,7 @@ from tests.rules.build import Fn, error, gradient_times_input, lrp0, seeds
 from torch import Tensor, nn
 
 from relprop import Composite, trace
-from relprop.errors import UnsupportedOperatorError
+from relprop.errors import InputError, UnsupportedOperatorError
 from relprop.rules import Add
 
 EXACT = 1e-13
@@ -316,7 +316,6 @@ def test_a_constant_over_the_signal_is_refused() -> None:
         lambda m, x: torch.addmm(m.b, x, m.w),
         lambda m, x: torch.matmul(m.w, x.unsqueeze(-1)).squeeze(-1),
         lambda m, x: F.linear(m.w, x).t(),
-        lambda m, x: F.linear(x, m.w, x.mean(0)),
         lambda m, x: torch.bmm(m.w.expand(x.shape[0], -1, -1), x.unsqueeze(-1)).squeeze(-1),
         lambda m, x: F.bilinear(x, m.b.expand(x.shape[0], -1), m.w[None]).expand(-1, 4),
         lambda m, x: torch.einsum("ij,nj->ni", m.w, x),
@@ -328,7 +327,6 @@ def test_a_constant_over_the_signal_is_refused() -> None:
         "addmm",
         "matmul(W, x)",
         "linear(W, x)",
-        "bias of x",
         "bmm",
         "bilinear",
         "einsum",
@@ -349,3 +347,9 @@ def test_unusual_products_are_right_or_refused(function: Callable[[Any, Tensor],
     except UnsupportedOperatorError:
         return
     assert error(found.relevance, gradient_times_input(model, x, c)) < EXACT
+
+
+def test_a_bias_of_the_batchs_mean_is_refused() -> None:
+    model = Fn(lambda m, x: F.linear(x, m.w, x.mean(0)), w=nn.Parameter(torch.ones(4, 4))).eval()
+    with pytest.raises(InputError, match=r"samples that don't meet .*operator 'linear'"):
+        lrp0(model, torch.rand(4, 4), torch.ones(4, 4))
