@@ -17,7 +17,7 @@ from relprop.detectors.unit import DetectionUnit
 from relprop.errors import InputError, unknown_name
 from relprop.explanation import Explanation
 from relprop.explanation.explain import explanation_of
-from relprop.explanation.warned import tell
+from relprop.explanation.warned import telling, untold
 from relprop.graph import capture_lock
 from relprop.methods.facts import Facts
 from relprop.methods.registry import MethodLike
@@ -27,6 +27,8 @@ from relprop.propagate.layout import Layout
 __all__ = ["detection_explained", "explain_detection"]
 
 
+@telling
+@full_precision
 def explain_detection(
     detector: Detector,
     image: Any,
@@ -69,24 +71,6 @@ def explain_detection(
     Source: Tsunakawa et al., Contrastive Relevance Propagation for Interpreting Predictions by a
     Single-Shot Object Detector, IJCNN 2019, for `method="crp"`.
     """
-    found = detection_explained(detector, image, detection, of, target, method, layers, facts=facts)
-    tell(found.warnings, stacklevel=2)
-    return found
-
-
-@full_precision
-def detection_explained(
-    detector: Detector,
-    image: Any,
-    detection: Detection | int | Sequence[Detection | int],
-    of: str | Sequence[str] = "class",
-    target: int | str | Sequence[int | str | None] | None = None,
-    method: MethodLike = "crp",
-    layers: Sequence[str] = (),
-    *,
-    facts: Facts | None = None,
-) -> Explanation:
-    """`explain_detection` for callers that tell the warnings their own way: they stand in the result alone."""
     if not isinstance(detector, Detector):
         raise InputError(
             f"Expected a relprop.detectors.Detector but got {type(detector).__name__}. Pass "
@@ -119,6 +103,10 @@ def detection_explained(
     }
     kept = {name: e.layers[inner] for name, inner in asked.items()}
     return replace(e, layers=kept, extras=e.extras | extras)
+
+
+detection_explained = untold(explain_detection)
+"""`explain_detection` without its `RelpropWarning`: warnings stand in the result alone."""
 
 
 def _chosen(detection: Any) -> list[Detection | int]:

@@ -16,7 +16,7 @@ from relprop.explanation.axes import axis_hint, checked_axis
 from relprop.explanation.explanation import Explanation
 from relprop.explanation.remarks import remarks_on
 from relprop.explanation.running import run_of
-from relprop.explanation.warned import tell
+from relprop.explanation.warned import telling, untold
 from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Request
 from relprop.methods.registry import MethodLike, resolve
@@ -81,6 +81,8 @@ def explain(
 ) -> dict[str, Explanation]: ...
 
 
+@telling
+@full_precision
 def explain(
     model: nn.Module,
     x: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
@@ -143,52 +145,21 @@ def explain(
     [[[3.0, 0.0]], [[6.0, -1.0]]]
     """
     packing = Packing(x) if isinstance(x, (tuple, list, Mapping)) else None
-    found = explanation_of(
-        model, cast("Tensor", x) if packing is None else packing.packed, target, method, layers,
-        versus=versus, region=region, start=start, output=output,
-        channel_axis=channel_axis if packing is None else 1, facts=facts, packing=packing,
-    )  # fmt: skip
-    tell(found.warnings, stacklevel=2)
-    if packing is None:
-        return found
-    each = _apart(found, packing, channel_axis)
-    return dict(zip(packing.names, each, strict=True)) if packing.names else each
-
-
-@full_precision
-def explanation_of(
-    model: nn.Module,
-    x: Tensor,
-    target: Target | Sequence[Target] | None = None,
-    method: MethodLike = "lrp-composite",
-    layers: Sequence[str] = (),
-    *,
-    versus: int | str | Tensor | NDArray[Any] | None = None,
-    region: Tensor | NDArray[Any] | Literal["all"] | None = None,
-    start: str | None = None,
-    output: Key = None,
-    channel_axis: int = 1,
-    facts: Facts | None = None,
-    packing: Packing | None = None,
-) -> Explanation:
-    """`explain` for callers that tell the warnings their own way: they stand in the result alone.
-
-    Several inputs come packed in one tensor, with their `packing`, and so does their relevance.
-    """
+    tensor = cast("Tensor", x) if packing is None else packing.packed
     recipe = resolve(method)
     layers = layer_names(layers)
-    ran = run_of(model, x, output, packing)
+    ran = run_of(model, tensor, output, packing)
     run = ran.trace
-    channel_axis = checked_axis(channel_axis, x)
+    colours = checked_axis(channel_axis if packing is None else 1, tensor)
     for layer in layers:  # a typing error shall not wait for the method
         run.graph.find(layer)
     checked_output(model, run.output)
     place = None if start is None else run.graph.find(start)
     value = run.output if place is None else run.value(place)
     seen = run.input
-    known = _facts(model, run.output, x) if facts is None else facts
+    known = _facts(model, run.output, tensor) if facts is None else facts
     asked = question(
-        target, value, x.shape[0], versus=versus, region=region, place=start,
+        target, value, tensor.shape[0], versus=versus, region=region, place=start,
         classes=known.classes if place is None else None,
     )  # fmt: skip
     recipe.check_asked(asked, place)
@@ -200,12 +171,12 @@ def explanation_of(
 
     remarks = remarks_on(recipe, request, result)
     extras = result.extras | remarks.extras
-    hint = axis_hint(seen, channel_axis)
+    hint = axis_hint(seen, colours)
 
     def unstacked(t: Tensor) -> Tensor:
         return t[0] if single else t
 
-    return Explanation(
+    found = Explanation(
         relevance=unstacked(result.relevance),
         input=seen,
         outputs=run.output,
@@ -220,9 +191,17 @@ def explanation_of(
         signed=recipe.signed,
         warnings=remarks.warnings,
         notes=(*ran.notes, *remarks.notes, *([] if hint is None else [hint])),
-        channel_axis=channel_axis,
+        channel_axis=colours,
         asked=asked.names,
     )
+    if packing is None:
+        return found
+    each = _apart(found, packing, channel_axis)
+    return dict(zip(packing.names, each, strict=True)) if packing.names else each
+
+
+explanation_of = untold(explain)
+"""`explain` without its `RelpropWarning`: warnings stand in the result alone."""
 
 
 def _apart(found: Explanation, packing: Packing, channel_axis: int) -> tuple[Explanation, ...]:

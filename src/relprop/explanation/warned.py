@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
 from relprop.errors import RelpropWarning
 from relprop.propagate.ledger import Balance, Ledger
 
-__all__ = ["ALL_ZERO", "all_zero", "biases_note", "tell", "verdict", "warnings_about"]
+__all__ = ["ALL_ZERO", "all_zero", "biases_note", "tell", "telling", "untold", "verdict", "warnings_about"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 ALL_ZERO = "all zero"
 _GROWTH = 100.0  # sum of |R| over the start's from which small differences of large numbers are what one sees
@@ -68,6 +73,29 @@ def tell(found: Sequence[str], stacklevel: int) -> None:
     """
     if found:
         warnings.warn(" ".join(found), RelpropWarning, stacklevel=stacklevel + 1)
+
+
+def telling(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function raise the `warnings` of what it returns, as one `RelpropWarning` at its caller's line.
+
+    Of several results, a tuple or a mapping, the first one's: they share them.
+    """
+
+    @wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        found = function(*args, **kwargs)
+        several = tuple(found.values()) if isinstance(found, Mapping) else found
+        one: Any = several[0] if isinstance(several, tuple) else several
+        tell(one.warnings, stacklevel=2)
+        return found
+
+    return told
+
+
+def untold(function: Callable[P, R]) -> Callable[P, R]:
+    """What `telling` was put around: for callers that tell the warnings their own way."""
+    quiet: Callable[P, R] = function.__wrapped__  # type: ignore[attr-defined]
+    return quiet
 
 
 def all_zero(relevance: Tensor) -> bool:

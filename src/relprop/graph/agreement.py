@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from relprop.graph.node import Graph, Node
+from relprop.graph.schedule import schedule
 
 __all__ = ["disagreement", "replay"]
 
@@ -20,21 +21,14 @@ _ROUNDINGS = 4
 def replay(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> Any:
     """The output of the graph, operator by operator, in the precision of x and of the parameters given."""
     values: dict[Node, Any] = {graph.input: x}
-    wanted = {n for n in graph.outputs if isinstance(n, Node)}
-    readers = {n: len(n.users) + (n in wanted) for n in graph.nodes}
-    needed = graph.ancestors(list(wanted))
 
     def get(node: Node) -> Any:
         return values[node] if node in values else params[node]
 
-    for node in graph.nodes:
-        if node.target is None or node not in needed:
-            continue
+    for node, spent in graph.derived(schedule):
         values[node] = node.run(get)
-        for operand in dict.fromkeys(node.operands()):
-            readers[operand] -= 1
-            if readers[operand] == 0:
-                values.pop(operand, None)
+        for operand in spent:
+            values.pop(operand, None)
     return graph.rebuild([get(out) if isinstance(out, Node) else out for out in graph.outputs])
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from relprop.errors import InputError
 from relprop.graph.node import Graph, Node
 
-__all__ = ["Fused", "fuse", "is_affine", "outside", "rectifiers"]
+__all__ = ["PRODUCTS", "Fused", "fuse", "is_affine", "outside", "rectifiers"]
 
-_PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm"})
+PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm"})
+"""Linear operators that are matrix products."""
+
 _FACTORS = {"matmul": "self", "mm": "self", "addmm": "mat1"}  # what is multiplied by the weight; else "input"
 _PADS = ("pad", "constant_pad_nd")
 _RECTIFIED = ("linear", "batch_norm", "add")
@@ -55,7 +57,7 @@ class Fused:
     @property
     def is_product(self) -> bool:
         """Whether the operator is a matrix product."""
-        return self.main.op in _PRODUCTS
+        return self.main.op in PRODUCTS
 
     @property
     def name(self) -> str:
@@ -80,7 +82,7 @@ def fuse(node: Node) -> Fused:
         linear, norm = before, node
     if not is_affine(linear):
         return Fused(node)
-    if linear.op in _PRODUCTS:
+    if linear.op in PRODUCTS:
         return Fused(linear, norm)
     front = _signal(linear)
     pad = None
@@ -152,7 +154,7 @@ def _takes_batch_norm(linear: Node, norm: Node) -> bool:
     return (
         is_affine(linear)
         and norm.kind == "batch_norm"
-        and linear.op not in _PRODUCTS
+        and linear.op not in PRODUCTS
         and linear.users == [norm]
     )
 

@@ -139,12 +139,11 @@ def _combined(node: Node, left: Range, right: Range) -> Range:
     if left[0] >= 0 and _is_total(node.pair[1], node.pair[0]):
         return 0.0, 1.0
     low, high = right
-    if low < 0 < high or low == high == 0 or (low < 0 and high == 0):
+    if high < 0:  # both turned round
+        low, high, left = -high, -low, (-left[1], -left[0])
+    if low < 0 or high == 0:
         return ANY
-    turned = (0.0 if math.isinf(high) else 1 / high, math.inf if low == 0 else 1 / low) if low >= 0 else (
-        math.inf if high == 0 else 1 / high, 0.0 if math.isinf(low) else 1 / low
-    )  # fmt: skip
-    return _times(left, (min(turned), max(turned)))
+    return _times(left, (1 / high, 1 / low if low else math.inf))
 
 
 def _is_total(divisor: Any, value: Any) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from relprop.graph.fusion import is_affine
 from relprop.graph.node import Graph, Node
+from relprop.graph.schedule import schedule
 
 __all__ = ["meeting"]
 
@@ -63,15 +64,11 @@ def _batches(x: Tensor, n: int) -> list[tuple[Tensor, Tensor]]:
 def _first(graph: Graph, params: dict[Node, Tensor], batches: list[tuple[Tensor, Tensor]]) -> Node | None:
     """Run the graph on all batches side by side, until a row that was kept differs."""
     wanted = [n for n in graph.outputs if isinstance(n, Node)]
-    needed = graph.ancestors(wanted)
-    readers = {n: len(n.users) + (n in wanted) for n in graph.nodes}
     runs: list[dict[Node, Any]] = [{graph.input: batch} for batch, _ in batches]
     rows = [kept for _, kept in batches]
     found = None
     with torch.no_grad(), torch.inference_mode(False):
-        for node in graph.nodes:
-            if node.target is None or node not in needed:
-                continue
+        for node, spent in graph.derived(schedule):
             for values in runs:
                 values[node] = node.run(ChainMap(values, params).__getitem__)
             # In a graph for one batch size it may not be known where the samples lie.
@@ -83,11 +80,9 @@ def _first(graph: Graph, params: dict[Node, Tensor], batches: list[tuple[Tensor,
                     # Captured for one batch size, a first axis of that length may be another one.
                     if graph.static_batch is None or node in wanted:
                         return found
-            for operand in dict.fromkeys(node.operands()):
-                readers[operand] -= 1
-                if not readers[operand]:
-                    for values in runs:
-                        values.pop(operand, None)
+            for operand in spent:
+                for values in runs:
+                    values.pop(operand, None)
     return None
 
 

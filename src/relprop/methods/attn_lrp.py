@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from relprop.checks import check_number
 from relprop.methods.attention import Attention, attention_rules
-from relprop.methods.lrp import LRP
+from relprop.methods.lrp import LRP, is_product
 from relprop.propagate.composite import Composite
 from relprop.rules import Epsilon, Gamma, Rule
 
@@ -60,13 +60,9 @@ class AttnLRP(LRP):
         convolutions: Rule = Gamma(gamma_conv) if gamma_conv else Epsilon(epsilon)
         crossing = attention_rules(attention)
         composite = Composite(
-            [*crossing, (_is_product, products), ("linear", convolutions)], "value", name="AttnLRP"
+            [*crossing, (is_product, products), ("linear", convolutions)], "value", name="AttnLRP"
         )
         super().__init__(composite=composite, gamma=gamma, epsilon=epsilon, attention=attention, seed=seed)
 
     def settings(self) -> dict[str, Any]:
         return {k: getattr(self, k) for k in ("gamma", "gamma_conv", "epsilon", "attention", "seed")}
-
-
-def _is_product(place: Any) -> bool:
-    return place.kind == "linear" and place.node.op in ("linear", "addmm", "matmul", "mm")

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
+from relprop.graph.fusion import PRODUCTS
+from relprop.graph.place import Place
 from relprop.methods.attention import Attention, attention_rules
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.facts import Facts
@@ -17,7 +19,7 @@ from relprop.methods.method import ANYTHING, Method, Request, Result
 from relprop.propagate.composite import Composite, Depth, Match
 from relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZPlus
 
-__all__ = ["LRP", "LRP0", "LRPAlphaBeta", "LRPComposite", "LRPEpsilon", "LRPGamma"]
+__all__ = ["LRP", "LRP0", "LRPAlphaBeta", "LRPComposite", "LRPEpsilon", "LRPGamma", "is_product"]
 
 _RULES = ("zero", "epsilon", "gamma", "alpha-beta", "z-plus")
 _COMPOSITES = ("epsilon-plus", "epsilon-plus-box", "epsilon-gamma-box", "epsilon-alpha-beta")
@@ -88,7 +90,6 @@ class LRP(Method):
         check_number("beta", beta, least=0)
         check_choice("bias", bias, ("paper", "none", "full"))
         check_choice("seed", seed, ("score", "one"))
-        self._products = attention_rules(attention)
         self.attention = attention
         self.rule, self.composite, self.first, self.bounds = rule, composite, first, bounds
         self.epsilon, self.gamma, self.alpha, self.beta, self.bias = epsilon, gamma, alpha, beta, bias
@@ -119,6 +120,7 @@ class LRP(Method):
         return Result.of(request.propagate(request.seed(self.seed), self._composite))
 
     def _build(self) -> Composite:
+        crossing = attention_rules(self.attention)
         if isinstance(self.composite, Composite):
             return self.composite
         first: list[tuple[Match, Rule]] = []
@@ -129,7 +131,7 @@ class LRP(Method):
         elif self.first == "flat":
             first = [("first", Flat())]
         epsilon = Epsilon(self.epsilon)
-        products: tuple[Match, Rule] = (_is_product, epsilon)
+        products: tuple[Match, Rule] = (is_product, epsilon)
         if self.rule is not None:
             rules: dict[str, tuple[Rule, Literal["value", "positive"]]] = {
                 "zero": (Epsilon(0.0), "value"),
@@ -139,18 +141,19 @@ class LRP(Method):
                 "z-plus": (ZPlus(), "positive"),
             }
             rule, otherwise = rules[self.rule]
-            crossing = self._products if otherwise == "value" or self.attention == "shared" else []
+            if otherwise == "positive" and self.attention == "constant":
+                crossing = []  # the fallback's, by absolute values
             return Composite([*first, *crossing, ("linear", rule)], otherwise, name=f"LRP ({self.rule})")
         name = f"LRP ({self.composite})"
         if self.composite in ("epsilon-plus", "epsilon-plus-box"):
-            return Composite([*first, *self._products, products, ("linear", ZPlus())], "positive", name=name)
+            return Composite([*first, *crossing, products, ("linear", ZPlus())], "positive", name=name)
         if self.composite == "epsilon-alpha-beta":
             conv = AlphaBeta(self.alpha, self.beta, self.bias)
-            return Composite([*first, *self._products, products, ("linear", conv)], "positive", name=name)
+            return Composite([*first, *crossing, products, ("linear", conv)], "positive", name=name)
         lower: tuple[Match, Rule] = (Depth(0, 2 / 3), Gamma(self.gamma))
         # By value throughout: relevance that a lone batch norm passed on unchanged is not in proportion
         # to its input, and ε would divide it by values near 0.
-        return Composite([*first, *self._products, products, lower, ("linear", epsilon)], "value", name=name)
+        return Composite([*first, *crossing, products, lower, ("linear", epsilon)], "value", name=name)
 
 
 class LRP0(LRP):
@@ -318,5 +321,6 @@ class LRPComposite(LRP):
         return {k: getattr(self, k) for k in ("lower", "epsilon", "gamma", "bounds", "attention", "seed")}
 
 
-def _is_product(place: Any) -> bool:
-    return place.kind == "linear" and place.node.op in ("linear", "addmm", "matmul", "mm")
+def is_product(place: Place) -> bool:
+    """Match matrix products with a weight, and no convolutions."""
+    return place.kind == "linear" and place.node.op in PRODUCTS

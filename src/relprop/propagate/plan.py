@@ -105,19 +105,14 @@ def make_plan(
             )
     ends = tuple(end if end is begin else _read_at(graph, composite, end, upstream) for end in asked)
     composite.check(graph)
-    steps: dict[Node, Step] = {}
-    unruled = []
-    for place, fused, rule in places_of(graph, composite, [begin], ends):
-        if rule is None:
-            unruled.append(fused)
-        else:
-            steps[fused.end] = Step(fused, rule, tuple(rule.routes(place, fused.head)))
+    met = list(places_of(graph, composite, [begin], ends))
+    unruled = [fused.main for _, fused, rule in met if rule is None]
     if unruled and anywhere:
-        raise UnsupportedOperatorError(refusal(graph, [f.main for f in unruled], composite.name))
-    for i, fused in enumerate(unruled):
-        text = refusal(graph, [f.main for f in unruled[i:]], composite.name)
-        steps[fused.end] = Step(fused, Unruled(text), tuple(fused.head.signals()))
-    steps = dict(sorted(steps.items(), key=lambda pair: -pair[0].index)) if unruled else steps
+        raise UnsupportedOperatorError(refusal(graph, unruled, composite.name))
+    steps = {}
+    for place, fused, found in met:
+        rule = found or Unruled(refusal(graph, unruled[unruled.index(fused.main) :], composite.name))
+        steps[fused.end] = Step(fused, rule, tuple(rule.routes(place, fused.head)))
     return Plan(composite.name, begin, ends, steps)
 
 

@@ -50,15 +50,10 @@ class Slope(Rule):
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         y, x = site.y, site.x
-        parts = flow.parts
-        if not flow.multiplier:
-            for part in parts:
-                site.book("lost", part * (y == 0))
-            parts = [p / y.masked_fill(y == 0, torch.inf) for p in parts]
         slope = site.vjp(torch.ones_like(y)[None])[0][0]
         offset = y - slope * x
         out = []
-        for part in parts:
+        for part in site.multipliers(flow):
             site.book("bias", part * offset)
             out.append(part * slope)
         return [Flow(out, True)]

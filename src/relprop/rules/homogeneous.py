@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from relprop.rules.rule import Rule
-from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.flow import Flow
 from relprop.tracing.site import Site
 
 __all__ = ["Homogeneous"]
@@ -23,18 +23,11 @@ class Homogeneous(Rule):
     kinds = frozenset({"homogeneous"})
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        parts = flow.parts
-        if not flow.multiplier:
-            for part in parts:
-                site.book("lost", part * (site.y == 0))
-            parts = [safe_divide(p, site.y) for p in parts]
         constant = any(not n.dependent for n in site.node.operands() if n.kind != "symbol")
         pulled = []
-        for part in parts:
+        for part in site.multipliers(flow):
             backs = [torch.nan_to_num(b) for b in site.vjp(part)]  # a length of 0 has no slope
-            pulled.append(backs)
             if constant:
-                site.book("bias", part * site.y)
-                for i, back in enumerate(backs):
-                    site.book("bias", back * site.input(i), factor=-1.0)
+                site.book_beyond_tangent(part, backs)
+            pulled.append(backs)
         return [Flow([p[i] for p in pulled], True, owned=False) for i in range(len(site.signals))]

@@ -11,7 +11,7 @@ from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.rules.rule import Rule
-from relprop.tracing.flow import Flow, safe_divide, sum_to_shape
+from relprop.tracing.flow import Flow, sum_to_shape
 from relprop.tracing.site import Site
 
 __all__ = ["Add"]
@@ -125,10 +125,8 @@ class Add(Rule):
                 relevance = part * y if flow.multiplier else part
                 site.book("stabiliser", relevance * (1 - y / stable))
             parts = [p * (y / stable) if flow.multiplier else p / stable for p in parts]
-        elif not flow.multiplier:
-            for part in parts:
-                site.book("lost", part * (site.y == 0))
-            parts = [safe_divide(p, site.y) for p in parts]
+        else:
+            parts = site.multipliers(flow)
         if isinstance(constant, Tensor) or constant != 0:
             if isinstance(constant, Tensor):  # a mask of attention: no relevance comes to what it hides
                 constant = torch.where(torch.isinf(constant), 0, constant)

@@ -10,7 +10,7 @@ from torch import Tensor
 from relprop.checks import check_choice
 from relprop.errors import UnsupportedOperatorError
 from relprop.rules.rule import Rule
-from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.flow import Flow
 from relprop.tracing.linear_map import batch_norm_affine
 from relprop.tracing.site import Site
 
@@ -51,7 +51,7 @@ class BatchNorm(Rule):
             for part in flow.parts:
                 site.book("lost", part * ~alive)
             return [Flow([part * alive for part in flow.parts], False)]
-        parts = _divided(site, flow)
+        parts = site.multipliers(flow)
         for part in parts:
             site.book("bias", part * shift)
         return [Flow([p * scale for p in parts], True)]
@@ -78,20 +78,11 @@ class Norm(Rule):
         if self.form == "identity":
             return [flow.relevance(site.y) if flow.multiplier else flow]
         centre, factor, shift = _normaliser(site)
-        parts = _divided(site, flow)
+        parts = site.multipliers(flow)
         if shift is not None:
             for part in parts:
                 site.book("bias", part * shift)
         return [Flow([site.vjp(p, lambda x: centre(x) * factor)[0] for p in parts], True, owned=False)]
-
-
-def _divided(site: Site, flow: Flow) -> list[Tensor]:
-    """The flow as multipliers."""
-    if flow.multiplier:
-        return flow.parts
-    for part in flow.parts:
-        site.book("lost", part * (site.y == 0))
-    return [safe_divide(p, site.y) for p in flow.parts]
 
 
 def _normaliser(site: Site) -> tuple[Any, Tensor, Tensor | None]:

@@ -157,16 +157,10 @@ class AveragePool(Rule):
         self.uniform = uniform
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        y = site.y
         if self.uniform:
             whole = site.trace.evaluate(
                 site.node, lambda n: torch.ones_like(site.x) if n in site.signals else site.trace.value(n)
             )
-            relevance = flow.relevance(y)
+            relevance = flow.relevance(site.y)
             return [Flow([site.vjp(safe_divide(p, whole))[0] for p in relevance.parts], False)]
-        parts = flow.parts
-        if not flow.multiplier:
-            for part in parts:
-                site.book("lost", part * (y == 0))
-            parts = [safe_divide(p, y) for p in parts]
-        return [Flow([site.vjp(p)[0] for p in parts], True, owned=False)]
+        return [Flow([site.vjp(p)[0] for p in site.multipliers(flow)], True, owned=False)]

@@ -114,21 +114,18 @@ class Softmax(Rule):
         return super().accepts(place) and bool(place.node.users)
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        x = site.x
-        finite = torch.where(torch.isfinite(x), x, 0)
         found = []
-        for part in _divided(site, flow):
-            back = site.vjp(part)[0]
-            site.book("bias", part * site.y)
-            site.book("bias", back * finite, factor=-1.0)
-            found.append(back)
+        for part in site.multipliers(flow):
+            backs = site.vjp(part)
+            site.book_beyond_tangent(part, backs)
+            found.append(backs[0])
         return [Flow(found, True)]
 
 
 def _shared_out(site: Site, flow: Flow, by: By, count: int) -> list[Flow]:
     """Each signal's 1 / count of the relevance, in proportion to what its values contribute."""
     if by == "value":
-        pulled = [site.vjp(p) for p in _divided(site, flow)]
+        pulled = [site.vjp(p) for p in site.multipliers(flow)]
         return [Flow([p[i] / count for p in pulled], True, owned=False) for i in range(len(site.signals))]
     signals = set(site.signals)
     sizes = [site.input(i).abs() for i in range(len(site.signals))]
@@ -148,15 +145,6 @@ def _shared_out(site: Site, flow: Flow, by: By, count: int) -> list[Flow]:
 
 def _size(value: Any) -> Any:
     return value.abs() if isinstance(value, Tensor) else value
-
-
-def _divided(site: Site, flow: Flow) -> list[Tensor]:
-    """The flow as multipliers."""
-    if flow.multiplier:
-        return flow.parts
-    for part in flow.parts:
-        site.book("lost", part * (site.y == 0))
-    return [safe_divide(p, site.y) for p in flow.parts]
 
 
 def _other(site: Site) -> Tensor | float:

@@ -13,6 +13,7 @@ from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Node
 from relprop.graph.fusion import Fused
 from relprop.tracing.account import Account
+from relprop.tracing.flow import Flow
 from relprop.tracing.ledger_sums import root_mean_square, totals
 from relprop.tracing.linear_map import LinearMap
 from relprop.tracing.values import Values
@@ -159,12 +160,31 @@ class Site:
 
         return self.node.run(lookup, _scattered if self.node.op == "as_strided_scatter" else None)
 
+    def multipliers(self, flow: Flow) -> list[Tensor]:
+        """A flow over the whole output as multipliers; relevance where the output is 0 is booked as lost."""
+        if not flow.multiplier:
+            for part in flow.parts:
+                self.book("lost", part * (self.y == 0))
+        return flow.multipliers(self.y).parts
+
     # Accounts ---------------------------------------------------------------------------------------
 
     def book(self, column: str, part: Tensor, factor: float = 1.0) -> None:
         """Book the sum of `factor * part` (k, N, ...) in a column of the ledger."""
         if self.account.enabled:
             self.account.book(column, totals(part) * factor)
+
+    def book_beyond_tangent(self, part: Tensor, backs: Sequence[Tensor]) -> None:
+        """Book as bias what gradient times input leaves of the output: the constant of its tangent.
+
+        Args:
+            part: multipliers of the output, (k, N, ...).
+            backs: `vjp` of them at each input. An infinite input (a masked score) has none.
+        """
+        self.book("bias", part * self.y)
+        for i, back in enumerate(backs):
+            x = self.input(i)
+            self.book("bias", back * torch.where(torch.isfinite(x), x, 0), factor=-1.0)
 
     def book_bias(self, message: Tensor, bias: Tensor | None, factor: float = 1.0) -> None:
         """Book what the bias absorbs: factor * sum_j s_j b_j, with s (k, N, ...) and b (out,)."""

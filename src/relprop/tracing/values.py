@@ -16,6 +16,7 @@ from relprop.graph.fingerprint import fingerprint, owner_of
 from relprop.graph.fusion import rectifiers
 from relprop.graph.live import live_output
 from relprop.graph.samples import meeting
+from relprop.graph.schedule import schedule
 from relprop.graph.unseen import unseen_backward, watching
 from relprop.graph.untouched import untouched
 from relprop.precision import full_precision, no_autocast
@@ -175,17 +176,12 @@ class Values:
 
     def _forward(self) -> list[Any]:
         graph, values = self.graph, self.values
-        wanted = {n for n in graph.outputs if isinstance(n, Node)}
-        readers = {n: len(n.users) + (n in wanted) for n in graph.nodes}
-        needed = graph.ancestors([n for n in graph.outputs if isinstance(n, Node)])
         relus = rectifiers(graph)
 
         def get(node: Node) -> Any:
             return values[node] if node in values else self.params[node]
 
-        for node in graph.nodes:
-            if node.target is None or node not in needed:
-                continue
+        for node, spent in graph.derived(schedule):
             if node in relus and relus[node] in values:
                 # The pre-activation has no other reader: write the ReLU over it.
                 z = values.pop(relus[node])
@@ -195,9 +191,8 @@ class Values:
                 self.winners[node] = where.to(torch.int32)
             else:
                 values[node] = _computed(node, get)
-            for operand in dict.fromkeys(node.operands()):
-                readers[operand] -= 1
-                if readers[operand] == 0 and operand.kind == "linear" and node.kind == "batch_norm":
+            for operand in spent:
+                if operand.kind == "linear" and node.kind == "batch_norm":
                     del values[operand]  # conv + BN is one affine map; its middle is never looked at
         flat = [get(out) if isinstance(out, Node) else out for out in graph.outputs]
         return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]

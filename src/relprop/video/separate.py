@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from relprop.checks import Progress, check_choice, check_count, check_progress
 from relprop.errors import InputError
 from relprop.explanation.explain import explanation_of
-from relprop.explanation.warned import tell
+from relprop.explanation.warned import telling, untold
 from relprop.methods.facts import Facts, facts_of
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
@@ -33,6 +33,8 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
+@telling
+@full_precision
 def separate_motion(
     model: nn.Module,
     clip: Tensor,
@@ -94,33 +96,6 @@ def separate_motion(
 
     Source: Hiley et al. 2019 (naive); Hiley et al. 2020 (selective).
     """
-    found = separation_of(
-        model, clip, target, method, mode, slice=slice, normalise=normalise, clamp=clamp, padding=padding,
-        sigma=sigma, absolute=absolute, chunk=chunk, progress=progress, facts=facts,
-    )  # fmt: skip
-    tell(found.warnings, stacklevel=2)
-    return found
-
-
-@full_precision
-def separation_of(
-    model: nn.Module,
-    clip: Tensor,
-    target: int | Tensor | Sequence[int | Tensor] | None = None,
-    method: MethodLike = "deep-taylor",
-    mode: Literal["naive", "conserving", "selective"] = "naive",
-    *,
-    slice: Slice = "same",
-    normalise: Normalise | None = None,
-    clamp: bool = False,
-    padding: Literal["replicate", "zero"] = "replicate",
-    sigma: float = 1.0,
-    absolute: bool = False,
-    chunk: int = 4,
-    progress: Progress | None = None,
-    facts: Facts | None = None,
-) -> MotionSeparation:
-    """`separate_motion` for callers that tell the warnings their own way: they stand in the result alone."""
     settings = _settings(
         mode,
         {
@@ -158,6 +133,10 @@ def separation_of(
     splits = [split(clip[i : i + 1], own) for i, own in enumerate(_per_sample(target, n))]
     known = facts_of(model).fitting(clip) if facts is None else facts
     return _joined(splits, recipe.informed(known), mode, settings)
+
+
+separation_of = untold(separate_motion)
+"""`separate_motion` without its `RelpropWarning`: warnings stand in the result alone."""
 
 
 def _joined(splits: list[Split], recipe: Method, mode: str, settings: dict[str, Any]) -> MotionSeparation:
