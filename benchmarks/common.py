@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
@@ -17,10 +20,12 @@ __all__ = [
     "DTYPES",
     "HUGE",
     "build",
+    "code_digest",
     "constructors",
     "environment",
     "markdown",
     "noise",
+    "progress",
     "randomise",
     "synchronise",
 ]
@@ -34,6 +39,23 @@ HUGE = {
     "vit_l_16": "weights of 1.2 GB; run with --huge",
     "vit_l_32": "weights of 1.2 GB; run with --huge",
 }
+
+
+def code_digest(*places: Path) -> str:
+    """Of the code that decides kept results: files, and all Python files below folders."""
+    digest = hashlib.sha256()
+    for place in places:
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def progress(width: int = 0) -> Progress:
+    """Bar with counts and time on stderr, behind a description of that many characters."""
+    text = TextColumn(f"{{task.description:<{width}}}")
+    return Progress(
+        text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True)
+    )
 
 
 def constructors() -> list[str]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import hashlib
 import json
 import re
 import sys
@@ -30,12 +29,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 
 import relprop
-from benchmarks.common import DTYPES, HUGE, build, constructors, noise
+from benchmarks.common import DTYPES, HUGE, build, code_digest, constructors, noise, progress
 from benchmarks.coverage_report import read, report
 from relprop.errors import CaptureError, RelpropError, UnsupportedOperatorError
 from relprop.methods.method import Method
@@ -77,10 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [n for n in constructors() if not args.only or any(fnmatchcase(n, p) for p in args.only)]
     if not names:
         raise SystemExit(f"No torchvision constructor matches {' '.join(args.only)}.")
-    setting = {"dtype": args.dtype, "device": args.device, "code": _fingerprint()}
+    here = Path(__file__)
+    code = code_digest(ROOT / "src" / "relprop", here, here.with_name("common.py"))
+    setting = {"dtype": args.dtype, "device": args.device, "code": code}
     kept = _read(args.out, setting, args.rules)
     records = []
-    with _progress() as bar, args.out.open("a", encoding="utf-8") as file:
+    with progress(20) as bar, args.out.open("a", encoding="utf-8") as file:
         task = bar.add_task("", total=len(names))
         for name in names:
             bar.update(task, description=name)
@@ -219,16 +218,6 @@ def _clause(error: Exception) -> str:
     return text.rpartition(" under ")[0] or text
 
 
-def _fingerprint() -> str:
-    """Of the code that decides the results: relprop's engine and this benchmark."""
-    digest = hashlib.sha256()
-    folders = [ROOT / "src" / "relprop" / part for part in ("graph", "engine", "rules", "methods")]
-    files = sorted(f for folder in folders for f in folder.rglob("*.py"))
-    for file in [*files, Path(__file__), Path(__file__).with_name("common.py")]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
 def _read(path: Path, setting: dict[str, str], rules: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Records of earlier runs that are still good: same settings, same code, all rule sets."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -259,16 +248,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.out is None:
         args.out = Path("out") / f"coverage-{args.dtype}-{args.device.replace(':', '')}.jsonl"
     return args
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description:<20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
 
 
 if __name__ == "__main__":

@@ -27,12 +27,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import relprop
 from benchmarks.cases import CASES, Work, gradient
-from benchmarks.common import DTYPES, build, environment, markdown, noise, synchronise
+from benchmarks.common import DTYPES, build, environment, markdown, noise, progress, synchronise
 from benchmarks.memory import mark, peak
 
 MEMORY_CASES = (
@@ -147,7 +145,7 @@ def _speed(name: str, batch: int, args: argparse.Namespace) -> list[dict[str, An
         work = _work(name, batch, args, stack)
         yardstick = gradient(work)
         yardstick()
-        bar = stack.enter_context(_progress())
+        bar = stack.enter_context(progress())
         task = bar.add_task(f"{name}, batch {batch}", total=len(chosen) * (args.repeats + 1))
         calls: dict[str, Callable[[], Any]] = {}
         missing: dict[str, str] = {}
@@ -312,7 +310,7 @@ def _memory(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     batch = max(args.batches)
     jobs = [(name, key) for name in args.models for key in MEMORY_CASES]
-    with _progress() as bar:
+    with progress() as bar:
         for name, key in bar.track(jobs, description=f"memory, batch {batch}"):
             row = {"model": name, "batch": batch, "case": key}
             row |= _in_process(["--models", name, "--batches", str(batch), "--memory-case", key], args)
@@ -416,13 +414,6 @@ def _head(report: dict[str, Any]) -> str:
         f"({s['clock']} clock); random weights. Cost in input-gradients of the same model, "
         f"batch and machine.\n\n{facts}."
     )
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

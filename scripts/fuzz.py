@@ -12,7 +12,6 @@ that runs by itself. The exit code is 1 if anything is wrong. `tests/fuzz` holds
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from collections import Counter
@@ -23,8 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from benchmarks.common import code_digest, progress
 from tests.fuzz.generator import GROUPS, Recipe, Unfit, draw, write
 from tests.fuzz.minimise import minimised
 from tests.fuzz.operators import OPERATORS
@@ -42,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     if args.seed is not None:
         return _one(args.seed, args.small)
-    code = _fingerprint()
+    code = code_digest(ROOT / "src" / "relprop", ROOT / "tests" / "fuzz")
     kept = _read(args.out, code)
     records = []
-    with _progress() as bar, args.out.open("a", encoding="utf-8") as file:
+    with progress(12) as bar, args.out.open("a", encoding="utf-8") as file:
         task = bar.add_task("", total=args.graphs)
         for seed in range(args.first, args.first + args.graphs):
             record = kept.get(seed)
@@ -146,15 +144,6 @@ def _one(seed: int, small: bool) -> int:
     return 1 if verdict.findings else 0
 
 
-def _fingerprint() -> str:
-    """Of the code that decides the results: relprop and the fuzzer."""
-    digest = hashlib.sha256()
-    for folder in (ROOT / "src" / "relprop", ROOT / "tests" / "fuzz"):
-        for file in sorted(folder.rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
 def _read(path: Path, code: str) -> dict[int, Record]:
     """Records of earlier runs with this code."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,16 +174,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
     parser.add_argument("--out", type=Path, default=Path("out/fuzz.jsonl"), help="default: out/fuzz.jsonl")
     return parser.parse_args(argv)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
 
 
 if __name__ == "__main__":

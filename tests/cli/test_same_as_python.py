@@ -14,8 +14,9 @@ from relprop.cli import run
 from relprop.datasets import demo_image_path
 from relprop.methods.registry import METHODS
 from relprop.models.bundled import MODELS
+from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import read_picture
-from relprop.models.sources import LoadedModel, load_model
+from relprop.models.sources import load_model
 from relprop.registry import slug
 
 # What can't do without a setting, or takes a number of runs, has it behind its name.

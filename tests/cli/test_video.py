@@ -18,8 +18,9 @@ from torch import Tensor
 import relprop
 from relprop.cli import run
 from relprop.datasets import demo_clip_path
+from relprop.models.loaded import LoadedModel
 from relprop.models.sampling import Sampling
-from relprop.models.sources import LoadedModel, load_model
+from relprop.models.sources import load_model
 from relprop.video import C3D
 from relprop.video.clip import read_clip
 from relprop.video.separation import MotionSeparation

@@ -33,8 +33,9 @@ from relprop.methods.registry import resolve
 from relprop.metrics.metric import Case, Metric
 from relprop.metrics.registry import load_metric
 from relprop.models.geometry import Geometry
+from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import Preprocess
-from relprop.models.sources import LoadedModel, load_model
+from relprop.models.sources import load_model
 from relprop.models.state import weights_digest
 from relprop.own_file import code_of, split_file
 from relprop.precision import full_precision

@@ -27,7 +27,7 @@ from relprop.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from relprop.models.sources import LoadedModel
+    from relprop.models.loaded import LoadedModel
     from relprop.reports import Report
     from relprop.reports.steps import Progress
 

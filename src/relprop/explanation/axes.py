@@ -21,14 +21,14 @@ def checked_axis(axis: object, x: Tensor) -> int:
     >>> checked_axis(-3, torch.zeros(1, 8, 3, 16, 16))
     2
     """
-    whole = isinstance(axis, int) and not isinstance(axis, bool)
-    place = axis + x.ndim if whole and axis < 0 else axis  # type: ignore[operator]
-    if not whole or not 1 <= place < x.ndim:  # type: ignore[operator]
-        raise InputError(
-            f"Expected channel_axis from 1 to {x.ndim - 1}, an axis of the input {tuple(x.shape)} behind that of "
-            f"the samples, but got {axis!r}."
-        )
-    return int(place)  # type: ignore[call-overload]
+    if isinstance(axis, int) and not isinstance(axis, bool):
+        place = axis + x.ndim if axis < 0 else axis
+        if 1 <= place < x.ndim:
+            return int(place)
+    raise InputError(
+        f"Expected channel_axis from 1 to {x.ndim - 1}, an axis of the input {tuple(x.shape)} behind that of "
+        f"the samples, but got {axis!r}."
+    )
 
 
 def axis_hint(x: Tensor, axis: int) -> str | None:

@@ -156,7 +156,7 @@ def _from_books(ledger: Ledger, targets: Tensor) -> list[str]:
         (lambda b: b.stabiliser, "was taken by the stabiliser (epsilon)"),
     ]
     for column, words in kinds:
-        taken = _first(balances, lambda b, column=column: _share(b, column(b)), _TAKEN)  # type: ignore[misc]
+        taken = _taken(balances, column)
         if taken is not None:
             share, which = taken
             found.append(
@@ -164,6 +164,13 @@ def _from_books(ledger: Ledger, targets: Tensor) -> list[str]:
                 "what is left."
             )
     return found
+
+
+def _taken(
+    balances: Sequence[Sequence[Balance]], column: Callable[[Balance], float]
+) -> tuple[float, tuple[int, int, int]] | None:
+    """The largest share of a start that a column of the books holds, where that is nearly all of it."""
+    return _first(balances, lambda b: _share(b, column(b)), _TAKEN)
 
 
 def biases_note(ledger: Ledger | None, targets: Tensor) -> tuple[str, ...]:

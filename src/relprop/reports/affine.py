@@ -15,7 +15,7 @@ from relprop.errors import InputError
 from relprop.explanation.explain import explanation_of
 from relprop.explanation.folder import version
 from relprop.models.classes import Prediction, check_names, predictions, resolve
-from relprop.models.sources import LoadedModel
+from relprop.models.loaded import LoadedModel
 from relprop.piecewise import AffineForm, Owner, affine_by_layer, block_outputs
 from relprop.piecewise.reach import STEP, Reach, reach
 from relprop.precision import full_precision

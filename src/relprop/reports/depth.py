@@ -11,8 +11,8 @@ import torch
 
 from relprop.errors import InputError
 from relprop.files import regular_file
+from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import read_picture
-from relprop.models.sources import LoadedModel
 from relprop.models.state import weights_digest
 from relprop.piecewise import BiasByDepth, affine_by_layer
 from relprop.precision import full_precision

@@ -21,7 +21,7 @@ from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
-from relprop.models.sources import LoadedModel
+from relprop.models.loaded import LoadedModel
 from relprop.precision import full_precision
 from relprop.propagate.names import class_index
 from relprop.registry import slug

@@ -16,8 +16,9 @@ from relprop.explanation.folder import Format
 from relprop.explanation.saved import FORMAT
 from relprop.graph import capture
 from relprop.models.bundled import BundledModel
+from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import read_picture
-from relprop.models.sources import LoadedModel, load_model
+from relprop.models.sources import load_model
 from relprop.storage import check_room
 
 __all__ = [

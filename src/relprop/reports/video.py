@@ -21,8 +21,8 @@ from relprop.files import regular_file
 from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
+from relprop.models.loaded import LoadedModel
 from relprop.models.sampling import Sampling
-from relprop.models.sources import LoadedModel
 from relprop.precision import full_precision
 from relprop.registry import slug, split_settings
 from relprop.reports.films import reel
