@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from relprop.errors import CaptureError
 from relprop.graph.casts import is_narrow, rounded_to, rounding, widened
-from relprop.graph.dependence import carries_derivative
+from relprop.graph.dependence import carries_derivative, outputs_of
 from relprop.graph.expand import expand
 from relprop.graph.fx_call import (
     FIRST_ONLY,
@@ -39,11 +39,9 @@ def build(program: ExportedProgram, static: int | None) -> Graph:
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     constants: dict[str, Tensor] = {}
     entry: Node | None = None
-    outputs: list[Any] = []
     widths: set[tuple[bool, bool]] = set()  # of dependent values: whether double, whether complex
     for fx_node in program.graph.nodes:
         if fx_node.op == "output":
-            outputs = [_swap(a, of) for a in fx_node.args[0]]
             continue
         index = len(nodes)
         if fx_node.op == "placeholder":
@@ -78,13 +76,9 @@ def build(program: ExportedProgram, static: int | None) -> Graph:
         for operand in dict.fromkeys(node.operands()):
             operand.users.append(node)
     spec = program.call_spec.out_spec
-    user_outputs = [
-        out
-        for out, s in zip(outputs, program.graph_signature.output_specs, strict=True)
-        if s.kind == OutputKind.USER_OUTPUT
-    ]
+    outputs = [_swap(out, of) for out in outputs_of(program)]
     return Graph(
-        nodes, entry, user_outputs, lambda flat: pytree.tree_unflatten(flat, spec), constants, static,
+        nodes, entry, outputs, lambda flat: pytree.tree_unflatten(flat, spec), constants, static,
         narrowest=_narrowest(program), mixed=len(widths) > 1,
         double=all(double for double, _ in widths),
     )  # fmt: skip

@@ -127,7 +127,7 @@ class Request:
                 f"{self.head.activations[0].op}, where relevance starts in front of it (at "
                 f"{self.head.where(self.trace.graph)}). Pass the network without it, or take a gradient."
             )
-        return self.asked.start(self.logits) if what == "score" else self.asked.ones(self.output)
+        return self.asked.start(self.logits) if what == "score" else self.ones()
 
     def ones(self) -> Tensor:
         """The slope of what is asked: 1 at each target's output and 0 elsewhere; (K, N, classes)."""

@@ -67,10 +67,6 @@ class Question:
             return one_hot(self.targets, value, value)
         return self.slopes(value) if self.kind == "seed" else self.slopes(value) * value
 
-    def ones(self, value: Tensor) -> Tensor:
-        """W, or the seed, as relevance to start from where a method starts from 1; (K, N, classes, ...)."""
-        return self.slopes(value)
-
     def score(self, value: Tensor) -> Tensor:
         """S at a value, summed over positions where there are several: (K, N) float64."""
         if self.function is not None:
