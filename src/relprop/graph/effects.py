@@ -46,6 +46,8 @@ def check_effects(program: ExportedProgram) -> None:
                 )
         if _trains(node, varying):
             raise _training_error(where)
+        if op_name(node) == "scaled_dot_product_attention" and by_schema(node, node.target)["dropout_p"]:
+            raise _training_error(where, "dropout_p=self.p if self.training else 0.0")
         if _draws(node):
             raise CaptureError(
                 f"Can't capture the model: {where} draws random numbers, so no two runs agree. Pass the numbers "
@@ -53,9 +55,10 @@ def check_effects(program: ExportedProgram) -> None:
             )
 
 
-def _training_error(where: str) -> InputError:
+def _training_error(where: str, instead: str = "training=self.training") -> InputError:
     return InputError(
-        f"Expected a model in evaluation mode but {where} runs in training mode. Call model.eval() first."
+        f"Expected a model in evaluation mode but {where} runs in training mode. Call model.eval() first; where "
+        f"that changes nothing, the code asks for it by itself: write {instead} there."
     )
 
 

@@ -68,7 +68,9 @@ def _attention(call: Call, given: dict[str, Any]) -> fx.Node | None:
         scores = call(aten.masked_fill.Scalar, scores, call(aten.logical_not.default, mask), -math.inf)
     elif mask is not None:
         scores = call(aten.add.Tensor, scores, mask)
-    return call(aten.matmul.default, call(aten.softmax.int, scores, -1), value)
+    # Where every key is masked, the weights are 0, and not 0 / 0.
+    weights = aten.softmax.int if mask is None or given["is_causal"] else aten._safe_softmax.default
+    return call(aten.matmul.default, call(weights, scores, -1), value)
 
 
 def _glu(call: Call, given: dict[str, Any]) -> fx.Node:

@@ -69,6 +69,7 @@ def _exported(model: nn.Module, x: Tensor, any_batch: bool) -> tuple[ExportedPro
 
 _CACHE_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 _SWITCH = "_ignore_backend_decomps"
+_DETECTS = "_detect_is_causal_mask"
 _LOGGERS = (
     "torch.export",
     "torch.export._trace",
@@ -85,7 +86,8 @@ def quiet_export() -> Iterator[None]:
     A failing export also prints the graph it has so far.
     """
     prints = no_prints(("torch.export._trace", "torch.fx.graph_module"))
-    with no_warnings(), _environment_left_alone(), no_log(_LOGGERS), prints, _precisions_left_alone():
+    alone = _environment_left_alone(), _precisions_left_alone()
+    with no_warnings(), no_log(_LOGGERS), prints, alone[0], alone[1], _masks_as_given():
         yield
 
 
@@ -117,6 +119,25 @@ def _precisions_left_alone() -> Iterator[None]:
         yield
     finally:
         space[_SWITCH] = theirs
+
+
+@contextmanager
+def _masks_as_given() -> Iterator[None]:
+    """Have `nn.TransformerEncoder` and `TransformerDecoder` use their masks without looking at them first.
+
+    They compare a mask with the causal one, to take a faster way to the same values where it is; torch.export
+    knows no values to compare. For one thread at a time.
+    """
+    space = vars(import_module("torch.nn.modules.transformer"))
+    theirs = space.get(_DETECTS)
+    if theirs is None:
+        yield
+        return
+    space[_DETECTS] = lambda mask, is_causal=None, size=None: is_causal is True
+    try:
+        yield
+    finally:
+        space[_DETECTS] = theirs
 
 
 @contextmanager

@@ -104,8 +104,8 @@ def _refused(error: Exception) -> str:
     data_dependent = "data-dependent" in text.lower() or "DataDependent" in type(error).__name__
     if data_dependent or "GuardOnDataDependentSymNode" in text:
         return (
-            "its control flow depends on the values of the input (an `if` or a loop over a tensor's "
-            f"values){where} ({said}). Pass the part of the model without it: for example the module that maps "
+            "its control flow depends on the values of the input (an `if` or a loop over a tensor's values, a "
+            f"buffer's too){where} ({said}). Pass the part of the model without it: for example the module that maps "
             "the image to raw scores, before thresholds, non-maximum suppression or other choices made on values."
         )
     return (

@@ -33,6 +33,7 @@ _SYNONYMS = {
     "negative": "neg", "absolute": "abs", "moveaxis": "movedim", "swapdims": "swapaxes",
     "concatenate": "concat", "special_erf": "erf", "special_expm1": "expm1", "special_log1p": "log1p",
     "special_expit": "sigmoid", "arctan": "atan", "arcsin": "asin", "fmax": "maximum", "fmin": "minimum",
+    "_safe_softmax": "softmax",
 }  # fmt: skip
 
 
