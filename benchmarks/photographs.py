@@ -57,7 +57,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="efficientnet-lite0")
-    parser.add_argument("--method", action="append", help="repeat for several; all of relprop's by default")
+    parser.add_argument(
+        "--method", action="append", help="repeat for several; all that need no setting by default"
+    )
     parser.add_argument("--free", action="store_true", help="leave the motorcycle out")
     parser.add_argument("--picture", type=Path, help="put a smaller copy here (docs/assets/photographs.jpg)")
     parser.add_argument("--out", type=Path, default=Path("out/photographs"))
@@ -70,7 +72,7 @@ def main() -> int:
         print(f"{name}: {index if model.classes is None else model.classes[index]} {score:.3f}")
     rows, explained = [], []
     warnings.simplefilter("ignore", RelpropWarning)  # the table has their numbers
-    for method in options.method or [name for name in METHODS if name != "lrp"]:  # it wants a rule
+    for method in options.method or [n for n, kind in METHODS.items() if n != "lrp" and not kind.needs]:
         began = time.perf_counter()
         try:
             e = relprop.explain(model.module, x, method=method)

@@ -8,6 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relprop.methods.registry import METHODS as REGISTERED
+
+METHODS = [name for name, kind in REGISTERED.items() if not kind.needs]
+"""Names of the methods that explain any network; tests/methods/test_tokens.py has those that need attention."""
+
 
 def seeded(model: nn.Module, seed: int) -> nn.Module:
     """Weights, biases and batch-norm statistics from a seed, biases well away from 0; float64, eval."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests import nets
 from tests.detectors.nets.torchvision_nets import SMALL, small
 from tests.metrics import make
 from tests.nets import pictures, vgg, video
@@ -73,7 +74,7 @@ def assert_same(call: Callable[[nn.Module], Any], make_model: Callable[[], nn.Mo
     assert numbers(call(fresh)) == right  # what was captured inside serves outside
 
 
-@pytest.mark.parametrize("method", [NEEDED.get(name, name) for name in relprop.methods()])
+@pytest.mark.parametrize("method", [NEEDED.get(name, name) for name in nets.METHODS])
 def test_every_method(method: str) -> None:
     """This network's sums come out 4 to 8 % off under autocast."""
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -20,6 +20,7 @@ from relprop.explanation.coverage import inspect as inspect
 from relprop.explanation.explain import explain as explain
 from relprop.graph import clear_cache as clear_cache
 from relprop.methods.affine import Affine as Affine
+from relprop.methods.attention_rollout import AttentionRollout as AttentionRollout
 from relprop.methods.attn_lrp import AttnLRP as AttnLRP
 from relprop.methods.bounds import pixel_bounds as pixel_bounds
 from relprop.methods.clrp import CLRP as CLRP

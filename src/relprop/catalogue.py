@@ -30,6 +30,7 @@ METHODS: Registry[Any] = Registry(
         "deconvnet": "relprop.methods.guided_backprop:DeconvNet",
         "guided-backprop": "relprop.methods.guided_backprop:GuidedBackprop",
         "grad-cam": "relprop.methods.grad_cam:GradCAM",
+        "attention-rollout": "relprop.methods.attention_rollout:AttentionRollout",
         "affine": "relprop.methods.affine:Affine",
         "lrp": "relprop.methods.lrp:LRP",
         "lrp-0": "relprop.methods.lrp:LRP0",

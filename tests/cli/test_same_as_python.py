@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests import nets
 from tests.close import assert_close_to_rounding
 
 import relprop
 from relprop.cli import run
 from relprop.datasets import demo_image_path
-from relprop.methods.registry import METHODS
 from relprop.models.bundled import MODELS
 from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import read_picture
@@ -22,7 +22,7 @@ from relprop.registry import slug
 # What can't do without a setting, or takes a number of runs, has it behind its name.
 ASKED = {"lrp": ["lrp:rule=z-plus", "lrp:composite=epsilon-plus-box"]}
 QUICK = {"smoothgrad": ["smoothgrad:samples=3"], "integrated-gradients": ["integrated-gradients:steps=3"]}
-TEXTS = [text for name in METHODS for text in (ASKED | QUICK).get(name, [name])]
+TEXTS = [text for name in nets.METHODS for text in (ASKED | QUICK).get(name, [name])]
 
 
 @cache

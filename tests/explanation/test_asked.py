@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from tests import nets
 from tests.close import assert_close_to_rounding
 from torch import Tensor, nn
 
 import relprop
 from relprop.explanation import Explanation
 from relprop.methods.facts import Facts
-from relprop.methods.registry import METHODS, resolve
+from relprop.methods.registry import resolve
 
 NAMES = ["tabby cat, Felis", "tiger cat", "dog", "owl"]
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -150,7 +151,7 @@ def questions() -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(nets.METHODS))
 @pytest.mark.parametrize("kind", sorted(questions()))
 def test_every_method_answers_what_it_takes_and_refuses_the_rest_by_name(name: str, kind: str) -> None:
     method = resolve(NEEDED.get(name, name))

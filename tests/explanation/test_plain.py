@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests import nets
 from torch import nn
 
 import relprop
@@ -69,7 +70,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("method", [NEEDED.get(name, name) for name in relprop.methods()])
+@pytest.mark.parametrize("method", [NEEDED.get(name, name) for name in nets.METHODS])
 def test_every_method(method: str, way: str) -> None:
     e = relprop.explain(net(), X, [1, 2], method, layers=["2"] if method == "lrp-composite" else [])
     made = WAYS[way](e)
@@ -80,7 +81,7 @@ def test_every_method(method: str, way: str) -> None:
     assert (e.plan is None) == (made.plan is None)
 
 
-@pytest.mark.parametrize("method", [NEEDED.get(name, name) for name in relprop.methods()])
+@pytest.mark.parametrize("method", [NEEDED.get(name, name) for name in nets.METHODS])
 def test_saved_settings_are_those_of_the_live_one(method: str, tmp_path: Path) -> None:
     e = relprop.explain(net(), X, [1, 2], method)
     assert Explanation.load(e.save(tmp_path / "e")).settings == e.settings

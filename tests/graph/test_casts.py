@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests import nets
 from tests.close import assert_close_to_rounding
 from tests.rules.build import Fn
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from relprop.graph import capture
 pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 
 #: Methods that can't be named without settings; by name: no method is left out.
-METHODS = [{"lrp": "lrp:rule=z-plus"}.get(name, name) for name in relprop.methods()]
+METHODS = [{"lrp": "lrp:rule=z-plus"}.get(name, name) for name in nets.METHODS]
 
 
 def to_other(y: Tensor) -> Tensor:

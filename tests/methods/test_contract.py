@@ -57,7 +57,7 @@ def case(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
     return made(request.param), nets.pictures(*NETS[request.param][1])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", nets.METHODS)
 def test_row_of_a_batch_is_the_single_run(name: str, case: tuple[nn.Module, Tensor]) -> None:
     model, x = case
     targets = torch.tensor([0, 3, 2])
@@ -71,7 +71,7 @@ def test_row_of_a_batch_is_the_single_run(name: str, case: tuple[nn.Module, Tens
                 assert_close(batch.extras[key][i : i + 1], value)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", nets.METHODS)
 def test_targets_at_once_are_targets_one_by_one(name: str, case: tuple[nn.Module, Tensor]) -> None:
     model, x = case
     targets = [4, 0, 1, 2, 3, 0, torch.tensor([1, 2, 3])]  # more than are carried in one tensor
@@ -85,7 +85,7 @@ def test_targets_at_once_are_targets_one_by_one(name: str, case: tuple[nn.Module
                 assert_close(together.extras[key][k], value)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", nets.METHODS)
 def test_gradients_may_be_off_and_parameters_frozen(name: str, case: tuple[nn.Module, Tensor]) -> None:
     model, x = case
     free = relprop.explain(model, x, 1, quick(name)).relevance
@@ -103,7 +103,7 @@ def test_gradients_may_be_off_and_parameters_frozen(name: str, case: tuple[nn.Mo
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", nets.METHODS)
 def test_shapes_and_heatmap(name: str, case: tuple[nn.Module, Tensor]) -> None:
     model, x = case
     e = relprop.explain(model, x, 1, quick(name))
@@ -138,7 +138,7 @@ def functional() -> nn.Module:
     return Functional().eval()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", nets.METHODS)
 def test_functional_is_module(name: str) -> None:
     x = nets.pictures()
     ours = relprop.explain(made("vgg"), x, 2, quick(name)).relevance
@@ -160,7 +160,7 @@ def deepened() -> nn.Module:
     return nn.Sequential(*deep).eval()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", nets.METHODS)
 def test_a_clip_of_one_frame_is_a_picture(name: str) -> None:
     x = nets.pictures()
     ours = relprop.explain(made("vgg"), x, 2, quick(name)).relevance
@@ -168,7 +168,7 @@ def test_a_clip_of_one_frame_is_a_picture(name: str) -> None:
     assert_close(ours[:, :, None], theirs)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", nets.METHODS)
 def test_layers(name: str) -> None:
     model, x = made("vgg"), nets.pictures()
     method = quick(name)
@@ -188,7 +188,7 @@ def test_layers(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", nets.METHODS)
 def test_narrow_dtypes_are_explained_in_float32(name: str, dtype: torch.dtype) -> None:
     model, wider, x = made("vgg", dtype), widened(dtype), nets.pictures().to(dtype)
     e = relprop.explain(model, x, 2, quick(name))
@@ -201,7 +201,7 @@ def test_narrow_dtypes_are_explained_in_float32(name: str, dtype: torch.dtype) -
         assert_close(e.relevance.double(), wide, 2e-4)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", nets.METHODS)
 def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
     tensors = {"integrated-gradients": {"baseline": torch.zeros(3, 1, 1)}}
     method = METHODS[name](**QUICK.get(name, {}), **NEEDED.get(name, {}), **tensors.get(name, {}))

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests import nets
+from tests.close import assert_close_to_rounding
 from torch import Tensor, nn
 
 import relprop
@@ -47,16 +48,51 @@ def test_last_feature_map_of_functional_heads() -> None:
             x = F.dropout(F.max_pool2d(F.relu(self.conv(x)), 2), training=self.training)
             return self.head(x.permute(0, 2, 3, 1).mean((1, 2)))
 
-    assert found(Head().eval(), torch.zeros(1, 3, 8, 8)) == "permute"
+    assert found(Head().eval(), torch.zeros(1, 3, 8, 8)) == "relu"
+
+
+def test_channels_last_maps_are_read_as_such() -> None:
+    """Swin's: normed with channels last, then averaged over the two axes in front."""
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.LayerNorm(4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.norm(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2)))
+
+    model, x = Last().double().eval(), torch.randn(2, 3, 8, 9, dtype=torch.float64)
+    a = model.norm(model.conv(x).permute(0, 2, 3, 1)).detach().requires_grad_()
+    (g,) = torch.autograd.grad(model.head(a.mean((1, 2)))[:, 1].sum(), a)
+    theirs = (g.mean((1, 2), keepdim=True) * a.detach()).sum(-1).clamp(min=0)
+    e = relprop.explain(model, x, 1, "grad-cam")
+    assert e.at == "norm"
+    assert_close_to_rounding(e.relevance[:, 0], theirs, model)
+    with pytest.raises(InputError, match="channels last"):
+        relprop.explain(model, x, 1, "rsp")
 
 
 def test_no_feature_map() -> None:
     mlp = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
     with pytest.raises(InputError, match="feature map"):
         relprop.explain(mlp, torch.zeros(1, 3, 4, 4), 0, "grad-cam")
-    vit = load_torchvision().models.VisionTransformer(32, 16, 1, 2, 8, 16).eval()
-    with pytest.raises(InputError, match=r"shape \(1, 5, 8\)"):
-        relprop.explain(vit, torch.zeros(1, 3, 32, 32), 0, "grad-cam")
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "rsp"])
+def test_tokens_of_no_picture_are_no_map(method: str) -> None:
+    """A transformer over the rows of a picture: 8 tokens, and no map of 8 positions that they came from."""
+
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.TransformerEncoderLayer(24, 2, 8, batch_first=True), nn.Linear(24, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.layer(x.permute(0, 2, 1, 3).flatten(2)).mean(1))
+
+    with pytest.raises(InputError, match="feature map with spatial axes"):
+        relprop.explain(Rows().eval(), torch.zeros(1, 3, 8, 8), 0, method)
 
 
 def test_two_feature_maps_are_named() -> None:

@@ -8,12 +8,12 @@ from functools import cache
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import nets
 from tests.close import assert_close_to_rounding
 from tests.nets import seeded
 from torch import Tensor, nn
 
 import relprop
-from relprop.methods import METHODS
 
 MASK = torch.tensor([True, False, True, False])
 
@@ -197,7 +197,7 @@ def test_an_assignment_is_explained_as_its_twin(name: str) -> None:
     model, twin = _nets(name)
     x = _x()
     assert torch.equal(relprop.trace(model, x).output, model(x))
-    for method in METHODS:
+    for method in nets.METHODS:
         if (name, method) == ("values below a threshold", "affine"):
             continue  # refused: values choose which values are taken
         recipe = method + SETTINGS.get(method, "")

@@ -10,7 +10,7 @@ from relprop.graph.place import label
 from relprop.methods.head import head_of
 from relprop.propagate.trace import Trace
 
-__all__ = ["last_feature_map"]
+__all__ = ["channel_axis", "last_feature_map"]
 
 _POOLS = frozenset({"max_pool", "avg_pool", "pass"})
 
@@ -22,7 +22,8 @@ def last_feature_map(run: Trace) -> Node:
     activations, flattening) to the first value with as many axes as the input and a spatial axis longer
     than 1; then back through the pools that end the feature extractor. That is the ReLU before the
     last pool of AlexNet and VGG, the last block's output of ResNets, the last concatenation of
-    GoogLeNet. Its value is (N, C, *spatial).
+    GoogLeNet. Its value is (N, C, *spatial), but (N, *spatial, C) in networks that have no other there, such
+    as Swin: `channel_axis` tells.
 
     Raises:
         InputError: there is none (a multilayer perceptron, a transformer's tokens), or there are
@@ -71,9 +72,35 @@ def _is_map(value: Tensor) -> bool:
 
 
 def _before_pools(node: Node, run: Trace) -> Node:
-    while node.kind in _POOLS and node.signals() and node.signals()[0] is not run.graph.input:
-        (node, *_) = node.signals()
+    while node.kind in _POOLS or (node.op == "permute" and channel_axis(run, node) != 1):
+        before = node.signals()
+        if not before or before[0] is run.graph.input or run.stored(before[0]).ndim != run.input.ndim:
+            break
+        node = before[0]
     return node
+
+
+def channel_axis(run: Trace, node: Node) -> int:
+    """Which axis of a map holds the channels: the one that its mean (or sum, or maximum) over space leaves.
+
+    1 where nothing behind the map tells otherwise.
+    """
+    rank = run.stored(node).ndim
+    stack = [(user, list(range(rank))) for user in node.users]
+    while stack:
+        user, axes = stack.pop()
+        if user.kind in ("pass", "activation"):
+            stack += [(u, axes) for u in user.users]
+        elif user.op == "permute":
+            order = [axes[d] for d in user.argument("dims")]
+            stack += [(u, order) for u in user.users]
+        elif user.op in ("mean", "sum", "amax"):
+            dims = user.argument("dim", None)
+            gone = {axes[d] for d in dims} if isinstance(dims, (list, tuple)) else set()
+            left = [a for a in axes if a not in gone | {0}]
+            if len(left) == 1:
+                return left[0]
+    return 1
 
 
 def _none(node: Node, value: Tensor) -> InputError:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from relprop.checks import place_name
 from relprop.errors import InputError
+from relprop.graph import Node
 from relprop.graph.place import label
-from relprop.methods.feature_map import last_feature_map
+from relprop.methods.feature_map import channel_axis, last_feature_map
 from relprop.methods.method import SCORES, Method, Request, Result
+from relprop.methods.tokens import last_tokens, token_grid
 from relprop.propagate.composite import DERIVATIVES
+from relprop.propagate.trace import Trace
 
 __all__ = ["GradCAM"]
 
@@ -28,9 +33,14 @@ class GradCAM(Method):
     (behind global average pooling and one product, the sum without max(0, .) is the score less its
     bias).
 
+    Transformers have tokens (N, T, C) in the place of a map: those of patches are laid on the picture's grid, a
+    class token and the like are left out. The last tokens that patches speak through are those in front of the
+    last attention (`relprop.methods.tokens`).
+
     Args:
-        at: module path or node name whose value is (N, C, *spatial); None: the last feature map before
-            global pooling or flattening (`relprop.methods.feature_map`).
+        at: module path or node name whose value is (N, C, *spatial), or (N, T, C) tokens of a picture; None: the
+            last feature map before global pooling or flattening (`relprop.methods.feature_map`), else the last
+            tokens.
 
     `layers` of the call give the same map at further places, (N, 1, *spatial) each.
 
@@ -56,11 +66,13 @@ class GradCAM(Method):
 
     def explain(self, request: Request) -> Result:
         run = request.trace
-        node = last_feature_map(run) if self.at is None else run.graph.find(self.at)
+        node = _last(run) if self.at is None else run.graph.find(self.at)
         places = {name: run.graph.find(name) for name in request.layers}
         values: dict[str, Tensor] = {}
+        lay: dict[str, Callable[[Tensor], Tensor]] = {}
         for name, place in {**places, "": node}.items():
             values[name] = run.value(place)
+            lay[name] = _layout(run, place)
             if not isinstance(values[name], Tensor) or values[name].ndim < 3:
                 got = tuple(values[name].shape) if isinstance(values[name], Tensor) else "a list"
                 raise InputError(
@@ -68,13 +80,41 @@ class GradCAM(Method):
                     "Name a place before the flattening or the pooling's squeeze."
                 )
         walked = request.propagate(request.ones(), DERIVATIVES, stop=node, multiplier=True, ledger=False)
-        layers = {name: _cam(g, values[name]) for name, g in walked.layers.items()}
+        layers = {name: _cam(g, values[name], lay[name]) for name, g in walked.layers.items()}
         at = self.at if self.at is not None else label(run.graph, node)
-        return Result(_cam(walked.relevance, values[""]), layers, walked.plan, at=at)
+        return Result(_cam(walked.relevance, values[""], lay[""]), layers, walked.plan, at=at)
 
 
-def _cam(gradient: Tensor, value: Tensor) -> Tensor:
-    """(K, N, C, *spatial) and (N, C, *spatial) -> (K, N, 1, *spatial)."""
+def _last(run: Trace) -> Node:
+    """The last feature map; else the last tokens.
+
+    Raises:
+        InputError: neither; see `last_feature_map`.
+    """
+    try:
+        return last_feature_map(run)
+    except InputError:
+        tokens = last_tokens(run)
+        if tokens is None:
+            raise
+        return tokens
+
+
+def _layout(run: Trace, node: Node) -> Callable[[Tensor], Tensor]:
+    """What brings values of the node, targets in front or not, into the order (..., C, *spatial)."""
+    grid = token_grid(run, node)
+    if grid is not None:
+        return lambda tokens: grid.lay(tokens.mT)
+    value = run.stored(node)
+    if not isinstance(value, Tensor) or value.ndim < 3:
+        return lambda same: same  # refused
+    behind = value.ndim - channel_axis(run, node)
+    return lambda mixed: mixed.movedim(-behind, 1 - value.ndim)
+
+
+def _cam(gradient: Tensor, value: Tensor, lay: Callable[[Tensor], Tensor]) -> Tensor:
+    """(K, N, C, *spatial) and (N, C, *spatial), or as `lay` finds them -> (K, N, 1, *spatial)."""
+    gradient, value = lay(gradient), lay(value)
     weights = gradient.flatten(3).mean(-1)
     weighted = weights.reshape(*weights.shape, *[1] * (value.ndim - 2)) * value
     return weighted.sum(2, keepdim=True).clamp_(min=0)

@@ -198,6 +198,7 @@ class Method:
             have in common cancels in their difference.
         pushes: positive relevance is what pushed an output the way it went; else what speaks for a larger value.
         reading: a sentence on how to read a map, for captions; "" where there is nothing to know.
+        needs: what a network must have ("attention"); "" where the method explains any.
         takes: what else than classes may be asked: "region" (of a map), "versus" and "score" (a class less
             another, a callable), "seed" (any relevance at the outputs), "start" (a hidden place).
     """
@@ -208,6 +209,7 @@ class Method:
     contrasts: ClassVar[bool] = False
     pushes: ClassVar[bool] = False
     reading: ClassVar[str] = ""
+    needs: ClassVar[str] = ""
     takes: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:

@@ -17,7 +17,7 @@ from relprop.graph.place import label
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.excitation_backprop import ContrastiveExcitationBackprop, contrast_layer
 from relprop.methods.facts import Facts
-from relprop.methods.feature_map import last_feature_map
+from relprop.methods.feature_map import channel_axis, last_feature_map
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import DERIVATIVES, Composite
 from relprop.propagate.fallback import handed_on
@@ -283,6 +283,11 @@ def _start(run: Trace, start: str | None, name: str) -> tuple[Node, str]:
         raise InputError(
             f"Expected a feature map (N, C, *spatial) for {name} to start at but {node.name!r} is {got}. "
             "Name a place before the flattening or the pooling's squeeze."
+        )
+    if channel_axis(run, node) != 1:
+        raise InputError(
+            f"Expected a feature map (N, C, *spatial) for {name} to start at but {node.name!r} is "
+            f"{tuple(value.shape)} with channels last. Name a place whose channels are axis 1."
         )
     return node, label(run.graph, node) if start is None else start
 
