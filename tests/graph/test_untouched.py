@@ -222,3 +222,29 @@ def test_a_cached_function_forgets_symbolic_tensors() -> None:
     relprop.explain(model, X, 1, "gradient")
     assert type(scaled(3)) is Tensor
     assert scaled(3).tolist() == [2.0, 2.0, 2.0]
+
+
+class Importing(OrderedDict[str, Any]):
+    """A table that fetches things when it is listed, and fails at some: `transformers` has such."""
+
+    def _fetch(self, *_: Any) -> Any:
+        raise ImportError
+
+    keys = values = items = __iter__ = __len__ = _fetch
+
+
+def test_containers_with_methods_of_their_own_are_not_called() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(3, 2)
+            self.table = Importing()
+
+        def forward(self, x: Tensor) -> Tensor:
+            OrderedDict.__setitem__(self.table, "last", x)
+            return self.net(x)  # type: ignore[no-any-return]
+
+    model = Net().eval()
+    OrderedDict.__setitem__(model.table, "last", "nothing")
+    relprop.explain(model, torch.randn(1, 3), 0, "lrp-0")
+    assert list(OrderedDict.items(model.table)) == [("last", "nothing")]

@@ -40,6 +40,7 @@ from torch._subclasses import FakeTensor
 from torch.nn.modules import module as _hooks
 
 from relprop.graph.code_reads import origin, reads
+from relprop.graph.contents import elements, pairs
 
 __all__ = ["Fingerprint", "fingerprint", "origin_of_class", "owner_of"]
 
@@ -338,17 +339,18 @@ class _Watch:
                     if part is not None:
                         self._value(part, strict, depth + 1)
         elif isinstance(value, (dict, MappingProxyType)):
-            for key, part in value.items():
+            for key, part in pairs(value) if isinstance(value, dict) else value.items():
                 self._value(key, strict, depth + 1)
                 self._value(part, strict, depth + 1)
             self._rest(value, strict, depth)
         elif isinstance(value, (list, tuple, set, frozenset, deque)):
-            if all(type(part) in _PLAIN for part in value):
-                add(tuple(value))
-                if len(value) > _MOST:
+            parts = elements(value)
+            if all(type(part) in _PLAIN for part in parts):
+                add(tuple(parts))
+                if len(parts) > _MOST:
                     self._blind("a collection of more values than can be looked at before every call", strict)
             else:
-                for part in value:
+                for part in parts:
                     self._value(part, strict, depth + 1)
             self._rest(value, strict, depth)
         elif isinstance(value, MethodType):

@@ -6,7 +6,7 @@ features and modules that remember their last value would be left with what thes
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper, partial
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as _hooks
 
 from relprop.graph.code_reads import origin, reads
+from relprop.graph.contents import elements, own_kind, pairs
 from relprop.graph.fingerprint import origin_of_class
 
 __all__ = ["untouched"]
@@ -75,14 +76,15 @@ class _Kept:
 
     def _look(self, value: Any) -> None:
         if isinstance(value, dict):
-            self._undo.append(partial(_refill_dict, value, list(value.items())))
-            self._within(value.values())
-            self._within(value.keys())
+            held = pairs(value)
+            self._undo.append(partial(_refill_dict, value, held))
+            self._within([v for _, v in held])
+            self._within([k for k, _ in held])
         elif isinstance(value, (list, set, deque)):
-            self._undo.append(partial(_refill, value, list(value)))
-            self._within(value)
+            self._undo.append(partial(_refill, value, elements(value)))
+            self._within(elements(value))
         elif isinstance(value, (tuple, frozenset)):
-            self._within(value)
+            self._within(elements(value))
         elif isinstance(value, FunctionType):
             self._function(value)
         elif isinstance(value, CellType):
@@ -173,16 +175,17 @@ class _Kept:
         self._stack.append(held)
 
 
-def _same(now: Any, before: list[Any]) -> bool:
+def _same(now: list[Any], before: list[Any]) -> bool:
     return len(now) == len(before) and all(a is b for a, b in zip(now, before, strict=True))
 
 
 def _refill(container: Any, before: list[Any]) -> None:
+    now = elements(container)
     if isinstance(container, set):
-        if set(map(id, container)) != set(map(id, before)):
+        if set(map(id, now)) != set(map(id, before)):
             set.clear(container)
             set.update(container, before)
-    elif not _same(container, before):
+    elif not _same(now, before):
         if isinstance(container, list):
             list.__setitem__(container, slice(None), before)
         else:
@@ -191,18 +194,19 @@ def _refill(container: Any, before: list[Any]) -> None:
 
 
 def _refill_dict(container: dict[Any, Any], before: list[tuple[Any, Any]]) -> None:
-    if not before and not container:
+    if not before and not pairs(container):
         return
-    kind: Any = OrderedDict if isinstance(container, OrderedDict) else dict
+    kind = own_kind(container)
     keys, values = [k for k, _ in before], [v for _, v in before]
-    if not _same(container.keys(), keys):
+    if not _same(elements(container), keys):
         known = set(map(id, keys))
-        for key in [k for k in container if id(k) not in known]:
+        for key in [k for k in elements(container) if id(k) not in known]:
             kind.__delitem__(container, key)
-    if not _same(container.keys(), keys):  # one was taken out, and may have come back at the end
+    if not _same(elements(container), keys):  # one was taken out, and may have come back at the end
         kind.clear(container)
-        kind.update(container, before)
-    elif not _same(container.values(), values):
+        for key, value in before:
+            kind.__setitem__(container, key, value)
+    elif not _same([v for _, v in pairs(container)], values):
         for key, value in before:
             kind.__setitem__(container, key, value)
 
