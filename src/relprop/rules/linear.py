@@ -90,34 +90,29 @@ class Gamma(SharingRule):
         self.gamma = gamma
 
     def prepare(self, site: Site) -> Message:
-        linear, x, y, gamma = site.linear, site.x, site.y, self.gamma
-        one_sided = site.output.nonneg
-        up = _positive(linear, x, site.nonneg)
-        b_up = None if linear.bias is None else linear.bias.clamp(min=0)
-        bias_up = 0.0 if b_up is None else linear.channels(b_up, y.ndim + 1)
-        denominator = y + gamma * (up + bias_up)
-        positive = None
-        if not one_sided:
-            down = _negative(linear, x, site.nonneg)
-            bias_down = 0.0 if linear.bias is None else linear.channels(linear.bias.clamp(max=0), y.ndim + 1)
-            positive = y > 0
-            denominator = torch.where(positive, denominator, y + gamma * (down + bias_down))
-        quotient = Quotient(site, denominator)
+        # t± = (t ± |t|) / 2, so that one pass with |w| and |x| serves both signs:
+        #   z + γ (z± + b±) = (1 + γ/2) z ± γ/2 (Σ |w| |x| + |b|).
+        # Both terms have the sign of z: nothing cancels.
+        linear, x, y, half = site.linear, site.x, site.y, self.gamma / 2
+        size, bias = linear.part("size"), linear.bias
+        b_size = None if bias is None else bias.abs()
+        denominator = linear.forward(x if site.nonneg else x.abs(), size)
+        if b_size is not None:
+            denominator = denominator.add_(linear.channels(b_size, y.ndim + 1))
+        one = y.new_ones(())
+        sign = None if site.output.nonneg else torch.where(y > 0, one, -one)
+        if sign is not None:
+            denominator = denominator.mul_(sign)
+        quotient = Quotient(site, denominator.mul_(half).add_(y, alpha=1 + half))
+        side = half if site.nonneg else torch.where(x > 0, half * one, -half * one)
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
             s = quotient(part, multiplier, owned=owned)
-            site.book_bias(s, linear.bias)
-            if positive is None:
-                site.book_bias(s, b_up, gamma)
-                c = linear.backward(s, linear.part("+"), x) * gamma
-                if not site.nonneg:
-                    c = torch.where(x > 0, c, linear.backward(s, linear.part("-"), x) * gamma)
-            else:
-                s_up, s_down = s * positive, s * ~positive
-                site.book_bias(s_up, b_up, gamma)
-                site.book_bias(s_down, None if linear.bias is None else linear.bias.clamp(max=0), gamma)
-                c = _both(linear, s_up, s_down, x, site.nonneg) * gamma
-            return c.add_(linear.backward_plain(s, x, owned=True))
+            signed = s if sign is None else s * sign
+            site.book_bias(s, bias, 1 + half)
+            site.book_bias(signed, b_size, half)
+            c = linear.backward(signed, size, x).mul_(side)
+            return c.add_(linear.backward_plain(s, x, owned=True), alpha=1 + half)
 
         return message
 

@@ -19,7 +19,7 @@ from relprop.tracing.window import Window, receptive
 
 __all__ = ["LinearMap", "Sign", "batch_norm_affine"]
 
-Sign = Literal["all", "+", "-"]
+Sign = Literal["all", "+", "-", "size"]
 
 CACHE_BYTES = 256 << 20
 """Derived convolution weights kept per graph; beyond it they are computed anew at each use."""
@@ -95,7 +95,7 @@ class LinearMap:
     # Weights ----------------------------------------------------------------------------------------
 
     def part(self, sign: Sign) -> Tensor:
-        """The effective weight, its positive or its negative part. Cached under a byte cap."""
+        """The effective weight, its positive or its negative part, or its magnitude. Cached under a byte cap."""
         if sign == "all" and self.scale is None and self.scale_in is None:
             return self.weight
         key = (self.key, sign)
@@ -112,6 +112,8 @@ class LinearMap:
             weight = weight.clamp_(min=0) if fresh else weight.clamp(min=0)
         elif sign == "-":
             weight = weight.clamp_(max=0) if fresh else weight.clamp(max=0)
+        elif sign == "size":
+            weight = weight.abs_() if fresh else weight.abs()
         if not self.is_split:
             size = weight.numel() * weight.element_size()
             self.cache.keep(key, _Cached(weight, replace(self, probes=None), self.probe()), size, CACHE_BYTES)
@@ -120,7 +122,11 @@ class LinearMap:
     def _in_scratch(self, sign: Sign, scratch: dict[Sign, Tensor], key: Any) -> Tensor:
         if sign not in scratch:
             scratch[sign] = torch.empty_like(self.weight)
-        part = torch.clamp(self.weight, **_LIMITS[sign], out=scratch[sign][: self.weight.shape[0]])
+        out = scratch[sign][: self.weight.shape[0]]
+        if sign == "size":
+            part = torch.abs(self.weight, out=out)
+        else:
+            part = torch.clamp(self.weight, **_LIMITS[sign], out=out)
         self.cache.keep(key, _Cached(part, self, None), 0, CACHE_BYTES)
         return part
 
