@@ -22,14 +22,14 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(3))
-        self.lstm, self.out, self.head = nn.LSTM(8, 8, batch_first=True), nn.Linear(8, 4), head
+        self.out, self.head = nn.Linear(8, 4), head
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self, self.body(x).flatten(2).transpose(1, 2))
 
 
 HEADS: dict[str, Callable[[Net, Tensor], Tensor]] = {
-    "lstm": lambda s, z: s.out(s.lstm(z)[0][:, -1]),
+    "var_mean": lambda s, z: s.out(torch.var_mean(z, 1)[0]),
     "logsumexp": lambda s, z: s.out(z.logsumexp(1)),
     "cumprod": lambda s, z: s.out((z + 0.5).cumprod(1)[:, -1]),
     "cosine_similarity": lambda s, z: F.cosine_similarity(z[:, :8], z[:, 1:], dim=1)[:, :4],
@@ -99,7 +99,7 @@ class _Calls(nn.Module):
 
 @pytest.mark.parametrize("ledger", [True, False])
 def test_books_do_not_change_derivatives(ledger: bool) -> None:
-    model, x = Net(HEADS["lstm"]).eval().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    model, x = Net(HEADS["var_mean"]).eval().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     leaf = x.clone().requires_grad_()
     (expected,) = torch.autograd.grad(model(leaf)[:, 1].sum(), leaf)
     seed = torch.zeros(2, 4, dtype=torch.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tag, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
@@ -10,6 +12,7 @@ from relprop.errors import CaptureError, InputError
 from relprop.graph.alias import in_place
 from relprop.graph.dependence import computed_from_input
 from relprop.graph.fx_call import arguments_of, by_schema, module_of, op_name, tensors_of
+from relprop.graph.recurrent import RECURRENT
 
 __all__ = ["check_effects"]
 
@@ -78,7 +81,14 @@ def _trains(fx_node: fx.Node, varying: set[fx.Node]) -> bool:
         return given["training"] is True and not fixed
     if op == "rrelu":
         return arguments_of(fx_node)["training"] is True
+    if op in RECURRENT:
+        return _drops_between(by_schema(fx_node, fx_node.target))
     return op in _DROPS and arguments_of(fx_node)["train"] is True and arguments_of(fx_node)["p"] != 0
+
+
+def _drops_between(given: dict[str, Any]) -> bool:
+    """Whether recurrent layers drop values on the way from one to the next: all else they do in both modes."""
+    return given["train"] is True and given["dropout"] != 0 and given["num_layers"] > 1
 
 
 def _draws(fx_node: fx.Node) -> bool:
@@ -88,5 +98,7 @@ def _draws(fx_node: fx.Node) -> bool:
     ):
         return False
     given = by_schema(fx_node, fx_node.target)
+    if op_name(fx_node) in RECURRENT and not _drops_between(given):
+        return False
     off = given.get("train", given.get("training")) is False
     return not (off or given.get("p") == 0 or given.get("dropout_p") == 0)

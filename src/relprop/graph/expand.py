@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -12,23 +13,43 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
-from relprop.graph.fx_call import by_schema, op_name
+from relprop.graph.fx_call import Call, by_schema, op_name
+from relprop.graph.recurrent import RECURRENT, cell, layers
 
 __all__ = ["expand"]
 
 aten = torch.ops.aten
-Call = Callable[..., fx.Node]
-"""(operator, arguments) -> the call, put into the program with its value's shape and the place in the code."""
 
 
 def expand(graph: fx.Graph) -> None:
     """Write out every operator of `_FORMS` in the program, in place."""
     for node in list(graph.nodes):
-        form = _FORMS.get(op_name(node)) if node.op == "call_function" else None
-        written = None if form is None else form(_caller(graph, node), by_schema(node, node.target))
+        if node.op != "call_function":
+            continue
+        name = op_name(node)
+        call, given = _caller(graph, node), by_schema(node, node.target)
+        written: Any = None
+        if name in _FORMS:
+            written = _FORMS[name](call, given)
+        elif name in RECURRENT:
+            written = layers(call, given, node)
+        elif name.removesuffix("_cell") in RECURRENT:
+            written = cell(call, given, node)
         if written is not None:
-            node.replace_all_uses_with(written)
-            graph.erase_node(node)
+            _replace(graph, node, written)
+
+
+def _replace(graph: fx.Graph, node: fx.Node, written: fx.Node | list[fx.Node | None]) -> None:
+    """Have everything read what was written out; of an operator with several results each its own."""
+    if isinstance(written, fx.Node):
+        node.replace_all_uses_with(written)
+    else:
+        for user in list(node.users):
+            result = written[user.args[1]]  # type: ignore[index]
+            assert result is not None
+            user.replace_all_uses_with(result)
+            graph.erase_node(user)
+    graph.erase_node(node)
 
 
 def _caller(graph: fx.Graph, node: fx.Node) -> Call:
@@ -36,6 +57,9 @@ def _caller(graph: fx.Graph, node: fx.Node) -> Call:
         with graph.inserting_before(node):
             made = graph.call_function(target, args, kwargs)
         made.meta = {k: v for k, v in node.meta.items() if k != "val"}
+        if target is operator.getitem:
+            made.meta["val"] = args[0].meta["val"][args[1]]
+            return made
         values: Any = fx.node.map_arg((args, kwargs), lambda n: n.meta["val"])
         fake = [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, FakeTensor)]
         with fake[0].fake_mode if fake else nullcontext():

@@ -104,9 +104,10 @@ def _refused(error: Exception) -> str:
     data_dependent = "data-dependent" in text.lower() or "DataDependent" in type(error).__name__
     if data_dependent or "GuardOnDataDependentSymNode" in text:
         return (
-            "its control flow depends on the values of the input (an `if` or a loop over a tensor's values, a "
-            f"buffer's too){where} ({said}). Pass the part of the model without it: for example the module that maps "
-            "the image to raw scores, before thresholds, non-maximum suppression or other choices made on values."
+            "its control flow depends on the values of the input (an `if` or a loop over a tensor's values, "
+            f"a buffer's too){where} ({said}). Pass the part of the model without it: for example the module "
+            "that maps the image to raw scores, before thresholds, non-maximum suppression or other choices "
+            "made on values."
         )
     return (
         f"torch.export can't follow what it does{where}, though model(x) runs ({said}). Write that place with "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from relprop.graph.alias import in_place
 
 __all__ = [
     "FIRST_ONLY",
+    "Call",
     "arguments_of",
     "by_schema",
     "functional",
@@ -23,6 +25,8 @@ __all__ = [
     "tensors_of",
 ]
 
+Call = Callable[..., fx.Node]
+"""(operator, arguments) -> the call, put into a program with its value's shape and the place in the code."""
 
 # Return (result, statistics, ...): only the result is ever used in evaluation mode.
 FIRST_ONLY = frozenset({"_native_batch_norm_legit_no_training", "cudnn_batch_norm", "native_layer_norm"})
