@@ -32,10 +32,10 @@ HEADS: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "var_mean": lambda s, z: s.out(torch.var_mean(z, 1)[0]),
     "logsumexp": lambda s, z: s.out(z.logsumexp(1)),
     "cumprod": lambda s, z: s.out((z + 0.5).cumprod(1)[:, -1]),
-    "cosine_similarity": lambda s, z: F.cosine_similarity(z[:, :8], z[:, 1:], dim=1)[:, :4],
+    "div": lambda s, z: s.out((z[:, 0] + 2) / (z[:, 0] + 1)),
     "softmax": lambda s, z: torch.softmax(s.out(z[:, 0]), -1),
     "log_softmax": lambda s, z: F.log_softmax(s.out(z[:, 0]), -1).flatten(1),
-    "div": lambda s, z: s.out(torch.div(z[:, 0], 0.1, rounding_mode="floor") + z[:, 0]),
+    "rounded div": lambda s, z: s.out(torch.div(z[:, 0], 0.1, rounding_mode="floor") + z[:, 0]),
     "topk": lambda s, z: s.out(z.topk(2, 1).values.mean(1)),
     "three": lambda s, z: s.out(z.logcumsumexp(1).cumprod(1).logsumexp(1)),  # in a row
 }
@@ -53,7 +53,7 @@ def test_every_call_that_a_refusal_names_works(op: str) -> None:
     model, x = Net(HEADS[op]).eval().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     text = refusal(model, x)
     if op != "three":  # the operator that relevance comes to first is named
-        assert f"operator '{op}'" in text
+        assert f"operator '{op.split()[-1]}'" in text
     composite, names = relprop.Composite(), {"relprop": relprop, "model": model, "x": x}
     methods = re.findall(r"method=('[^']+'|relprop\.LRP\(.*?\]\)\))", text)
     places = re.findall(r"\((relprop\.trace\(.*?'\))\)", text)

@@ -13,6 +13,7 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
+from relprop.graph.distances import DISTANCES
 from relprop.graph.fx_call import Call, by_schema, op_name
 from relprop.graph.recurrent import RECURRENT, cell, layers
 
@@ -137,4 +138,5 @@ _FORMS: dict[str, Callable[[Call, dict[str, Any]], fx.Node | None]] = {
     "addcmul": _addcmul,
     "baddbmm": _baddbmm,
     "lerp": _lerp,
+    **DISTANCES,
 }

@@ -8,7 +8,7 @@ from typing import Any
 from relprop.graph.fusion import Fused, is_affine
 from relprop.graph.node import Graph, Node
 
-__all__ = ["Place", "Places", "factors", "gate_signal", "label", "product_kind"]
+__all__ = ["Place", "Places", "factors", "falls", "gate_signal", "label", "product_kind"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Places:
             kind = "other"
         elif kind == "homogeneous" and it.argument("ord", it.argument("p", None)) == 0:
             kind = "other"  # counts the values that aren't 0
+        elif falls(it):
+            kind = "other"
         return Place(
             node=it,
             kind=kind,
@@ -84,12 +86,45 @@ def product_kind(node: Node) -> str:
     """
     signals = [a for a in factors(node) if isinstance(a, Node) and a.dependent]
     if node.op == "div":
-        if node.argument("rounding_mode", None) is not None or factors(node)[0] not in signals:
-            return "other"  # steps, or a constant over the signal: nothing is in proportion to the signal
+        if node.argument("rounding_mode", None) is not None or falls(node):
+            return "other"  # nothing is in proportion to the signal
         return "scale" if len(signals) == 1 else "gate"  # by a norm computed from the signal, for example
     if len(signals) == 1:
         return "scale"
     return "product" if len(signals) != 2 or _gate_of(*signals) is None else "gate"
+
+
+def falls(node: Node) -> bool:
+    """Whether a value is the smaller, the larger its signal: no share of it can be the signal's.
+
+    A number over the signal, (s + 1) / (s + 0.1), e to a power that is never above 0: similarities made of
+    distances.
+    """
+    if _is_negative_power(node):
+        return True
+    if node.op == "exp":
+        return node.dependent and node.signals()[0].bounds[1] <= 0
+    if node.op != "div":
+        return False
+    above, below = factors(node)
+    if not (isinstance(above, Node) and above.dependent):
+        return isinstance(below, Node) and below.dependent
+    return _shifted(above) is not above and _is_same(_shifted(above), _shifted(below))
+
+
+def _shifted(value: Any) -> Any:
+    """What a constant was added to, once or several times; the value itself where none was."""
+    while isinstance(value, Node) and value.kind == "add" and len(value.signals()) == 1:
+        value = value.signals()[0]
+    return value
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two values are one, such as the same part of the same value taken twice."""
+    if not (isinstance(a, Node) and isinstance(b, Node)):
+        return type(a) is type(b) and bool(a == b)
+    alike = a.kind in ("shape", "pass") and a.target == b.target and len(a.args) == len(b.args)
+    return a is b or (alike and all(map(_is_same, a.args, b.args)))
 
 
 def factors(node: Node) -> list[Any]:
@@ -130,10 +165,12 @@ def _is_reciprocal(node: Node) -> bool:
         if not node.signals():
             return False
         node = node.signals()[0]
-    if node.op == "pow":
-        exponent = node.argument("exponent")
-        return isinstance(exponent, (int, float)) and exponent < 0
-    return node.op in ("rsqrt", "reciprocal") or (node.op == "div" and not isinstance(node.pair[0], Node))
+    return _is_negative_power(node) or (node.op == "div" and not isinstance(node.pair[0], Node))
+
+
+def _is_negative_power(node: Node) -> bool:
+    exponent = node.argument("exponent") if node.op == "pow" else None
+    return node.op in ("rsqrt", "reciprocal") or (isinstance(exponent, (int, float)) and exponent < 0)
 
 
 def label(graph: Graph, node: Node) -> str:

@@ -20,7 +20,7 @@ _POSITIVE: Range = (0.0, math.inf)
 _ALWAYS: dict[str, Range] = {
     **dict.fromkeys(("sigmoid", "hardsigmoid", "softmax", "_softmax"), (0.0, 1.0)),
     **dict.fromkeys(("tanh", "erf", "softsign", "sin", "cos"), (-1.0, 1.0)),
-    **dict.fromkeys(("abs", "exp", "square", "softplus", "sqrt", "rsqrt"), _POSITIVE),
+    **dict.fromkeys(("abs", "square", "softplus", "sqrt", "rsqrt"), _POSITIVE),
     **dict.fromkeys(("linalg_vector_norm", "norm", "frobenius_norm"), _POSITIVE),
     "relu6": (0.0, 6.0),
     "log_sigmoid": (-math.inf, 0.0),
@@ -59,6 +59,10 @@ def range_of(node: Node) -> Range:
     if not read:
         return ANY
     low, high = read[0].bounds
+    if node.op == "exp":
+        return _exp(low), _exp(high)
+    if node.op == "pow" and _is_even(node.argument("exponent")):
+        return _POSITIVE
     if node.op == "relu":
         return max(low, 0.0), max(high, 0.0)
     if node.op in ("hardtanh", "clamp", "clamp_min", "clamp_max"):
@@ -71,6 +75,15 @@ def range_of(node: Node) -> Range:
     if node.kind in _KEEPS or node.kind == "avg_pool":
         return _kept(node)
     return ANY
+
+
+def _exp(number: float) -> float:
+    """The exponential; infinite where it outgrows every precision."""
+    return math.exp(number) if number < 88 else math.inf
+
+
+def _is_even(exponent: Any) -> bool:
+    return isinstance(exponent, (int, float)) and exponent % 2 == 0
 
 
 def _clamped(node: Node, low: float, high: float) -> Range:

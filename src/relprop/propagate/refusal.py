@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relprop.graph import Graph, Node
+from relprop.graph.place import falls
 
 __all__ = ["refusal"]
 
@@ -26,6 +27,11 @@ def refusal(graph: Graph, nodes: Sequence[Node], composite: str) -> str:
 def _why(node: Node) -> str:
     if node.op == "div" and node.argument("rounding_mode", None) is not None:
         return "It rounds, so that nothing is in proportion to its signal. "
+    if node.dependent and falls(node):
+        return (
+            "It is the smaller, the larger its signal, so that no share of it is the signal's. Ask at the "
+            "embedding what makes it alike (docs/something-else.md, 'How alike two inputs are'). "
+        )
     return ""
 
 
