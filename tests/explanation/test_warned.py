@@ -189,9 +189,11 @@ def test_not_finite_is_an_error() -> None:
 def test_excitation_says_it_too() -> None:
     """What a method finds out itself stands beside the rest."""
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(8, 2)).eval()
-    e, said = told(relprop.explain, model, torch.randn(1, 1, 6, 6), 0, "excitation-backprop")
+    e, said = told(
+        relprop.explain, model, torch.randn(1, 1, 6, 6), 0, relprop.ExcitationBackprop(released=True)
+    )
     assert len(said) == 1
-    assert "assumes inputs >= 0" in e.warnings[0]
+    assert "as released assumes inputs >= 0" in e.warnings[0]
 
 
 @pytest.mark.parametrize("method", ["clrp", "crp"])

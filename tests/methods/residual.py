@@ -208,6 +208,11 @@ def by_value(first: Tensor, second: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     return first * s, second * s
 
 
+def by_positive(first: Tensor, second: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = first.clamp(min=0), second.clamp(min=0)
+    return by_value(first, second, r)
+
+
 def rsp(model: ResNet, x: Tensor, target: int, mode: str = "released") -> Tensor:
     """RSP for one sample, no class being hostile."""
 
@@ -231,8 +236,8 @@ def rsp(model: ResNet, x: Tensor, target: int, mode: str = "released") -> Tensor
     return to_picture(model, x, down(model, x, start, layer, share, through), through)
 
 
-def excitation(model: ResNet, x: Tensor, target: int, *, contrast: bool = False) -> Tensor:
-    """Excitation backprop behind the first ReLU: sums by signed value, batch norms hand on.
+def excitation(model: ResNet, x: Tensor, target: int, share: Share, *, contrast: bool = False) -> Tensor:
+    """Excitation backprop behind the first ReLU, with sums by `share`; batch norms hand on.
 
     With contrast from the pooled features: what the target's positive weights give less what its negative ones do.
     """
@@ -251,4 +256,4 @@ def excitation(model: ResNet, x: Tensor, target: int, *, contrast: bool = False)
         (g,) = torch.autograd.grad(z, leaf, ref.ratio(r, z.detach()))
         return read * g
 
-    return down(model, x, start, layer, by_value, handed_on)
+    return down(model, x, start, layer, share, handed_on)

@@ -121,7 +121,6 @@ METHODS = (
 )
 
 
-@pytest.mark.filterwarnings("ignore:excitation-backprop assumes")
 @pytest.mark.parametrize("module", ["need weights", "no weights", "encoder"])
 @pytest.mark.parametrize("method", METHODS)
 def test_modules_of_torch_close(module: str, method: str) -> None:

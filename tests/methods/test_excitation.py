@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -74,9 +72,7 @@ def test_batch_norm_is_left_out() -> None:
     conv.weight.data[:, 0] = conv.weight.data[:, 0].abs()  # all units can be reached
     x = nets.pictures(2, 2, 3, 3).abs()
     e = relprop.explain(model, x, 1, EB(at="1"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RelpropWarning)
-        whole = relprop.explain(model, x, 1, EB(at="input"))
+    whole = relprop.explain(model, x, 1, EB(at="input"))
     a = x.clone().requires_grad_()
     z = F.conv2d(a, conv.weight.clamp(min=0))
     (g,) = torch.autograd.grad(z, a, e.relevance / z.detach())
@@ -85,15 +81,21 @@ def test_batch_norm_is_left_out() -> None:
     assert "BatchNorm(form='identity')" in str(whole.plan)
 
 
+@pytest.mark.parametrize("released", [False, True], ids=["ours", "released"])
 @pytest.mark.parametrize("name", residual.NETS)
-def test_residual_networks(name: str) -> None:
-    """Projections, batch norms, both pools and sums by signed value, against a loop over the layers."""
+def test_residual_networks(name: str, released: bool) -> None:
+    """Projections, batch norms, both pools, and sums in front of ReLUs, against a loop over the layers.
+
+    By positive parts as a layer of weights 1 would, or by signed value, as the published code has it.
+    """
     model, x = residual.NETS[name](), nets.pictures()
-    for method, contrast in ((EB(), False), (CEB(at="relu"), True)):
-        e = relprop.explain(model, x, [0, 1, 2, 3, 4], method)
+    add = "value" if released else "own"
+    share = residual.by_value if released else residual.by_positive
+    for kind, contrast in ((EB, False), (CEB, True)):
+        e = relprop.explain(model, x, [0, 1, 2, 3, 4], kind(at="relu", released=released, add=add))
         assert e.at == "relu"
         for target in range(5):
-            theirs = residual.excitation(model, x, target, contrast=contrast)
+            theirs = residual.excitation(model, x, target, share, contrast=contrast)
             size = float(theirs.abs().max()) * max(1.0, e.ledger.growth)
             assert_close_to_rounding(e.relevance[target], theirs, model, size)
         assert e.ledger.closes
@@ -109,10 +111,10 @@ def test_default_stop_is_the_first_relu() -> None:
         assert e.at == at
 
 
-def test_signed_inputs_warn_and_clamp_keeps_a_distribution() -> None:
+def test_released_warns_of_signed_inputs_and_clamp_keeps_a_distribution() -> None:
     model, x = nets.vgg(), nets.pictures()
     with pytest.warns(RelpropWarning, match="1 of 4 convolutions"):
-        wild = relprop.explain(model, x, 1, EB(at="input"))
+        wild = relprop.explain(model, x, 1, EB(at="input", released=True))
     assert float(wild.relevance.min()) < 0
     tame = relprop.explain(model, x, 1, EB(at="input", clamp_input=True))
     assert float(tame.relevance.min()) >= 0
@@ -137,9 +139,10 @@ def test_shares_at_sums() -> None:
     x = torch.tensor([[2.0, 1.0]], dtype=torch.float64)
     # a: (4, 3), b: (-1, 2), sum: (3, 5); class 0 starts with (3, 5) / 8 at the sum.
     seen = {}
-    for add in ("value", "positive", "absolute"):
+    for add in ("own", "value", "positive", "absolute"):
         e = relprop.explain(model, x, 0, EB(at="relu", add=add), layers=["linear", "linear_1"])
         seen[add] = [e.layers[n][0].tolist() for n in ("linear", "linear_1")]
+    assert seen["own"] == seen["positive"]
     assert seen["value"] == [pytest.approx([4 / 8, 3 / 8]), pytest.approx([-1 / 8, 2 / 8])]
     assert seen["positive"] == [pytest.approx([3 / 8, 3 / 8]), pytest.approx([0, 2 / 8])]
     assert seen["absolute"] == [pytest.approx([12 / 40, 3 / 8]), pytest.approx([3 / 40, 2 / 8])]

@@ -98,12 +98,18 @@ def z_plus(w: Tensor, b: Tensor, x: Tensor, r: Tensor) -> Shared:
 
 
 def excitation(w: Tensor, b: Tensor, x: Tensor, r: Tensor) -> Shared:
+    t = _terms(w, x)
+    t = torch.where((x @ w.T + b < 0)[..., None], t.clamp(max=0), t.clamp(min=0))
+    return _shared(t, _over(r, t.sum(-1)), torch.zeros_like(b))
+
+
+def excitation_released(w: Tensor, b: Tensor, x: Tensor, r: Tensor) -> Shared:
     t = _terms(w.clamp(min=0), x)
     return _shared(t, _over(r, t.sum(-1)), torch.zeros_like(b))
 
 
 def excitation_clamped(w: Tensor, b: Tensor, x: Tensor, r: Tensor) -> Shared:
-    return excitation(w, b, x.clamp(min=0), r)
+    return excitation_released(w, b, x.clamp(min=0), r)
 
 
 def z_box(low: Tensor, high: Tensor) -> Form:

@@ -109,6 +109,7 @@ def rules(x: Tensor) -> dict[str, tuple[Rule, form.Form]]:
         "gamma 10": (Gamma(10.0), form.gamma(10.0)),
         "z+": (ZPlus(), form.z_plus),
         "excitation": (Excitation(), form.excitation),
+        "excitation, released": (Excitation(released=True), form.excitation_released),
         "excitation, clamped": (Excitation(clamp_input=True), form.excitation_clamped),
         "z-box, numbers": (
             ZBox(-5.0, 5.1),
@@ -195,6 +196,8 @@ def test_rule_in_front_of_a_relu(name: str, sign: str) -> None:
     for what, (rule, formula) in rules(x).items():
         if what == "epsilon, relative":
             continue  # relative to the ReLU's output: below
+        if what == "excitation":
+            formula = form.z_plus  # what reads the unit never sees it below 0
         composite = Composite([("linear", rule)])
         expected = torch.stack(
             [formula(w, b, x.flatten(1), r.flatten(1)).relevance.reshape(x.shape) for r in seed]

@@ -190,9 +190,6 @@ def _x() -> Tensor:
 
 
 @pytest.mark.parametrize("name", TWINS)
-@pytest.mark.filterwarnings(
-    "ignore::relprop.errors.RelpropWarning"
-)  # of excitation backprop, on signed values
 def test_an_assignment_is_explained_as_its_twin(name: str) -> None:
     model, twin = _nets(name)
     x = _x()

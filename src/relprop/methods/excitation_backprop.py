@@ -9,51 +9,60 @@ import torch
 from relprop.checks import check_choice, check_flag, place_name
 from relprop.errors import InputError
 from relprop.graph import Graph, Node
-from relprop.graph.place import label
+from relprop.graph.place import Place, label
 from relprop.methods.method import Method, Request, Result
-from relprop.propagate.composite import Composite, Match
+from relprop.propagate.composite import Composite
 from relprop.propagate.fallback import handed_on
 from relprop.propagate.trace import Trace
-from relprop.rules import Add, Excitation, Rule
+from relprop.rules import Add, AveragePool, Excitation, ZPlus
 from relprop.rules.negated import Negated
+from relprop.rules.rule import SharingRule
 
 __all__ = ["ContrastiveExcitationBackprop", "ExcitationBackprop", "contrast_layer"]
 
-Shares = Literal["value", "positive", "absolute"]
+Shares = Literal["own", "value", "positive", "absolute"]
+_SHARES = ("own", "value", "positive", "absolute")
 
 
 class ExcitationBackprop(Method):
     r"""Excitation backprop (EB): the probability that a winner-take-all walk from the class passes here.
 
-    .. math:: P_i = x_i \sum_j \frac{w^+_{ij}}{\sum_{i'} w^+_{i'j} x_{i'}} P_j
+    .. math:: P_i = \sum_j \frac{(w_{ij} x_i)^{±}}{\sum_{i'} (w_{i'j} x_{i'})^{±}} P_j,
+        \quad ± = \operatorname{sign} z_j
 
-    without bias, in convolutions and products. Average pools share in proportion to x, max pools hand
-    everything to the winner, ReLUs and batch norms pass it on (a batch norm is *not* merged into its
-    convolution, as it is for LRP). The walk starts from 1.
+    without bias, in convolutions and products; sums and average pools in the same way, as layers with fixed
+    weights. Max pools hand everything to the winner, activations and norms pass it on (a batch norm is *not*
+    merged into its convolution, as it is for LRP). The walk starts from 1, and from the class: in its last
+    layer ± is +.
 
-    Source: Zhang et al. 2016, eq. 3 and alg. 1. Shapes: that of the value there, (N, C, ...). The total
-    is 1 per sample and target wherever the walk is stopped, less what the ledger lists as lost (at units
-    whose inputs with positive weights are all 0) and what passes the stop by on other branches.
-    Non-negative as long as the inputs of every layer and the terms of every sum are (see `add`).
+    Where all inputs are >= 0 and units are rectified this is the published rule,
+    :math:`P_i = x_i \sum_j w^+_{ij} P_j / \sum_{i'} w^+_{i'j} x_{i'}`. Where values have both signs (linear
+    bottlenecks, SiLU, GELU, sums of branches) the published rule's denominators change sign and it grows without
+    bound; there the walk goes on to what drives a unit to the side of 0 where it is. What counts as z_j's sign is
+    what its readers see, behind norms and activations (`relprop.tracing.Site.below`). Shares lie in [0, 1] and
+    sum to 1 everywhere, so that the walk stays a probability.
 
-    The rule needs inputs >= 0. At an image with subtracted mean its denominators change sign and the
-    map means nothing, so the default stops before that; ``at="input"`` goes there, and only
-    ``clamp_input=True`` makes it a distribution.
+    Source: Zhang et al. 2016, eq. 3 and alg. 1; the form for both signs is ours (zennit's z+ for signed inputs
+    follows + everywhere). Shapes: that of the value there, (N, C, ...). Never negative. The total is 1 per sample
+    and target wherever the walk is stopped, less what the ledger lists as lost (at units that have no input on
+    their side, active through their bias alone) and what passes the stop by on other branches.
 
     Args:
         at: module path or node where the walk ends (the value *behind* that module), "input" for the
             input itself. None: the lowest value that every path crosses and that the graph proves to be
             >= 0, most often the first ReLU; the input where there is none.
-        clamp_input: take max(x, 0) for inputs that may be negative.
-        add: shares at sums: "value" (t_k / sum t, as in the published code; a share may leave [0, 1]
+        clamp_input: the published rule with max(x, 0) for the inputs of layers.
+        add: shares at sums: "own" (t_k^± / sum t^±), "value" (t_k / sum t, as in the published code; without bound
             where terms differ in sign), "positive" (t_k^+ / sum t^+) or "absolute".
+        released: layers and average pools as the published code computes them, with inputs as they are. That code
+            is this with ``add="value"``.
 
     Raises:
         UnknownNameError: no such place.
-        InputError: the place is not on the way, an unknown word, or shares that overflowed.
+        InputError: the place is not on the way, an unknown word, or shares that overflowed (`released`).
 
     Warns:
-        RelpropWarning: an operator on the way reads values that may be negative, and `clamp_input` is off.
+        RelpropWarning: with `released`, an operator on the way reads values that may be negative.
 
     >>> import torch, relprop
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU(), torch.nn.Linear(2, 1))
@@ -67,14 +76,23 @@ class ExcitationBackprop(Method):
     takes = frozenset({"region"})
     summary = "Excitation backprop: winner-take-all walk through positive weights; totals 1 where it stops"
 
-    def __init__(self, *, at: str | None = None, clamp_input: bool = False, add: Shares = "value") -> None:
-        check_choice("add", add, ("value", "positive", "absolute"))
+    def __init__(
+        self,
+        *,
+        at: str | None = None,
+        clamp_input: bool = False,
+        add: Shares = "own",
+        released: bool = False,
+    ) -> None:
+        check_choice("add", add, _SHARES)
         check_flag("clamp_input", clamp_input)
-        self.at, self.clamp_input, self.add = place_name("at", at), clamp_input, add
+        check_flag("released", released)
+        self.at, self.clamp_input = place_name("at", at), clamp_input
+        self.add, self.released = add, released
 
     def as_composite(self) -> Composite:
         """The composite that relevance is carried with."""
-        return _excitation(self.clamp_input, self.add, self.name)
+        return _excitation(self)
 
     def explain(self, request: Request) -> Result:
         stop, at = _stop(request.trace, self.at)
@@ -105,7 +123,7 @@ class ContrastiveExcitationBackprop(Method):
         at: see `ExcitationBackprop`.
         contrast_at: module path or node at which p and q are subtracted. None: the input of the last
             linear operator (the ReLU in front of VGG's last product, the pooled features of a ResNet).
-        clamp_input, add: see `ExcitationBackprop`.
+        clamp_input, add, released: see `ExcitationBackprop`.
 
     Raises:
         UnknownNameError: no such place.
@@ -129,53 +147,74 @@ class ContrastiveExcitationBackprop(Method):
         at: str | None = None,
         contrast_at: str | None = None,
         clamp_input: bool = False,
-        add: Shares = "value",
+        add: Shares = "own",
+        released: bool = False,
     ) -> None:
-        check_choice("add", add, ("value", "positive", "absolute"))
+        check_choice("add", add, _SHARES)
         check_flag("clamp_input", clamp_input)
+        check_flag("released", released)
         self.at, self.contrast_at = place_name("at", at), place_name("contrast_at", contrast_at)
-        self.clamp_input, self.add = clamp_input, add
+        self.clamp_input, self.add, self.released = clamp_input, add, released
 
     def explain(self, request: Request) -> Result:
         run = request.trace
         middle = contrast_layer(run.graph) if self.contrast_at is None else run.graph.find(self.contrast_at)
         stop, at = _stop(run, self.at, middle)
-        composite = _excitation(self.clamp_input, self.add, self.name)
-        opposite = Negated(Excitation(clamp_input=self.clamp_input))
-        dual = Composite([("last", opposite), *composite.rules], None, self.name, fuse=False)
+        composite = _excitation(self)
+        dual = Composite([("last", Negated(_upward(self))), *composite.rules], None, self.name, fuse=False)
         seed = request.seed("one")
         p, q = (request.run(seed, c, stop=middle, ledger=False).relevance for c in (composite, dual))
         walked = request.propagate(p.sub_(q), composite, start=middle, stop=stop)
         return _checked(Result.of(walked, at), self)
 
 
-def _excitation(clamp_input: bool, add: Shares, name: str) -> Composite:
-    rules: list[tuple[Match, Rule]] = [
-        ("linear", Excitation(clamp_input=clamp_input)),
-        *handed_on(Add(add)),
-    ]
-    return Composite(rules, None, name, fuse=False)
+def _excitation(method: ExcitationBackprop | ContrastiveExcitationBackprop) -> Composite:
+    if method.released:
+        rules = [("linear", _upward(method)), *handed_on(Add(method.add))]
+        return Composite(rules, None, method.name, fuse=False)
+    layers = Excitation(clamp_input=method.clamp_input)
+    return Composite(
+        [
+            ("last", _upward(method)),
+            # Behind the last layer, too, the walk asks what speaks for the class, whatever its score's sign.
+            (_follows_all_layers, AveragePool("either")),
+            (_follows_all_layers, Add("either" if method.add == "own" else method.add)),
+            ("linear", layers),
+            *handed_on(Add(method.add), average=AveragePool("own")),
+        ],
+        None,
+        method.name,
+        fuse=False,
+    )
+
+
+def _upward(method: ExcitationBackprop | ContrastiveExcitationBackprop) -> SharingRule:
+    """The rule of the layer that the walk starts from: what raises the class's score, whatever its sign."""
+    if method.released or method.clamp_input:
+        return Excitation(clamp_input=method.clamp_input, released=method.released)
+    return ZPlus()
+
+
+def _follows_all_layers(place: Place) -> bool:
+    return place.kind != "linear" and place.depth >= 1
 
 
 def _checked(result: Result, method: ExcitationBackprop | ContrastiveExcitationBackprop) -> Result:
-    """Say where the rule's assumption (inputs >= 0) isn't known to hold; refuse what overflowed."""
+    """Say where the published rule's assumption (inputs >= 0) isn't known to hold; refuse what overflowed."""
     plan = result.plan
-    if plan is None or method.clamp_input:
+    if plan is None or method.clamp_input or not method.released:
         return result
     linear = [step.fused.main for step in plan.steps.values() if step.fused.main.kind == "linear"]
     signed = [n for n in linear if not all(m.nonneg for m in n.signals())]
     if not signed:
         return result
     what = (
-        f"{method.name} assumes inputs >= 0, but {len(signed)} of {len(linear)} convolutions and products on its "
-        f"way read values that may be negative (the first: {signed[0].where()})"
+        f"{method.name} as released assumes inputs >= 0, but {len(signed)} of {len(linear)} convolutions and "
+        f"products on its way read values that may be negative (the first: {signed[0].where()})"
     )
     if not bool(torch.isfinite(result.relevance).all()):
-        raise InputError(
-            f"{what}, and shares overflowed. Use clamp_input=True, stop earlier (at=...), or take an LRP method."
-        )
-    text = f"{what}. Shares there may leave [0, 1]; clamp_input=True keeps them inside."
-    result.warnings += (text,)
+        raise InputError(f"{what}, and shares overflowed. Use released=False, or stop earlier (at=...).")
+    result.warnings += (f"{what}. Shares there may leave [0, 1]; released=False keeps them inside.",)
     return result
 
 

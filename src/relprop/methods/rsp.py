@@ -174,9 +174,9 @@ class ContrastiveRSP(Method):
         bounds: Bounds = "auto",
         at: str | None = None,
         contrast_at: str | None = None,
-        add: Literal["value", "positive", "absolute"] = "value",
+        add: Literal["own", "value", "positive", "absolute"] = "own",
     ) -> None:
-        check_choice("add", add, ("value", "positive", "absolute"))
+        check_choice("add", add, ("own", "value", "positive", "absolute"))
         self.ratio, self.bounds, self.add = ratio, bounds, add
         self.at, self.contrast_at = place_name("at", at), place_name("contrast_at", contrast_at)
         self._composite = sectional("paper", ratio, bounds, self.name)

@@ -22,6 +22,7 @@ Otherwise = Literal["value", "positive", "gradient"] | None
 
 _HANDS_ON = BatchNorm("identity")
 _COMMON: tuple[Rule, ...] = (Identity(), MaxPool(), AveragePool(), Homogeneous(), Shape())
+_BY_VALUE = AveragePool()
 _PRODUCTS = (Gate(), Scale(), Product())
 _BOUNDED = (Gate("absolute"), Scale("absolute"), Product("absolute"))
 _FALLBACKS: dict[str | None, tuple[Rule, ...]] = {
@@ -38,8 +39,8 @@ def fallback_rule(otherwise: Otherwise, place: Place) -> Rule | None:
     return next((rule for rule in _FALLBACKS[otherwise] if rule.accepts(place)), None)
 
 
-def handed_on(add: Rule, batch_norm: Rule = _HANDS_ON) -> list[tuple[str, Rule]]:
-    """Rules for everything but linear operators: sums by `add`, average pools by value, the rest hands on.
+def handed_on(add: Rule, batch_norm: Rule = _HANDS_ON, average: Rule = _BY_VALUE) -> list[tuple[str, Rule]]:
+    """Rules for everything but linear operators: sums by `add`, average pools by `average`, the rest hands on.
 
     For composites without a fallback (``otherwise=None``), which refuse whatever else there is.
     """
@@ -48,8 +49,8 @@ def handed_on(add: Rule, batch_norm: Rule = _HANDS_ON) -> list[tuple[str, Rule]]
         ("norm", Norm("identity")),
         ("activation", Identity()),
         ("max_pool", MaxPool()),
-        ("avg_pool", AveragePool()),
-        ("upsample", AveragePool()),
+        ("avg_pool", average),
+        ("upsample", average),
         ("add", add),
         ("homogeneous", Homogeneous()),
         ("gate", Gate("absolute")),

@@ -241,18 +241,49 @@ class ZPlus(SharingRule):
 
 
 class Excitation(SharingRule):
-    r"""Excitation backprop: positive weights, inputs as they are.
+    r"""Excitation backprop: in proportion to what drives the unit to the side of 0 where it is.
+
+    .. math:: P_i = \sum_j \frac{(w_{ij} x_i)^{±}}{\sum_{i'} (w_{i'j} x_{i'})^{±}} P_j,
+        \quad ± = \operatorname{sign} z_j
+
+    without bias. Shares lie in [0, 1] and sum to 1, whatever the signs of inputs and outputs. The sign of z_j is
+    the one that its readers see (`Site.below`): behind a ReLU always +, and with inputs >= 0 this is the published
 
     .. math:: P_i = x_i \sum_j \frac{w^+_{ij}}{\sum_{i'} w^+_{i'j} x_{i'}} P_j
 
-    Source: Zhang et al. 2016, eq. 3. For inputs >= 0 this is z+. For signed inputs the denominators
-    may change sign; `clamp_input=True` uses max(x, 0) there.
+    Source: Zhang et al. 2016, eq. 3, for inputs >= 0; the form for both signs is ours. It is the limit of `Gamma`
+    without bias for large γ. Conserves, but at units that have no contribution of their sign ("lost").
+
+    Args:
+        clamp_input: the published form with max(x, 0) for x.
+        released: the published form with x as it is, as in the published PyTorch code. For inputs of both signs
+            the denominators change sign, and shares are without bound.
     """
 
-    def __init__(self, *, clamp_input: bool = False) -> None:
-        self.clamp_input = clamp_input
+    def __init__(self, *, clamp_input: bool = False, released: bool = False) -> None:
+        check_flag("clamp_input", clamp_input)
+        check_flag("released", released)
+        self.clamp_input, self.released = clamp_input, released
 
     def prepare(self, site: Site) -> Message:
+        if self.clamp_input or self.released:
+            return self._published(site)
+        linear, x, below = site.linear, site.x, site.below()
+        up = _positive(linear, x, site.nonneg)
+        if below is None:
+            rising = Quotient(site, up)
+            return lambda part, multiplier, owned: _one(
+                linear, rising(part, multiplier, owned=owned), x, site.nonneg
+            )
+        quotient = Quotient(site, torch.where(below, _negative(linear, x, site.nonneg), up))
+
+        def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
+            s = quotient(part, multiplier, owned=owned)
+            return _both(linear, s.masked_fill(below, 0), s.masked_fill(~below, 0), x, site.nonneg)
+
+        return message
+
+    def _published(self, site: Site) -> Message:
         linear, x = site.linear, site.x
         clamped = self.clamp_input and not site.nonneg
         seen = x.clamp(min=0) if clamped else x

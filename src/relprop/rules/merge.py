@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from relprop.tracing.site import Site
 
 __all__ = ["Add"]
 
+By = Literal["value", "absolute", "positive", "own", "either", "halves"]
+
 
 class Add(Rule):
     r"""Addition (and subtraction) of terms t_1 + t_2 = y.
@@ -23,6 +25,9 @@ class Add(Rule):
     "value": :math:`R_k = t_k R / (y + ε \operatorname{sign} y)`, exact, and what LRP-0 needs;
     "absolute": :math:`R_k = |t_k| R / \sum |t|`, bounded, loses nothing, keeps signs;
     "positive": :math:`R_k = t_k^+ R / \sum t^+`, loses relevance where no term is positive;
+    "own": :math:`R_k = t_k^± R / \sum t^±` with the sign of y that its readers see (`Site.below`): bounded, as
+    "positive" where y > 0, and lost only where a constant alone gives y its sign;
+    "either": as "positive" where any term is positive, else by the negative ones;
     "halves": equal shares.
 
     An added constant takes its share as bias under "value" and none under the others.
@@ -40,12 +45,10 @@ class Add(Rule):
     @property
     def weighs_by_output(self) -> bool:
         """Shares of a sum multiply by the sum; parts by value don't."""
-        return self.by in ("absolute", "positive")
+        return self.by not in ("value", "halves")
 
-    def __init__(
-        self, by: Literal["value", "absolute", "positive", "halves"] = "value", epsilon: float = 0.0
-    ) -> None:
-        check_choice("by", by, ("value", "absolute", "positive", "halves"))
+    def __init__(self, by: By = "value", epsilon: float = 0.0) -> None:
+        check_choice("by", by, get_args(By))
         check_number("epsilon", epsilon)
         if epsilon < 0 or (epsilon and by != "value"):
             raise InputError(
@@ -72,12 +75,33 @@ class Add(Rule):
                 for shape in shapes
             ]
         terms = [site.input(i) * sign if sign != 1 else site.input(i) for i, sign in enumerate(signs)]
-        unsigned = [n.nonneg and sign > 0 for n, sign in zip(site.signals, signs, strict=True)]
+        below = self._below(site, terms)
+        unsigned = [
+            below is None and n.nonneg and sign > 0 for n, sign in zip(site.signals, signs, strict=True)
+        ]
         total = torch.zeros_like(site.y)
         for term, known in zip(terms, unsigned, strict=True):
-            total += term if known else term.clamp(min=0) if self.by == "positive" else term.abs()
+            total += term if known else self._counted(term, below)
         bare = not isinstance(constant, Tensor) and constant == 0
-        return self._shares(site, flow, total, list(zip(terms, signs, unsigned, shapes, strict=True)), bare)
+        parts = list(zip(terms, signs, unsigned, shapes, strict=True))
+        return self._shares(site, flow, total, parts, bare, below)
+
+    def _below(self, site: Site, terms: list[Tensor]) -> Tensor | None:
+        """Where negative terms count in place of positive ones; None: nowhere."""
+        if self.by == "own":
+            return site.below()
+        if self.by != "either":
+            return None
+        none = torch.ones_like(site.y, dtype=torch.bool)
+        for term in terms:
+            none &= term <= 0
+        return none if bool(none.any()) else None
+
+    def _counted(self, term: Tensor, below: Tensor | None) -> Tensor:
+        """What of a term counts: its size, its positive part, or the part of the sum's own sign."""
+        if self.by == "absolute":
+            return term.abs()
+        return term * _on_its_side(term, below)
 
     def _shares(
         self,
@@ -86,8 +110,9 @@ class Add(Rule):
         total: Tensor,
         terms: list[tuple[Tensor, float, bool, torch.Size]],
         bare: bool,
+        below: Tensor | None,
     ) -> list[Flow]:
-        """R_k = t_k R / total for each term (or its |t_k| or its positive part); `bare`: no constant is added."""
+        """R_k = t_k R / total for each term (or what `_counted` takes of it); `bare`: no constant is added."""
         y = site.y
         if flow.multiplier and bare and self.by == "absolute":
             # |y| <= total: where the total is 0 there is no relevance, so nothing can be lost.
@@ -107,7 +132,7 @@ class Add(Rule):
                 own = parts if sign == 1 else [p * sign for p in parts]
                 outs.append(Flow([sum_to_shape(p, shape) for p in own], True, owned=False))
                 continue
-            direction = (term > 0).to(term.dtype) if self.by == "positive" else torch.sgn(term)
+            direction = torch.sgn(term) if self.by == "absolute" else _on_its_side(term, below).to(term.dtype)
             direction = direction.mul_(sign) if sign != 1 else direction
             alone = len(parts) == 1 and parts[0].shape[0] == 1 and direction.shape == parts[0].shape[1:]
             shares = [direction.mul_(parts[0][0])[None]] if alone else [p * direction for p in parts]
@@ -136,6 +161,11 @@ class Add(Rule):
             Flow([sum_to_shape(p if sign == 1 else p * sign, shape) for p in parts], True, owned=False)
             for sign, shape in zip(signs, shapes, strict=True)
         ]
+
+
+def _on_its_side(term: Tensor, below: Tensor | None) -> Tensor:
+    """Where a term has the sign of the sum: > 0, and < 0 where the sum is `below` 0."""
+    return term > 0 if below is None else torch.where(below, term < 0, term > 0)
 
 
 def _terms(site: Site) -> tuple[list[float], Tensor | float]:

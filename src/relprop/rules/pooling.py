@@ -11,6 +11,8 @@ from torch import Tensor
 
 from relprop.checks import check_choice, check_flag
 from relprop.errors import UnsupportedOperatorError
+from relprop.graph import Node
+from relprop.graph.place import Place
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow, safe_divide
 from relprop.tracing.site import Site
@@ -147,20 +149,59 @@ class AveragePool(Rule):
     Conserves, but for y_j = 0 with R_j != 0 ("lost").
 
     Args:
+        by: which values count: "value": all, as they are; "own": x⁺ where y >= 0 and x⁻ where y < 0, with the
+            sign of y that its readers see (`Site.below`); "either": x⁺ where a window has any, else x⁻. With the
+            last two shares lie in [0, 1]; they are not for bicubic upsampling, whose weights have both signs.
         uniform: share evenly instead of in proportion to value.
+
+    Raises:
+        InputError: another word.
     """
 
     kinds = frozenset({"avg_pool", "upsample"})
 
-    def __init__(self, *, uniform: bool = False) -> None:
+    def __init__(self, by: Literal["value", "own", "either"] = "value", *, uniform: bool = False) -> None:
+        check_choice("by", by, ("value", "own", "either"))
         check_flag("uniform", uniform)
-        self.uniform = uniform
+        self.by, self.uniform = by, uniform
+
+    def accepts(self, place: Place) -> bool:
+        """Whether the operator's weights are known to be >= 0, where that matters."""
+        return super().accepts(place) and (self.by == "value" or self.uniform or not _is_bicubic(place.node))
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         if self.uniform:
-            whole = site.trace.evaluate(
-                site.node, lambda n: torch.ones_like(site.x) if n in site.signals else site.trace.value(n)
-            )
+            whole = _averaged(site, torch.ones_like(site.x))
             relevance = flow.relevance(site.y)
             return [Flow([site.vjp(safe_divide(p, whole))[0] for p in relevance.parts], False)]
-        return [Flow([site.vjp(p)[0] for p in site.multipliers(flow)], True, owned=False)]
+        if self.by == "value" or site.nonneg:
+            return [Flow([site.vjp(p)[0] for p in site.multipliers(flow)], True, owned=False)]
+        return [self._one_sided(site, flow)]
+
+    def _one_sided(self, site: Site, flow: Flow) -> Flow:
+        x = site.x
+        whole = _averaged(site, x.clamp(min=0))
+        below = site.below() if self.by == "own" else whole == 0
+        if below is not None:
+            whole = torch.where(below, _averaged(site, x.clamp(max=0)), whole)
+        found = []
+        for part in flow.relevance(site.y).parts:
+            site.book("lost", part * (whole == 0))
+            share = safe_divide(part, whole)
+            if below is None:
+                found.append(site.vjp(share)[0] * (x > 0))
+            else:
+                up, down = (site.vjp(share.masked_fill(other, 0))[0] for other in (below, ~below))
+                found.append(torch.where(x > 0, up, down))
+        return Flow(found, True)
+
+
+def _averaged(site: Site, x: Tensor) -> Tensor:
+    """The operator's value at another input."""
+    value: Tensor = site.trace.evaluate(site.node, lambda n: x if n in site.signals else site.trace.value(n))
+    return value
+
+
+def _is_bicubic(node: Node) -> bool:
+    """Whether an operator interpolates with weights of both signs."""
+    return "bicubic" in node.op or node.argument("interpolation_mode", 0) == 2

@@ -52,6 +52,7 @@ class Site:
         self._y: Tensor | None = None
         self._rms: Tensor | None = None
         self._inside: Window | None = None
+        self._cut: Callable[[Tensor], Tensor] | None = None
 
     def block(self, cut: slice, linear: LinearMap) -> Site:
         """The same site with some of its outputs only (matrix products: the last dimension)."""
@@ -59,6 +60,7 @@ class Site:
         account = Account(self.account.enabled, self.account.per_sample)
         part = Site(self.trace, self.fused, self.signals, account, self.output)
         part._linear, part._y, part._rms = linear, self.y[..., cut], self._rms
+        part._cut = lambda value: value[..., cut]
         return part
 
     def within(self, window: Window) -> tuple[Site, Window] | None:
@@ -72,6 +74,7 @@ class Site:
         part = copy(self)
         part._linear, part._inside = found
         part._y = window.crop(self.y).contiguous()
+        part._cut = window.crop
         return part, found[1]
 
     def rms(self) -> Tensor:
@@ -106,6 +109,21 @@ class Site:
         if self._y is None:
             self._y = self.trace.value(self.output)
         return self._y
+
+    def below(self) -> Tensor | None:
+        """Where the output stands below 0 for those who read it, a mask shaped like `y`; None: nowhere.
+
+        What counts is the sign behind the batch norms, norms and rising activations that alone read it, one after
+        another: rules of positive parts hand relevance on there as it is.
+        """
+        node = self.output
+        while not node.nonneg and (after := _handed_to(node)) is not None:
+            node = after
+        if node.nonneg:
+            return None
+        value = self.trace.value(node)
+        below = (value if self._cut is None else self._cut(value)) < 0
+        return below if bool(below.any()) else None
 
     @property
     def nonneg(self) -> bool:
@@ -199,6 +217,19 @@ class Site:
         else:
             per_channel = message.flatten(3).sum(-1) if message.ndim > 3 else message
         self.account.book("bias", (per_channel.double() @ bias.double()) * factor)
+
+
+def _handed_to(node: Node) -> Node | None:
+    """The norm or rising activation that alone reads a value, or None."""
+    after = node.users[0] if len(node.users) == 1 else None
+    if after is None or after.kind not in _HANDS_ON or after.op in _BENDS or after.signals() != [node]:
+        return None
+    return after
+
+
+_HANDS_ON = frozenset({"batch_norm", "norm", "activation", "pass"})
+_BENDS = frozenset("abs square pow sin cos tan native_layer_norm".split())
+"""Functions that fall somewhere, and one that returns several values."""
 
 
 def _scattered(
