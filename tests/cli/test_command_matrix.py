@@ -42,6 +42,10 @@ class Pair(nn.Module):
     def forward(self, x):
         return x, x
 
+class Maps(nn.Module):
+    def forward(self, x):
+        return {"maps": x, "scores": x.mean((2, 3))}
+
 class Decides(nn.Module):
     def forward(self, x):
         y = x.mean((2, 3))
@@ -287,7 +291,7 @@ EXPLAIN = [
     ("explain a.png --model net.py:nothing", 2, "torch.nn.Module but got None"),
     ("explain a.png --model net.py:number", 2, "torch.nn.Module but got int"),
     ("explain a.png --model net.py:needs", 1, "TypeError"),
-    ("explain a.png --model net.py:Pair", 2, "Expected a classifier"),
+    ("explain a.png --model net.py:Pair", 0, ""),  # the first of two, which a note says
     ("explain a.png --model net.py:Decides", 1, "Can't capture"),
     ("explain a.png --model net.py:Sorts --method lrp-epsilon", 1, "sort"),
     ("explain a.png --model net.py:Nan", 2, "NaN"),
@@ -356,6 +360,18 @@ EXPLAIN = [
     (f"explain a.png {M} --labels names.txt --target cow", 2, "known class"),
     (f"explain a.png {M} --layer zzz", 2, "known layer or node"),
     (f"explain a.png {M} --layer 0 --layer ''", 2, "known layer or node"),
+    # what is asked
+    (f"explain a.png {M} --output 3", 2, "no 3. Leave --output out"),
+    (f"explain a.png {M} --region a.png", 2, "Expected --region only for a map"),
+    (f"explain a.png {M} --region gone.png", 2, "does not exist"),
+    (f"explain a.png {M} --region pipe", 2, "FIFO"),
+    (f"explain a.png {M} --region thin.png", 2, "region of the picture's size 40 x 40"),
+    (f"explain a.png {M} --start zzz", 2, "known layer or node"),
+    (f"explain a.png {M} --start 0 --target 4", 2, "from 0 to 3 but got 4"),
+    (f"explain a.png {M} --start 0 --target cat", 2, "class"),
+    (f"explain a.png {M} --start 0 --method rsp", 2, "start"),
+    ("explain a.png --model net.py:Maps --size 32 --mean 0,0,0 --std 1,1,1", 2, "pass --output 'maps'"),
+    ("explain a.png --model net.py:Maps --size 32 --mean 0,0,0 --std 1,1,1 --output x", 2, "'maps', 'scores'"),
     # methods
     (f"explain a.png {M} --method lrp-epsilom", 2, "Did you mean 'lrp-epsilon'"),
     (f"explain a.png {M} --method ''", 2, "known method"),
@@ -505,6 +521,12 @@ INSPECT = [
     ("inspect --model net.py:make --size x", 2, "Expected a size"),
     ("inspect --model net.py:make --device tpu", 2, "device"),
     ("inspect --model leaves.py:make", 1, "sys.exit"),
+    ("inspect --model net.py:make --method lrp-epsilom", 2, "Did you mean 'lrp-epsilon'"),
+    ("inspect --model net.py:make --method grad-cam", 2, "Take one of these; relprop explain"),
+    ("inspect --model net.py:make --method lrp", 2, "rule="),
+    ("inspect --model net.py:make --method gone.py:Mine", 2, "does not exist"),
+    ("inspect --model net.py:make --output x", 2, "no 'x'"),
+    ("inspect --model net.py:make --start zzz", 2, "known layer or node"),
 ]  # fmt: skip
 
 BENCHMARK = [

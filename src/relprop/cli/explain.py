@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from relprop.cli.groups import Output, PictureLoading, flat
-from relprop.cli.options import Model, MultiLabel, Scale, method_names
+from relprop.cli.options import Model, MultiLabel, Scale, method_names, output_key
 
 __all__ = ["explain"]
 
@@ -44,6 +44,28 @@ _Versus = Annotated[
         metavar="CLASS", help="Explain each target's score less that of this class (index or name)."
     ),
 ]
+_Part = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="KEY",
+        help="Which of a model's outputs is explained: a name or an index. Default: logits, or the only tensor.",
+    ),
+]
+_Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Of an output that is a map: a black and white picture, as large as IMAGE, of the part that "
+        "counts; or 'all'.",
+    ),
+]
+_Start = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Explain channels of this layer (--target INDEX) in place of the output."
+    ),
+]
 _Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many predictions to print.")]
 
 
@@ -54,6 +76,9 @@ def explain(
     method: _Methods = None,
     target: _Targets = None,
     versus: _Versus = None,
+    part: _Part = None,
+    region: _Region = None,
+    start: _Start = None,
     layer: _Layers = None,
     multi_label: MultiLabel = None,
     scale: Scale = "symmetric",
@@ -76,6 +101,9 @@ def explain(
             method=method or "lrp-composite",
             target=target or "top",
             versus=versus,
+            output=output_key(part),
+            region=region,
+            start=start,
             layers=layer or (),
             scale=scale,
             top=top,

@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
-from relprop.cli.options import Debug, Device, Json, Model, Size, Weights, parsed_size
+from typing import Annotated
+
+import typer
+
+from relprop.cli.options import (
+    Debug,
+    Device,
+    Json,
+    Model,
+    Size,
+    Weights,
+    method_names,
+    output_key,
+    parsed_size,
+)
 
 __all__ = ["inspect"]
+
+_Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        "-x",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="Whose rules to show: a method whose rules are one composite. Default: LRP-0.",
+        autocompletion=method_names,
+    ),
+]
+_Part = Annotated[
+    str | None,
+    typer.Option("--output", metavar="KEY", help="Which of a model's outputs: a name or an index."),
+]
+_Start = Annotated[
+    str | None, typer.Option(metavar="NAME", help="A layer that relevance starts at in place of the output.")
+]
 
 
 def inspect(
     model: Model,
+    method: _Method = None,
+    output: _Part = None,
+    start: _Start = None,
     weights: Weights = None,
     size: Size = None,
     device: Device = "cpu",
@@ -21,10 +56,14 @@ def inspect(
     import relprop
     from relprop.cli.output import print_json, print_lines, results_alone
     from relprop.models.sources import load_model
+    from relprop.propagate.composite import composite_of
 
     # Coverage does not depend on weights, so torchvision's and timm's published ones are not looked for.
     published = model.startswith(("torchvision:", "timm:"))
     with results_alone():
+        rules = (
+            None if method is None else composite_of(method)
+        )  # a typing error shall not wait for the model
         loaded = load_model(
             model,
             weights=weights,
@@ -32,11 +71,12 @@ def inspect(
             size=parsed_size(size),
             device=device,
         )
-        coverage = relprop.inspect(loaded.module, loaded.example())
+        coverage = relprop.inspect(
+            loaded.module, loaded.example(), rules, output=output_key(output), start=start
+        )
     if json:
         rows = [asdict(row) for row in coverage.rows]
-        print_json(
-            {"model": model, "input_size": list(loaded.input_size), "start": coverage.start, "rows": rows}
-        )
+        head = {"model": model, "input_size": list(loaded.input_size), "rules": coverage.composite}
+        print_json(head | {"start": coverage.start, "complete": coverage.complete, "rows": rows})
     else:
         print_lines(str(coverage))

@@ -30,6 +30,7 @@ __all__ = [
     "method_names",
     "model_names",
     "numbers",
+    "output_key",
     "parsed_numbers",
     "parsed_size",
     "side",
@@ -128,6 +129,11 @@ Out = Annotated[Path, typer.Option(help="Where the results go.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def output_key(text: str | None) -> str | int | None:
+    """The key of an output: a whole number is an index."""
+    return int(text) if text is not None and re.fullmatch("-?[0-9]{1,9}", text) else text
 
 
 def parsed_numbers(text: str | None) -> tuple[float, ...] | None:

@@ -15,6 +15,13 @@ OPTIONS = {
     "Pass split and year.": "Set split and year under [data] of a recipe (FILE.toml).",
     "Pass year, for example": "Set year under [data] of a recipe (FILE.toml), for example",
     "Pass annotations.": "Set annotations under [data] of a recipe (FILE.toml).",
+    "Expected output= to say": "Expected --output to say",
+    "Leave output out.": "Leave --output out.",
+    "pass output=": "pass --output ",
+    "Say which: output=lambda outputs: ...": "Wrap the model so that it returns the scores alone.",
+    "Expected region= only": "Expected --region only",
+    "Give relprop.Composite(...), or call relprop.explain with the method.": "Take one of these; relprop explain "
+    "takes all.",
     "as files, PIL pictures or tensors (1, C, H, W)": "as files",
 }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from relprop.graph import capture, capture_lock
 from relprop.methods.head import Headed, head_of
 from relprop.propagate.composite import Composite, CompositeLike, composite_of
 from relprop.propagate.plan import places_of
 from relprop.tracing.inputs import check_input
+from relprop.tracing.view import Inputs, Key, packed, parts_named, view_of
 
 __all__ = ["Coverage", "CoverageRow", "inspect"]
 
@@ -62,16 +63,25 @@ class Coverage:
         return "\n".join(lines)
 
 
-def inspect(model: nn.Module, x: Tensor, composite: CompositeLike | None = None) -> Coverage:
+def inspect(
+    model: nn.Module,
+    x: Inputs,
+    composite: CompositeLike | None = None,
+    *,
+    output: Key = None,
+    start: str | None = None,
+) -> Coverage:
     """Coverage of a model before any explanation: every operator, its rule or why there is none.
 
     Args:
-        model, x: as for `explain`; x gives the shape, only the graph is looked at.
+        model, x: as for `explain`, one input or several; x gives the shape, only the graph is looked at.
         composite: whose rules to show, as for `Trace.propagate`: a composite or a method, also by name
             ("lrp-composite"); default: LRP-0 (everything in proportion to value).
+        output: which part of what the model returns is asked about, as for `explain`; None: all of it.
+        start: a module or node that relevance starts at in place of the output.
 
     Raises:
-        InputError: no model, bad input, or what can't be a composite.
+        InputError: no model, bad input, no such output or start, or what can't be a composite.
         CaptureError: the model can't be captured.
 
     >>> import torch, relprop
@@ -83,16 +93,20 @@ def inspect(model: nn.Module, x: Tensor, composite: CompositeLike | None = None)
     2 operators under LRP-0, no rule for softmax (1x)
     """
     rules = Composite(name="LRP-0") if composite is None else composite_of(composite)
-    with capture_lock:
-        check_input(model, x, values=False)
-        graph = capture(model, x)
+    whole, packing = packed(x)
+    with capture_lock, parts_named():
+        check_input(model, whole, values=False)
+        seen = model if output is None and packing is None else view_of(model, output, packing)
+        graph = capture(seen, whole)
     outputs = [n for n in graph.outputs if hasattr(n, "kind") and n.dependent]
-    head = None if rules.otherwise == "gradient" else head_of(graph)
-    start = ""
+    if start is not None:
+        outputs = [graph.find(start)]
+    head = None if rules.otherwise == "gradient" or start is not None else head_of(graph)
+    where = "" if start is None else f"at {start}"
     if head is not None:
         rules = Headed(rules, head)
         ops = " and ".join(dict.fromkeys(node.op for node in head.activations))
-        start = (
+        where = (
             f"in front of the last {ops}, at {head.where(graph)}: the operators behind hand it on as it is"
         )
     rows = []
@@ -108,4 +122,4 @@ def inspect(model: nn.Module, x: Tensor, composite: CompositeLike | None = None)
                 rule is not None,
             )
         )
-    return Coverage(tuple(rows), rules.name, start)
+    return Coverage(tuple(rows), rules.name, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 import torch
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from relprop.methods.registry import MethodLike, resolve
 from relprop.precision import full_precision
 from relprop.propagate.question import question
 from relprop.tracing.values import checked_output
-from relprop.tracing.view import Key, Packing
+from relprop.tracing.view import Key, Packing, packed
 
 __all__ = ["Target", "explain", "explanation_of"]
 
@@ -144,8 +144,7 @@ def explain(
     >>> e.relevance.tolist()
     [[[3.0, 0.0]], [[6.0, -1.0]]]
     """
-    packing = Packing(x) if isinstance(x, (tuple, list, Mapping)) else None
-    tensor = cast("Tensor", x) if packing is None else packing.packed
+    tensor, packing = packed(x)
     recipe = resolve(method)
     layers = layer_names(layers)
     ran = run_of(model, tensor, output, packing)

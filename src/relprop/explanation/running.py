@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from relprop.errors import RelpropError
 from relprop.graph.failures import UnknownOutputError
 from relprop.propagate.trace import Trace, trace
-from relprop.tracing.view import Key, NoPartError, Packing, natural, view_of
+from relprop.tracing.view import Key, Packing, natural, parts_named, view_of
 
 __all__ = ["Run", "run_of"]
 
@@ -50,12 +50,8 @@ def run_of(model: nn.Module, x: Tensor, output: Key = None, packing: Packing | N
         return Run(trace(model, x), model)  # refused
     if output is not None:
         view = view_of(model, output, packing)
-        try:
+        with parts_named():
             return Run(trace(view, x), view)
-        except RelpropError as error:
-            if isinstance(error.__cause__, NoPartError):
-                raise error.__cause__ from None
-            raise
     if model in _CHOSEN:
         key, note = _CHOSEN[model]
         view = view_of(model, key, packing)

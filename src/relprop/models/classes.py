@@ -22,22 +22,30 @@ class Prediction:
     index: int
     name: str
     output: float
-    score: float  # softmax, or sigmoid for multi-label models
+    score: float  # softmax, or sigmoid for multi-label models; NaN where outputs are no scores
 
 
-def predictions(outputs: Tensor, classes: Sequence[str] | None, multi_label: bool) -> list[Prediction]:
+def predictions(
+    outputs: Tensor, classes: Sequence[str] | None, multi_label: bool, mask: Tensor | None = None
+) -> list[Prediction]:
     """All classes of one sample, best first.
 
     Args:
-        outputs: (classes,), before softmax or sigmoid.
+        outputs: (classes,), before softmax or sigmoid; or a map (classes, *spatial), whose outputs are summed and
+            whose scores are averaged over its positions.
         classes: names, one a class.
         multi_label: sigmoid instead of softmax.
+        mask: (*spatial), the positions of a map that count; None: all.
 
     >>> [p.index for p in predictions(torch.tensor([0.0, 2.0, 1.0]), None, False)]
     [1, 2, 0]
     """
     outputs = outputs.detach().double().cpu()
     scores = outputs.sigmoid() if multi_label else outputs.softmax(0)
+    if outputs.dim() > 1:
+        inside = torch.ones(outputs.shape[1:]) if mask is None else mask
+        inside = inside.to(outputs).flatten()
+        outputs, scores = outputs.flatten(1) @ inside, scores.flatten(1) @ inside / inside.sum()
     order = outputs.argsort(descending=True, stable=True).tolist()
     return [Prediction(i, class_name(i, classes), float(outputs[i]), float(scores[i])) for i in order]
 
@@ -74,13 +82,13 @@ def resolve(
     return list(dict.fromkeys(indices))
 
 
-def check_names(outputs: object, classes: Sequence[str] | None) -> Tensor:
-    """The outputs as (1, classes) with as many names.
+def check_names(outputs: object, classes: Sequence[str] | None, *, maps: bool = False) -> Tensor:
+    """The outputs as (1, classes) with as many names; maps (1, classes, *spatial) too, where they are taken.
 
     Raises:
         InputError: other outputs, or another number of names.
     """
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2:
+    if not isinstance(outputs, Tensor) or (outputs.dim() != 2 and not (maps and outputs.dim() > 2)):
         got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
         raise InputError(
             f"Expected a classifier with outputs (N, classes) but got {got}. "

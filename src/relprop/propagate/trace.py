@@ -11,19 +11,24 @@ from relprop.propagate.composite import CompositeLike, composite_of
 from relprop.propagate.plan import Plan, make_plan
 from relprop.propagate.walk import Propagation, walk
 from relprop.tracing.values import Values
+from relprop.tracing.view import Inputs, Key, Packing, packed, parts_named, view_of
 
 __all__ = ["Trace", "trace"]
 
 
-def trace(model: nn.Module, x: Tensor) -> Trace:
+def trace(model: nn.Module, x: Inputs, *, output: Key = None) -> Trace:
     """Run `model` on `x` once and keep what relevance propagation will need.
 
     Args:
-        model: any module that maps one tensor to its output, in evaluation mode.
-        x: (N, C, *spatial), floating point, finite. Half precision is computed in float32.
+        model: any module, in evaluation mode.
+        x: (N, C, *spatial), floating point, finite. Half precision is computed in float32. Of models of
+            several inputs a tuple, a list or a mapping of such tensors, as for `relprop.explain`; relevance is
+            then that of all of them side by side, (N, values), which `Trace.apart` takes apart.
+        output: which part of what the model returns counts as its output, as for `relprop.explain`. None: all of
+            it, as it is.
 
     Raises:
-        InputError: bad input tensor, or a model in training mode.
+        InputError: bad input tensor, no such output, or a model in training mode.
         CaptureError: the model can't be captured as a graph of tensor operators.
 
     >>> import torch, relprop
@@ -33,7 +38,13 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
     >>> run.output.tolist()
     [[2.0, 6.0]]
     """
-    return Trace(model, x)
+    whole, packing = packed(x)
+    if (output is None and packing is None) or not isinstance(model, nn.Module):
+        return Trace(model, whole)
+    with parts_named():
+        found = Trace(view_of(model, output, packing), whole)
+    found.packing = packing
+    return found
 
 
 class Trace(Values):
@@ -44,7 +55,29 @@ class Trace(Values):
         output: what `model(x)` returned (in float32 for models of half precision).
         dtype: that of x, as it came: half precision is computed in float32.
         winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
+        packing: how several inputs lie side by side; None where there is one.
     """
+
+    packing: Packing | None = None
+
+    def apart(self, values: Tensor) -> Tensor | tuple[Tensor, ...] | list[Tensor] | dict[str, Tensor]:
+        """Relevance at the input (or anything shaped like it) as the inputs came: a tuple, a list or a dict.
+
+        Args:
+            values: (N, values), or with an axis K in front.
+
+        Returns:
+            Each shaped like its input, with K in front if it was there; of one input the tensor itself.
+
+        >>> import torch, relprop
+        >>> bilinear = torch.nn.Bilinear(2, 3, 1)
+        >>> run = relprop.trace(bilinear, (torch.ones(1, 2), torch.ones(1, 3)))
+        >>> [tuple(part.shape) for part in run.apart(run.propagate(run.output, "lrp-0"))]
+        [(1, 2), (1, 3)]
+        """
+        if self.packing is None:
+            return values
+        return self.packing.like_inputs(values, values.ndim - 1)
 
     def propagate(
         self,

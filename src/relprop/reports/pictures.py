@@ -20,11 +20,12 @@ from relprop.methods.facts import facts_of
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
-from relprop.models.classes import Prediction, check_names, predictions, resolve
+from relprop.models.classes import Prediction, resolve
 from relprop.models.loaded import LoadedModel
 from relprop.precision import full_precision
 from relprop.propagate.names import class_index
 from relprop.registry import slug
+from relprop.reports.asked import Region, Spot, read_region
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
@@ -43,7 +44,7 @@ from relprop.reports.sources import (
 from relprop.reports.steps import Progress, Steps
 from relprop.reports.text import Block, Table, Written, percent, remark_lines
 from relprop.reports.works import Drawing, Numbers, Work
-from relprop.viz.labels import class_name
+from relprop.tracing.view import Key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,12 +66,14 @@ class _Asked:
     layers: Sequence[str]
     scale: Literal["symmetric", "shared"] | float
     top: int
+    spot: Spot
 
 
 @dataclass(frozen=True)
 class _Found:
     picture: Picture
     predictions: list[Prediction]
+    classes: list[str] | None
     targets: list[int]
     explanations: dict[str, Explanation]
 
@@ -85,6 +88,9 @@ def picture(
     layers: Sequence[str] = (),
     scale: str | float = "symmetric",
     versus: str | int | None = None,
+    output: Key = None,
+    region: Region = None,
+    start: str | None = None,
     top: int = 5,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -104,6 +110,11 @@ def picture(
             multi-label model).
         layers: names of layers whose relevance is kept, too.
         versus: a class index or name, whose score is taken off that of each target.
+        output: which part of what the model returns is explained: a name, an index, or a function of it.
+        region: of a model whose output is a map, the part whose scores are summed: a black and white picture
+            of the pictures' size (white counts), which is resized and cut like them; a mask in the positions of
+            the map; or "all".
+        start: a layer or node that relevance starts at; targets are its channels.
         scale: colours of the sheet: ``"symmetric"`` (each map its own), ``"shared"``, or a number.
         top: predictions that are listed.
         out: a folder to which each picture's files are written once all its explanations are done.
@@ -121,8 +132,10 @@ def picture(
     pictures = read_pictures(images)
     methods = _named(listed(method))
     targets = [str(one) for one in listed(target)]
+    named = str(region) if isinstance(region, (str, Path)) else "" if region is None else "a mask"
+    spot = Spot(output, start, read_region(region, pictures), named)
     asked = _Asked(
-        methods, targets, None if versus is None else str(versus), layers, parsed_scale(scale), top
+        methods, targets, None if versus is None else str(versus), layers, parsed_scale(scale), top, spot
     )
     places = folders(out, [one.source for one in pictures])
     sheets, numbers = _files(places, methods)
@@ -132,7 +145,7 @@ def picture(
         raise InputError(
             f"Expected a model of pictures but {ready.spec} takes clips (N, C, T, H, W). Use relprop video."
         )
-    check_layers(ready, pictures[0].input(ready), layers)
+    check_layers(ready, pictures[0].input(ready), [*layers, *([] if start is None else [start])], output)
     steps = Steps(progress, len(pictures) * len(methods))
 
     def pages() -> Iterator[Page]:
@@ -168,12 +181,12 @@ def _files(places: Sequence[Path], methods: Iterable[str]) -> tuple[list[Path], 
 
 def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps) -> _Found:
     x = picture.input(model)
-    outputs = check_names(model.run(x), model.classes)
-    found = predictions(outputs[0], model.classes, model.multi_label)
-    targets = resolve(asked.targets, found, model.classes, model.multi_label)
-    rival = None if asked.versus is None else class_index(asked.versus, len(found), model.classes)
+    value = asked.spot.value(model, picture, x)
+    found, names = value.predictions, value.classes
+    targets = resolve(asked.targets, found, names, model.multi_label)
+    rival = None if asked.versus is None else class_index(asked.versus, len(found), names)
     explanations = {}
-    facts = replace(facts_of(model.module).fitting(x), progress=steps.part)
+    facts = replace(facts_of(model.module).fitting(x), progress=steps.part, classes=names)
     for name, one in asked.methods.items():
         steps.doing(f"{picture.name}: {name}")
         # One target alone keeps the plain shapes; several share one forward run.
@@ -185,14 +198,17 @@ def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps
             method=one,
             layers=tuple(asked.layers),
             versus=rival,
+            region=value.region,
+            start=asked.spot.start,
+            output=asked.spot.output,
             facts=facts,
         )
         steps.done()
-    return _Found(picture, found, targets, explanations)
+    return _Found(picture, found, names, targets, explanations)
 
 
 def _page(model: LoadedModel, asked: _Asked, folder: Path, found: _Found) -> Page:
-    colours = {"labels": model.classes, "scale": asked.scale, "mean": model.mean, "std": model.std}
+    colours = {"labels": found.classes, "scale": asked.scale, "mean": model.mean, "std": model.std}
     sheet = folder / _SHEET
     numbers = {name: folder / slug(name) for name in found.explanations}
     works: dict[Path, Work] = {
@@ -207,7 +223,7 @@ def _page(model: LoadedModel, asked: _Asked, folder: Path, found: _Found) -> Pag
 def _sheet(model: LoadedModel, asked: _Asked, found: _Found) -> Figure:
     return contact_sheet(
         list(found.explanations.values()),
-        labels=model.classes,
+        labels=found.classes,
         scale=asked.scale,
         probability="sigmoid" if model.multi_label else "softmax",
         columns=list(found.explanations),
@@ -221,10 +237,12 @@ def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet:
     together = " (all targets together)" if len(found.targets) > 1 else ""
     contrasts = any(_contrast(e) for e in found.explanations.values())
     differences = any(is_difference(e) for e in found.explanations.values())
-    kind = "sigmoid" if model.multi_label else "softmax"
+    kind = "" if asked.spot.start is not None else "sigmoid" if model.multi_label else "softmax"
+    said = asked.spot.said()
     note = "* starts from relevance that sums to nearly 0 (a contrast): shares of its Σ|R|"
     return (
         heading(found.picture.source, model.spec, model.weights),
+        *([f"Explained: {said}"] if said else []),
         "",
         predictions_table(found.predictions, asked.top, found.targets, kind),
         "",
@@ -276,10 +294,12 @@ def _contrast(e: Explanation) -> bool:
 def _document(
     model: LoadedModel, asked: _Asked, found: _Found, sheet: Path, numbers: Mapping[str, Path]
 ) -> dict[str, Any]:
+    names = {p.index: p.name for p in found.predictions}
     return {
         "image": str(found.picture.source),
         "predictions": predictions_facts(found.predictions, asked.top),
-        "targets": [{"index": i, "name": class_name(i, model.classes)} for i in found.targets],
+        "targets": [{"index": i, "name": names[i]} for i in found.targets],
+        **asked.spot.facts(),
         **({} if asked.versus is None else {"versus": asked.versus}),
         "sheet": sheet,
         "explanations": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ def predictions_table(found: Sequence[Prediction], top: int, chosen: Collection[
             str(p.index),
             p.name,
             f"{p.output:.3f}".replace("-", "−"),
-            f"{100 * p.score:.1f} %",
+            "" if math.isnan(p.score) else f"{100 * p.score:.1f} %",
         ]
         for p in shown
     ]

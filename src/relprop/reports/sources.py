@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from relprop.errors import InputError, OutputError
 from relprop.explanation.folder import Format
+from relprop.explanation.running import run_of
 from relprop.explanation.saved import FORMAT
-from relprop.graph import capture
 from relprop.models.bundled import BundledModel
 from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import read_picture
 from relprop.models.sources import load_model
 from relprop.storage import check_room
+from relprop.tracing.view import Key
 
 __all__ = [
     "Model",
@@ -205,7 +206,7 @@ def check_places(
         check_room(folder)
 
 
-def check_layers(model: LoadedModel, x: Tensor, layers: Sequence[str]) -> None:
+def check_layers(model: LoadedModel, x: Tensor, layers: Sequence[str], output: Key = None) -> None:
     """Refuse names of layers that the model doesn't have, before anything is explained.
 
     Raises:
@@ -213,7 +214,7 @@ def check_layers(model: LoadedModel, x: Tensor, layers: Sequence[str]) -> None:
         CaptureError: the model can't be captured.
     """
     if layers:
-        graph = capture(model.module, x)
+        graph = run_of(model.module, x, output).trace.graph
         for layer in layers:
             graph.find(layer)
 

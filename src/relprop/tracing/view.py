@@ -7,7 +7,8 @@ model's class, so that places keep their names. The model itself is left alone.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from types import new_class
 from typing import Any
@@ -16,11 +17,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from relprop.errors import InputError
+from relprop.errors import InputError, RelpropError
 
-__all__ = ["Key", "NoPartError", "Packing", "member", "natural", "view_of"]
+__all__ = ["Inputs", "Key", "NoPartError", "Packing", "member", "natural", "packed", "parts_named", "view_of"]
 
 Key = str | int | Callable[[Any], Tensor] | None
+Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+"""What a model takes: a tensor; positional arguments; one argument that is a list; keywords."""
 
 _VIEWS: WeakKeyDictionary[nn.Module, dict[Hashable, nn.Module]] = WeakKeyDictionary()
 
@@ -82,12 +85,46 @@ class Packing:
         front = whole.shape[:lead] if lead > 1 else (-1,)
         return [part.reshape(*front, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
+    def like_inputs(
+        self, whole: Tensor, lead: int = 1
+    ) -> tuple[Tensor, ...] | list[Tensor] | dict[str, Tensor]:
+        """`apart`, as the inputs came: a tuple, a list or a dict."""
+        parts = self.apart(whole, lead)
+        if self.names:
+            return dict(zip(self.names, parts, strict=True))
+        return parts if self.together else tuple(parts)
+
     def arguments(self, whole: Tensor) -> tuple[tuple[Any, ...], dict[str, Tensor]]:
         """What the model is called with."""
         parts = self.apart(whole)
         if self.names:
             return (), dict(zip(self.names, parts, strict=True))
         return ((parts,) if self.together else tuple(parts)), {}
+
+
+def packed(x: Any) -> tuple[Any, Packing | None]:
+    """Inputs as one tensor, and how they are packed; x itself and None where it is one.
+
+    Raises:
+        InputError: as for `Packing`.
+    """
+    packing = Packing(x) if isinstance(x, (tuple, list, Mapping)) else None
+    return (x, None) if packing is None else (packing.packed, packing)
+
+
+@contextmanager
+def parts_named() -> Iterator[None]:
+    """Say that an output has no such part in its own words, and not as a model that fails.
+
+    Raises:
+        InputError: there is no such part.
+    """
+    try:
+        yield
+    except RelpropError as error:
+        if isinstance(error.__cause__, NoPartError):
+            raise error.__cause__ from None
+        raise
 
 
 def view_of(model: nn.Module, key: Key, packing: Packing | None = None) -> nn.Module:
