@@ -100,6 +100,10 @@ MODELS: Registry[Any] = Registry(
             "relprop.models.networks:SceneResNet",
             "ResNet-like (batch norm, residual add), 8 classes of relprop.datasets.scenes, multi-label",
         ),
+        "scenes-vit": (
+            "relprop.models.vit:SceneViT",
+            "vision transformer (14 × 14 tokens), 8 classes of relprop.datasets.scenes, multi-label",
+        ),
     },
 )
 

@@ -38,6 +38,7 @@ def test_the_published_tables_are_there() -> None:
         "rsp-table1-voc07",
         "rsp-table2-imagenet-seg",
         "scenes",
+        "scenes-vit",
     }
     assert all(line and line == line.strip() and "\n" not in line for line in recipes().values())
 

@@ -204,7 +204,7 @@ def test_foreign_folders_are_kept(here: Path, capsys: pytest.CaptureFixture[str]
     assert (mine / "thesis.tex").read_text() == "years of work"
 
 
-@pytest.mark.parametrize("model", ["scenes-vgg", "scenes-resnet"])
+@pytest.mark.parametrize("model", sorted(models()))
 def test_bundled_models(model: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from relprop.datasets import Scenes
 

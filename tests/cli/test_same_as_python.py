@@ -13,7 +13,6 @@ from tests.close import assert_close_to_rounding
 import relprop
 from relprop.cli import run
 from relprop.datasets import demo_image_path
-from relprop.models.bundled import MODELS
 from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import read_picture
 from relprop.models.sources import load_model
@@ -22,6 +21,7 @@ from relprop.registry import slug
 # What can't do without a setting, or takes a number of runs, has it behind its name.
 ASKED = {"lrp": ["lrp:rule=z-plus", "lrp:composite=epsilon-plus-box"]}
 QUICK = {"smoothgrad": ["smoothgrad:samples=3"], "integrated-gradients": ["integrated-gradients:steps=3"]}
+TRANSFORMERS = ["gradient-x-input", "grad-cam", "attention-rollout", "lrp-composite", "attnlrp"]
 TEXTS = [text for name in nets.METHODS for text in (ASKED | QUICK).get(name, [name])]
 
 
@@ -31,7 +31,7 @@ def model_named(name: str) -> LoadedModel:
     return load_model(name)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=["scenes-vgg", "scenes-resnet"])
 def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A bundled classifier, and the folder that `relprop explain` wrote with every method."""
     out = tmp_path_factory.mktemp(request.param)
@@ -43,6 +43,18 @@ def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize("text", TEXTS)
 def test_every_method(command: tuple[str, Path], text: str, tmp_path: Path) -> None:
     name, folder = command
+    _compare(name, text, folder, tmp_path)
+
+
+def test_a_transformer(tmp_path: Path) -> None:
+    asked = [word for text in TRANSFORMERS for word in ("--method", text)]
+    out = str(tmp_path / "out")
+    assert run(["explain", str(demo_image_path()), "--model", "scenes-vit", "--out", out, *asked]) == 0
+    for text in TRANSFORMERS:
+        _compare("scenes-vit", text, tmp_path / "out" / "demo_scene", tmp_path / text)
+
+
+def _compare(name: str, text: str, folder: Path, tmp_path: Path) -> None:
     loaded = model_named(name)
     x = loaded.preprocess(read_picture(demo_image_path()))
     theirs = relprop.Explanation.load(folder / slug(text))

@@ -99,7 +99,7 @@ def models() -> dict[str, str]:
     """Names of the bundled models with one line about each.
 
     >>> sorted(models())
-    ['scenes-resnet', 'scenes-vgg']
+    ['scenes-resnet', 'scenes-vgg', 'scenes-vit']
     """
     return MODELS.summaries()
 

@@ -1,4 +1,4 @@
-"""The two bundled architectures: plain modules, one VGG-like and one ResNet-like, about 0.6 million weights."""
+"""Two of the bundled architectures: plain modules, one VGG-like and one ResNet-like, about 0.6 million weights."""
 
 from __future__ import annotations
 
