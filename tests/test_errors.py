@@ -213,7 +213,7 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
     "ties": (lambda: MaxPool("last"), r"ties to be one of 'first', 'share' but got 'last'"),
     "add by": (
         lambda: Add("size"),
-        r"by to be one of 'value', 'absolute', 'positive', 'halves' but got 'size'",
+        r"by to be one of 'value', 'absolute', 'positive', 'own', 'either', 'halves' but got 'size'",
     ),
     "add epsilon": (lambda: Add("halves", 0.1), r"only with by='value'"),
     "batch norm form": (
@@ -378,11 +378,17 @@ MODELS: dict[str, tuple[Callable[[], Any], type[RelpropError], str]] = {
         UnsupportedOperatorError,
         r"operator 'logsumexp'",
     ),
-    "sorted": (lambda: unsupported(lambda m, t: t.sort(1)[0]), UnsupportedOperatorError, r"operator 'sort'"),
-    "index_add": (
-        lambda: unsupported(lambda m, t: t.index_add(1, torch.tensor([0]), t[:, 1:2])),
+    "running product": (
+        lambda: unsupported(lambda m, t: t.cumprod(1)),
         UnsupportedOperatorError,
-        r"operator 'index_add'",
+        r"operator 'cumprod'",
+    ),
+    "products scattered": (
+        lambda: unsupported(
+            lambda m, t: t.scatter_reduce(1, torch.zeros_like(t, dtype=torch.long), t, "prod")
+        ),
+        UnsupportedOperatorError,
+        r"operator 'scatter_reduce'",
     ),
     "a number over the signal": (
         lambda: unsupported(lambda m, t: 1 / (t + 9)),

@@ -51,9 +51,9 @@ class Decides(nn.Module):
         y = x.mean((2, 3))
         return y if float(y.sum()) > 0 else -y
 
-class Sorts(nn.Module):
+class Multiplies(nn.Module):
     def forward(self, x):
-        return x.mean((2, 3)).sort(dim=1).values
+        return x.mean((2, 3)).cumprod(dim=1)
 
 class Leaves(nn.Module):
     def forward(self, x):
@@ -293,7 +293,7 @@ EXPLAIN = [
     ("explain a.png --model net.py:needs", 1, "TypeError"),
     ("explain a.png --model net.py:Pair", 0, ""),  # the first of two, which a note says
     ("explain a.png --model net.py:Decides", 1, "Can't capture"),
-    ("explain a.png --model net.py:Sorts --method lrp-epsilon", 1, "sort"),
+    ("explain a.png --model net.py:Multiplies --method lrp-epsilon", 1, "cumprod"),
     ("explain a.png --model net.py:Nan", 2, "NaN"),
     ("explain a.png --model net.py:Stops", 2, "this network is out of order"),
     ("explain a.png --model net.py:Fixed --size 31", 2, "to take an input of shape"),
@@ -487,7 +487,7 @@ AFFINE = [
     ("affine gone.png", 2, "does not exist"),
     ("affine pipe", 2, "FIFO"),
     ("affine a.png --model net.py:exits", 1, "sys.exit"),
-    ("affine a.png --model net.py:Sorts", 1, "sort"),
+    ("affine a.png --model net.py:Multiplies", 1, "cumprod"),
     ("affine a.png --model scenes-vgg --model scenes-resnet", 2, "one --model"),
     ("affine a.png --layer zzz", 2, "known layer or node"),
     ("affine a.png --target unicorn", 2, "class"),

@@ -33,9 +33,9 @@ def net(tmp_path: Path) -> str:
         "    def forward(self, x):\n"
         "        y = x.mean((2, 3))\n"
         "        return y if float(y.sum()) > 0 else -y\n"
-        "class Sorts(nn.Module):\n"
+        "class Multiplies(nn.Module):\n"
         "    def forward(self, x):\n"
-        "        return x.mean((2, 3)).sort(dim=1).values\n"
+        "        return x.mean((2, 3)).cumprod(dim=1)\n"
     )
     return str(path)
 
@@ -74,7 +74,7 @@ def _line(capsys: pytest.CaptureFixture[str]) -> str:
         (["explain", "{photo}", "--model", "{net}:make", "--device", "cuda:99"], 2, "device"),
         (["explain", "{photo}", "--model", "{net}:Pair"], 2, "Expected a classifier"),
         (["explain", "{photo}", "--model", "{net}:Decides"], 1, "relprop: "),
-        (["explain", "{photo}", "--model", "{net}:Sorts", "--method", "lrp-epsilon"], 1, "sort"),
+        (["explain", "{photo}", "--model", "{net}:Multiplies", "--method", "lrp-epsilon"], 1, "cumprod"),
         (["explain", "{photo}", "--model", "torchvision:r3d_18", "--random-weights"], 2, "takes clips"),
         (["models", "--source", "keras"], 2, "Valid: timm, torchvision"),
     ],

@@ -232,10 +232,10 @@ _row("relu", "any", "{torch.relu($x)|F.relu($x)|$x.relu()}", "exact")
 _row("relu module", "any", "$m($x)", "exact", m="nn.ReLU(inplace={True|False})")
 _row("relu in place", "any", "{$x.relu_()|F.relu_($x)|torch.relu_($x)}", "exact")
 _row("relu by clamp", "any", "{$x.clamp(min=0)|torch.clamp_min($x, 0.0)|$x.clip(0)}", "exact")
-_row("relu by maximum", "any", "torch.maximum($x, torch.zeros_like($x))")
-_row("relu by mask", "any", "$x * ($x > 0)")
-_row("relu by float mask", "any", "$x * ($x > 0).to($x.dtype)")
-_row("relu by where", "any", "torch.where($x > 0, $x, 0.0)")
+_row("relu by maximum", "any", "torch.maximum($x, torch.zeros_like($x))", "exact")
+_row("relu by mask", "any", "$x * ($x > 0)", "exact")
+_row("relu by float mask", "any", "$x * ($x > 0).to($x.dtype)", "exact")
+_row("relu by where", "any", "torch.where($x > 0, $x, 0.0)", "exact")
 _row("relu by abs", "any", "($x + $x.abs()) / 2")
 for _name, _code in {
     "relu6": "F.relu6($x)", "elu": "F.elu($x, alpha={1.0|0.5})", "celu": "F.celu($x)", "selu": "F.selu($x)",
@@ -258,7 +258,7 @@ for _name, _code in {
     _row(_name, "any", _code)
 _row("leaky relu", "any", "F.leaky_relu($x, {0.01|0.3}, inplace={True|False})", "exact")
 _row("leaky relu rising", "any", "F.leaky_relu($x, -0.2)", "exact")
-_row("leaky relu by maximum", "any", "torch.maximum($x, 0.1 * $x)")
+_row("leaky relu by maximum", "any", "torch.maximum($x, 0.1 * $x)", "exact")
 _row("prelu", "any", "$m($x)", "exact", m="nn.PReLU()")
 _row("prelu per channel", "map", "$m($x)", "exact", m="nn.PReLU($C)")
 _row("threshold", "any", "F.threshold($x, 0.1, 0.0)", "exact")
@@ -289,7 +289,12 @@ _row(
 )
 _row("max pool ceil", "map", "$m($x)", "exact", m="nn.MaxPool${d}d(3, 2, ceil_mode=True)")
 _row("max pool with indices", "map", "F.max_pool${d}d($x, 2, return_indices=True)[0]", "exact")
-_row("max unpool", "2d", "$t, $s = F.max_pool2d($x, 2, return_indices=True)\n$o = F.max_unpool2d($t, $s, 2)")
+_row(
+    "max unpool",
+    "2d",
+    "$t, $s = F.max_pool2d($x, 2, return_indices=True)\n$o = F.max_unpool2d($t, $s, 2)",
+    "exact",
+)
 _row(
     "max pool behind -inf", "2d", "F.max_pool2d(F.pad($x, (1, 1, 1, 1), value=float('-inf')), 3, 2)", "exact"
 )
@@ -310,10 +315,10 @@ _row("sum", "any", "$x.sum(-1, keepdim=True)", "exact")
 _row("sum of channels", "map", "torch.sum($x, dim=1)[:, None]", "exact")
 _row("amax", "any", "$x.amax({-1|1}, keepdim=True)", "exact")
 _row("amax of space", "map", "$x.amax(tuple(range(2, $x.ndim)))", "exact")
-_row("amin", "any", "$x.amin(-1, keepdim=True)")
-_row("max of dim", "any", "$x.max(-1, keepdim=True).values")
-_row("min of dim", "any", "torch.min($x, -1, keepdim=True)[0]")
-_row("median", "any", "$x.median(-1, keepdim=True).values")
+_row("amin", "any", "$x.amin(-1, keepdim=True)", "exact")
+_row("max of dim", "any", "$x.max(-1, keepdim=True).values", "exact")
+_row("min of dim", "any", "torch.min($x, -1, keepdim=True)[0]", "exact")
+_row("median", "any", "$x.median(-1, keepdim=True).values", "exact")
 _row("logsumexp", "any", "$x.logsumexp(-1, keepdim=True)")
 _row("var", "any", "$x.var(-1, keepdim=True, correction={0|1})")
 _row("std", "any", "($x + $y).std(-1, keepdim=True)")
@@ -321,8 +326,13 @@ _row("std_mean", "any", "$t, $s = torch.std_mean($x, -1, keepdim=True)\n$o = $t 
 _row("norm", "any", "$x.norm(dim=-1, keepdim=True)")
 _row("vector norm", "any", "torch.linalg.vector_norm($x, ord={1|2|3}, dim=-1, keepdim=True)")
 _row("prod", "any", "$x.prod(-1, keepdim=True)")
-_row("quantile", "any", "$x.quantile(0.5, -1, keepdim=True)")
-_row("aminmax", "any", "$t, $s = torch.aminmax($x, dim=-1, keepdim=True)\n$o = $s - $t")
+_row(
+    "quantile",
+    "any",
+    "$x.quantile({0.5|0.2}, -1, keepdim=True, interpolation={'linear'|'lower'|'nearest'})",
+    "exact",
+)
+_row("aminmax", "any", "$t, $s = torch.aminmax($x, dim=-1, keepdim=True)\n$o = $s - $t", "exact")
 _row("global mean and max", "2d", "torch.cat([$x.mean((2, 3)), $x.amax((2, 3))], 1)", "exact")
 _row("gem pool", "2d", "F.avg_pool2d($x.clamp(min=1e-2).pow(3), 2).pow(1 / 3)")
 _row("soft pool", "2d", "$t = $x.flatten(2)\n$o = (torch.softmax($t, -1) * $t).sum(-1)")
@@ -353,7 +363,7 @@ for _name, _takes, _code in [
     ("repeat_interleave", "any", "$x.repeat_interleave(2, dim=-1)"), ("cat", "any", "torch.cat([$x, $y], dim={1|-1})"),
     ("cat with itself", "any", "torch.cat((-$x, $x, $x), -1)"), ("stack", "any", "torch.stack([$x, $y], 1).flatten(1, 2)"),
     ("hstack", "any", "torch.hstack([$x, $y])"), ("column_stack", "flat", "torch.column_stack([$x, $y])"),
-    ("dstack", "seq", "torch.dstack([$x, $y])"), ("split", "map", "$t, $s = torch.split($x, [1, $C - 1], 1)\n$o = torch.cat([$s, $t], 1)"),
+    ("dstack", "seq", "torch.dstack([$x, $y])"), ("vstack", "seq", "torch.vstack([$x.transpose(0, 1), $y.transpose(0, 1)]).transpose(0, 1)"), ("split", "map", "$t, $s = torch.split($x, [1, $C - 1], 1)\n$o = torch.cat([$s, $t], 1)"),
     ("split in equal parts", "map", "sum($x.split(1, dim=1))"), ("chunk", "map", "$t = $x.chunk(2, 1)\n$o = torch.cat([$t[1], $t[0].relu()], 1)"),
     ("unbind", "map", "$t = $x.unbind(1)\n$o = torch.stack([$t[-1], $t[0]], 1)"), ("tensor_split", "map", "torch.tensor_split($x, 2, dim=1)[0]"),
     ("select", "map", "$x[:, 0]"), ("select by negative index", "map", "$x.select(1, -1)[:, None]"),
@@ -438,20 +448,31 @@ for _name, _code in {
     "log": "torch.log($x.abs() + 1)", "log1p": "torch.log1p($x.abs())", "sqrt": "($x.square() + 0.1).sqrt()", "rsqrt": "torch.rsqrt($x.square() + 0.1)", "reciprocal": "1 / ($x.square() + 1)",
     "cos": "$x.cos()", "tan": "torch.tan($x * 0.1)", "atan": "$x.atan()", "asinh": "torch.asinh($x)", "sinh": "torch.sinh($x.clamp(-2, 2))", "floor": "$x.floor() + $y", "round": "$x.round() + $y", "trunc": "$x.trunc() + $y",
     "frac": "$x.frac()", "fmod": "torch.fmod($x, 0.7)", "remainder": "$x % 0.7", "floor divide": "$x // 0.3 + $y", "div rounding": "torch.div($x, 0.3, rounding_mode={'floor'|'trunc'}) + $y",
-    "maximum": "torch.maximum($x, $y)", "minimum": "torch.minimum($x, $y)", "fmax": "torch.fmax($x, $y)", "clamp by signal": "torch.clamp($x, min=$y)", "where of signals": "torch.where($x > $y, $x, $y)", "hypot": "torch.hypot($x, $y)",
-    "atan2": "torch.atan2($x, $y.abs() + 0.1)", "logaddexp": "torch.logaddexp($x, $y)", "heaviside": "torch.heaviside($x, torch.tensor(0.5, dtype=$x.dtype)) + $y", "cumprod": "(1 + 0.1 * $x.tanh()).cumprod(-1)", "cummax": "$x.cummax(-1).values",
-    "logcumsumexp": "$x.logcumsumexp(-1)", "sort": "$x.sort(-1).values", "sort descending": "torch.sort($x, -1, descending=True)[0]", "topk": "$x.topk(2, -1).values", "top of mean": "$x.topk(2, dim=-1)[0].mean(-1, keepdim=True)",
-    "argsort gather": "$x.gather(-1, $y.argsort(-1))", "kthvalue": "$x.kthvalue(2, -1, keepdim=True).values", "one hot of winner": "F.one_hot($x.argmax(-1), $D).to($x.dtype) * $y", "winner takes all": "$x * ($x == $x.amax(-1, keepdim=True))",
-    "nan_to_num": "torch.nan_to_num($x)", "lerp by signal": "torch.lerp($x, $y, torch.sigmoid($y))", "addcmul of signals": "torch.addcmul($x, $x, $y)", "xlogy": "torch.xlogy($x, $y.abs() + 1)", "sinc": "torch.sinc($x)", "softmax times": "torch.softmax($x, -1) * $y",
+    "hypot": "torch.hypot($x, $y)",
+    "atan2": "torch.atan2($x, $y.abs() + 0.1)", "logaddexp": "torch.logaddexp($x, $y)", "heaviside": "torch.heaviside($x, torch.tensor(0.5, dtype=$x.dtype)) + $y", "cumprod": "(1 + 0.1 * $x.tanh()).cumprod(-1)",     "logcumsumexp": "$x.logcumsumexp(-1)",         "lerp by signal": "torch.lerp($x, $y, torch.sigmoid($y))", "addcmul of signals": "torch.addcmul($x, $x, $y)", "xlogy": "torch.xlogy($x, $y.abs() + 1)", "sinc": "torch.sinc($x)", "softmax times": "torch.softmax($x, -1) * $y",
     "entropy": "-(torch.softmax($x, -1) * torch.log_softmax($x, -1)).sum(-1, keepdim=True)", "smooth l1": "F.smooth_l1_loss($x, $y, reduction='none')", "mse": "F.mse_loss($x, $y, reduction='none')", "cross of difference": "($x - $y).abs().sum(-1, keepdim=True)",
     "bucketize": "torch.bucketize($x.detach(), torch.tensor([-0.5, 0.0, 0.5], dtype=$x.dtype)).to($x.dtype) + $y", "sigmoid gate": "$x * torch.sigmoid($y)", "tanh gate": "torch.tanh($x) * torch.sigmoid($y)", "gate on the left": "torch.sigmoid($y) * $x",
     "highway": "$t = torch.sigmoid($x)\n$o = $t * $y + (1 - $t) * $x", "hardsigmoid gate": "$x * F.hardsigmoid($y)", "relu6 gate": "$x * (F.relu6($y + 3) / 6)", "gate divided": "$x * $y.sigmoid() / 2", "double gate": "$x * $y.sigmoid() * $y.tanh()", "softmax of two branches": "$t = torch.softmax(torch.stack([$x, $y]), 0)\n$o = $t[0] * $x + $t[1] * $y",
-    "nansum": "torch.nansum($x, -1, keepdim=True)", "isnan mask": "torch.where(torch.isnan($x), torch.zeros_like($x), $x)", "logit": "torch.logit($x.sigmoid(), eps=1e-3)", "erfinv": "torch.erfinv(0.5 * $x.tanh())", "copysign": "torch.copysign($x, $y)",
+    "logit": "torch.logit($x.sigmoid(), eps=1e-3)", "erfinv": "torch.erfinv(0.5 * $x.tanh())",
 }.items():  # fmt: skip
     _row(_name, "any", _code)
+# Winners, and values at indices: which they are has no derivative, so that they are linear from there on.
+for _name, _code in {
+    "maximum": "torch.maximum($x, $y)", "minimum": "torch.minimum($x, $y)", "fmax": "torch.fmax($x, $y)", "clamp by signal": "torch.clamp($x, min=$y)",
+    "where of signals": "torch.where($x > $y, $x, $y)", "cummax": "$x.cummax(-1).values", "sort": "$x.sort(-1).values", "sort descending": "torch.sort($x, -1, descending=True)[0]",
+    "topk": "$x.topk(2, -1).values", "top of mean": "$x.topk(2, dim=-1)[0].mean(-1, keepdim=True)", "argsort gather": "$x.gather(-1, $y.argsort(-1))",
+    "kthvalue": "$x.kthvalue(2, -1, keepdim=True).values", "one hot of winner": "F.one_hot($x.argmax(-1), $D).to($x.dtype) * $y", "winner takes all": "$x * ($x == $x.amax(-1, keepdim=True))",
+    "nan_to_num": "torch.nan_to_num($x)", "nansum": "torch.nansum($x, -1, keepdim=True)", "isnan mask": "torch.where(torch.isnan($x), torch.zeros_like($x), $x)", "copysign": "torch.copysign($x, $y)",
+    "torch.max of two": "torch.{max|min}($x, $y)", "minmax of an axis": "torch.cat([$x.max(-1, keepdim=True)[0], $x.min(-1, keepdim=True)[0]], -1)", "clamp above by signal": "torch.clamp_max($x, $y)",
+    "clamp between signals": "torch.clamp($x, $y - 1, $y + 1)", "topk smallest": "torch.topk($x, 1, {-1|1}, largest=False)[0]",
+    "sort with its places": "$t, $s = $x.sort(-1, stable=True)\n$o = $t + $y.gather(-1, $s)", "mode": "$x.mode(-1)[0]", "nanmedian": "$x.nanmedian(1, keepdim=True).values",
+    "cummin": "$x.cummin(1).values", "take_along_dim of signal": "torch.take_along_dim($x, $x.argsort(-1), -1)", "masked_fill of signal": "$x.masked_fill($y < 0, {0.0|0.3})",
+    "nanmean": "$x.nanmean(-1, keepdim=True)",
+}.items():  # fmt: skip
+    _row(_name, "any", _code, "exact")
 _row("cdist", "seq", "torch.cdist($x, $y + 1)")
 _row("cross", "seq", "torch.linalg.cross($x[..., :3], $y[..., :3])")
-_row("trapezoid", "any", "torch.trapezoid($x, dim=-1)[:, None]")
+_row("trapezoid", "any", "torch.trapezoid($x, dim=-1)[:, None]", "exact")
 _row("rbf", "flat", "torch.exp(-torch.cdist($x, $p).square() / 4)", p="nn.Parameter(torch.randn(4, $D))")
 _row(
     "prototype distance", "flat", "($x[:, None] - $p).square().sum(-1)", p="nn.Parameter(torch.randn(4, $D))"
@@ -467,20 +488,30 @@ _row("index_put", "flat", "$x.index_put((torch.arange($x.shape[0]), torch.zeros(
 _row("masked_scatter", "flat", "$x.masked_scatter(torch.zeros_like($x, dtype=torch.bool), $y)", "exact")
 _row("select_scatter", "map", "torch.select_scatter($x, $y[:, 0], 1, {0|1})", "exact")
 _row("slice_scatter", "map", "torch.slice_scatter($x, $y[:, :1], 1, 0, 1)", "exact")
-_row("gather by signal", "any", "$x.gather(-1, $y.argmax(-1, keepdim=True))")
-_row("boolean index", "any", "$t = $x.clone()\n$t[$t < 0] = 0\n$o = $t")
+_row("gather by signal", "any", "$x.gather(-1, $y.argmax(-1, keepdim=True))", "exact")
+_row("boolean index", "any", "$t = $x.clone()\n$t[$t < 0] = 0\n$o = $t", "exact")
 _row("boolean select", "any", "$x[$x > 0].sum().reshape(1, 1).expand($x.shape[0], 1)", "mixes")
 _row(
     "scatter_reduce",
     "flat",
-    "torch.zeros_like($x).scatter_reduce(1, torch.arange($D).expand_as($x) // 2, $x, 'amax')",
+    "torch.zeros_like($x).scatter_reduce(1, torch.arange($D).expand_as($x) // 2, $x, {'amax'|'sum'|'mean'})",
+    "exact",
 )
+_row("scatter_reduce to signal", "flat", "$y.scatter_reduce(1, torch.arange($D).expand_as($x) // 2, $x, {'amin'|'sum'|'mean'}, include_self={True|False})", "exact")  # fmt: skip
+_row("scatter that adds", "flat", "$y.scatter(1, torch.arange($D).expand_as($x) // 2, $x.detach() * 0 + $x, reduce='add')")  # fmt: skip
+_row("index_add to signal", "flat", "$y.index_add(1, torch.arange($D) // 2, $x, alpha={1|-0.5})", "exact")
+_row("index_put that adds", "flat", "$x.index_put((torch.arange($x.shape[0]), torch.zeros($x.shape[0], dtype=torch.long)), $y[:, 1], accumulate=True)", "exact")  # fmt: skip
+_row("index_reduce", "flat", "$y.index_reduce(1, torch.arange($D) // 2, $x, 'amax')", "exact")
 
 # Attention and recurrence ---------------------------------------------------------------------------------
 _row("sdpa", "seq", "F.scaled_dot_product_attention($x, $y, $x)")
 _row("sdpa causal", "seq", "F.scaled_dot_product_attention($x[:, None], $y[:, None], $y[:, None], is_causal=True)[:, 0]")  # fmt: skip
 _row("multihead attention", "seq", "$m($x, $x, $x, need_weights={True|False})[0]", m="nn.MultiheadAttention($D, 1, batch_first=True)")  # fmt: skip
 _row("transformer layer", "seq", "$m($x)", m="nn.TransformerEncoderLayer($D, 1, 8, batch_first=True, norm_first={True|False}, activation={'relu'|'gelu'})")  # fmt: skip
+_row("softmax by hand", "any", "$t = {$x|$x - $x.amax(-1, keepdim=True)|$x - $x.max()}.exp()\n$o = $t / $t.sum(-1, keepdim=True) * $y", "mixes")  # fmt: skip
+_row("softmax by its logarithm", "any", "$x.log_softmax(-1).exp() * $y")
+_row("softmax by logsumexp", "any", "($x - $x.logsumexp(-1, keepdim=True)).exp() * $y")
+_row("attention divided late", "seq", "$t = ($x @ $y.mT / $D ** 0.5).exp()\n$o = ($t @ $x) / $t.sum(-1, keepdim=True)")  # fmt: skip
 _row("attention by hand", "seq", "$t = ($x @ $y.mT / $D ** 0.5).softmax(-1)\n$o = $t @ $x")
 _row("attention with fixed weights", "seq", "torch.softmax($p, -1) @ $x", "exact", p="nn.Parameter(torch.randn($H, $H))")  # fmt: skip
 _row("masked attention", "seq", "$t = ($x @ $y.mT).masked_fill(torch.ones($H, $H, dtype=torch.bool).triu(1), float('-inf')).softmax(-1)\n$o = $t @ $y")  # fmt: skip

@@ -36,7 +36,9 @@ HEADS: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "softmax": lambda s, z: torch.softmax(s.out(z[:, 0]), -1),
     "log_softmax": lambda s, z: F.log_softmax(s.out(z[:, 0]), -1).flatten(1),
     "rounded div": lambda s, z: s.out(torch.div(z[:, 0], 0.1, rounding_mode="floor") + z[:, 0]),
-    "topk": lambda s, z: s.out(z.topk(2, 1).values.mean(1)),
+    "scatter_reduce": lambda s, z: s.out(
+        z[:, 0].scatter_reduce(1, torch.arange(8).expand(len(z), 8) // 2, z[:, 1] + 0.5, "prod")
+    ),
     "three": lambda s, z: s.out(z.logcumsumexp(1).cumprod(1).logsumexp(1)),  # in a row
 }
 """By the operator that is refused."""

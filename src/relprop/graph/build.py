@@ -26,14 +26,16 @@ from relprop.graph.fx_call import (
 from relprop.graph.kinds import kind_of
 from relprop.graph.node import Graph, Node
 from relprop.graph.ranges import range_of
-from relprop.graph.writes import EMPTY, WRITTEN, sums_up, written_args, zeroed
+from relprop.graph.spelling import spell_out
+from relprop.graph.writes import EMPTY, WRITTEN, kind_of_write, written_args, zeroed
 
 __all__ = ["build"]
 
 
 def build(program: ExportedProgram, static: int | None) -> Graph:
     """The graph of an exported program; `static` is the batch size that it is bound to, if any."""
-    expand(program.graph)
+    expand(program)
+    spell_out(program.graph)
     nodes: list[Node] = []
     of: dict[fx.Node, Node] = {}
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
@@ -106,7 +108,7 @@ def _operator(index: int, fx_node: fx.Node, of: dict[fx.Node, Node], static: int
     if rounds is not None:
         target = rounding(target, rounds)
     node = Node(
-        index, fx_node.name, op, "other" if sums_up(arguments) else kind_of(op), target, args, kwargs, arguments,
+        index, fx_node.name, op, kind_of_write(arguments) or kind_of(op), target, args, kwargs, arguments,
         module, modules, call, source_of(fx_node), rounds=rounds,
     )  # fmt: skip
     if op in ("sym_size", "sym_numel") or (

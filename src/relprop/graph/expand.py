@@ -1,46 +1,63 @@
-"""Expand: operators that are several in one, such as attention, written out in those that rules know."""
+"""Expand: operators that are several in one, such as attention, written out in those that rules know.
+
+Most forms are the definition in PyTorch's documentation. Of other operators that no rule knows PyTorch itself is
+asked (`relprop.graph.composed`).
+"""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from relprop.graph.composed import composed
+from relprop.graph.dependence import carries_derivative, computed_from_input
 from relprop.graph.distances import DISTANCES
 from relprop.graph.fx_call import Call, by_schema, op_name
+from relprop.graph.kinds import kind_of
 from relprop.graph.recurrent import RECURRENT, cell, layers
 
-__all__ = ["expand"]
+__all__ = ["caller", "expand"]
 
 aten = torch.ops.aten
 
 
-def expand(graph: fx.Graph) -> None:
-    """Write out every operator of `_FORMS` in the program, in place."""
-    for node in list(graph.nodes):
-        if node.op != "call_function":
-            continue
-        name = op_name(node)
-        call, given = _caller(graph, node), by_schema(node, node.target)
-        written: Any = None
-        if name in _FORMS:
-            written = _FORMS[name](call, given)
-        elif name in RECURRENT:
-            written = layers(call, given, node)
-        elif name.removesuffix("_cell") in RECURRENT:
-            written = cell(call, given, node)
-        if written is not None:
-            _replace(graph, node, written)
+def expand(program: ExportedProgram) -> None:
+    """Write out every operator of `_FORMS`, and those that no rule knows where PyTorch can, in place."""
+    varying = computed_from_input(program, carries_derivative)
+    for node in list(program.graph.nodes):
+        if node.op == "call_function":
+            _expanded(program.graph, node, unknown=node in varying and kind_of(op_name(node)) == "other")
 
 
-def _replace(graph: fx.Graph, node: fx.Node, written: fx.Node | list[fx.Node | None]) -> None:
+def _expanded(graph: fx.Graph, node: fx.Node, *, unknown: bool) -> None:
+    name = op_name(node)
+    call, given = caller(graph, node), by_schema(node, node.target)
+    written: Any = None
+    if name in _FORMS:
+        written = _FORMS[name](call, given)
+    elif name in RECURRENT:
+        written = layers(call, given, node)
+    elif name.removesuffix("_cell") in RECURRENT:
+        written = cell(call, given, node)
+    elif unknown and (found := composed(graph, node, _FORMS)) is not None:
+        _replace(graph, node, found.result)
+        for part in found.parts:
+            _expanded(graph, part, unknown=False)
+        return
+    if written is not None:
+        _replace(graph, node, written)
+
+
+def _replace(graph: fx.Graph, node: fx.Node, written: fx.Node | Sequence[fx.Node | None]) -> None:
     """Have everything read what was written out; of an operator with several results each its own."""
     if isinstance(written, fx.Node):
         node.replace_all_uses_with(written)
@@ -53,7 +70,9 @@ def _replace(graph: fx.Graph, node: fx.Node, written: fx.Node | list[fx.Node | N
     graph.erase_node(node)
 
 
-def _caller(graph: fx.Graph, node: fx.Node) -> Call:
+def caller(graph: fx.Graph, node: fx.Node) -> Call:
+    """What puts calls in front of a node, as if they stood in its place in the code."""
+
     def call(target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         with graph.inserting_before(node):
             made = graph.call_function(target, args, kwargs)
@@ -132,6 +151,97 @@ def _lerp(call: Call, given: dict[str, Any]) -> fx.Node:
     return call(aten.add.Tensor, call(aten.mul.Scalar, a, 1 - weight), call(aten.mul.Scalar, b, weight))
 
 
+def _addcdiv(call: Call, given: dict[str, Any]) -> fx.Node:
+    """Write out self + value · a / b."""
+    quotient = call(aten.div.Tensor, given["tensor1"], given["tensor2"])
+    return call(aten.add.Tensor, given["self"], quotient, alpha=given["value"])
+
+
+def _larger(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    """`torch.max` of two values."""
+    return call(aten.maximum.default, given["self"], given["other"]) if "other" in given else None
+
+
+def _smaller(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    """`torch.min` of two values."""
+    return call(aten.minimum.default, given["self"], given["other"]) if "other" in given else None
+
+
+def _index_add(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    return _onto(
+        call,
+        given["self"],
+        aten.index_add.default,
+        given["dim"],
+        given["index"],
+        given["source"],
+        alpha=given["alpha"],
+    )
+
+
+def _scatter_add(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    return _onto(call, given["self"], aten.scatter_add.default, given["dim"], given["index"], given["src"])
+
+
+def _scatter(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    """`scatter(reduce="add")`, which has no derivative under that name."""
+    return _scattered_sum(call, given) if given.get("reduce") == "add" and "src" in given else None
+
+
+def _scatter_reduce(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    return _scattered_sum(call, given) if given["reduce"] == "sum" and given["include_self"] else None
+
+
+def _scattered_sum(call: Call, given: dict[str, Any]) -> fx.Node:
+    return _scatter_add(call, given) or call(
+        aten.scatter_add.default, given["self"], given["dim"], given["index"], given["src"]
+    )
+
+
+def _index_put(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    if not given["accumulate"]:
+        return None
+    return _onto(
+        call, given["self"], aten.index_put.default, given["indices"], given["values"], accumulate=True
+    )
+
+
+def _put(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    if not given["accumulate"]:
+        return None
+    return _onto(call, given["self"], aten.put.default, given["index"], given["source"], accumulate=True)
+
+
+def _quantile(call: Call, given: dict[str, Any]) -> fx.Node | None:
+    """Of one share along one axis: between two of the sorted values."""
+    source, q, axis = given["self"], given["q"], given["dim"]
+    length = None if axis is None else source.meta["val"].shape[axis]
+    if not isinstance(q, float) or not isinstance(length, int):
+        return None
+    rank = q * (length - 1)
+    low, high = math.floor(rank), math.ceil(rank)
+    ordered = call(operator.getitem, call(aten.sort.default, source, axis), 0)
+    below, above = (call(aten.select.int, ordered, axis, place) for place in (low, high))
+    weight = {"linear": rank - low, "lower": 0.0, "higher": 1.0, "midpoint": 0.5 if low < high else 0.0}.get(
+        given["interpolation"], float(round(rank) - low)
+    )
+    found = below
+    if weight:
+        shares = (call(aten.mul.Scalar, below, 1 - weight), call(aten.mul.Scalar, above, weight))
+        found = above if weight == 1 else call(aten.add.Tensor, *shares)
+    return call(aten.unsqueeze.default, found, axis) if given["keepdim"] else found
+
+
+def _onto(call: Call, base: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node | None:
+    """What is added to a base in some places: the base plus the same on zeros. None where the base is zeros."""
+    if op_name(base) in _ZEROS:
+        return None
+    zeros = call(aten.zeros_like.default, base)
+    return call(aten.add.Tensor, base, call(target, zeros, *args, **kwargs))
+
+
+_ZEROS = frozenset({"zeros", "zeros_like", "new_zeros"})
+
 _FORMS: dict[str, Callable[[Call, dict[str, Any]], fx.Node | None]] = {
     "scaled_dot_product_attention": _attention,
     "glu": _glu,
@@ -139,4 +249,14 @@ _FORMS: dict[str, Callable[[Call, dict[str, Any]], fx.Node | None]] = {
     "baddbmm": _baddbmm,
     "lerp": _lerp,
     **DISTANCES,
+    "addcdiv": _addcdiv,
+    "max": _larger,
+    "min": _smaller,
+    "index_add": _index_add,
+    "scatter_add": _scatter_add,
+    "scatter": _scatter,
+    "scatter_reduce": _scatter_reduce,
+    "index_put": _index_put,
+    "quantile": _quantile,
+    "put": _put,
 }

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from relprop.errors import CaptureError
 from relprop.graph.alias import in_place
+from relprop.graph.kinds import KINDS, kind_of
 
 __all__ = [
     "FIRST_ONLY",
@@ -37,8 +38,15 @@ _SYNONYMS = {
     "negative": "neg", "absolute": "abs", "moveaxis": "movedim", "swapdims": "swapaxes",
     "concatenate": "concat", "special_erf": "erf", "special_expm1": "expm1", "special_log1p": "log1p",
     "special_expit": "sigmoid", "arctan": "atan", "arcsin": "asin", "fmax": "maximum", "fmin": "minimum",
+    "unsafe_split": "split", "unsafe_split_with_sizes": "split_with_sizes", "unsafe_chunk": "chunk",
     "_safe_softmax": "softmax",
 }  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    """The one name of an operator that has several, or that copies where another one gives a view."""
+    viewed = name.removesuffix("_copy")
+    return viewed if name not in KINDS and kind_of(viewed) == "shape" else _SYNONYMS.get(name, name)
 
 
 def op_name(fx_node: fx.Node) -> str:
@@ -47,7 +55,7 @@ def op_name(fx_node: fx.Node) -> str:
     if isinstance(target, torch._ops.OpOverload):
         name = target._opname
         name = name.removesuffix("_") if target._schema.is_mutable else name
-        return _SYNONYMS.get(name, name)
+        return _plain(name)
     return str(getattr(target, "__name__", target))
 
 

@@ -19,16 +19,19 @@ _BY_KIND: dict[str, str] = {
     "sigmoid hardsigmoid clamp clamp_min clamp_max threshold rrelu log_sigmoid softsign hardshrink softshrink "
     "abs square pow sqrt erf sin tan asin atan sinh asinh expm1 log1p exp cos log",
     "max_pool": "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
-    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices amax",
+    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices amax amin aminmax max min topk "
+    "sort kthvalue median nanmedian mode cummax cummin",
     "avg_pool": "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d mean sum cumsum col2im",
+    "adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d mean sum nansum cumsum col2im index_add "
+    "scatter_add",
     "upsample": "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
     "_upsample_nearest_exact2d upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d "
     "_upsample_nearest_exact3d grid_sampler _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     "add": "add sub rsub",
     "multiply": "mul div bmm einsum",
     "softmax": "softmax _softmax",
-    "homogeneous": "maximum minimum linalg_vector_norm norm frobenius_norm",
+    "homogeneous": "maximum minimum linalg_vector_norm norm frobenius_norm hypot copysign scatter_reduce "
+    "index_reduce segment_reduce",
     "norm": "layer_norm group_norm instance_norm native_layer_norm rms_norm",
     "shape": "view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t mT numpy_T "
     "swapaxes swapdims movedim expand expand_as repeat cat concat stack split split_with_sizes chunk "
@@ -37,7 +40,7 @@ _BY_KIND: dict[str, str] = {
     "pixel_shuffle pixel_unshuffle channel_shuffle roll flip view_as reshape_as unfold im2col tile hsplit "
     "vsplit index diagonal gather as_strided tril triu diag_embed copy fill slice_scatter select_scatter "
     "diagonal_scatter as_strided_scatter scatter index_copy index_fill index_put masked_fill "
-    "masked_scatter where repeat_interleave rot90",
+    "masked_scatter where repeat_interleave rot90 take put max_unpool2d max_unpool3d nan_to_num",
     "pass": "dropout alpha_dropout feature_dropout clone contiguous alias detach to _to_copy lift_fresh_copy "
     "detach_ identity type_as float",
     "negate": "neg",

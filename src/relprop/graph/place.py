@@ -60,6 +60,8 @@ class Places:
             kind == "activation" and it.op == "pow" and not isinstance(it.argument("exponent"), (int, float))
         ):
             kind = "other"
+        elif kind == "activation" and it.op.startswith("clamp") and len(it.signals()) > 1:
+            kind = "homogeneous"  # by limits that are signals: the larger or the smaller of two
         elif kind == "homogeneous" and it.argument("ord", it.argument("p", None)) == 0:
             kind = "other"  # counts the values that aren't 0
         elif falls(it):

@@ -28,16 +28,19 @@ _ALWAYS: dict[str, Range] = {
 _KEEPS = frozenset({"max_pool", "shape", "pass", "upsample"})
 _OVERSHOOTS = frozenset({"upsample_bicubic2d", "_upsample_bicubic2d_aa", "grid_sampler"})
 _WIDENS = frozenset({"expand", "expand_as", "unsqueeze"})
-_ADDS_ZEROS = frozenset({"im2col", "tril", "triu", "diag_embed"})
+_ADDS_ZEROS = frozenset({"im2col", "tril", "triu", "diag_embed", "max_unpool2d", "max_unpool3d"})
 # Read a place or a shape from tensors of their own, and values from the first.
-_PICKS = frozenset("view expand index index_select gather expand_as view_as reshape_as type_as".split())
+_PICKS = frozenset(
+    "view expand index index_select gather expand_as view_as reshape_as type_as take max_unpool2d "
+    "max_unpool3d".split()
+)
 # Constants that are no parameters.
 _MADE: dict[str, Range] = {
     **dict.fromkeys("zeros zeros_like new_zeros empty empty_like new_empty".split(), (0.0, 0.0)),
     **dict.fromkeys("ones ones_like new_ones".split(), (1.0, 1.0)),
 }
 # Sums are in the kind of averages, but grow with the number of their terms.
-_SUMS = frozenset({"sum", "cumsum", "col2im"})
+_SUMS = frozenset({"sum", "nansum", "cumsum", "col2im", "index_add", "scatter_add"})
 
 
 def range_of(node: Node) -> Range:
@@ -97,7 +100,7 @@ def _clamped(node: Node, low: float, high: float) -> Range:
 
 def _kept(node: Node) -> Range:
     """Of operators that pick, move or average values."""
-    if node.op in _OVERSHOOTS or _computes(node):
+    if node.op in _OVERSHOOTS or node.op == "nan_to_num" or _computes(node):
         return ANY
     read = [n for n in node.reads() if n.kind != "symbol"]
     found = [n.bounds for n in (read[:1] if node.op in _PICKS else read)]

@@ -119,10 +119,11 @@ _ALONE = frozenset(
 )
 _ALONG_AXES = frozenset(
     "flip roll index_select index_copy index_fill gather scatter slice_scatter select_scatter softmax _softmax "
-    "log_softmax _log_softmax cumsum cumprod unfold rot90".split()
+    "log_softmax _log_softmax cumsum cumprod unfold rot90 amax amin aminmax max min topk sort kthvalue median "
+    "nanmedian mode cummax cummin index_add scatter_add scatter_reduce index_reduce".split()
 )
 _BY_INDEX = frozenset("index index_put".split())
-_ANYWHERE = frozenset("as_strided as_strided_scatter diagonal_scatter masked_scatter".split())
+_ANYWHERE = frozenset("as_strided as_strided_scatter diagonal_scatter masked_scatter take put".split())
 
 
 def _keeps_rows(node: Node) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["EMPTY", "WRITTEN", "sums_up", "written_args", "zeroed"]
+__all__ = ["EMPTY", "WRITTEN", "kind_of_write", "written_args", "zeroed"]
 
 
 # Their arguments are called as in the operators' own schemas.
@@ -41,6 +41,17 @@ def written_args(arguments: Mapping[str, Any]) -> tuple[Any, Any]:
     return arguments["src" if "src" in arguments else "value"], arguments["self"]
 
 
-def sums_up(arguments: Mapping[str, Any]) -> bool:
-    """Whether an assignment adds to what is there, or combines it otherwise, in place of replacing it."""
-    return bool(arguments.get("accumulate")) or arguments.get("reduce") is not None
+_REDUCTIONS = frozenset("sum mean amax amin max min".split())
+
+
+def kind_of_write(arguments: Mapping[str, Any]) -> str | None:
+    """The kind of an operator that combines what it writes to one place; None for those that don't.
+
+    Sums, means, largest and smallest values grow in step with all that they read; products don't.
+    """
+    if arguments.get("accumulate"):
+        return "avg_pool"
+    reduce = arguments.get("reduce")
+    if reduce is None:
+        return None
+    return "homogeneous" if reduce in _REDUCTIONS else "other"

@@ -51,7 +51,7 @@ def last_feature_map(run: Trace) -> Node:
             stack.extend(node.signals())
         elif node is graph.input or (value.ndim > 2 and value.ndim != rank):
             raise _none(node, value)
-        elif value.ndim == rank and _is_map(value):
+        elif value.ndim == rank and _is_map(value) and node.batch_axis in (0, None):
             found.append(node)
         else:
             stack.extend(node.signals())

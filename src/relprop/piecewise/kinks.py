@@ -80,13 +80,15 @@ def _cuts(node: Node) -> list[tuple[Any, Side]]:
 
 def _overtaking(node: Node, x: Tensor, rate: Tensor, best: Tensor, best_rate: Tensor) -> Tensor:
     """When some other element of a window overtakes its winner: for each window."""
-    if node.op == "amax":
-        dims = node.argument("dim")
+    if node.op in ("amax", "amin", "max", "min"):
+        if node.op.endswith("in"):
+            x, rate, best, best_rate = -x, -rate, -best, -best_rate
+        dims = node.argument("dim", [])
         dims = [dims] if isinstance(dims, int) else list(dims) or list(range(x.ndim))
         shape = [1 if i in {d % x.ndim for d in dims} else n for i, n in enumerate(x.shape)]
         best, best_rate = best.reshape(shape), best_rate.reshape(shape)
         steps = _overtaken(best - x, rate - best_rate, equal=True)
-        return steps.amin(dims, keepdim=node.argument("keepdim"))
+        return steps.amin(dims, keepdim=node.argument("keepdim", False))
     spatial = best.ndim - 2
     index: tuple[Any, ...] = tuple(
         i.reshape(*[1] * (2 * axis), *i.shape, *[1] * (2 * (spatial - axis - 1)))

@@ -17,6 +17,9 @@ CUTS = frozenset(
 )
 """Element-wise operators made of affine pieces. Max pools are the others whose pieces meet."""
 
+_PICKERS = frozenset("aminmax topk sort kthvalue median nanmedian mode cummax cummin".split())
+"""Of the kind of max pools, but where their pieces end isn't known here."""
+
 
 def between(graph: Graph, at: Node) -> list[Node]:
     """The operators between a place and the output, in order of execution."""
@@ -64,6 +67,8 @@ def _reason(node: Node, moving: Container[Node]) -> str:
         return "" if operands == [node.argument("input")] else "where it samples depends on the input"
     if node.op.startswith("clamp") and len(node.signals()) > 1:
         return "its bounds depend on the input"
+    if node.op in _PICKERS:
+        return "which values it takes is chosen by their order"
     if node.kind in _AFFINE_KINDS or node.kind == "max_pool" or node.op in CUTS:
         return ""
     if node.op in ("softmax", "_softmax", "log_softmax", "_log_softmax"):

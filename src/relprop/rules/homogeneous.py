@@ -16,14 +16,18 @@ __all__ = ["Homogeneous"]
 class Homogeneous(Rule):
     r"""Functions with f(t x) = t f(x) for t > 0: by Euler's identity their value is their gradient times input.
 
-    :math:`R_i = x_i \, \partial f / \partial x_i \, R / f(x)`. The larger of two values takes all, a length is
-    shared by squares. What a constant operand contributes is booked as bias. Conserves.
+    :math:`R_i = x_i \, \partial f / \partial x_i \, R / f(x)`. The larger of two values takes all, or of many
+    that are scattered into one place; a length is shared by squares, a mean by value. What a constant operand
+    contributes is booked as bias. Conserves.
     """
 
     kinds = frozenset({"homogeneous"})
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
-        constant = any(not n.dependent for n in site.node.operands() if n.kind != "symbol")
+        node = site.node
+        limits = [node.argument(name, None) for name in ("min", "max", "initial")]
+        constant = any(isinstance(limit, (int, float)) for limit in limits)
+        constant |= any(not n.dependent for n in node.operands() if n.kind != "symbol")
         pulled = []
         for part in site.multipliers(flow):
             backs = [torch.nan_to_num(b) for b in site.vjp(part)]  # a length of 0 has no slope

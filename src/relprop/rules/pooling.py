@@ -1,4 +1,4 @@
-"""Rules for max pooling, average pooling (means and sums too) and upsampling."""
+"""Rules for max pooling (whatever picks values by comparing them), average pooling (sums too) and upsampling."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Node
 from relprop.graph.place import Place
 from relprop.rules.rule import Rule
+from relprop.rules.shape import pulled_together
 from relprop.tracing.flow import Flow, safe_divide
 from relprop.tracing.site import Site
 from relprop.tracing.window import PoolWindow, Window, receptive
@@ -28,6 +29,9 @@ _POOLS = {
 
 class MaxPool(Rule):
     """Max pooling: the winner of a window takes its relevance.
+
+    So does whatever else finds values of its input by comparing them: `max` and `min`, `topk`, `sort`, `median`,
+    `kthvalue`. Each value hands its relevance to the element that it is.
 
     Source: Montavon et al. 2017, sec. 5.1 (winner takes all). Conserves.
 
@@ -47,10 +51,11 @@ class MaxPool(Rule):
 
     def cross(self, site: Site, flow: Any) -> list[Any]:
         """See `Rule.cross`; with indices among the results `flow` is a list."""
-        with_indices = isinstance(flow, list)
-        if with_indices:
-            flow = flow[0]
         dims = _POOLS.get(site.node.op)
+        if isinstance(flow, list):
+            if dims is None and self.ties == "first":
+                return [pulled_together(site, flow)]
+            flow = flow[0]
         if flow.window is not None:
             reached = _read(site, flow.window, dims) if dims is not None and self.ties == "first" else None
             if reached is not None:
@@ -68,7 +73,7 @@ class MaxPool(Rule):
             where = pooled.long()
             parts = [_scatter(p, where, site.x, dims) for p in flow.parts]
         else:
-            parts = [site.vjp([p, None] if with_indices else p)[0] for p in flow.parts]
+            parts = [site.vjp(p)[0] for p in flow.parts]
         return [Flow(parts, flow.multiplier)]
 
 

@@ -12,21 +12,21 @@ from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow
 from relprop.tracing.site import Site
 
-__all__ = ["Shape", "brings_constants"]
+__all__ = ["Shape", "brings_constants", "pulled_together"]
 
 _RESHAPES = frozenset(
     "view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as reshape_as".split()
 )
 _JOINS = frozenset({"cat", "concat", "stack"})
 _PADS = frozenset({"pad", "constant_pad_nd"})
-_ZEROS = frozenset({"tril", "triu", "diag_embed"})
+_ZEROS = frozenset({"tril", "triu", "diag_embed", "max_unpool2d", "max_unpool3d"})
 # Operators that put one value into another: the arguments whose values come out.
 _WRITES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("slice_scatter", "select_scatter", "diagonal_scatter", "as_strided_scatter", "scatter"),
         ("self", "src"),
     ),
-    **dict.fromkeys(("index_copy", "masked_scatter"), ("self", "source")),
+    **dict.fromkeys(("index_copy", "masked_scatter", "put"), ("self", "source")),
     **dict.fromkeys(("index_fill", "masked_fill"), ("self", "value")),
     "index_put": ("self", "values"),
     "where": ("self", "other"),
@@ -53,7 +53,7 @@ class Shape(Rule):
                     site.book("bias", part * (site.y - site.x))
             return [flow]
         if isinstance(flow, list):
-            return self._split(site, flow)
+            return [pulled_together(site, flow)]
         if node.op in _RESHAPES:
             shape = site.x.shape
             return [Flow([p.reshape(p.shape[0], *shape) for p in flow.parts], flow.multiplier, flow.owned)]
@@ -63,14 +63,16 @@ class Shape(Rule):
         pulled = [site.vjp(p) for p in flow.parts]
         return [Flow([p[i] for p in pulled], flow.multiplier, owned=False) for i in range(len(site.signals))]
 
-    def _split(self, site: Site, flows: list[Flow | None]) -> list[Flow]:
-        values = site.trace.value(site.node)
-        multiplier = all(f.multiplier for f in flows if f is not None)
-        if not multiplier:
-            flows = [None if f is None else f.relevance(v) for f, v in zip(flows, values, strict=True)]
-        count = len(next(f for f in flows if f is not None).parts)
-        parts = [site.vjp([None if f is None else f.parts[i] for f in flows])[0] for i in range(count)]
-        return [Flow(parts, multiplier, owned=False)]
+
+def pulled_together(site: Site, flows: list[Flow | None]) -> Flow:
+    """What comes to the one signal of an operator with several results, where each moves values of it."""
+    values = site.trace.value(site.node)
+    multiplier = all(f.multiplier for f in flows if f is not None)
+    if not multiplier:
+        flows = [None if f is None else f.relevance(v) for f, v in zip(flows, values, strict=True)]
+    count = len(next(f for f in flows if f is not None).parts)
+    parts = [site.vjp([None if f is None else f.parts[i] for f in flows])[0] for i in range(count)]
+    return Flow(parts, multiplier, owned=False)
 
 
 def brings_constants(node: Node) -> bool:
