@@ -192,10 +192,17 @@ def test_kernels_that_sum_in_another_order_agree() -> None:
         assert_close_to_rounding(run.output, model(x), model)
 
 
-def test_rounding_reaches_as_far_as_double_precision_shows() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_reaches_as_far_as_another_precision_shows(dtype: torch.dtype) -> None:
     """Two numbers of a million that cancel: what is left is rounding, and no ground to refuse."""
-    model = Fn(lambda m, x: (m.fc(x) + 1e6) - 1e6, fc=nn.Linear(64, 3)).eval()
-    run = relprop.trace(model, torch.randn(4, 64))
-    off = run.output + 0.06
-    assert run._disagreement(model, run.input, off) is None
-    assert run._disagreement(model, run.input, run.output + 5) is not None
+    model = Fn(lambda m, x: (m.fc(x) + 1e6) - 1e6, fc=nn.Linear(64, 3)).eval().to(dtype)
+    run = relprop.trace(model, torch.randn(4, 64, dtype=dtype))
+    unit = torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
+    assert run._disagreement(model, run.input, run.output + 0.06 * unit) is None
+    assert run._disagreement(model, run.input, run.output + 5 * unit) is not None
+
+
+def test_no_output_is_let_through_because_single_precision_overflows() -> None:
+    model = Fn(lambda m, x: m.fc(x) * 1e30 * 1e30, fc=nn.Linear(4, 3)).eval().double()
+    run = relprop.trace(model, torch.randn(2, 4, dtype=torch.float64))
+    assert run._disagreement(model, run.input, run.output * 1.001) is not None

@@ -42,7 +42,8 @@ def disagreement(
     about one rounding of the largest output, and those of independent sums grow like a random walk:
     sqrt(depth) x eps x max. Where that doesn't do, the graph runs once more in double precision: what the
     model's own precision costs is then known, and a difference of up to 4 times that is rounding as well
-    (both are maxima over all outputs, of two errors of one size).
+    (both are maxima over all outputs, of two errors of one size). A model in double precision runs once more in
+    single precision, whose error is that of double precision times the ratio of their eps.
 
     Args:
         graph: that gave `found`.
@@ -60,7 +61,11 @@ def disagreement(
     eps = max(torch.finfo(d).eps for d in (dtype, graph.narrowest) if d is not None)
     if dtype.itemsize < 4 and (narrow := _tried(again, dtype)) is not None:
         return _differing(graph, names, _leaves(narrow)[1], theirs, eps, lambda: found)
-    return _differing(graph, names, ours, theirs, eps, lambda: _tried(again, torch.float64))
+    double = torch.finfo(torch.float64).eps
+    if eps > double:
+        return _differing(graph, names, ours, theirs, eps, lambda: _tried(again, torch.float64))
+    ratio = double / torch.finfo(torch.float32).eps
+    return _differing(graph, names, ours, theirs, eps, lambda: _tried(again, torch.float32), ratio)
 
 
 def _differing(
@@ -69,9 +74,11 @@ def _differing(
     ours: list[Any],
     theirs: list[Any],
     eps: float,
-    wider: Callable[[], Any],
+    other: Callable[[], Any],
+    ratio: float = 1.0,
 ) -> str | None:
-    exact: list[Any] | None = None
+    """What differs by more than rounding: `ratio` times what the output of `other`'s precision differs by."""
+    once_more: list[Any] | None = None
     for i, (name, a, b) in enumerate(zip(names, ours, theirs, strict=True)):
         if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
             if type(a) is not type(b) or (a is not b and bool(a != b)):
@@ -87,10 +94,12 @@ def _differing(
         allowed = math.sqrt(graph.derived(depth)) * max(eps, torch.finfo(b.dtype).eps) * size
         if gap <= allowed:
             continue
-        if exact is None:
-            exact = _leaves(wider())[1]
-        if len(exact) == len(ours) and isinstance(exact[i], Tensor) and exact[i].shape == a.shape:
-            allowed = max(allowed, _ROUNDINGS * _gap(a, exact[i])[0])
+        if once_more is None:
+            once_more = _leaves(other())[1]
+        again = once_more[i] if len(once_more) == len(ours) else None
+        if isinstance(again, Tensor) and again.shape == a.shape:
+            cost = _ROUNDINGS * ratio * _gap(a, again)[0]
+            allowed = max(allowed, cost) if math.isfinite(cost) else allowed
         if not gap <= allowed:
             return (
                 f"differs by up to {gap:.3g}{name}, where values reach {size:.3g} and rounding {allowed:.1g}"
