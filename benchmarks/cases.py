@@ -162,6 +162,30 @@ def _captum(work: Work) -> Call:
     return call
 
 
+def _lxt(gamma: float) -> Callable[[Work], Call]:
+    def prepare(work: Work) -> Call:
+        from relprop.compat import load_torchvision
+
+        vision = load_torchvision().models.vision_transformer
+        from tests.oracles.lxt_pairs import efficient, gamma_by_zennit, gradient_times_input
+
+        def call() -> Tensor:
+            # Classes are patched for the call alone: ours run on the same model in the same process.
+            with ExitStack() as stack:
+                stack.enter_context(efficient(vision, "constant", exact=False))
+                if gamma:
+                    stack.enter_context(gamma_by_zennit(work.model, gamma, 5 * gamma, exact=False))
+                result: Tensor = gradient_times_input(work.model, work.x, int(work.target[0]))
+            return result
+
+        return call
+
+    return prepare
+
+
+_VIT = ("vit_b_16",)
+
+
 CASES: dict[str, Case] = {
     "forward": Case("forward, no gradient", _forward),
     "our-gradient": Case("relprop gradient", _our_gradient),
@@ -185,6 +209,20 @@ CASES: dict[str, Case] = {
     ),
     "zennit-alpha-beta": Case("zennit EpsilonAlpha2Beta1", _zennit("EpsilonAlpha2Beta1")),
     "captum": Case("captum LRP (ε)", _captum, models=("vgg16",)),
+    "composite": Case("relprop lrp-composite", _ours(relprop.LRPComposite), models=_VIT),
+    "lxt": Case("lxt efficient, CP-LRP", _lxt(0.0), models=_VIT, single=True),
+    "attnlrp-epsilon": Case(
+        "relprop ε, attention shared",
+        _ours(lambda: relprop.LRP(rule="epsilon", attention="shared")),
+        models=_VIT,
+    ),
+    "attnlrp": Case("relprop attnlrp (γ)", _ours(relprop.AttnLRP), models=_VIT),
+    "attnlrp-constant": Case(
+        "relprop attnlrp (γ), attention constant",
+        _ours(lambda: relprop.AttnLRP(attention="constant")),
+        models=_VIT,
+    ),
+    "lxt-gamma": Case("lxt efficient, CP-LRP, γ by zennit", _lxt(0.05), models=_VIT, single=True),
     "targets-20": Case("relprop z⁺, 20 targets, each", _many(20), targets=20, aim=0.7, single=True),
     "zennit-targets-8": Case(
         "zennit EpsilonPlus, 8 targets, each", _zennit("EpsilonPlus", 8), targets=8, single=True

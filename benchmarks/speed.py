@@ -3,6 +3,7 @@
     python benchmarks/speed.py                          # everything; about 20 minutes on two idle cores
     python benchmarks/speed.py --quick --models resnet50 --batches 1 --no-memory
     python benchmarks/speed.py --profile z-plus --models vgg16 --batches 8
+    python benchmarks/speed.py --models vit_b_16 --batches 1 --threads 1 --clock cpu
     python benchmarks/speed.py --device cuda
 
 VGG-16 and ResNet-50 with random weights at 224². In each round every case runs once, with a gradient

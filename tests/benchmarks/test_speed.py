@@ -51,7 +51,7 @@ def test_targets_are_counted(work: cases.Work) -> None:
 
 @pytest.mark.parametrize("key", sorted(cases.CASES))
 def test_every_case_applies_somewhere(key: str) -> None:
-    assert any(cases.CASES[key].applies(m, b) for m in ("vgg16", "resnet50") for b in (1, 8))
+    assert any(cases.CASES[key].applies(m, b) for m in ("vgg16", "resnet50", "vit_b_16") for b in (1, 8))
 
 
 @pytest.mark.skipif(find_spec("torchvision") is None, reason="needs torchvision")

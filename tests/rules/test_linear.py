@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.close import assert_close_to_rounding
 from tests.rules import closed_forms as form
+from tests.rules.build import Fn
 from torch import Tensor, nn
 
+import relprop
 from relprop import Composite, trace
 from relprop.rules import (
     AlphaBeta,
@@ -22,6 +25,7 @@ from relprop.rules import (
     ZBox,
     ZPlus,
 )
+from relprop.tracing.linear_map import LinearMap
 
 TOLERANCE = 1e-12  # of the largest element, in float64
 
@@ -404,3 +408,33 @@ def close(found: Any, expected: Any, what: str, size: Any = None) -> None:
     largest = float(expected.abs().max() if size is None else size)
     error = float((found - expected).abs().max())
     assert error <= TOLERANCE * max(largest, 1e-300), f"{what}: {error:.1e} beside {largest:.1e}"
+
+
+@pytest.mark.parametrize("rule", [Epsilon(0.0), Epsilon(0.1, relative=False), Gamma(), ZPlus()], ids=repr)
+@pytest.mark.parametrize("target", [0, [0, 1]])
+def test_columns_without_relevance_are_left_out(
+    rule: Any, target: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queries and keys of a product that makes all three, where attention's weights are constants."""
+    torch.manual_seed(0)
+    whole = nn.Sequential(nn.Linear(5, 12), Fn(lambda _, y: y[:, 4:8]), nn.Linear(4, 2)).double().eval()
+    part = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 2)).double().eval()
+    part[0].weight.data, part[0].bias.data = whole[0].weight.data[4:8], whole[0].bias.data[4:8]
+    part[1].load_state_dict(whole[2].state_dict())
+    x = torch.randn(3, 5, dtype=torch.float64)
+    composite = Composite([("linear", rule)], "value")
+    expected = relprop.explain(part, x, target, relprop.LRP(composite=composite))
+    seen = []
+    plain = LinearMap.backward
+
+    def backward(self: LinearMap, message: Tensor, *args: Any) -> Tensor:
+        seen.append(message.shape[-1])
+        return plain(self, message, *args)
+
+    monkeypatch.setattr(LinearMap, "backward", backward)
+    found = relprop.explain(whole, x, target, relprop.LRP(composite=composite))
+    assert max(seen) <= 4  # of 12; of the head what is asked for
+    assert found.ledger is not None
+    assert found.ledger.closes
+    assert_close_to_rounding(found.relevance, expected.relevance, whole)
+    assert found.ledger.bias == pytest.approx(expected.ledger.bias, rel=1e-12, abs=1e-12)

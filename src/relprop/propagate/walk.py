@@ -227,12 +227,13 @@ class _Walk:
         """A flow in the window that it fills, where the rule can make use of that; None where it is all 0."""
         if isinstance(flow, list):
             return flow
-        confines = step.rule.confines
+        product = step.fused.is_product
+        confines = step.rule.narrows if product else step.rule.confines
         if flow.window is not None:
             return flow if confines and flow.window.share <= _MOST else flow.whole()
         if "linear" not in step.rule.kinds:
             return flow
-        spatial = 0 if step.fused.is_product else flow.parts[0].ndim - 3
+        spatial = 1 if product else flow.parts[0].ndim - 3
         window = support(flow.parts, spatial)
         if window is None:
             return None if self.prune else flow

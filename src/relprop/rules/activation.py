@@ -36,8 +36,11 @@ class Identity(Rule):
         if site.node.op in OFFSET_ACTIVATIONS:
             return [flow.relevance(site.y)]
         x = flow.crop(site.x)
-        ratio = torch.where(x == 0, 0, flow.crop(site.y) / x.masked_fill(x == 0, 1))
-        return [Flow([p * ratio for p in flow.parts], True, window=flow.window)]
+        ratio = flow.crop(site.y) / x
+        if bool(ratio.sum().isnan()):  # 0 / 0, mostly: a look at the sum costs less than one at every element
+            ratio.masked_fill_(x == 0, 0)
+        parts = [p.mul_(ratio) if flow.owned else p * ratio for p in flow.parts]
+        return [Flow(parts, True, window=flow.window)]
 
 
 class Slope(Rule):

@@ -43,6 +43,8 @@ class Epsilon(SharingRule):
         InputError: epsilon < 0.
     """
 
+    narrows = True
+
     def __init__(self, epsilon: float = 1e-3, *, relative: bool = True) -> None:
         check_number("epsilon", epsilon, least=0)
         check_flag("relative", relative)
@@ -84,6 +86,8 @@ class Gamma(SharingRule):
     Source: Montavon et al. 2019 (positive outputs); Andéol et al. 2021 (both signs). Conserves up to
     bias.
     """
+
+    narrows = True
 
     def __init__(self, gamma: float = 0.25) -> None:
         check_number("gamma", gamma, least=0)
@@ -227,6 +231,7 @@ class ZPlus(SharingRule):
     """
 
     confines = True
+    narrows = True
 
     def prepare(self, site: Site) -> Message:
         linear, x = site.linear, site.x

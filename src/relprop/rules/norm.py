@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -77,16 +78,22 @@ class Norm(Rule):
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         if self.form == "identity":
             return [flow.relevance(site.y) if flow.multiplier else flow]
-        centre, factor, shift = _normaliser(site)
+        centre, weight, scale, shift = _normaliser(site)
         parts = site.multipliers(flow)
         if shift is not None:
             for part in parts:
-                site.book("bias", part * shift)
-        return [Flow([site.vjp(p, lambda x: centre(x) * factor)[0] for p in parts], True, owned=False)]
+                # One read of the relevance where the shift lies along its last axis.
+                site.book("bias", part @ shift if shift.ndim == 1 else part * shift)
+        # Centring is symmetric, and its own transpose.
+        out = []
+        for part in parts:
+            weighed = part * scale if weight is None else (part * weight).mul_(scale)
+            out.append(centre(weighed))
+        return [Flow(out, True)]
 
 
-def _normaliser(site: Site) -> tuple[Any, Tensor, Tensor | None]:
-    """Centring (linear in x), the frozen factor γ/σ and the shift β."""
+def _normaliser(site: Site) -> tuple[Callable[[Tensor], Tensor], Tensor | None, Tensor, Tensor | None]:
+    """Centring (linear in x, with leading axes for targets), the weight γ, the frozen 1/σ and the shift β."""
     op, x = site.node.op, site.x
 
     if op not in ("layer_norm", "group_norm", "instance_norm", "rms_norm"):
@@ -96,28 +103,23 @@ def _normaliser(site: Site) -> tuple[Any, Tensor, Tensor | None]:
     if op == "rms_norm":
         axes = tuple(range(-len(site.node.argument("normalized_shape")), 0))
         eps = torch.finfo(x.dtype).eps if eps is None else eps
-        size = torch.sqrt(x.square().mean(axes, keepdim=True) + eps)
-        return (lambda v: v), (1 / size if weight is None else weight / size), None
+        return (lambda v: v), weight, torch.rsqrt(x.square().mean(axes, keepdim=True) + eps), None
     if op == "layer_norm":
-        dims = tuple(range(-len(site.node.argument("normalized_shape")), 0))
+        normalised = site.node.argument("normalized_shape")
+        dims = tuple(range(-len(normalised), 0))
+        scale = torch.native_layer_norm(x, normalised, None, None, eps)[2]
+        return (lambda v: v.sub_(v.mean(dims, keepdim=True))), weight, scale, shift
+    groups = int(site.node.argument("num_groups")) if op == "group_norm" else x.shape[1]
+    if not site.node.argument("use_input_stats", True):
+        raise UnsupportedOperatorError(f"No rule for {site.node.where()} with running statistics.")
 
-        def centre(v: Tensor) -> Tensor:
-            return v - v.mean(dims, keepdim=True)
+    def centre(v: Tensor) -> Tensor:
+        grouped = v.reshape(-1, groups, v[0, 0].numel() // groups)
+        return (grouped - grouped.mean(-1, keepdim=True)).reshape(v.shape)
 
-        sigma = torch.sqrt(x.var(dims, correction=0, keepdim=True) + eps)
-    else:
-        groups = int(site.node.argument("num_groups")) if op == "group_norm" else x.shape[1]
-        if not site.node.argument("use_input_stats", True):
-            raise UnsupportedOperatorError(f"No rule for {site.node.where()} with running statistics.")
-
-        def centre(v: Tensor) -> Tensor:
-            grouped = v.reshape(v.shape[0], groups, -1)
-            return (grouped - grouped.mean(-1, keepdim=True)).reshape(v.shape)
-
-        grouped = x.reshape(x.shape[0], groups, -1)
-        deviation = torch.sqrt(grouped.var(-1, correction=0, keepdim=True) + eps)
-        sigma = deviation.expand_as(grouped).reshape(x.shape)
-        shape = (-1, *[1] * (x.ndim - 2))
-        weight = None if weight is None else weight.reshape(shape)
-        shift = None if shift is None else shift.reshape(shape)
-    return centre, (1 / sigma if weight is None else weight / sigma), shift
+    grouped = x.reshape(x.shape[0], groups, -1)
+    scale = torch.rsqrt(grouped.var(-1, correction=0, keepdim=True) + eps)
+    scale = scale.expand_as(grouped).reshape(x.shape)
+    shape = (-1, *[1] * (x.ndim - 2))
+    weight = None if weight is None else weight.reshape(shape)
+    return centre, weight, scale, None if shift is None else shift.reshape(shape)

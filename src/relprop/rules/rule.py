@@ -30,11 +30,13 @@ class Rule:
         weighs_by_output: the rule multiplies multipliers by the operator's output, so that those of units
             which a ReLU behind it switched off need not be set to 0 first; else the walk does that.
         confines: flows may come in a window of the output (`Flow.window`); else they cover it.
+        narrows: at a matrix product, flows may come with some of the output's columns only; else they cover it.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset()
     sums_arrival: ClassVar[bool] = False
     confines: ClassVar[bool] = False
+    narrows: ClassVar[bool] = False
 
     @property
     def weighs_by_output(self) -> bool:
@@ -82,6 +84,12 @@ class LinearRule(Rule):
     def cross(self, site: Site, flow: Flow) -> list[Flow]:
         """See `Rule.cross`. Very large products are walked in blocks of outputs."""
         inside = None
+        if flow.window is not None and site.linear.conv is None and len(flow.window.spans) == 1:
+            columns = slice(*flow.window.spans[0])
+            part = site.block(columns, site.linear.columns(columns))
+            found = self.cross(part, Flow(flow.parts, flow.multiplier, flow.owned))
+            site.account.merge([part.account])
+            return found
         if flow.window is not None:
             confined = site.within(flow.window)
             if confined is None:
@@ -96,8 +104,8 @@ class LinearRule(Rule):
         for cut, linear in site.linear.blocks():
             block = site.block(cut, linear)
             # A slice of an owned part may be overwritten: no other block reads it.
-            found = self._messages(block, flow, [p[..., cut] for p in flow.parts])
-            sums = found if not sums else [a.add_(b) for a, b in zip(sums, found, strict=True)]
+            each = self._messages(block, flow, [p[..., cut] for p in flow.parts])
+            sums = each if not sums else [a.add_(b) for a, b in zip(sums, each, strict=True)]
             accounts.append(block.account)
         site.account.merge(accounts)
         return [Flow(sums, self.gives_multiplier)]

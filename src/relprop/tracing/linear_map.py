@@ -260,6 +260,16 @@ class LinearMap:
         conv = replace(c, padding=(0,) * len(c.padding), extra=pads if any(pads) else ())
         return replace(self, conv=conv), inner
 
+    def columns(self, cut: slice) -> LinearMap:
+        """A matrix product with some of its outputs only."""
+        return replace(
+            self,
+            weight=self.weight[cut],
+            scale=None if self.scale is None else self.scale[cut],
+            bias=None if self.bias is None else self.bias[cut],
+            key=(self.key, cut.start, cut.stop),
+        )
+
     # Blocks of rows ---------------------------------------------------------------------------------
 
     @property

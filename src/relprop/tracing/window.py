@@ -68,9 +68,11 @@ def support(parts: Sequence[Tensor], dims: int) -> Window | None:
         ]
         if bool(torch.stack(edges).all()):
             return everywhere
-    filled = torch.stack([p.reshape(-1, *shape).any(0) for p in parts]).any(0)
-    if not bool(filled.any()):
+    if all(p.numel() == 0 or not bool(torch.stack(p.aminmax()).any()) for p in parts):
         return None
+    if not dims:
+        return everywhere
+    filled = torch.stack([p.reshape(-1, *shape).any(0) for p in parts]).any(0)
     spans = []
     for axis in range(dims):
         where = filled.movedim(axis, 0).reshape(shape[axis], -1).any(1).nonzero()
