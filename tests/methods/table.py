@@ -228,6 +228,7 @@ LIVE = [
     Line(relprop.LRPAlphaBeta(), live=zennit_alpha_beta),
     Line(relprop.LRPComposite(lower="gamma"), live=walked(ref.sample_box, ref.gamma(0.25), eps, eps)),
     Line(relprop.LRPComposite(), live=walked(ref.sample_box, zp, eps, eps)),
+    Line(relprop.LRPComposite(lower="z-plus"), live=walked(ref.sample_box, zp, eps, eps)),
     Line(relprop.AttnLRP(gamma=0.1), live=walked(*[ref.gamma(0.25)] * 2, *[ref.gamma(0.1)] * 2)),
     Line(relprop.DeepTaylor(), live=walked(ref.sample_box, zp, zp, zp, start_clamped=True)),
     Line(EB(), live=walked(*[eb] * 4, score=False, stop=2)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from relprop.graph.bottlenecks import bottleneck
 from relprop.graph.fusion import Fused, is_affine
 from relprop.graph.node import Graph, Node
 
@@ -21,6 +22,7 @@ class Place:
         first: linear, and no linear operator lies between it and the model's input.
         last: linear, and no linear operator lies between it and the model's output.
         depth: 0 at the input, 1 at the output, counted in linear operators on the longest path.
+        bottlenecks: the network is built of linear bottlenecks (`relprop.graph.bottlenecks`).
     """
 
     node: Node
@@ -28,6 +30,7 @@ class Place:
     first: bool
     last: bool
     depth: float
+    bottlenecks: bool = False
 
 
 class Places:
@@ -36,6 +39,7 @@ class Places:
     def __init__(self, graph: Graph) -> None:
         self.before: dict[Node, int] = {}
         self.after: dict[Node, int] = {}
+        self.bottlenecks = bottleneck(graph) is not None
         for node in graph.nodes:
             ahead = max((self.before[n] + _is_linear(n) for n in node.signals()), default=0)
             self.before[node] = ahead
@@ -72,6 +76,7 @@ class Places:
             first=kind == "linear" and before == 0,
             last=kind == "linear" and after == 0,
             depth=before / total if total else 1.0,
+            bottlenecks=self.bottlenecks,
         )
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
+from relprop.graph.bottlenecks import bottleneck
 from relprop.graph.fusion import PRODUCTS
-from relprop.graph.place import Place
+from relprop.graph.place import Place, label
 from relprop.methods.attention import Attention, attention_rules
 from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.facts import Facts
@@ -22,7 +23,14 @@ from relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZPlus
 __all__ = ["LRP", "LRP0", "LRPAlphaBeta", "LRPComposite", "LRPEpsilon", "LRPGamma", "is_product"]
 
 _RULES = ("zero", "epsilon", "gamma", "alpha-beta", "z-plus")
-_COMPOSITES = ("epsilon-plus", "epsilon-plus-box", "epsilon-gamma-box", "epsilon-alpha-beta")
+_COMPOSITES = (
+    "epsilon-plus",
+    "epsilon-plus-box",
+    "epsilon-gamma-box",
+    "epsilon-gamma-plus-box",
+    "epsilon-network-box",
+    "epsilon-alpha-beta",
+)
 _FIRST = ("same", "z-box", "w-square", "flat")
 
 
@@ -36,7 +44,8 @@ class LRP(Method):
         rule: one rule for all linear operators: "zero", "epsilon", "gamma", "alpha-beta", "z-plus".
         composite: instead of a rule: "epsilon-plus" (z+ in convolutions, ε in products),
             "epsilon-plus-box" (with z^B first), "epsilon-gamma-box" (box first, γ in the lower two
-            thirds of the depth, ε above), "epsilon-alpha-beta", or a `Composite`.
+            thirds of the depth, ε above), "epsilon-gamma-plus-box" (box first, γ in the upper half, z+ below),
+            "epsilon-network-box" (as `LRPComposite` by default), "epsilon-alpha-beta", or a `Composite`.
         first: rule of the operators that read the input: "same", "z-box", "w-square", "flat".
         bounds: box of "z-box": (low, high), each a number or a tensor that broadcasts to the input, in
             the units the network sees (`relprop.pixel_bounds` makes them from mean and std); "sample"
@@ -133,20 +142,25 @@ class LRP(Method):
         epsilon = Epsilon(self.epsilon)
         products: tuple[Match, Rule] = (is_product, epsilon)
         if self.rule is not None:
-            rules: dict[str, tuple[Rule, Literal["value", "positive"]]] = {
+            by_name: dict[str, tuple[Rule, Literal["value", "positive"]]] = {
                 "zero": (Epsilon(0.0), "value"),
                 "epsilon": (epsilon, "value"),
                 "gamma": (Gamma(self.gamma), "value"),
                 "alpha-beta": (AlphaBeta(self.alpha, self.beta, self.bias), "positive"),
                 "z-plus": (ZPlus(), "positive"),
             }
-            rule, otherwise = rules[self.rule]
+            rule, otherwise = by_name[self.rule]
             if otherwise == "positive" and self.attention == "constant":
                 crossing = []  # the fallback's, by absolute values
             return Composite([*first, *crossing, ("linear", rule)], otherwise, name=f"LRP ({self.rule})")
         name = f"LRP ({self.composite})"
         if self.composite in ("epsilon-plus", "epsilon-plus-box"):
             return Composite([*first, *crossing, products, ("linear", ZPlus())], "positive", name=name)
+        if self.composite in ("epsilon-network-box", "epsilon-gamma-plus-box"):
+            always = self.composite == "epsilon-gamma-plus-box"
+            upper = (_UPPER_HALF if always else _upper_in_bottlenecks, Gamma(self.gamma))
+            rules = [*first, *crossing, products, upper, ("linear", ZPlus())]
+            return Composite(rules, "positive", name=name)
         if self.composite == "epsilon-alpha-beta":
             conv = AlphaBeta(self.alpha, self.beta, self.bias)
             return Composite([*first, *crossing, products, ("linear", conv)], "positive", name=name)
@@ -278,13 +292,16 @@ class LRPAlphaBeta(LRP):
 class LRPComposite(LRP):
     """ε above, z+ (or γ) below, z^B at the input: the usual composite by depth.
 
-    Source: Montavon et al. 2019; Kohlbrenner et al. 2020 for z+ in all convolutions. Shapes:
+    Source: Montavon et al. 2019; Kohlbrenner et al. 2020 for z+ in all convolutions; what is taken on networks of
+    linear bottlenecks (MobileNet v2 and v3, EfficientNet) is measured by us, see the method's page. Shapes:
     (N, C, *spatial). Conserves up to bias, stabiliser and lost, each in the ledger.
 
     Args:
         lower: "z-plus": z+ in all convolutions, ε in all matrix products; "gamma": γ in the
             convolutions of the lower two thirds of the depth, ε above. On networks with batch norms γ
-            leaves much more to the biases.
+            leaves much more to the biases. "gamma-above": γ in the convolutions of the upper half of the depth,
+            z+ below. "auto": "gamma-above" where the network is built of linear bottlenecks, which a note
+            says, else "z-plus".
         epsilon, gamma: see `relprop.rules.Epsilon` and `relprop.rules.Gamma`.
         bounds, attention: see `LRP`.
         seed: "score" or "one".
@@ -303,22 +320,47 @@ class LRPComposite(LRP):
     def __init__(
         self,
         *,
-        lower: Literal["gamma", "z-plus"] = "z-plus",
+        lower: Literal["auto", "gamma", "gamma-above", "z-plus"] = "auto",
         epsilon: float = 1e-3,
         gamma: float = 0.25,
         bounds: Bounds = "auto",
         attention: Attention = "constant",
         seed: Literal["score", "one"] = "score",
     ) -> None:
-        check_choice("lower", lower, ("gamma", "z-plus"))
+        check_choice("lower", lower, tuple(_LOWER))
         self.lower = lower
-        composite = "epsilon-gamma-box" if lower == "gamma" else "epsilon-plus-box"
+        composite = _LOWER[lower]
         super().__init__(
             composite=composite, epsilon=epsilon, gamma=gamma, bounds=bounds, attention=attention, seed=seed
         )
 
+    def explain(self, request: Request) -> Result:
+        found = super().explain(request)
+        graph = request.trace.graph
+        narrow = bottleneck(graph) if self.lower == "auto" else None
+        if narrow is not None:
+            said = (
+                f"{self.name} takes γ in the upper half of the convolutions here, z+ below, since the network is "
+                f"built of linear bottlenecks (the first: {label(graph, narrow)}). lower='z-plus' takes z+ in all."
+            )
+            found.notes += (said,)
+        return found
+
     def settings(self) -> dict[str, Any]:
         return {k: getattr(self, k) for k in ("lower", "epsilon", "gamma", "bounds", "attention", "seed")}
+
+
+_LOWER = {
+    "auto": "epsilon-network-box",
+    "gamma": "epsilon-gamma-box",
+    "gamma-above": "epsilon-gamma-plus-box",
+    "z-plus": "epsilon-plus-box",
+}
+_UPPER_HALF = Depth(0.5, 1.0)
+
+
+def _upper_in_bottlenecks(place: Place) -> bool:
+    return place.bottlenecks and _UPPER_HALF(place)
 
 
 def is_product(place: Place) -> bool:
