@@ -72,7 +72,11 @@ def _line(capsys: pytest.CaptureFixture[str]) -> str:
         (["explain", "{photo}", "--model", "{net}:make", "--scale", "big"], 2, "--scale"),
         (["explain", "{photo}", "--model", "{net}:make", "--out", "{photo}"], 1, "is a file"),
         (["explain", "{photo}", "--model", "{net}:make", "--device", "cuda:99"], 2, "device"),
-        (["explain", "{photo}", "--model", "{net}:Pair"], 2, "Expected a classifier"),
+        (
+            ["explain", "{photo}", "--model", "{net}:Pair", "--output", "7"],
+            2,
+            "there is no 7. Take one of 0, 1",
+        ),
         (["explain", "{photo}", "--model", "{net}:Decides"], 1, "relprop: "),
         (["explain", "{photo}", "--model", "{net}:Multiplies", "--method", "lrp-epsilon"], 1, "cumprod"),
         (["explain", "{photo}", "--model", "torchvision:r3d_18", "--random-weights"], 2, "takes clips"),

@@ -163,6 +163,18 @@ def test_the_last_states_are_outputs_too(name: str) -> None:
         assert ledger.closes
 
 
+def test_the_name_of_the_module_stands_for_its_output() -> None:
+    net, _ = made("two layers both ways")
+    model = Fn(lambda m, x: last_states(m, x) + m.net(x)[0].sum(1)[:, :1], net=net)
+    trace = relprop.trace(model, X)
+    assert_close_to_rounding(trace.value(trace.graph.find("net")), net(X)[0].detach(), TERMS)
+    hidden = relprop.explain(
+        Fn(last_states, net=net), X, 1, "lrp-0", start="net", region=torch.arange(6) == 2
+    )
+    expected = relevance_by_gradient(lambda x: unrolled(net, x, lstm_step)[:, 1, 2])
+    assert_close_to_rounding(hidden.relevance, expected, TERMS)
+
+
 def test_a_state_to_begin_with_is_booked_as_bias() -> None:
     """Also where a gate lets it through: nothing of it falls to the gate."""
     net, _ = made("gru")

@@ -64,8 +64,8 @@ def _replace(graph: fx.Graph, node: fx.Node, written: fx.Node | Sequence[fx.Node
     else:
         for user in list(node.users):
             result = written[user.args[1]]  # type: ignore[index]
-            assert result is not None
-            user.replace_all_uses_with(result)
+            if result is not None:  # None: nobody reads it
+                user.replace_all_uses_with(result)
             graph.erase_node(user)
     graph.erase_node(node)
 

@@ -124,26 +124,33 @@ def layers(call: Call, given: dict[str, Any], node: fx.Node) -> list[fx.Node | N
         return None
     states = [call(aten.unbind.int, s, 0) for s in (hx if isinstance(hx, (list, tuple)) else [hx])]
     directions = 2 if given["bidirectional"] else 1
+    weights = _Weights.all_of(given)
     last: list[State] = []
-    outputs: list[fx.Node] = []
-    for index, weights in enumerate(_Weights.all_of(given)):
-        seen = weights.of_input(call, x)
+    ways: list[list[fx.Node]] = []  # what each direction of a layer gives, step by step
+    for index, own in enumerate(weights):
+        if len(ways) == directions:
+            x, ways = _joined(call, ways, axis), []
+        seen = own.of_input(call, x)
         each = call(aten.unbind.int, seen, axis)
         state = _as_signals(call, seen, axis, [call(operator.getitem, s, index) for s in states])
         backwards = index % directions == 1
         order = reversed(range(steps)) if backwards else range(steps)
-        ran = _run(call, node, step, weights, [call(operator.getitem, each, t) for t in order], state)
+        ran = _run(call, node, step, own, [call(operator.getitem, each, t) for t in order], state)
         last.append(ran[-1])
         along = [state[0] for state in ran]
-        outputs.append(call(aten.stack.default, along[::-1] if backwards else along, axis))
-        if index % directions == directions - 1:
-            x = outputs[-1] if directions == 1 else call(aten.cat.default, outputs[-2:], -1)
-    read = {user.args[1] for user in node.users if user.target is operator.getitem}
+        ways.append(along[::-1] if backwards else along)
+    read = {user.args[1] for user in node.users if user.target is operator.getitem and user.users}
     ends = [
         call(aten.stack.default, [state[k] for state in last], 0) if k + 1 in read else None
         for k in range(len(states))
     ]
-    return [x, *ends]
+    return [_joined(call, ways, axis), *ends]  # the output last: it is what the module's name stands for
+
+
+def _joined(call: Call, ways: list[list[fx.Node]], axis: int) -> fx.Node:
+    """The output of a layer: its steps along an axis, its directions side by side."""
+    stacks = [call(aten.stack.default, along, axis) for along in ways]
+    return stacks[0] if len(stacks) == 1 else call(aten.cat.default, stacks, -1)
 
 
 def _run(
