@@ -24,6 +24,7 @@ from relprop.graph.fx_call import (
     tensors_of,
 )
 from relprop.graph.kinds import kind_of
+from relprop.graph.layering import write_layers
 from relprop.graph.node import Graph, Node
 from relprop.graph.ranges import range_of
 from relprop.graph.spelling import spell_out
@@ -36,6 +37,7 @@ def build(program: ExportedProgram, static: int | None) -> Graph:
     """The graph of an exported program; `static` is the batch size that it is bound to, if any."""
     expand(program)
     spell_out(program.graph)
+    write_layers(program, static)
     nodes: list[Node] = []
     of: dict[fx.Node, Node] = {}
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}

@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from relprop.graph.composed import composed
+from relprop.graph.contraction import CONTRACTIONS
 from relprop.graph.dependence import carries_derivative, computed_from_input
 from relprop.graph.distances import DISTANCES
 from relprop.graph.fx_call import Call, by_schema, op_name
@@ -35,7 +36,9 @@ def expand(program: ExportedProgram) -> None:
     varying = computed_from_input(program, carries_derivative)
     for node in list(program.graph.nodes):
         if node.op == "call_function":
-            _expanded(program.graph, node, unknown=node in varying and kind_of(op_name(node)) == "other")
+            name = op_name(node)
+            unknown = node in varying and kind_of(name) == "other" and name not in CONTRACTIONS
+            _expanded(program.graph, node, unknown=unknown)
 
 
 def _expanded(graph: fx.Graph, node: fx.Node, *, unknown: bool) -> None:

@@ -39,7 +39,7 @@ _SYNONYMS = {
     "concatenate": "concat", "special_erf": "erf", "special_expm1": "expm1", "special_log1p": "log1p",
     "special_expit": "sigmoid", "arctan": "atan", "arcsin": "asin", "fmax": "maximum", "fmin": "minimum",
     "unsafe_split": "split", "unsafe_split_with_sizes": "split_with_sizes", "unsafe_chunk": "chunk",
-    "_safe_softmax": "softmax",
+    "_safe_softmax": "softmax", "linalg_matmul": "matmul",
 }  # fmt: skip
 
 

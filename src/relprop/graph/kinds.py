@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["ACTIVATIONS", "KINDS", "LENDERS", "OFFSET_ACTIVATIONS", "kind_of", "operator_names"]
+__all__ = ["ACTIVATIONS", "KINDS", "LENDERS", "OFFSET_ACTIVATIONS", "REARRANGES", "kind_of", "operator_names"]
 
 _BY_KIND: dict[str, str] = {
     "linear": "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d linear "
@@ -58,6 +58,12 @@ LENDERS: dict[str, str] = {
     ),
 }
 """Operator name -> the argument that lends it shape and type only: none of its values come out."""
+
+REARRANGES = frozenset(
+    "view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t mT numpy_T swapaxes "
+    "swapdims movedim view_as reshape_as select slice contiguous clone alias".split()
+)
+"""Operators that keep every value and move it elsewhere, where the result has as many as the operand."""
 
 ACTIVATIONS = frozenset(_BY_KIND["activation"].split())
 

@@ -132,14 +132,24 @@ def _keeps_rows(node: Node) -> bool:
         n.per_sample for n in operands if n.dependent or n.batch_axis is not None
     ):
         return False
-    if node.op in _ANYWHERE or node.op == "einsum":
+    if node.op in _ANYWHERE:
         return False
+    if node.op == "einsum":
+        return _contracts_in_rows(node)
     if node.op in _ALONG_AXES:
         return all(axis > 0 for axis in _axes(node)) or _covers_all(node)
     if node.op in _BY_INDEX:
         indices = node.argument("indices")
         return bool(indices) and indices[0] is None
     return node.kind in _KINDS or node.op in _ALONE or node.op == "getitem" or is_affine(node)
+
+
+def _contracts_in_rows(node: Node) -> bool:
+    """Whether the letter of the result's first axis is that of every operand's first axis, and of no other."""
+    terms, arrow, out = node.argument("equation").replace(" ", "").partition("->")
+    return bool(arrow and out) and all(
+        term[:1] == out[0] and term.count(out[0]) == 1 for term in (*terms.split(","), out)
+    )
 
 
 def _axes(node: Node) -> Iterator[int]:

@@ -49,7 +49,7 @@ def last_feature_map(run: Trace) -> Node:
         value = run.stored(node)
         if not isinstance(value, Tensor):
             stack.extend(node.signals())
-        elif node is graph.input or (value.ndim > 2 and value.ndim != rank):
+        elif node is graph.input or (value.ndim not in (2, rank) and _is_table(value)):
             raise _none(node, value)
         elif value.ndim == rank and _is_map(value) and node.batch_axis in (0, None):
             found.append(node)
@@ -69,6 +69,11 @@ def _is_map(value: Tensor) -> bool:
         return False
     # A pooled vector on its way through a channels-last norm: (N, 1, 1, C).
     return value.ndim == 3 or sum(n > 1 for n in value.shape[1:]) > 1
+
+
+def _is_table(value: Tensor) -> bool:
+    """Whether a sample is more than a vector, such as the tokens of a transformer."""
+    return sum(n > 1 for n in value.shape[1:]) > 1
 
 
 def _before_pools(node: Node, run: Trace) -> Node:

@@ -80,13 +80,16 @@ class Site:
     def rms(self) -> Tensor:
         """Root mean square of the output (behind a ReLU that alone reads it) per sample, (N, 1, ...)."""
         if self._rms is None:
-            y = self.trace.stored(self.node)
-            axis = self.node.batch_axis
-            if axis is None:
-                self._rms = root_mean_square(y[None]).reshape([1] * y.ndim)
+            own, behind = self.trace.stored(self.node), self.trace.rectified(self.node)
+            y = self.trace.value(behind)
+            axis, there = self.node.batch_axis, behind.batch_axis
+            if axis is None or there is None:
+                self._rms = root_mean_square(y[None]).reshape([1] * own.ndim)
             else:
-                shape = [size if i == axis else 1 for i, size in enumerate(y.shape)]
-                self._rms = root_mean_square(y.movedim(axis, 0)).reshape(shape)
+                rows = y.movedim(there, 0)
+                rows = rows if len(rows) == own.shape[axis] else own.movedim(axis, 0)
+                shape = [size if i == axis else 1 for i, size in enumerate(own.shape)]
+                self._rms = root_mean_square(rows).reshape(shape)
         return self._rms
 
     @property

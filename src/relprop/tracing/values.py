@@ -14,6 +14,7 @@ from relprop.graph import Graph, Node, capture, capture_lock
 from relprop.graph.agreement import disagreement, replay
 from relprop.graph.fingerprint import fingerprint, owner_of
 from relprop.graph.fusion import rectifiers
+from relprop.graph.kinds import REARRANGES
 from relprop.graph.live import live_output
 from relprop.graph.samples import meeting
 from relprop.graph.schedule import schedule
@@ -163,6 +164,18 @@ class Values:
         """
         relu = self._relu_behind(node)
         return self.value(node) if relu is None else self.value(relu)
+
+    def rectified(self, node: Node) -> Node:
+        """The ReLU that alone reads a node's values, rearranged or not; else the node itself."""
+        moved = node
+        while len(moved.users) == 1:
+            (user,) = moved.users
+            if user.op == "relu":
+                return user
+            if user.op not in REARRANGES or self.value(user).numel() != self.stored(node).numel():
+                break
+            moved = user
+        return node
 
     def known_shape(self, node: Node) -> torch.Size | None:
         """The shape of a node's value where it is known without computing anything, else None."""
