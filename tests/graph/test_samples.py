@@ -139,6 +139,13 @@ def test_usual_networks_are_proven_and_run_once() -> None:
     assert not run.graph.meetings  # nothing had to be tried
 
 
+def test_products_of_two_signals_are_proven_row_by_row() -> None:
+    """Written out as an einsum, which could as well mix samples."""
+    run = relprop.trace(net(lambda y: (y * y[:, :, :1].sigmoid()).sum(2, keepdim=True) * y), samples(2))
+    assert run.meeting() is None
+    assert not run.graph.meetings
+
+
 def test_half_precision_and_flat_samples() -> None:
     model = net(MEETING["flip"][0]).float()
     for x in (torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)):

@@ -55,7 +55,7 @@ def layer_of(
         weight = replace(weight, value=call(aten.mul.Scalar, weight.value, contraction.factor))
     if bias is not None and added is not None and added[1] != 1:
         bias = call(aten.mul.Scalar, bias, added[1])
-    x = _summed(call, x, axes.alone)
+    axes = replace(axes, x=_summed(call, x, axes.alone))
     if axes.groups:
         y = _grouped(call, axes, weight, bias)
     elif axes.is_pointwise:
@@ -140,7 +140,7 @@ class _Axes:
             len(self.contracted) == 1
             and 1 <= len(rest) <= 3
             and not all(is_one(self.sizes[a]) for a in rest)
-            and [a for a in self.x.axes if a not in self.alone] == ours
+            and list(self.x.axes) == ours
             and list(self.out) == [samples, *self.outputs, *rest]
         )
 
