@@ -163,6 +163,54 @@ _row(
 _row("einsum of signals", "seq", "torch.einsum('ntd,nsd->nts', $x, $y) / 4")
 _row("tensordot", "any", "torch.tensordot($x, $p, dims=1)", "exact", p="nn.Parameter(torch.randn($D, 4) / 3)")
 _row("inner", "any", "torch.inner($x, $p)", "exact", p="nn.Parameter(torch.randn(4, $D) / 3)")
+_row(
+    "product and sum",
+    "any",
+    "($x[..., None] * $p).{sum|mean}(-2)",
+    "exact",
+    p="nn.Parameter(torch.randn($D, 4))",
+)
+_row(
+    "product and sum of channels",
+    "2d",
+    "($p[:, :, None, None] * $x[:, None]).sum(2) + $q.reshape(-1, 1, 1)",
+    "exact",
+    p="nn.Parameter(torch.randn(4, $C))",
+    q="nn.Parameter(torch.randn(4))",
+)
+_row("product and sum of signals", "any", "($x * $y).sum(-1, keepdim=True)")
+_row("vecdot", "any", "torch.linalg.vecdot($x, $p)[..., None]", "exact", p="nn.Parameter(torch.randn($D))")
+_row(
+    "multi_dot",
+    "flat",
+    "torch.linalg.multi_dot([$x, $p, $q])",
+    "exact",
+    p="nn.Parameter(torch.randn($D, 2))",
+    q="nn.Parameter(torch.randn(2, 4))",
+)
+_row(
+    "einsum to one channel",
+    "map",
+    "torch.einsum('nc...,c->n...', $x, $p)[:, None]",
+    "exact",
+    p="nn.Parameter(torch.randn($C))",
+)
+_row(
+    "matrix for each channel",
+    "2d",
+    "$x @ $p + $q",
+    "exact",
+    p="nn.Parameter(torch.randn($C, $D, 4))",
+    q="nn.Parameter(torch.randn(4))",
+)
+_row(
+    "bilinear with a fixed side",
+    "flat",
+    "$m($x, $p.expand($x.shape[0], -1))",
+    "exact",
+    m="nn.Bilinear($D, 2, 4)",
+    p="nn.Parameter(torch.randn(2))",
+)
 _row("bilinear", "flat", "$m($x, $y)", m="nn.Bilinear($D, $D, 4)")
 _row("matmul of signals", "seq", "$x @ $y.transpose(1, 2) / 4")
 _row("outer product of signals", "flat", "$x[:, :, None] * $y[:, None, :]")

@@ -91,7 +91,8 @@ class Gate(Rule):
 class Scale(Gate):
     """A product with (or a quotient by) a parameter or a number: relevance passes unchanged.
 
-    Matrix products whose constant stands first, or differs from sample to sample, are shared out as a `Gate` does.
+    Matrix products whose constant differs from sample to sample are shared out as a `Gate` does; all others with
+    constants are layers (`relprop.graph.layering`).
     """
 
     kinds = frozenset({"scale"})
