@@ -30,6 +30,9 @@ class Net(nn.Module):
 
 HEADS: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "var_mean": lambda s, z: s.out(torch.var_mean(z, 1)[0]),
+    "grid_sampler": lambda s, z: s.out(
+        F.grid_sample(z.mT.unflatten(2, (3, 3)), z[:, :1, None, :2].tanh(), align_corners=False).flatten(1)
+    ),
     "logsumexp": lambda s, z: s.out(z.logsumexp(1)),
     "cumprod": lambda s, z: s.out((z + 0.5).cumprod(1)[:, -1]),
     "div": lambda s, z: s.out((z[:, 0] + 2) / (z[:, 0] + 1)),

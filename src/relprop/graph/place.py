@@ -68,6 +68,8 @@ class Places:
             kind = "homogeneous"  # by limits that are signals: the larger or the smaller of two
         elif kind == "homogeneous" and it.argument("ord", it.argument("p", None)) == 0:
             kind = "other"  # counts the values that aren't 0
+        elif kind == "upsample" and len(it.signals()) > 1:
+            kind = "other"  # positions to read at that are computed from the input
         elif falls(it):
             kind = "other"
         return Place(
