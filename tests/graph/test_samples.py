@@ -59,6 +59,13 @@ MEETING: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a running sum": (lambda y: y.cumsum(0), "cumsum"),
     "a softmax": (lambda y: y.softmax(0), "softmax"),
     "sorted": (lambda y: y.sort(0)[0], "sort|getitem"),
+    "the largest of the batch": (lambda y: y + y.topk(1, 0)[0], "add"),
+    "the largest so far": (lambda y: y.cummax(0)[0], "cummax|getitem"),
+    "values by their places in the batch": (
+        lambda y: torch.take(y, torch.arange(y.numel()).flip(0)).view_as(y),
+        "take|view_as",
+    ),
+    "added to the next": (lambda y: y.index_add(0, torch.arange(1, len(y)), y[:-1]), "index_add|add"),
     "less the batch's mean": (lambda y: y - y.mean(0), "sub"),
     "normalised over the batch": (lambda y: y / (y.std((0, 2, 3), keepdim=True) + 1), "div"),
     "over the largest of all": (lambda y: y / y.abs().max(), "div"),
@@ -75,6 +82,9 @@ APART: dict[str, Callable[[Tensor], Tensor]] = {
     "to another axis and back": lambda y: y.permute(1, 0, 2, 3).contiguous().permute(1, 0, 2, 3),
     "over its own largest": lambda y: y / y.abs().amax((1, 2, 3), keepdim=True).detach(),
     "channels permuted": lambda y: y[:, torch.tensor([2, 0, 1, 3])],
+    "sorted by value": lambda y: y.sort(-1)[0],
+    "the largest so far, in time": lambda y: y.cummax(1).values,
+    "pieces added together": lambda y: torch.zeros_like(y).index_add(1, torch.tensor([0, 0, 1, 1]), y),
     "mirrored in time": lambda y: y.unflatten(1, (2, 2)).flip(1).flatten(1, 2),
 }
 

@@ -263,6 +263,7 @@ class Fn(nn.Module):
         (lambda x: torch.where(x > 0, x, 2 * x), "'where'"),
         (lambda x: x @ x.transpose(0, 1) @ x, "it multiplies two values that depend on the input"),
         (lambda x: x.gather(1, x.argsort(1)), "'gather'|chosen by other values"),
+        (lambda x: x.sort(1).values, "'sort'.* chosen by their order"),
     ],
 )
 def test_refused_functions(function: object, reason: str) -> None:

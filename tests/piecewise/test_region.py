@@ -100,6 +100,9 @@ def test_closed_forms() -> None:
     assert at(lambda x: torch.maximum(x[:, :1], x[:, 1:]), [1.0, 4.0], [2.0, 0.5]) == (2.0, (0,))
     assert at(lambda x: x.amax(1, keepdim=True), [1.0, 4.0], [2.0, 0.5]) == (2.0, (0,))
     assert at(lambda x: x.amax(1, keepdim=True), [4.0, 4.0], [2.0, 2.0]) == (inf, None)
+    assert at(lambda x: x.max(1, keepdim=True)[0], [1.0, 4.0], [2.0, 0.5]) == (2.0, (0,))
+    assert at(lambda x: x.amin(1, keepdim=True), [4.0, 1.0], [-2.0, -0.5]) == (2.0, (0,))
+    assert at(lambda x: x.min(1, keepdim=True).values, [4.0, 1.0], [-2.0, 0.5]) == (1.2, (0,))
     assert at(lambda x: 3 * x - 1, [1.0, 2.0], [1.0, 1.0]) == (inf, None)
 
 

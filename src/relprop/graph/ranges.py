@@ -118,7 +118,7 @@ def _kept(node: Node) -> Range:
         found.append((0.0, 0.0))  # zeros at the border count
         divisor = node.argument("divisor_override", None)
         if node.op in _SUMS or divisor is not None:
-            grows = divisor is None or divisor > 0
+            grows = (divisor is None or divisor > 0) and _at_least(node.argument("alpha", 1), 0)
             return _POSITIVE if grows and all(low >= 0 for low, _ in found) else ANY
     return min(low for low, _ in found), max(high for _, high in found)
 
