@@ -12,7 +12,7 @@ from tests.close import assert_close_to_rounding
 from torch import Tensor, nn
 
 import relprop
-from relprop.errors import UnsupportedOperatorError
+from relprop.errors import InputError, UnsupportedOperatorError
 
 METHODS = ("gradient", "lrp-0", "lrp-composite", "attnlrp", "excitation-backprop")
 
@@ -170,6 +170,18 @@ def test_a_softmax_by_hand_at_the_end_is_refused_as_one() -> None:
     net = nn.Sequential(nn.Linear(4, 3), _Shares())
     with pytest.raises(UnsupportedOperatorError, match="Explain the scores before it"):
         relprop.explain(net, torch.ones(1, 4), 0, "lrp-0")
+
+
+def test_a_softmax_by_hand_that_overflows_is_told_so() -> None:
+    """exp(1000) is infinite in the model, whatever the graph computes."""
+    net = nn.Sequential(nn.Linear(4, 4), _Overflows(), nn.Linear(4, 2))
+    with pytest.raises(InputError, match="Expected finite outputs"):
+        relprop.explain(net, torch.ones(1, 4), 0, "lrp-0")
+
+
+class _Overflows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return shares((x + 1000).exp()) * x
 
 
 class _Shares(nn.Module):

@@ -74,6 +74,8 @@ class Values:
             if wrong is None:
                 self.graph.checked.add(batch)
                 return
+        # A softmax by hand overflows where the graph's, which takes the largest score off, doesn't.
+        checked_output(model, pytree.tree_leaves(live))
         raise CaptureError(
             f"Can't capture {type(model).__name__}: the output of the captured graph {wrong}. Something that "
             "its forward pass does is not in the graph: a value that it draws, reads or counts anew in every "
