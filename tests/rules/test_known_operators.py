@@ -66,6 +66,8 @@ OPERATORS: dict[str, tuple[str, Between]] = {
     "unfold_copy": ("shape", lambda a, b: torch.unfold_copy(a, 2, 3, 1)),
     "positive": ("linear", lambda a, b: +a),
     "take": ("shape", lambda a, b: torch.stack([y.take(torch.tensor([0, 5, 7])) for y in (a[0], a[1])])),
+    "a mask of channels": ("shape", lambda a, b: a[:, torch.tensor([True, False, True, True])]),
+    "repeated by a tensor": ("shape", lambda a, b: a.repeat_interleave(torch.tensor([1, 2, 0, 3]), dim=1)),
     "take_along_dim": ("shape", lambda a, b: torch.take_along_dim(a, torch.tensor([[[0, 1, 0]]]), 2)),
     "take_along_dim of a signal": ("shape", lambda a, b: torch.take_along_dim(a, b.argsort(-1), -1)),
     "gather of a signal": ("shape", lambda a, b: a.gather(-1, b.topk(2, -1)[1])),

@@ -33,8 +33,8 @@ class Composed:
 def composed(graph: fx.Graph, node: fx.Node, known: Container[str]) -> Composed | None:
     """Put the operators that a call consists of in front of it; None where it stays one operator.
 
-    Only where there is a rule for each of them that depends on what the call reads: else the call stays, so that
-    its refusal names what the user wrote.
+    It stays where it gives a size, and where a part that depends on what the call reads has no rule: its refusal
+    names what the user wrote.
 
     Args:
         graph: of the program.
@@ -43,7 +43,8 @@ def composed(graph: fx.Graph, node: fx.Node, known: Container[str]) -> Composed 
     """
     target = node.target
     if not (
-        isinstance(target, torch._ops.OpOverload)
+        tensors_of(node)
+        and isinstance(target, torch._ops.OpOverload)
         and torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), _KEY)
     ):
         return None
