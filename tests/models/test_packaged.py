@@ -99,6 +99,10 @@ def test_every_ledger_closes(method: str) -> None:
     assert e.targets.tolist() == [967]
     assert e.ledger is not None
     assert e.ledger.closes
+    if method == "excitation-backprop":  # a probability, where values of both signs once multiplied it by 5e5
+        assert float(e.relevance.min()) >= 0
+        assert e.ledger.growth == pytest.approx(1, abs=1e-5)
+    assert any("linear bottlenecks" in note for note in e.notes) == (method == "lrp-composite")
 
 
 @needs_weights
