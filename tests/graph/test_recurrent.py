@@ -231,6 +231,18 @@ def test_an_lstm_by_hand_is_the_layer() -> None:
     assert_close_to_rounding(found.relevance, expected.relevance, TERMS)
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes")  # what torch.export says of its own modules
+def test_torch_exports_as_before_afterwards() -> None:
+    """While a model is captured its recurrent layers tell shapes alone."""
+    net, _ = made("gru")
+    operator: Any = torch.ops.aten.gru.input
+    before = dict(operator.py_kernels)
+    relprop.explain(Fn(lambda m, x: m.net(x)[0].flatten(1), net=net), X, 1, "lrp-0")
+    assert operator.py_kernels == before
+    exported = torch.export.export(net, (X,)).run_decompositions().module()
+    assert_close_to_rounding(exported(X)[0].detach(), net(X)[0].detach(), TERMS)
+
+
 def test_what_is_refused() -> None:
     drops, one, first = nn.LSTM(4, 3, 2, dropout=0.5), nn.LSTM(4, 3, dropout=0.5), nn.LSTM(5, 3)
     assert_refused(

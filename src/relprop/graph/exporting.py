@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from relprop.graph.leftovers import release
+from relprop.graph.recurrent import RECURRENT
 from relprop.graph.untouched import untouched
 from relprop.quiet import no_log, no_prints, no_warnings
 
@@ -25,7 +27,7 @@ def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[Ex
     Autograd is on, so that what the model does without it can be told; a model that only runs without it is
     exported without.
     """
-    with torch.inference_mode(False), quiet_export(), untouched(model):
+    with torch.inference_mode(False), quiet_export(), _recurrent_shapes(), untouched(model):
         try:
             with torch.enable_grad():
                 return _exported(model, x, any_batch)
@@ -119,6 +121,37 @@ def _precisions_left_alone() -> Iterator[None]:
         yield
     finally:
         space[_SWITCH] = theirs
+
+
+@contextmanager
+def _recurrent_shapes() -> Iterator[None]:
+    """Have recurrent layers tell the shapes of their results alone while a model is exported.
+
+    torch.export keeps such a layer as one operator, but runs it step by step on symbolic tensors to learn these,
+    which takes three quarters of a capture. For one thread at a time.
+    """
+    saved = []
+    for name in RECURRENT:
+        operator = getattr(torch.ops.aten, name).input
+        kernels, cache = getattr(operator, "py_kernels", None), getattr(operator, "_dispatch_cache", None)
+        if isinstance(kernels, dict) and isinstance(cache, dict):
+            saved.append((kernels, cache, dict(kernels)))
+            kernels.update(dict.fromkeys(kernels, _shapes_of_layers))
+            cache.clear()
+    try:
+        yield
+    finally:
+        for kernels, cache, theirs in saved:
+            kernels.update(theirs)
+            cache.clear()
+
+
+def _shapes_of_layers(x: Tensor, hx: Tensor | Sequence[Tensor], *rest: Any) -> tuple[Tensor, ...]:
+    """What LSTM, GRU and plain recurrent layers return, (output, last states): shapes and dtypes only."""
+    states = [hx] if isinstance(hx, Tensor) else list(hx)
+    directions = 2 if rest[-2] else 1
+    output = x.new_empty((*x.shape[:-1], states[0].shape[-1] * directions))
+    return (output, *(state.new_empty(state.shape) for state in states))
 
 
 @contextmanager
