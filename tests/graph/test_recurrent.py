@@ -231,7 +231,7 @@ def test_an_lstm_by_hand_is_the_layer() -> None:
     assert_close_to_rounding(found.relevance, expected.relevance, TERMS)
 
 
-@pytest.mark.filterwarnings("ignore:The tensor attributes")  # what torch.export says of its own modules
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # torch.export's, of itself
 def test_torch_exports_as_before_afterwards() -> None:
     """While a model is captured its recurrent layers tell shapes alone."""
     net, _ = made("gru")
