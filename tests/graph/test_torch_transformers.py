@@ -144,3 +144,25 @@ def test_parts_in_training_mode_are_named() -> None:
             r"in the model itself runs in training mode.*write dropout_p=self.p if self.training else 0.0",
         ),
     )
+
+
+def test_a_view_of_what_attention_returns() -> None:
+    """Torch's kernel lays its result out so that a permuted one is contiguous; ours need not be."""
+
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv = nn.Linear(8, 24)
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(x).view(x.shape[0], 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+            y = nn.functional.scaled_dot_product_attention(q, k, v).permute(0, 2, 1, 3).contiguous()
+            scores: Tensor = y.view(*y.size()[:-2], 8).mean(1)
+            return scores
+
+    torch.manual_seed(0)
+    net, x = Attends().eval(), torch.randn(1, 5, 8)
+    found = relprop.explain(net, x, target=0, method="gradient")
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(net(leaf)[:, 0].sum(), leaf)
+    assert_close_to_rounding(found.relevance, expected, net)

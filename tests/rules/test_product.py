@@ -120,6 +120,58 @@ def test_two_gates_share_by_halves() -> None:
     assert error(lrp0(model, x, c).relevance, gradient_times_input(ratio, x, c)) < EXACT
 
 
+def talking(function: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Fn:
+    """Values and weights of two heads, put together by `function`; the model has layers that mix heads."""
+    torch.manual_seed(3)
+    parts = {"values": nn.Linear(5, 12), "scores": nn.Linear(5, 18)}
+    layers = {"linear": nn.Linear(2, 2), "conv": nn.Conv2d(2, 2, 1)}
+
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        v, s = m.values(x).unflatten(1, (2, 3, 2)), m.scores(x).unflatten(1, (2, 3, 3))
+        return function(m, v, s.softmax(-1)).flatten(1)
+
+    return Fn(run, **parts, **layers).double().eval()
+
+
+TALKING: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
+    "linear": lambda m, v, w: m.linear(w.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) @ v,
+    "convolution": lambda m, v, w: m.conv(w) @ v,
+    "scaled": lambda m, v, w: (0.5 * m.conv(w) + 0.1) @ v,
+    "values between 0 and 1": lambda m, v, w: w @ v.sigmoid(),
+    "einsum": lambda m, v, w: torch.einsum("nhij,nhjd->nhid", m.conv(w), v),
+}
+
+
+@pytest.mark.parametrize("name", TALKING)
+def test_weights_of_attention_are_the_gate_however_heads_are_mixed(name: str) -> None:
+    model = talking(TALKING[name])
+    frozen = talking(lambda m, v, w: TALKING[name](m, v, w.detach()))
+    if "0 and 1" in name:  # what is beyond the softmax is LRP-0 of a sigmoid: its value's share
+        frozen = talking(lambda m, v, w: w.detach() @ (v * (v.sigmoid() / v).detach()))
+    x = torch.randn(3, 5, dtype=torch.float64)
+    c = seeds(model(x).detach(), 2)
+    assert error(lrp0(model, x, c).relevance, gradient_times_input(frozen, x, c)) < EXACT
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_relevance_on_outputs_that_underflow_is_lost(dtype: torch.dtype) -> None:
+    """Weights of attention underflow: a quotient by an output of 1e-43 is no number any more."""
+    tiny = torch.finfo(dtype).tiny / 1e5
+    model = Fn(
+        lambda m, v: ((v[:, :2].sigmoid() * v.new_tensor([1.0, tiny]))[:, :, None] @ v[:, None, 2:]).flatten(
+            1
+        )
+    )
+    x = torch.tensor([[0.5, 0.5, 1.0, 2.0]], dtype=dtype)
+    run = trace(model, x)
+    assert 0 < run.output[0, 2] < torch.finfo(dtype).tiny
+    found = run.run(torch.ones(1, 4, dtype=dtype), Composite())
+    assert found.ledger is not None
+    assert found.ledger.closes
+    assert found.ledger.lost == pytest.approx(2)
+    assert found.relevance[0].tolist() == pytest.approx([1, 0, 0.5, 0.5])  # half to each factor
+
+
 def bounded(model: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Relevance at `a` and `b` under rules for positive parts, from a positive start; the run's values there."""
     run = trace(model, x)

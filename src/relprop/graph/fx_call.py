@@ -79,6 +79,9 @@ def functional(fx_node: fx.Node) -> Any:
     target = fx_node.target
     if op_name(fx_node) in FIRST_ONLY:
         return lambda *args, **kwargs: target(*args, **kwargs)[0]  # type: ignore[operator]
+    if target is torch.ops.aten.view.default:
+        # Values that are computed again may lie otherwise in memory: torch's attention returns its own layout.
+        return torch.ops.aten.reshape.default
     if not in_place(fx_node):
         return target
     assert isinstance(target, torch._ops.OpOverload)

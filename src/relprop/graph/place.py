@@ -157,14 +157,19 @@ def _gate_of(a: Node, b: Node) -> Node | None:
     """Which of two signals is the gate: the one that stays within the narrower bounds; None where neither does.
 
     It goes by what the graph proves of the values, not by how the gate is written: a sigmoid, a softmax,
-    (1 + tanh) / 2, 1 / (1 + exp), relu6(x + 3) / 6. A product with 1 / b is a quotient by b.
+    (1 + tanh) / 2, 1 / (1 + exp), relu6(x + 3) / 6. A product with 1 / b is a quotient by b, and weights of
+    attention that a layer has mixed over the heads (talking heads, Shazeer et al. 2020, arXiv 2003.02436) are
+    weights of attention.
     """
     turned = [n for n in (a, b) if _is_reciprocal(n)]
     if len(turned) == 1:
         return turned[0]
-    widths = [n.bounds[1] - n.bounds[0] for n in (a, b)]
-    if a is b or widths[0] == widths[1]:
+    if a is b:
         return None
+    widths = [n.bounds[1] - n.bounds[0] for n in (a, b)]
+    if widths[0] == widths[1]:
+        mixed = [n for n in (a, b) if _mixes_softmax(n)]
+        return mixed[0] if len(mixed) == 1 else None
     return a if widths[0] < widths[1] else b
 
 
@@ -180,6 +185,15 @@ def _is_reciprocal(node: Node) -> bool:
 def _is_negative_power(node: Node) -> bool:
     exponent = node.argument("exponent") if node.op == "pow" else None
     return node.op in ("rsqrt", "reciprocal") or (isinstance(exponent, (int, float)) and exponent < 0)
+
+
+def _mixes_softmax(node: Node) -> bool:
+    """Whether the value is a softmax, or what layers and constants alone make of one."""
+    while node.kind in ("shape", "pass", "batch_norm", "add") or node.op == "mul" or is_affine(node):
+        if len(node.signals()) != 1:
+            return False
+        node = node.signals()[0]
+    return node.kind == "softmax"
 
 
 def label(graph: Graph, node: Node) -> str:

@@ -182,11 +182,25 @@ class Site:
         return self.node.run(lookup, _scattered if self.node.op == "as_strided_scatter" else None)
 
     def multipliers(self, flow: Flow) -> list[Tensor]:
-        """A flow over the whole output as multipliers; relevance where the output is 0 is booked as lost."""
-        if not flow.multiplier:
-            for part in flow.parts:
-                self.book("lost", part * (self.y == 0))
-        return flow.multipliers(self.y).parts
+        """A flow over the whole output as multipliers R / y.
+
+        Relevance where the output is 0, or so close to it that sums of R / y overflow, is booked as lost: weights
+        of attention underflow, and leave outputs of 1e-43.
+        """
+        if flow.multiplier:
+            return flow.parts
+        found = []
+        for part, quotient in zip(flow.parts, flow.multipliers(self.y).parts, strict=True):
+            gone = self.y == 0
+            precision = torch.finfo(quotient.dtype)
+            most = precision.max * precision.eps
+            if not bool(torch.linalg.vector_norm(quotient, torch.inf) <= most):
+                overflows = (quotient.abs() > most) & part.isfinite()
+                gone = gone | overflows
+                quotient.masked_fill_(overflows, 0)
+            self.book("lost", part * gone)
+            found.append(quotient)
+        return found
 
     # Accounts ---------------------------------------------------------------------------------------
 
