@@ -236,12 +236,6 @@ def test_the_affine_form_and_its_owners(name: str) -> None:
     assert_close_to_rounding(sum(o.amount for o in form.owners), form.bias, 16 * 8 * 8 * 16)
 
 
-def test_sums_by_assignment_are_refused_by_name() -> None:
-    model = seeded(Net(lambda y: y.index_put((_index(0, 1),), y[:2], accumulate=True)), 3)
-    with pytest.raises(relprop.errors.UnsupportedOperatorError, match="index_put"):
-        relprop.explain(model, _x(), 0, "lrp-0")
-
-
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_writes_through_windows_are_right_or_refused(n: int) -> None:
     """Torch captures a write through `unfold` for one batch size, and with zeros where no window reaches."""
