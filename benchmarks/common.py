@@ -96,14 +96,22 @@ def build(
 
 
 def randomise(
-    model: nn.Module, size: Sequence[int], *, seed: int = 0, batches: int = 3, batch: int = 4
+    model: nn.Module,
+    size: Sequence[int],
+    *,
+    seed: int = 0,
+    batches: int = 3,
+    batch: int = 4,
+    others: Sequence[Sequence[int]] = (),
 ) -> None:
     """Move what constructors leave at 0 or 1, so that no operator is a no-op by accident.
 
     Convolutions and linear layers get biases N(0, 0.02) where they have any, and weights N(0, 0.02) where
     they are all 0 (the head of vision transformers); norms gamma U(0.3, 1.2) and beta N(0, 0.3), layer
-    scales U(0.3, 1.2). Batch norms learn their statistics from noise: `batches` batches in training mode,
-    averaged. The model is left in eval mode.
+    scales U(0.3, 1.2). What parameters are constant after that (class tokens, positions, gains) gets N(0, 0.02)
+    where it is 0 and U(0.3, 1.2) elsewhere, and so do the statistics of norms that are no batch norms. Batch
+    norms learn theirs from noise: `batches` batches in training mode, averaged. The model is left in eval mode.
+    `others` are the sizes of further inputs.
     """
     generator = torch.Generator().manual_seed(seed + 1)
 
@@ -129,7 +137,20 @@ def randomise(
             scale = getattr(module, "layer_scale", None)
             if isinstance(scale, nn.Parameter):
                 uniform(scale)
-        norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+        for parameter in model.parameters():
+            if parameter.numel() > 1 and bool((parameter == parameter.flatten()[0]).all()):
+                if parameter.any():
+                    uniform(parameter)
+                else:
+                    normal(parameter, 0.02)
+        for module in model.modules():
+            if not isinstance(module, _BatchNorm):
+                for name, buffer in module.named_buffers(recurse=False):
+                    if name == "running_var":
+                        uniform(buffer)
+                    elif name == "running_mean":
+                        normal(buffer, 0.3)
+        norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
         model.eval()  # dropout and stochastic depth stay off: only the batch norms learn
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
@@ -138,7 +159,7 @@ def randomise(
             norm.train()
         if norms:
             for i in range(batches):
-                model(noise((batch, *size), seed=seed + 2 + i))
+                model(*(noise((batch, *s), seed=seed + 2 + i) for s in (size, *others)))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     model.eval()

@@ -1,27 +1,33 @@
-"""Coverage: every torchvision classifier and video model under every family of rules.
+"""Coverage: public architectures of many libraries, explained by several methods.
 
-    python benchmarks/coverage.py                       # float32; most of an hour on two slow cores
-    python benchmarks/coverage.py --dtype float64
-    python benchmarks/coverage.py --only 'resnet*' --rules lrp-0 deep-taylor
-    python benchmarks/coverage.py --huge                # the largest constructors too
+    python benchmarks/coverage.py                                  # whatever of the libraries is installed
+    python benchmarks/coverage.py --only 'timm/*' 'transformers/Swin*' --methods lrp-epsilon
+    python benchmarks/coverage.py --only 'torchvision/*' --all     # all that fit in memory
+    python benchmarks/coverage.py --list
 
-Random weights, biases, norm parameters and batch norm statistics; see benchmarks/README.md for the
-columns. Results are kept model by model in a JSON lines file: an interrupted run goes on where it
-stopped, unless the settings or relprop's code have changed. The exit code is 1 if anything is silently
-wrong: not refused, and yet the ledger does not close, the outputs differ from the model's, or LRP-0 on a
-piecewise linear network is not gradient × input.
+The libraries: `pip install -r benchmarks/requirements-coverage.txt`; what isn't there is reported as not
+built. Random weights, biases, norm parameters and norm statistics; see benchmarks/README.md.
+
+Each model is measured in a process of its own, with a limit on time and memory, and has a file of its own in
+the folder of kept results: an interrupted run goes on where it stopped, unless the settings or relprop's code
+have changed. The exit code is 1 if anything is silently wrong: neither closed nor refused by relprop, outputs
+or gradients that differ from the model's, or LRP-0 on a piecewise linear network that is not gradient × input.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
+import contextlib
+import copy
+import faulthandler
 import json
+import multiprocessing
+import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -32,115 +38,228 @@ import torch
 from torch import Tensor, nn
 
 import relprop
-from benchmarks.common import DTYPES, HUGE, build, code_digest, constructors, noise, progress
+from benchmarks.architectures import BOUND, Case, Entry, NotBuiltError, entries
+from benchmarks.common import DTYPES, code_digest, progress
 from benchmarks.coverage_report import read, report
-from relprop.errors import CaptureError, RelpropError, UnsupportedOperatorError
+from relprop.errors import RelpropError, UnsupportedOperatorError
+from relprop.explanation.running import run_of
 from relprop.methods.method import Method
 from relprop.propagate.composite import Composite
 from relprop.propagate.trace import Trace
 from relprop.rules import Epsilon, Slope
+from relprop.tracing.view import Packing
 
 ROOT = Path(__file__).resolve().parents[1]
-BOUND = 3.0  # inputs are noise clamped to ±BOUND: the box that deep Taylor is told
 
-RULES: dict[str, Method] = {
-    "lrp-0": relprop.LRP(rule="zero"),
-    "lrp-epsilon": relprop.LRP(rule="epsilon"),
+METHODS: dict[str, Method | str] = {
+    "lrp-0": "lrp-0",
+    "lrp-epsilon": "lrp-epsilon",
+    "lrp-composite": "lrp-composite",
+    "excitation-backprop": "excitation-backprop",
+    "attnlrp": "attnlrp",
     "lrp-gamma": relprop.LRP(rule="gamma"),
     "deep-taylor": relprop.DeepTaylor(bounds=(-BOUND, BOUND)),
     "lrp-alpha-beta": relprop.LRP(rule="alpha-beta"),
     "lrp-composite:lower=gamma": relprop.LRP(composite="epsilon-gamma-box", bounds=(-BOUND, BOUND)),
 }
-"""Rule sets by the name that `--rules` takes."""
+"""Methods by the name that `--methods` takes."""
 
-# (channels, *spatial) where 64² doesn't do.
-SIZES: list[tuple[str, tuple[int, ...]]] = [
-    ("inception_v3", (3, 96, 96)),
-    ("vit_*", (3, 224, 224)),
-    ("maxvit_t", (3, 224, 224)),
-    ("s3d", (3, 14, 224, 224)),
-    ("mvit_*", (3, 16, 224, 224)),
-    ("swin3d_*", (3, 4, 64, 64)),
-    ("*3d_18", (3, 8, 64, 64)),
-    ("mc3_18", (3, 8, 64, 64)),
-    ("r2plus1d_18", (3, 8, 64, 64)),
-]
+SURE = 1e-4
+"""Where the gradient differs from autograd's by more, a slope by differences says who is right."""
+
+DEFAULT = ("lrp-0", "lrp-epsilon", "lrp-composite", "excitation-backprop")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for; 1 if anything is silently wrong."""
     args = _arguments(argv)
+    found = [e for e in entries(every=args.all) if _asked(e, args.only)]
+    if not found:
+        raise SystemExit(f"No architecture matches {' '.join(args.only)}. See --list.")
+    if args.list:
+        print("\n".join(e.key for e in found))
+        return 0
     torch.set_num_threads(args.threads)
-    names = [n for n in constructors() if not args.only or any(fnmatchcase(n, p) for p in args.only)]
-    if not names:
-        raise SystemExit(f"No torchvision constructor matches {' '.join(args.only)}.")
     here = Path(__file__)
-    code = code_digest(ROOT / "src" / "relprop", here, here.with_name("common.py"))
+    code = code_digest(
+        ROOT / "src" / "relprop", here, here.with_name("common.py"), here.with_name("architectures")
+    )
     setting = {"dtype": args.dtype, "device": args.device, "code": code}
-    kept = _read(args.out, setting, args.rules)
-    records = []
-    with progress(20) as bar, args.out.open("a", encoding="utf-8") as file:
-        task = bar.add_task("", total=len(names))
-        for name in names:
-            bar.update(task, description=name)
-            if name in kept:
-                record = kept[name]
-            elif name in HUGE and not args.huge:
-                record = {"model": name, "not run": HUGE[name]} | setting
-            else:
-                record = measure(name, args.rules, args.dtype, args.device) | setting
-                file.write(json.dumps(record) + "\n")
-                file.flush()
-            records.append(record)
-            bar.advance(task)
-    text, wrong = report(records, args.rules)
-    print(json.dumps(records, indent=1) if args.json else text)
+    args.out.mkdir(parents=True, exist_ok=True)
+    records: dict[str, dict[str, Any]] = {}
+    waiting = []
+    for entry in found:
+        kept = _kept(_file(args.out, entry), setting, args.methods)
+        if kept is None:
+            waiting.append(entry)
+        else:
+            records[entry.key] = kept
+
+    measured = (
+        _run(waiting, args)
+        if args.jobs
+        else ((e, measure(e, args.methods, args.dtype, args.device)) for e in waiting)
+    )
+    with progress(40) as bar:
+        task = bar.add_task("", total=len(found), completed=len(records))
+        for entry, record in measured:
+            record |= setting
+            _file(args.out, entry).write_text(json.dumps(record) + "\n", encoding="utf-8")
+            records[entry.key] = record
+            bar.update(task, description=entry.key[-40:], advance=1)
+    ordered = [records[entry.key] for entry in found]
+    text, wrong = report(ordered, args.methods)
+    print(json.dumps(ordered, indent=1) if args.json else text)
     if args.table:
         args.table.write_text(text + "\n", encoding="utf-8")
     return 1 if wrong else 0
 
 
-def measure(name: str, rules: Sequence[str], dtype: str, device: str) -> dict[str, Any]:
-    """Everything about one constructor, as plain values."""
+def _asked(entry: Entry, patterns: Sequence[str]) -> bool:
+    return not patterns or any(fnmatchcase(entry.key, p) or fnmatchcase(entry.name, p) for p in patterns)
+
+
+def _file(folder: Path, entry: Entry) -> Path:
+    return folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', entry.key)}.json"
+
+
+def _kept(path: Path, setting: dict[str, str], methods: Sequence[str]) -> dict[str, Any] | None:
+    """The record of an earlier run, if it is still good: same settings, same code, all methods."""
+    if not path.is_file():
+        return None
+    for record in read(path):  # one, or none where the run was stopped while it wrote
+        same = all(record.get(key) == value for key, value in setting.items())
+        if same and ("methods" not in record or all(m in record["methods"] for m in methods)):
+            return record
+    return None
+
+
+def _run(waiting: Sequence[Entry], args: argparse.Namespace) -> Iterator[tuple[Entry, dict[str, Any]]]:
+    """Each entry's record as it is ready, `--jobs` processes at a time."""
+    run_of(nn.Linear(1, 1).eval(), torch.zeros(1, 1))  # what capture imports is then there in every process
+    context = multiprocessing.get_context(
+        "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    )
+    left = list(reversed(waiting))
+    running: list[tuple[Entry, Any, Path, float]] = []
+    while left or running:
+        while left and len(running) < args.jobs:
+            entry = left.pop()
+            path = _file(args.out, entry).with_suffix(".part")
+            path.unlink(missing_ok=True)
+            job = (path, entry.key, args.methods, args.dtype, args.device, args.memory, args.threads)
+            process = context.Process(target=_child, args=job, daemon=True)
+            process.start()
+            running.append((entry, process, path, time.monotonic()))
+        time.sleep(0.02)
+        for item in list(running):
+            entry, process, path, since = item
+            late = time.monotonic() - since > args.time
+            if process.is_alive() and not late:
+                continue
+            if late:
+                process.kill()
+            process.join()
+            running.remove(item)
+            if path.is_file():
+                record = json.loads(path.read_text(encoding="utf-8"))
+                path.unlink()
+            else:
+                why = f"took more than {args.time} s" if late else _ending(process.exitcode)
+                record = entry.names() | {"died": f"The process {why}."}
+            yield entry, record
+
+
+def _ending(code: int | None) -> str:
+    return f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+
+
+def _child(
+    path: Path, key: str, methods: Sequence[str], dtype: str, device: str, memory: float, threads: int
+) -> None:
+    """Measure one architecture in a process of its own."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    faulthandler.disable()
+    torch.set_num_threads(threads)
+    with contextlib.suppress(ImportError):  # not on Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory * 2**30),) * 2)
+    entry = next(e for e in entries(every=True) if e.key == key)
+    record = measure(entry, methods, dtype, device)
+    whole = path.with_suffix(".whole")
+    whole.write_text(json.dumps(record), encoding="utf-8")
+    whole.replace(path)
+
+
+def measure(entry: Entry, methods: Sequence[str], dtype: str, device: str) -> dict[str, Any]:
+    """Everything about one architecture, as plain values."""
     begin = time.perf_counter()
-    size = next((s for pattern, s in SIZES if fnmatchcase(name, pattern)), (3, 64, 64))
-    big = len(size) == 4 and size[-1] > 64
-    record: dict[str, Any] = {"model": name, "size": list(size)}
-    try:
-        model = build(name, size, batch=2 if big else 4, dtype=DTYPES[dtype], device=device)
-        x = noise((1 if big else 2, *size), seed=7, dtype=DTYPES[dtype], device=device).clamp(-BOUND, BOUND)
-        record["parameters"] = sum(p.numel() for p in model.parameters())
-        record |= _captured(model, x)
-        if "refused" not in record:
-            record["rules"] = {rule: _rule(model, x, rule) for rule in rules}
-    finally:
-        model = x = None  # type: ignore[assignment]
-        relprop.clear_cache()
-        gc.collect()
-        if sys.platform == "linux":
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
-        record["seconds"] = round(time.perf_counter() - begin, 1)
+    record: dict[str, Any] = entry.names()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            case = entry.build().to(DTYPES[dtype], device)
+        except Exception as error:  # of another library: what can't be built isn't measured
+            record["not built"] = str(error) if isinstance(error, NotBuiltError) else _first_line(error)
+            return record
+        record["input"] = case.shapes
+        record["parameters"] = sum(p.numel() for p in case.model.parameters())
+        versions = _versions(case.model)
+        record |= _forward(case)
+        if "refused" not in record and "failed" not in record:
+            record["methods"] = {name: _method(case, name) for name in methods}
+        if _versions(case.model) != versions:
+            record["failed"] = "the model was changed"
+    record["seconds"] = round(time.perf_counter() - begin, 1)
     return record
 
 
-def _captured(model: nn.Module, x: Tensor) -> dict[str, Any]:
+def _forward(case: Case) -> dict[str, Any]:
+    """What has an exact answer: the outputs, the gradient, and LRP-0 of a piecewise linear network."""
     try:
         begin = time.perf_counter()
-        trace = relprop.trace(model, x)
+        many = case.x if isinstance(case.x, (tuple, dict)) else None
+        packing = None if many is None else Packing(many)
+        ran = run_of(case.model, case.x if packing is None else packing.packed, case.output, packing)
+        trace = ran.trace
         taken = time.perf_counter() - begin
-    except CaptureError as error:
-        return {"refused": _clause(error)}
-    with torch.no_grad():
-        expected = model(x)
+        gradient = relprop.explain(case.model, case.x, method="gradient", output=case.output)
+    except RelpropError as error:
+        return {"refused": _clause(error), "kind": type(error).__name__}
+    except Exception as error:  # a raw error is a finding, and must not end the run
+        return {"failed": _first_line(error)}
+    expected, leaves = case.scores()
+    target = (
+        _each(gradient)[0].targets.reshape(-1, *[1] * (expected.ndim - 1)).expand(-1, 1, *expected.shape[2:])
+    )
+    score = expected.gather(1, target).sum()
+    wanted = torch.cat([g.flatten() for g in torch.autograd.grad(score, list(leaves))])
+    mine = torch.cat([e.relevance.flatten() for e in _each(gradient)])
     found: dict[str, Any] = {
         "capture": round(taken, 2),
         "operators": sum(1 for n in trace.graph.nodes if n.target is not None and n.dependent),
-        "forward difference": float((trace.output - expected).abs().max()),
+        "forward difference": float((trace.output.reshape(expected.shape) - expected).abs().max()),
+        "gradient difference": float((mine - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30)),
         "output": float(expected.abs().max()),
     }
+    right = wanted
+    if not found["gradient difference"] <= SURE:
+        found["slope difference"] = _against_slope(case, target, wanted)
+        right = mine
     if _piecewise_linear(trace):
-        found["gradient x input"] = _against_gradient(model, x, trace)
+        product = right * torch.cat([v.detach().flatten() for v in leaves])
+        found["gradient x input"] = _against_gradient(trace, target, product)
     return found
+
+
+def _versions(model: nn.Module) -> list[tuple[str, int, bool]]:
+    """Changes when a parameter or a buffer does."""
+    return [
+        (name, t._version, t.requires_grad) for name, t in (*model.named_parameters(), *model.named_buffers())
+    ]
 
 
 def _piecewise_linear(trace: Trace) -> bool:
@@ -160,32 +279,58 @@ def _piecewise_linear(trace: Trace) -> bool:
     return True
 
 
-def _against_gradient(model: nn.Module, x: Tensor, trace: Trace) -> float | None:
+def _against_gradient(trace: Trace, target: Tensor, expected: Tensor) -> float | None:
     """LRP-0 beside autograd's gradient × input: largest difference over largest element."""
     composite = Composite([("activation", Slope()), ("linear", Epsilon(0.0))], "value", name="LRP-0, slopes")
-    target = trace.output.argmax(1, keepdim=True)
+    target = target.reshape(trace.output[:, :1].shape)
     seed = torch.zeros_like(trace.output).scatter_(1, target, trace.output.gather(1, target))
     try:
-        mine = trace.run(seed, composite, ledger=False).relevance
+        mine = trace.run(seed, composite, ledger=False).relevance.flatten()
     except UnsupportedOperatorError:
         return None
-    leaf = x.clone().requires_grad_()
-    score = model(leaf).gather(1, target).sum()
-    expected = torch.autograd.grad(score, leaf)[0] * x
-    return float((mine - expected).abs().max() / expected.abs().max())
+    return float((mine - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
 
 
-def _rule(model: nn.Module, x: Tensor, rule: str) -> dict[str, Any]:
+def _against_slope(case: Case, target: Tensor, wanted: Tensor) -> float:
+    """A gradient beside the slope by central differences in float64, along where it and autograd's differ most.
+
+    Torch 2.13 has a fault of its own: batch norm's backward pass in evaluation on the CPU misreads gradients of a
+    single sample whose strides don't fit.
+    """
+    exact = copy.deepcopy(case).to(torch.float64, str(wanted.device))
+    again = relprop.explain(exact.model, exact.x, method="gradient", output=exact.output)
+    gradient = torch.cat([e.relevance.flatten() for e in _each(again)])
+    direction = gradient - wanted.double()
+    direction /= direction.norm()
+    sizes = [t.numel() for t in exact.inputs]
+    steps = [d.reshape(t.shape) for d, t in zip(direction.split(sizes), exact.inputs, strict=True)]
+
+    def score(step: float) -> Tensor:
+        with torch.no_grad():
+            moved = tuple(t + step * d for t, d in zip(exact.inputs, steps, strict=True))
+            return exact.read_from(moved).gather(1, target).sum()
+
+    slope = (score(1e-6) - score(-1e-6)) / 2e-6
+    return float((gradient @ direction - slope).abs() / gradient.norm())
+
+
+def _each(found: Any) -> list[Any]:
+    """The explanations of all inputs."""
+    if isinstance(found, dict):
+        return list(found.values())
+    return list(found) if isinstance(found, tuple) else [found]
+
+
+def _method(case: Case, name: str) -> dict[str, Any]:
     begin = time.perf_counter()
     try:
-        explanation = relprop.explain(model, x, method=RULES[rule])
-    except UnsupportedOperatorError as error:
-        return {"refused": _clause(error)}
+        found = relprop.explain(case.model, case.x, method=METHODS[name], output=case.output)
     except RelpropError as error:
-        return {"failed": f"{type(error).__name__}: {error}"}
+        return {"refused": _clause(error), "kind": type(error).__name__}
     except Exception as error:  # a raw error is a finding, and must not end the run
-        return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"}
-    ledger = explanation.ledger
+        return {"failed": _first_line(error)}
+    parts = _each(found)
+    ledger = parts[0].ledger
     if ledger is None:
         return {"failed": "no ledger"}
     start = ledger.start
@@ -207,7 +352,8 @@ def _rule(model: nn.Module, x: Tensor, rule: str) -> dict[str, Any]:
         "lost": share(ledger.lost),
         "growth": ledger.growth,
         "gap": abs(gap) / scale if scale else abs(gap),
-        "finite": bool(explanation.relevance.isfinite().all()),
+        "finite": all(bool(e.relevance.isfinite().all()) for e in parts),
+        "at": parts[0].at,
         "seconds": round(time.perf_counter() - begin, 2),
     }
 
@@ -218,15 +364,9 @@ def _clause(error: Exception) -> str:
     return text.rpartition(" under ")[0] or text
 
 
-def _read(path: Path, setting: dict[str, str], rules: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Records of earlier runs that are still good: same settings, same code, all rule sets."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for record in read(path) if path.is_file() else []:
-        same = all(record.get(key) == value for key, value in setting.items())
-        if same and ("refused" in record or all(rule in record["rules"] for rule in rules)):
-            found[record["model"]] = record
-    return found
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:200] if text else ''}"
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -234,19 +374,37 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="PATTERN", help="constructors, such as 'resnet*'"
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="architectures, such as 'timm/*' or 'resnet*'",
     )
-    parser.add_argument("--rules", nargs="+", choices=list(RULES), default=list(RULES), metavar="RULES")
+    parser.add_argument(
+        "--all", action="store_true", help="all listed members of timm and constructors of torchvision"
+    )
+    parser.add_argument("--list", action="store_true", help="print what would be measured")
+    parser.add_argument(
+        "--methods", nargs="+", choices=list(METHODS), default=list(DEFAULT), metavar="METHOD"
+    )
     parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's own")
-    parser.add_argument("--huge", action="store_true", help=f"run {', '.join(HUGE)} too")
+    parser.add_argument("--threads", type=int, default=1, help="of each process (default: 1)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="processes at a time; 0: all in this one, without limits"
+    )
+    parser.add_argument("--time", type=float, default=300, help="seconds that one architecture may take")
+    parser.add_argument(
+        "--memory", type=float, default=12, help="GiB of addresses that one architecture may take"
+    )
     parser.add_argument("--json", action="store_true", help="print all numbers instead of the tables")
     parser.add_argument("--table", type=Path, help="write the tables here (Markdown)")
-    parser.add_argument("--out", type=Path, help="kept results (default: out/coverage-DTYPE-DEVICE.jsonl)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of kept results (default: out/coverage-DTYPE-DEVICE)"
+    )
     args = parser.parse_args(argv)
     if args.out is None:
-        args.out = Path("out") / f"coverage-{args.dtype}-{args.device.replace(':', '')}.jsonl"
+        args.out = Path("out") / f"coverage-{args.dtype}-{args.device.replace(':', '')}"
     return args
 
 

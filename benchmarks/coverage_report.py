@@ -1,19 +1,20 @@
-"""The tables of coverage.py: what closes, where relevance goes, what is refused, and the verdict.
+"""The tables of coverage.py: what closes, what is refused and on which operator, and the verdict.
 
-python benchmarks/coverage_report.py out/coverage-*.jsonl > docs/coverage.md    # a page from kept results
+python benchmarks/coverage_report.py out/coverage-float32-cpu > docs/coverage.md    # a page from kept results
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import HUGE, constructors, markdown
+from benchmarks.common import markdown
 
 __all__ = ["page", "read", "report", "silently_wrong"]
 
@@ -27,32 +28,44 @@ Record = dict[str, Any]
 INTRODUCTION = """\
 # Coverage
 
-Every classification and video constructor of torchvision, explained under six families of rules. The page is
-written by `benchmarks/coverage.py` and `benchmarks/coverage_report.py`; no number is typed by hand.
+Public architectures of many libraries, explained by several methods. The page is written by
+`benchmarks/coverage.py` and `benchmarks/coverage_report.py`; only the figures of before, at commit f3637d8, were
+taken by another script.
 
-**How it was measured.** Random weights (seeded). Biases of convolutions and products N(0, 0.02); γ of norms
-U(0.3, 1.2), β N(0, 0.3); batch norm statistics learned from batches of noise; layer scales U(0.3, 1.2). The
-input is noise, clamped to ±3, which is also the box that the z-box rule is told. The explained class is each
-sample's top class, and relevance starts as its score. Random weights say that the accounts balance, not what
-a trained network's maps look like.
+**How it was measured.** The smallest member of each architecture, some with fewer repetitions of the same block,
+at the smallest input that it takes. Random weights (seeded); biases N(0, 0.02), γ of norms U(0.3, 1.2), β
+N(0, 0.3), layer scales U(0.3, 1.2), what else is constant N(0, 0.02) or U(0.3, 1.2); batch norm statistics from
+noise. The input is noise, clamped to ±3. The explained class is the top class, and relevance starts as its score.
+Models come as they are: relprop finds their logits. Each runs in a process of its own with limits on time and
+memory. Random weights say that the accounts balance, not what a trained network's maps look like.
 
-**Columns.**
-
-- *forward*: largest difference between the traced output and `model(x)`. Where it isn't 0, torch takes a fused
-  fast path in `model(x)` that rounds otherwise.
-- *lrp-0* … *lrp-composite:lower=gamma*: the ledger's largest error. It closes up to 1e-6 of the sum of |R| at
-  an operator in float32 and 1e-13 in float64; bold where it does not.
-- *LRP-0 = g×x*: on piecewise linear networks (ReLU6 by its slope), largest difference between LRP-0 and
-  autograd's gradient × input, over the largest element. A dash: the network is not piecewise linear, the two
-  differ by definition.
-- *share to bias · lost share · growth*: relevance absorbed by biases and relevance that found nowhere to go,
-  each as a share of the start (they may exceed 1 where contributions cancel); and the largest sum of |R| at any
-  operator over the start's. Large growth means strong cancellation: read such maps with care.
+**Words.** *closes*: the ledger accounts for all relevance, up to 1e-6 of the sum of |R| at any operator in
+float32 and 1e-13 in float64. *refused*: relprop names what it can't explain. *not built*: the library isn't there
+or didn't make the model. *silently wrong*: anything else, such as another library's traceback, an open ledger, an
+output or a gradient unlike torch's, or LRP-0 that isn't gradient × input on a piecewise linear network.
 """
+
+BEFORE: dict[str, tuple[int, int]] = {
+    "timm": (142, 60),
+    "transformers": (38, 7),
+    "torchvision segmentation": (9, 6),
+    "torchvision detection": (12, 5),
+    "segmentation-models-pytorch": (12, 10),
+    "monai": (14, 11),
+    "pytorchvideo": (9, 5),
+    "onnx2torch": (14, 9),
+}
+"""Models and those that closed under LRP-ε and lrp-composite at commit f3637d8, before attention had rules; of
+transformers by hand-written wrappers only."""
+
+MODULES_BEFORE = (98, 32)
+"""timm's modules, and those that LRP explained altogether at f3637d8."""
+
+AIMED = ("lrp-epsilon", "lrp-composite")
 
 
 def main(paths: Sequence[str]) -> int:
-    """Print the page for these files of kept results."""
+    """Print the page for these folders or files of kept results."""
     if not paths or paths[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if paths else 2
@@ -61,136 +74,209 @@ def main(paths: Sequence[str]) -> int:
 
 
 def read(path: Path) -> list[Record]:
-    """Kept results, in the order in which they were measured."""
+    """Kept results of a folder or a file."""
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
         try:
-            found.append(json.loads(line))
+            found.append(json.loads(file.read_text(encoding="utf-8")))
         except json.JSONDecodeError:
-            continue  # the run was stopped while it wrote this line
+            continue  # the run was stopped while it wrote
     return found
 
 
 def page(records: Sequence[Record]) -> str:
-    """The documentation page: introduction, then a section per precision and device, newest results."""
-    sections: dict[tuple[str, str], dict[str, Record]] = {}
+    """The documentation page: introduction, then a section per precision and device."""
+    sections: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        sections.setdefault((record["dtype"], record["device"]), {})[record["model"]] = record
+        sections.setdefault((record["dtype"], record["device"]), []).append(record)
     parts = [INTRODUCTION]
-    for (dtype, device), latest in sorted(sections.items(), key=lambda item: item[0]):
-        rules = list(dict.fromkeys(rule for r in latest.values() for rule in r.get("rules", {})))
-        everything = [
-            latest.get(name) or {"model": name, "not run": HUGE.get(name, "not measured in this run")}
-            for name in constructors()
-        ]
-        parts += [f"## {dtype}, {device}", report(everything, rules)[0]]
-        states = {r["code"] for r in latest.values()}
+    for (dtype, device), rows in sorted(sections.items(), key=lambda item: item[0]):
+        methods = list(dict.fromkeys(m for r in rows for m in r.get("methods", {})))
+        parts += [f"## {dtype}, {device}", report(rows, methods, before=True)[0]]
+        states = {r["code"] for r in rows}
         if len(states) > 1:
-            parts.append(
-                f"Measured with {len(states)} states of the code; run coverage.py once more for one."
-            )
+            parts.append(f"Measured with {len(states)} states of the code.")
     return "\n\n".join(parts)
 
 
-def report(records: Sequence[Record], rules: Sequence[str]) -> tuple[str, list[str]]:
-    """The tables as Markdown, and everything that is silently wrong."""
-    run = [r for r in records if "rules" in r]
+def report(
+    records: Sequence[Record], methods: Sequence[str], *, before: bool = False
+) -> tuple[str, list[str]]:
+    """The tables as Markdown, and everything that is silently wrong.
+
+    Args:
+        records: as measured.
+        methods: which, in the order of the columns.
+        before: say what closed at f3637d8 too.
+    """
     wrong = [w for r in records for w in silently_wrong(r)]
-    seconds = sum(r.get("seconds", 0.0) for r in records)
-    parts = [
-        f"{len(records)} constructors, measured in {seconds / 60:.0f} minutes.",
-        f"**{_verdict(records, rules)}**",
-    ]
+    parts = [f"**{_verdict(records, methods)}**"]
     if wrong:
         parts.append("\n".join(f"- {w}" for w in wrong))
+    parts += ["### By family", _families(records, methods, before=before)]
+    modules = _modules(records)
+    if modules:
+        was = f" At f3637d8 it was {MODULES_BEFORE[1]} of {MODULES_BEFORE[0]}." if before else ""
+        parts.append(modules + was)
     grown = [
-        f"{r['model']} {rule} ({row['growth']:.0e})"
-        for r in run
-        for rule, row in r["rules"].items()
+        f"{r['model']} {method} ({row['growth']:.0e})"
+        for r in records
+        for method, row in r.get("methods", {}).items()
         if row.get("growth", 0) > GROWTH
     ]
     if grown:
-        parts.append(f"Growth above {GROWTH:g}, maps of cancellation: {', '.join(grown)}.")
-    closing = [r for r in run if any("refused" not in row for row in r["rules"].values())]
-    if closing:
-        parts += [
-            "### Does it close? Largest ledger error",
-            _errors(closing, rules),
-            "### Where relevance goes: share to bias · lost share · growth",
-            _shares(closing, rules),
-        ]
-    refused = _refusals(records, rules)
+        parts.append(
+            f"Growth above {GROWTH:g} (the largest sum of |R| at any operator over the start's): maps of "
+            f"cancellation, though their accounts balance: {', '.join(grown)}."
+        )
+    refused = _refusals(records, methods)
     if refused:
-        parts += ["### Refused, by name", markdown(["model", "rules", "refusal"], refused)]
-    skipped = [[r["model"], r["not run"]] for r in records if "not run" in r]
-    if skipped:
-        parts += ["### Not run", markdown(["model", "why"], skipped)]
+        head = ["what", "models", "where, and how it is said"]
+        parts += ["### Refused, by what is refused", markdown(head, refused)]
+    for word, title in (("not built", "Not built"), ("died", "Out of time or memory")):
+        lines = [[r["model"], r[word]] for r in records if word in r]
+        if lines:
+            parts += [f"### {title}", markdown(["model", "why"], lines)]
+    run = [r for r in records if "methods" in r]
+    if run:
+        parts += ["### Every model: largest ledger error", _errors(run, methods)]
     return "\n\n".join(parts), wrong
 
 
 def silently_wrong(record: Record) -> list[str]:
     """Everything about a model that is neither right nor refused, one sentence each."""
-    if "rules" not in record:
+    name = record["model"]
+    if "failed" in record:
+        return [f"{name}: {record['failed']}"]
+    if "methods" not in record:
         return []
-    name, dtype = record["model"], record["dtype"]
+    dtype = record["dtype"]
     found = []
     limit = FORWARD[dtype] * max(record["output"], 1.0)
     if not record["forward difference"] <= limit:
         found.append(f"{name}: outputs differ from the model's by {record['forward difference']:.1e}")
+    if not _gradient_error(record) <= GRADIENT[dtype]:
+        found.append(f"{name}: the gradient differs from torch's by {_gradient_error(record):.1e}")
     against = record.get("gradient x input")
     if against is not None and not against <= GRADIENT[dtype]:
         found.append(f"{name}: LRP-0 differs from gradient × input by {against:.1e}")
-    for rule, row in record["rules"].items():
+    for method, row in record["methods"].items():
         if "refused" in row:
             continue
         if "failed" in row:
-            found.append(f"{name}, {rule}: {row['failed']}")
+            found.append(f"{name}, {method}: {row['failed']}")
         elif not row["finite"]:
-            found.append(f"{name}, {rule}: relevance is not finite")
+            found.append(f"{name}, {method}: relevance is not finite")
         elif not row["closes"]:
-            found.append(f"{name}, {rule}: the ledger does not close, {row['error']:.1e} at {row['worst']}")
+            found.append(f"{name}, {method}: the ledger does not close, {row['error']:.1e} at {row['worst']}")
     return found
 
 
-def _verdict(records: Sequence[Record], rules: Sequence[str]) -> str:
-    closed = refused = partly = skipped = wrong = 0
-    for record in records:
-        if "not run" in record:
-            skipped += 1
-        elif silently_wrong(record):
-            wrong += 1
-        elif "refused" in record or all("refused" in r for r in record["rules"].values()):
-            refused += 1
-        elif any("refused" in r for r in record["rules"].values()):
-            partly += 1
-        else:
-            closed += 1
-    text = f"{closed} close under all {len(rules)} rule sets, {refused} are refused by name, "
+def _unsure(record: Record) -> bool:
+    """Whether autograd's gradient was found wrong by differences."""
+    return "slope difference" in record and record["slope difference"] < record["gradient difference"]
+
+
+def _gradient_error(record: Record) -> float:
+    """Of the gradient, by whom is right: autograd, or the slope by differences where they disagree."""
+    found: float = record["slope difference"] if _unsure(record) else record["gradient difference"]
+    return found
+
+
+def _closes(record: Record, methods: Iterable[str]) -> bool:
+    rows = record.get("methods", {})
+    return not silently_wrong(record) and all(
+        m in rows and bool(rows[m].get("closes")) for m in methods if m in rows or m in AIMED
+    )
+
+
+def _is_refused(record: Record) -> bool:
+    return "refused" in record or any("refused" in row for row in record.get("methods", {}).values())
+
+
+def _measured(records: Iterable[Record]) -> list[Record]:
+    return [r for r in records if "not built" not in r and "died" not in r]
+
+
+def _verdict(records: Sequence[Record], methods: Sequence[str]) -> str:
+    run = _measured(records)
+    wrong = [r for r in run if silently_wrong(r)]
+    closed = [r for r in run if r not in wrong and not _is_refused(r)]
+    refused = [
+        r for r in run
+        if r not in wrong and ("refused" in r or all("refused" in row for row in r["methods"].values()))
+    ]  # fmt: skip
+    partly = len(run) - len(wrong) - len(closed) - len(refused)
+    text = f"{len(closed)} close under all {len(methods)} methods, {len(refused)} are refused by name, "
     if partly:
-        text += f"{partly} are refused under some rule sets and close under the others, "
-    return text + f"{skipped} were not run, {wrong} are silently wrong."
+        text += f"{partly} are refused under some methods and close under the others, "
+    return text + f"{len(records) - len(run)} were not measured, {len(wrong)} are silently wrong."
 
 
-def _errors(records: Sequence[Record], rules: Sequence[str]) -> str:
+def _families(records: Sequence[Record], methods: Sequence[str], *, before: bool) -> str:
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record["family"], []).append(record)
+    lines = []
+    for family, all_rows in [*found.items(), ("all", list(records))]:
+        rows = _measured(all_rows)
+        line: list[object] = [family, len(rows)]
+        line += [sum(bool(r.get("methods", {}).get(m, {}).get("closes")) for r in rows) for m in methods]
+        line += [
+            sum(_is_refused(r) for r in rows),
+            sum(bool(silently_wrong(r)) for r in rows),
+            len(all_rows) - len(rows),
+        ]
+        if before:
+            past = BEFORE.get(family)
+            line.append("–" if past is None else f"{past[1]} of {past[0]}")
+        lines.append(line)
+    head = ["family", "models", *methods, "refused by a method", "silently wrong", "not measured"]
+    return markdown([*head, *(["closed under ε and composite before"] if before else [])], lines)
+
+
+def _modules(records: Sequence[Record]) -> str:
+    groups: dict[str, list[bool]] = {}
+    for record in _measured(r for r in records if r["family"] == "timm"):
+        groups.setdefault(record["group"], []).append(_closes(record, AIMED))
+    if not groups:
+        return ""
+    left = sorted(name for name, closed in groups.items() if not all(closed))
+    text = (
+        f"Of timm's modules, {len(groups) - len(left)} of {len(groups)} close under LRP-ε and lrp-composite"
+    )
+    return text + (f"; not {', '.join(left)}." if left else ".")
+
+
+def _errors(records: Sequence[Record], methods: Sequence[str]) -> str:
     lines = []
     for r in records:
         against = r.get("gradient x input")
         lines.append(
             [
                 r["model"],
-                "×".join(map(str, r["size"][1:])),
+                r["input"],
                 r["operators"],
-                f"{r['forward difference']:.0e}" if r["forward difference"] else "0",
-                *[_error(r["rules"][rule]) for rule in rules],
+                f"{r['forward difference'] / max(r['output'], 1.0):.0e}" if r["forward difference"] else "0",
+                f"{_gradient_error(r):.0e}" + (" *" if _unsure(r) else ""),
                 "–" if against is None else f"{against:.0e}",
-                f"{r['seconds']:.0f}",
+                *[_error(r["methods"].get(method)) for method in methods],
             ]
         )
-    head = ["model", "input", "operators", "forward", *rules, "LRP-0 = g×x", "s"]
-    return markdown(head, lines)
+    head = ["model", "input", "operators", "forward", "gradient", "LRP-0 = g×x", *methods]
+    text = markdown(head, lines)
+    if any(_unsure(r) for r in records):
+        text += (
+            "\n\n\\* Not autograd's there but the slope by central differences in float64: they differ, since "
+            "batch norm's backward pass of a single sample in torch 2.13 on the CPU misreads gradients with "
+            "unusual strides, or since float32 is too coarse for such numbers."
+        )
+    return text
 
 
-def _error(row: Record) -> str:
+def _error(row: Record | None) -> str:
+    if row is None:
+        return "–"
     if "refused" in row:
         return "refused"
     if "failed" in row:
@@ -198,34 +284,30 @@ def _error(row: Record) -> str:
     return f"{row['error']:.0e}" if row["closes"] and row["finite"] else f"**{row['error']:.0e}**"
 
 
-def _shares(records: Sequence[Record], rules: Sequence[str]) -> str:
-    lines = [
-        [r["model"], *[_share(r["rules"][rule]) for rule in rules]]
-        for r in records
-        if any("error" in row for row in r["rules"].values())
-    ]
-    return markdown(["model", *rules], lines)
-
-
-def _share(row: Record) -> str:
-    if "error" not in row:
-        return "–"
-    return f"{row['bias']:.2g} · {row['lost']:.2g} · {row['growth']:.2g}"
-
-
-def _refusals(records: Sequence[Record], rules: Sequence[str]) -> list[list[str]]:
-    lines = []
+def _refusals(records: Sequence[Record], methods: Sequence[str]) -> list[list[object]]:
+    """One line an operator or reason, the most frequent first."""
+    found: dict[str, dict[str, tuple[str, list[str]]]] = {}
     for record in records:
-        if "refused" in record:
-            lines.append([record["model"], "all", record["refused"]])
-            continue
-        reasons: dict[str, list[str]] = {}
-        for rule, row in record.get("rules", {}).items():
-            if "refused" in row:
-                reasons.setdefault(row["refused"], []).append(rule)
-        for reason, which in reasons.items():
-            lines.append([record["model"], "all" if len(which) == len(rules) else ", ".join(which), reason])
+        rows = record.get("methods", {})
+        said = [(record["refused"], list(methods))] if "refused" in record else []
+        said += [(row["refused"], [method]) for method, row in rows.items() if "refused" in row]
+        for text, which in said:
+            models = found.setdefault(_subject(text), {})
+            models.setdefault(record["model"], (text, []))[1].extend(which)
+    lines: list[list[object]] = []
+    for subject, models in sorted(found.items(), key=lambda item: -len(item[1])):
+        text = next(iter(models.values()))[0]
+        names = [
+            name if len(which) == len(methods) else f"{name} ({', '.join(which)})"
+            for name, (_, which) in models.items()
+        ]
+        lines.append([subject, len(models), f"{', '.join(names)}: {text}"])
     return lines
+
+
+def _subject(text: str) -> str:
+    named = re.search(r"operator '([^']+)'", text)
+    return named.group(1) if named else " ".join(text.split()[:6])
 
 
 if __name__ == "__main__":
