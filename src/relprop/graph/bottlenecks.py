@@ -34,7 +34,8 @@ def _bottlenecks(graph: Graph) -> list[Node]:
 def _is_conv(node: Node, *, grouped: bool) -> bool:
     """Whether it is a plain convolution of the signal, with several groups or with one."""
     plain = node.kind == "linear" and node.op.startswith("conv") and "transpose" not in node.op
-    return plain and node.dependent and (int(node.argument("groups", 1)) > 1) == grouped
+    # As many groups as samples, say: a size that the graph leaves open is no 1.
+    return plain and node.dependent and (node.argument("groups", 1) != 1) == grouped
 
 
 def _behind(node: Node, crossed: frozenset[str]) -> Iterator[Node]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from relprop.graph.attention import attention_weights
 from relprop.graph.bottlenecks import bottleneck
 from relprop.graph.fusion import Fused, is_affine
 from relprop.graph.node import Graph, Node
@@ -23,6 +24,7 @@ class Place:
         last: linear, and no linear operator lies between it and the model's output.
         depth: 0 at the input, 1 at the output, counted in linear operators on the longest path.
         bottlenecks: the network is built of linear bottlenecks (`relprop.graph.bottlenecks`).
+        attends: the network has attention (`relprop.graph.attention`).
     """
 
     node: Node
@@ -31,6 +33,7 @@ class Place:
     last: bool
     depth: float
     bottlenecks: bool = False
+    attends: bool = False
 
 
 class Places:
@@ -40,6 +43,7 @@ class Places:
         self.before: dict[Node, int] = {}
         self.after: dict[Node, int] = {}
         self.bottlenecks = bottleneck(graph) is not None
+        self.attends = bool(attention_weights(graph))
         for node in graph.nodes:
             ahead = max((self.before[n] + _is_linear(n) for n in node.signals()), default=0)
             self.before[node] = ahead
@@ -79,6 +83,7 @@ class Places:
             last=kind == "linear" and after == 0,
             depth=before / total if total else 1.0,
             bottlenecks=self.bottlenecks,
+            attends=self.attends,
         )
 
 

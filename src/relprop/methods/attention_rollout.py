@@ -10,9 +10,10 @@ from torch import Tensor
 from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
 from relprop.graph import Node
+from relprop.graph.attention import attention_weights
 from relprop.graph.place import label
 from relprop.methods.method import Method, Request, Result
-from relprop.methods.tokens import TokenGrid, attention_weights, token_grid
+from relprop.methods.tokens import TokenGrid, token_grid
 from relprop.propagate.trace import Trace
 
 __all__ = ["AttentionRollout"]
@@ -90,9 +91,9 @@ def _layers(run: Trace) -> tuple[list[Node], TokenGrid]:
     Raises:
         InputError: see `AttentionRollout`.
     """
-    found = attention_weights(run)
+    found = attention_weights(run.graph)
     if not found:
-        raise _refusal("no attention (a softmax whose result multiplies values)")
+        raise _refusal("no attention (a softmax of queries times keys that multiplies values)")
     count = run.stored(found[0]).shape[-1]
     for i, node in enumerate(found):
         queries, keys = run.stored(node).shape[-2:]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
+from relprop.graph.attention import attention_weights
 from relprop.graph.bottlenecks import bottleneck
 from relprop.graph.fusion import PRODUCTS
 from relprop.graph.place import Place, label
@@ -52,7 +53,8 @@ class LRP(Method):
             takes each sample's least and largest value; "auto": what pixels can be, where the model's facts
             say it (`relprop.methods.Facts`), else "sample".
         epsilon, gamma, alpha, beta, bias: parameters of the rules, see there.
-        attention: how relevance crosses attention, see `relprop.methods.attention`: "constant" or "shared".
+        attention: how relevance crosses attention, see `relprop.methods.attention`: "constant" or "shared";
+            "auto": "shared" under "epsilon-network-box", else "constant".
         seed: "score" or "one".
 
     Raises:
@@ -82,7 +84,7 @@ class LRP(Method):
         alpha: float = 2.0,
         beta: float = 1.0,
         bias: Literal["paper", "none", "full"] = "paper",
-        attention: Attention = "constant",
+        attention: Attention | Literal["auto"] = "auto",
         seed: Literal["score", "one"] = "score",
     ) -> None:
         if (rule is None) == (composite is None):
@@ -99,7 +101,8 @@ class LRP(Method):
         check_number("beta", beta, least=0)
         check_choice("bias", bias, ("paper", "none", "full"))
         check_choice("seed", seed, ("score", "one"))
-        self.attention = attention
+        check_choice("attention", attention, ("auto", "constant", "shared"))
+        self.attention: Attention | Literal["auto"] = attention
         self.rule, self.composite, self.first, self.bounds = rule, composite, first, bounds
         self.epsilon, self.gamma, self.alpha, self.beta, self.bias = epsilon, gamma, alpha, beta, bias
         self.seed: Literal["score", "one"] = seed
@@ -129,7 +132,7 @@ class LRP(Method):
         return Result.of(request.propagate(request.seed(self.seed), self._composite))
 
     def _build(self) -> Composite:
-        crossing = attention_rules(self.attention)
+        crossing = attention_rules("constant" if self.attention == "auto" else self.attention)
         if isinstance(self.composite, Composite):
             return self.composite
         first: list[tuple[Match, Rule]] = []
@@ -150,17 +153,28 @@ class LRP(Method):
                 "z-plus": (ZPlus(), "positive"),
             }
             rule, otherwise = by_name[self.rule]
-            if otherwise == "positive" and self.attention == "constant":
+            if otherwise == "positive" and self.attention != "shared":
                 crossing = []  # the fallback's, by absolute values
             return Composite([*first, *crossing, ("linear", rule)], otherwise, name=f"LRP ({self.rule})")
         name = f"LRP ({self.composite})"
         if self.composite in ("epsilon-plus", "epsilon-plus-box"):
             return Composite([*first, *crossing, products, ("linear", ZPlus())], "positive", name=name)
-        if self.composite in ("epsilon-network-box", "epsilon-gamma-plus-box"):
-            always = self.composite == "epsilon-gamma-plus-box"
-            upper = (_UPPER_HALF if always else _upper_in_bottlenecks, Gamma(self.gamma))
-            rules = [*first, *crossing, products, upper, ("linear", ZPlus())]
+        if self.composite == "epsilon-gamma-plus-box":
+            rules = [*first, *crossing, products, (_UPPER_HALF, Gamma(self.gamma)), ("linear", ZPlus())]
             return Composite(rules, "positive", name=name)
+        if self.composite == "epsilon-network-box":
+            convolutions: list[tuple[Match, Rule]] = [
+                (_upper_in_bottlenecks, Gamma(self.gamma)),
+                ("linear", ZPlus()),
+            ]
+            shared = attention_rules("shared") if self.attention == "auto" else crossing
+            return _ByNetwork(
+                Composite([*first, *crossing, products, *convolutions], "positive", name=name),
+                # By value, so that signs in the residual stream stay what they are.
+                Composite(
+                    [*first, *shared, (is_product, Gamma(_GAMMA_ATTENDING)), *convolutions], "value", name
+                ),
+            )
         if self.composite == "epsilon-alpha-beta":
             conv = AlphaBeta(self.alpha, self.beta, self.bias)
             return Composite([*first, *crossing, products, ("linear", conv)], "positive", name=name)
@@ -292,18 +306,20 @@ class LRPAlphaBeta(LRP):
 class LRPComposite(LRP):
     """ε above, z+ (or γ) below, z^B at the input: the usual composite by depth.
 
-    Source: Montavon et al. 2019; Kohlbrenner et al. 2020 for z+ in all convolutions; what is taken on networks of
-    linear bottlenecks (MobileNet v2 and v3, EfficientNet) is measured by us, see the method's page. Shapes:
+    Source: Montavon et al. 2019; Kohlbrenner et al. 2020 for z+ in all convolutions; Achtibat et al. 2024 for γ
+    and shares in attention. What is taken on which network is measured by us, see the method's page. Shapes:
     (N, C, *spatial). Conserves up to bias, stabiliser and lost, each in the ledger.
 
     Args:
         lower: "z-plus": z+ in all convolutions, ε in all matrix products; "gamma": γ in the
             convolutions of the lower two thirds of the depth, ε above. On networks with batch norms γ
             leaves much more to the biases. "gamma-above": γ in the convolutions of the upper half of the depth,
-            z+ below. "auto": "gamma-above" where the network is built of linear bottlenecks, which a note
-            says, else "z-plus".
+            z+ below. "auto": by the network, which a note says: "gamma-above" where it is built of linear
+            bottlenecks, else "z-plus"; with attention, γ = 0.05 in all matrix products in the place of ε.
         epsilon, gamma: see `relprop.rules.Epsilon` and `relprop.rules.Gamma`.
-        bounds, attention: see `LRP`.
+        bounds: see `LRP`.
+        attention: "constant" or "shared", see `relprop.methods.attention`; "auto": "shared" under lower="auto",
+            else "constant".
         seed: "score" or "one".
 
     >>> import torch, relprop
@@ -324,7 +340,7 @@ class LRPComposite(LRP):
         epsilon: float = 1e-3,
         gamma: float = 0.25,
         bounds: Bounds = "auto",
-        attention: Attention = "constant",
+        attention: Attention | Literal["auto"] = "auto",
         seed: Literal["score", "one"] = "score",
     ) -> None:
         check_choice("lower", lower, tuple(_LOWER))
@@ -337,7 +353,17 @@ class LRPComposite(LRP):
     def explain(self, request: Request) -> Result:
         found = super().explain(request)
         graph = request.trace.graph
-        narrow = bottleneck(graph) if self.lower == "auto" else None
+        if self.lower != "auto":
+            return found
+        narrow, weights = bottleneck(graph), attention_weights(graph)
+        if weights:
+            way = "constants" if self.attention == "constant" else "sharing with the values"
+            said = (
+                f"{self.name} takes γ = {_GAMMA_ATTENDING} in matrix products here, and attention's weights as "
+                f"{way}, since the network has attention (the first: {weights[0].module or weights[0].name}). "
+                "lower='z-plus' takes ε, and constants."
+            )
+            found.notes += (said,)
         if narrow is not None:
             said = (
                 f"{self.name} takes γ in the upper half of the convolutions here, z+ below, since the network is "
@@ -357,6 +383,21 @@ _LOWER = {
     "z-plus": "epsilon-plus-box",
 }
 _UPPER_HALF = Depth(0.5, 1.0)
+_GAMMA_ATTENDING = 0.05
+
+
+class _ByNetwork(Composite):
+    """One composite for networks with attention, another for those without."""
+
+    def __init__(self, usual: Composite, attending: Composite) -> None:
+        super().__init__(usual.rules, usual.otherwise, usual.name)
+        self.attending = attending
+
+    def rule_for(self, place: Place) -> Rule | None:
+        return self.attending.rule_for(place) if place.attends else super().rule_for(place)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}, with attention {self.attending!r}"
 
 
 def _upper_in_bottlenecks(place: Place) -> bool:

@@ -1,4 +1,4 @@
-"""Tokens: how a transformer's list of tokens lies on its picture, and which of its products are attention."""
+"""Tokens: how a transformer's list of tokens lies on its picture."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from relprop.graph import Node
+from relprop.graph.attention import attention_weights, weighed
 from relprop.propagate.trace import Trace
 
-__all__ = ["TokenGrid", "attention_weights", "last_tokens", "token_grid"]
+__all__ = ["TokenGrid", "last_tokens", "token_grid"]
 
 _LEAST = 4  # patches; fewer are no grid
 _MOST_OTHERS = 64  # class, distillation and register tokens
@@ -91,37 +92,15 @@ def last_tokens(run: Trace) -> Node | None:
     """
     order = sorted(run.graph.ancestors([run.graph.output]), key=lambda n: -n.index)
     tokens = next((n for n in order if n.dependent and token_grid(run, n) is not None), None)
-    found = attention_weights(run)
+    found = attention_weights(run.graph)
     if tokens is None or not found:
         return tokens
     width = _shape(run, tokens)
     before = run.graph.ancestors([found[-1]])
-    for values in _values(run, found[-1]):
+    for values in weighed(run.graph, found[-1]):
         before &= run.graph.ancestors([values])
     likely = sorted((n for n in before if _shape(run, n) == width), key=lambda n: -n.index)
     return likely[0] if likely else tokens
-
-
-def attention_weights(run: Trace) -> list[Node]:
-    """Every softmax of scores between queries and keys, (..., queries, keys), in order: attention's weights."""
-    return [
-        n for n in run.graph.nodes
-        if n.kind == "softmax" and n.dependent and len(_shape(run, n)) >= 3 and _values(run, n)
-    ]  # fmt: skip
-
-
-def _values(run: Trace, weights: Node) -> list[Node]:
-    """What the weights are multiplied with as matrices, whatever they are reshaped to on the way."""
-    after = run.graph.descendants([weights])
-    found: list[Node] = []
-    stack = list(weights.users)
-    while stack:
-        node = stack.pop()
-        if node.kind in ("shape", "pass"):
-            stack += node.users
-        elif node.op in ("matmul", "bmm", "einsum", "mm"):
-            found += [n for n in node.signals() if n not in after]
-    return found
 
 
 def _shape(run: Trace, node: Node) -> tuple[int, ...]:
