@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from tests.close import assert_close_to_rounding
 from tests.rules.build import Fn
-from torch import Tensor
+from torch import Tensor, nn
 
 import relprop
 from relprop.errors import UnsupportedOperatorError
@@ -164,3 +164,25 @@ def test_a_bell_at_the_end_starts_at_minus_the_distance() -> None:
     """There the value in front of the exponential is explained: relevance speaks against the similarity."""
     e = relprop.explain(Fn(lambda m, x: torch.exp(-squared(m, x))), A, 1, "lrp-0")
     assert_close_to_rounding(e.relevance, -A * (A - W[1]), TERMS)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 1.0, 5.0])
+def test_short_vectors_have_autograds_derivative(eps: float) -> None:
+    """PyTorch lifts a length to ε without telling autograd."""
+
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.line = nn.Linear(4, 3)
+            self.other = nn.Parameter(torch.tensor([0.3, -1.0, 2.0]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.cosine_similarity(self.line(x), self.other.expand(len(x), 3), eps=eps)[:, None]
+
+    torch.manual_seed(0)
+    model, x = Head().double().eval(), torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    (g,) = torch.autograd.grad(model(x).sum(), x)
+    assert_close_to_rounding(relprop.explain(model, x.detach(), 0, "gradient").relevance, g, model)
+    e = relprop.explain(model, x.detach(), 0, "lrp-epsilon")
+    assert e.ledger is not None
+    assert e.ledger.closes

@@ -25,7 +25,10 @@ def _cosine(call: Call, given: dict[str, Any]) -> fx.Node:
     sides = []
     for side in (given["x1"], given["x2"]):
         length = call(aten.linalg_vector_norm.default, side, 2, [axis], True)
-        sides.append(call(aten.div.Tensor, side, call(aten.clamp_min.default, length, epsilon)))
+        # PyTorch lifts short lengths without telling autograd: the derivative is that of the length itself.
+        lift = call(aten.sub.Tensor, call(aten.clamp_min.default, length, epsilon), length)
+        longer = call(aten.add.Tensor, length, call(aten.detach.default, lift))
+        sides.append(call(aten.div.Tensor, side, longer))
     return call(aten.sum.dim_IntList, call(aten.mul.Tensor, *sides), [axis])
 
 
