@@ -57,6 +57,7 @@ METRICS: Registry[Any] = Registry(
         "pointing-game": "relprop.metrics.pointing_game:PointingGame",
         "miou": "relprop.metrics.iou:MeanIoU",
         "energy": "relprop.metrics.energy:Energy",
+        "rank-accuracy": "relprop.metrics.rank_accuracy:RankAccuracy",
         "opposition": "relprop.metrics.opposition:Opposition",
         "segmentation-miou": "relprop.metrics.segmentation:Segmentation",
         "randomisation": "relprop.metrics.randomisation:Randomisation",

@@ -16,7 +16,7 @@ from torch import nn
 import relprop
 from relprop.compat import load_torchvision
 from relprop.errors import InputError, UnknownNameError
-from relprop.metrics import energy, pointing_game, quantus_explain
+from relprop.metrics import energy, pointing_game, quantus_explain, rank_accuracy
 
 X = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Y = np.array([0, 2, 1])
@@ -85,6 +85,15 @@ def test_energy_is_relevance_mass_accuracy_of_the_positive_part(
     metric = quantus.RelevanceMassAccuracy(**PLAIN)
     found = metric(model=model, x_batch=X.numpy(), y_batch=Y, a_batch=heats, s_batch=MASKS)
     ours = [energy(h[0], m[0]) for h, m in zip(heats, MASKS, strict=True)]
+    assert found == pytest.approx(ours, abs=1e-12)
+    assert len(set(ours)) == 3
+
+
+def test_rank_accuracy_is_theirs_without_ties(quantus: ModuleType, model: nn.Module) -> None:
+    heats = quantus_explain("gradient-x-input")(model, X.numpy(), Y).astype(np.float64)
+    metric = quantus.RelevanceRankAccuracy(**PLAIN)
+    found = metric(model=model, x_batch=X.numpy(), y_batch=Y, a_batch=heats, s_batch=MASKS)
+    ours = [rank_accuracy(h[0], m[0]) for h, m in zip(heats, MASKS, strict=True)]
     assert found == pytest.approx(ours, abs=1e-12)
     assert len(set(ours)) == 3
 

@@ -13,6 +13,7 @@ from relprop.metrics.perturbation import Perturbation, perturbation_curves
 from relprop.metrics.pointing_game import PointingGame, point, pointing_game
 from relprop.metrics.quantus_adapter import quantus_explain
 from relprop.metrics.randomisation import Randomisation, steps
+from relprop.metrics.rank_accuracy import RankAccuracy, rank_accuracy
 from relprop.metrics.registry import METRICS, load_metric, metrics
 from relprop.metrics.segmentation import Segmentation, foreground, segmentation_scores
 from relprop.metrics.similarity import hog_correlation, spearman, ssim
@@ -32,6 +33,7 @@ __all__ = [
     "Perturbation",
     "PointingGame",
     "Randomisation",
+    "RankAccuracy",
     "Segmentation",
     "affine_parts",
     "energy",
@@ -46,6 +48,7 @@ __all__ = [
     "point",
     "pointing_game",
     "quantus_explain",
+    "rank_accuracy",
     "segmentation_scores",
     "spearman",
     "ssim",
