@@ -153,7 +153,7 @@ KINDS: tuple[_Kind, ...] = (
     _Kind(
         "CvtForImageClassification",
         "CvtConfig",
-        {"embed_dim": [16, 16, 32], "num_heads": [1, 1, 2], "depth": [1, 1, 3]},
+        {"embed_dim": [16, 16, 32], "num_heads": [1, 1, 2], "depth": [1, 2, 3]},
         (3, 64, 64),
     ),
     _Kind(

@@ -188,7 +188,7 @@ RECORD: dict[str, Any] = {
         ({"forward difference": 0.1}, "outputs differ"),
         ({"forward difference": float("nan")}, "outputs differ"),
         ({"gradient difference": 0.1}, "gradient differs"),
-        ({"gradient difference": 0.1, "slope difference": 0.2}, "gradient differs"),
+        ({"gradient difference": 0.1, "gradient of two": 0.2}, "gradient differs"),
         ({"gradient difference": float("nan")}, "gradient differs"),
         ({"gradient x input": 0.1}, "differs from gradient"),
         ({"methods": {"lrp-0": {"failed": "IndexError: 3"}}}, "IndexError"),
@@ -202,7 +202,7 @@ def test_what_counts_as_wrong(change: dict[str, Any], said: str) -> None:
 
 
 def test_autograd_may_be_wrong() -> None:
-    record = RECORD | {"gradient difference": 1.0, "slope difference": 1e-9}
+    record = RECORD | {"gradient difference": 1.0, "gradient of two": 1e-9}
     assert not coverage_report.silently_wrong(record)
 
 
@@ -223,7 +223,7 @@ def test_the_page_counts_modules_and_ranks_operators() -> None:
     assert "2 close under all 2 methods, 0 are refused by name, 1 are refused under some" in page
 
 
-def test_torch_misreads_some_gradients_of_batch_norm_and_the_slope_tells() -> None:
+def test_torch_misreads_some_gradients_of_batch_norm_of_a_single_sample() -> None:
     class Sums(nn.Module):
         def __init__(self) -> None:
             super().__init__()
