@@ -85,9 +85,16 @@ def read(path: Path) -> list[Record]:
 
 
 def page(records: Sequence[Record]) -> str:
-    """The documentation page: introduction, then a section per precision and device."""
+    """The documentation page: introduction, then a section per precision and device.
+
+    Args:
+        records: as measured; where a model is there twice, the later counts.
+    """
     sections: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
+    latest = {
+        (r["model"], r["dtype"], r["device"]): r for r in records
+    }  # of a model in several folders, the last
+    for record in latest.values():
         sections.setdefault((record["dtype"], record["device"]), []).append(record)
     parts = [INTRODUCTION]
     for (dtype, device), rows in sorted(sections.items(), key=lambda item: item[0]):
@@ -257,9 +264,9 @@ def _errors(records: Sequence[Record], methods: Sequence[str]) -> str:
                 r["model"],
                 r["input"],
                 r["operators"],
-                f"{r['forward difference'] / max(r['output'], 1.0):.0e}" if r["forward difference"] else "0",
-                f"{_gradient_error(r):.0e}" + (" *" if _unsure(r) else ""),
-                "–" if against is None else f"{against:.0e}",
+                _small(r["forward difference"] / max(r["output"], 1.0)),
+                _small(_gradient_error(r)) + (" *" if _unsure(r) else ""),
+                "–" if against is None else _small(against),
                 *[_error(r["methods"].get(method)) for method in methods],
             ]
         )
@@ -271,6 +278,10 @@ def _errors(records: Sequence[Record], methods: Sequence[str]) -> str:
             "on the CPU misreads gradients with unusual strides."
         )
     return text
+
+
+def _small(number: float) -> str:
+    return f"{number:.0e}" if number else "0"
 
 
 def _error(row: Record | None) -> str:

@@ -278,6 +278,7 @@ KINDS: tuple[_Kind, ...] = (
             "neck_hidden_sizes": [16, 32],
             "reassemble_factors": [2, 1],
             "fusion_hidden_size": 16,
+            "depth_estimation_type": "metric",
         },
         (3, 32, 32),
         "predicted_depth",
