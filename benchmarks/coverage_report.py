@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.architectures import entries
 from benchmarks.common import markdown
 
 __all__ = ["page", "read", "report", "silently_wrong"]
@@ -69,7 +70,11 @@ def main(paths: Sequence[str]) -> int:
     if not paths or paths[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if paths else 2
-    print(page([record for path in paths for record in read(Path(path))]))
+    records = [record for path in paths for record in read(Path(path))]
+    print(page(records))
+    left = sorted({entry.key for entry in entries()} - {record["model"] for record in records})
+    if left:
+        print(f"\nListed but not measured in this run: {', '.join(left)}.")
     return 0
 
 

@@ -11,7 +11,7 @@ from benchmarks.architectures.case import Case, Entry, case, library
 
 __all__ = ["entries"]
 
-_SLIM = {"decoder_channels": (32, 32, 16, 16, 8)}
+_SLIM = {"decoder_channels": (64, 64, 32, 32, 16)}
 DECODERS: dict[str, dict[str, Any]] = {
     "Unet": _SLIM,
     "Unet with scse attention": _SLIM | {"decoder_attention_type": "scse"},
