@@ -279,7 +279,7 @@ def _errors(records: Sequence[Record], methods: Sequence[str]) -> str:
     text = markdown(head, lines)
     if any(_unsure(r) for r in records):
         text += (
-            "\n\n\\* Beside autograd's for two samples: for one alone, batch norm's backward pass in torch 2.13 "
+            "\n\n\\* Beside autograd's for two samples, in double precision: for one alone, batch norm's backward pass in torch 2.13 "
             "on the CPU misreads gradients with unusual strides."
         )
     return text
