@@ -279,8 +279,8 @@ def _errors(records: Sequence[Record], methods: Sequence[str]) -> str:
     text = markdown(head, lines)
     if any(_unsure(r) for r in records):
         text += (
-            "\n\n\\* Beside autograd's for two samples, in double precision: for one alone, batch norm's backward pass in torch 2.13 "
-            "on the CPU misreads gradients with unusual strides."
+            "\n\n\\* Beside autograd's for two samples, in double precision: for one alone, batch norm's "
+            "backward pass in torch 2.13 on the CPU misreads gradients with unusual strides."
         )
     return text
 
