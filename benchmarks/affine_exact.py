@@ -31,8 +31,8 @@ import torch
 from torch import Tensor, nn
 
 import relprop
+from benchmarks.architectures.of_torchvision import SIZES
 from benchmarks.common import DTYPES, HUGE, build, constructors, environment, markdown, noise
-from benchmarks.coverage import SIZES
 from relprop.errors import CaptureError, UnsupportedOperatorError
 from relprop.graph import capture
 from relprop.piecewise import block_outputs

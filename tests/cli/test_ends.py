@@ -57,7 +57,14 @@ def _command(*arguments: str) -> list[str]:
 )
 def test_signals(number: signal.Signals, code: int, text: str, here: Path) -> None:
     command = _command("explain", "a.png", "--model", "slow.py:Net")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that runs in the background of a script has its interrupts ignored, and its children's with them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     for _ in range(1200):
         if (here / "begun").exists():
             break

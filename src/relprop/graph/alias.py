@@ -106,10 +106,11 @@ def aliased(node: fx.Node) -> list[fx.Node]:
 
 
 def _storages(node: fx.Node) -> set[int]:
-    """Which storages the symbolic value of a node has."""
+    """Which storages the symbolic value of a node has; a sparse tensor has none of its own."""
     value = node.meta.get("val")
     leaves = value if isinstance(value, (list, tuple)) else [value]
-    return {v.untyped_storage()._cdata for v in leaves if isinstance(v, Tensor)}
+    dense = [v for v in leaves if isinstance(v, Tensor) and v.layout == torch.strided]
+    return {v.untyped_storage()._cdata for v in dense}
 
 
 def _base(target: Any) -> str:
