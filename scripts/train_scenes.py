@@ -38,6 +38,7 @@ from relprop.catalogue import MODELS
 from relprop.datasets import CLASSES, Scene, Scenes
 from relprop.models.networks import SceneVGG
 from relprop.models.scoring import mean_average_precision
+from relprop.registry import slug
 
 SIZE = 112
 MEAN, STD = (0.40, 0.40, 0.38), (0.22, 0.22, 0.22)
@@ -126,7 +127,7 @@ def fold_norms(trained: nn.Sequential, plain: nn.Sequential) -> None:
 
 def build(name: str) -> nn.Module:
     """Build the form that is trained: the VGG-like network gets a batch norm after each convolution."""
-    model = MODELS[name](len(CLASSES))
+    model = MODELS.find(name)(len(CLASSES))
     if isinstance(model, SceneVGG):
         model.features = with_norms(model.features)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -135,7 +136,7 @@ def build(name: str) -> nn.Module:
 def released(name: str, trained: nn.Module) -> nn.Module:
     """Return the form that is released: those batch norms are folded into the convolutions."""
     trained.eval()
-    model = MODELS[name](len(CLASSES)).eval()
+    model = MODELS.find(name)(len(CLASSES)).eval()
     if isinstance(model, SceneVGG) and isinstance(trained, SceneVGG):
         fold_norms(trained.features, model.features)
         model.classifier.load_state_dict(trained.classifier.state_dict())
@@ -287,10 +288,11 @@ def write(args: argparse.Namespace, model: nn.Module, state: dict[str, Any]) -> 
     images, hot = rendered(args.cache, "test", TEST_SEED, args.test_scenes, args.workers)
     score, each = mean_average_precision(predict(model, images), hot)
     args.out.mkdir(parents=True, exist_ok=True)
-    weights = args.out / f"{args.model}.safetensors"
+    name = args.model.rpartition(":")[2]
+    weights = args.out / f"{name}.safetensors"
     weights.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
     card = {
-        "name": args.model,
+        "name": name,
         "classes": CLASSES,
         "multi_label": True,
         "input_size": SIZE,
@@ -319,8 +321,8 @@ def write(args: argparse.Namespace, model: nn.Module, state: dict[str, Any]) -> 
         },
         **provenance("mAP"),
     }
-    (args.out / f"{args.model}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    print(f"{args.model}: test mAP {score:.4f} on {args.test_scenes} scenes → {weights}")
+    (args.out / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    print(f"{name}: test mAP {score:.4f} on {args.test_scenes} scenes → {weights}")
 
 
 def main() -> None:
@@ -328,7 +330,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True, choices=sorted(MODELS))
+    parser.add_argument(
+        "--model", required=True, help=f"{', '.join(MODELS)}, or file.py:Class of your own (with --out)"
+    )
     parser.add_argument("--scenes", type=int, default=20_000, help="training scenes")
     parser.add_argument("--val-scenes", type=int, default=1000)
     parser.add_argument("--test-scenes", type=int, default=4000)
@@ -337,7 +341,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.cache.mkdir(parents=True, exist_ok=True)
-    model, state = train(args, args.cache / f"{args.model}-{args.seed}.pt")
+    model, state = train(args, args.cache / f"{slug(args.model)}-{args.seed}.pt")
     write(args, model, state)
 
 

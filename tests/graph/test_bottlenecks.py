@@ -90,3 +90,37 @@ def test_which_networks_are(name: str) -> None:
         assert half.pop() == "ZBox"
         assert half == sorted(half)  # γ above, z+ below
         assert {"Gamma", "ZPlus"} == set(half)
+
+
+def test_shifts_of_lone_batch_norms_are_biases() -> None:
+    """DenseNet's, in front of a ReLU: what a shift alone opened isn't handed to the input."""
+    torch.manual_seed(1)
+    norm = nn.BatchNorm2d(3)
+    model = nn.Sequential(
+        nn.Conv2d(3, 3, 1, bias=False), nn.ReLU(), nn.MaxPool2d(2), norm, nn.ReLU(), nn.Conv2d(3, 4, 1),
+        nn.ReLU(), nn.Flatten(), nn.Linear(16, 2),
+    ).eval()  # fmt: skip
+    norm.bias.data.fill_(1.0)
+    x = torch.randn(2, 3, 4, 4)
+    e, plain = relprop.explain(model, x, 0), relprop.explain(model, x, 0, "lrp-composite:lower=z-plus")
+    assert e.plan is not None
+    assert e.ledger is not None
+    assert plain.ledger is not None
+    assert [row.rule for row in e.plan.rows if row.operator.startswith("batch_norm")] == [
+        "BatchNorm(form='affine')"
+    ]
+    booked = [
+        sum(r.bias for r in found.ledger.rows if r.operator.startswith("batch_norm")) for found in (e, plain)
+    ]
+    assert booked[0] != 0
+    assert booked[1] == 0
+    assert e.ledger.closes
+    twin = nn.Sequential(*list(model)[:3], nn.Conv2d(3, 3, 1), *list(model)[4:]).eval()  # as a convolution
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    twin[3].weight.data = torch.diag(scale.detach())[:, :, None, None]
+    twin[3].bias.data = (norm.bias - norm.running_mean * scale).detach()
+    by_value = relprop.Composite(
+        [("3", relprop.rules.Epsilon(0.0)), *relprop.LRPComposite().as_composite().rules], "positive"
+    )
+    expected = relprop.explain(twin, x, 0, relprop.LRP(composite=by_value)).relevance
+    torch.testing.assert_close(e.relevance, expected, rtol=1e-4, atol=1e-5)

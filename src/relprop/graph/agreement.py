@@ -45,7 +45,8 @@ def disagreement(
     model's own precision costs is then known, and a difference of up to 4 times that is rounding as well
     (both are maxima over all outputs, of two errors of one size). A model in double precision runs once more in
     single precision, whose error is that of double precision times the ratio of their eps; that is an estimate,
-    and counts 4 times more (RT-DETR in double precision: 1.2 times what 4 allow).
+    and counts 4 times more. A graph that doesn't run in the other precision has 4 times the random walk instead
+    (RT-DETR in double precision needs 1.2).
 
     Args:
         graph: that gave `found`.
@@ -102,6 +103,8 @@ def _differing(
         if isinstance(again, Tensor) and again.shape == a.shape:
             cost = _ROUNDINGS * ratio * _gap(a, again)[0]
             allowed = max(allowed, cost) if math.isfinite(cost) else allowed
+        else:
+            allowed *= _ROUNDINGS
         if not gap <= allowed:
             return (
                 f"differs by up to {gap:.3g}{name}, where values reach {size:.3g} and rounding {allowed:.1g}"

@@ -19,7 +19,7 @@ from relprop.methods.bounds import Bounds, z_box
 from relprop.methods.facts import Facts
 from relprop.methods.method import ANYTHING, Method, Request, Result
 from relprop.propagate.composite import Composite, Depth, Match
-from relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZPlus
+from relprop.rules import AlphaBeta, BatchNorm, Epsilon, Flat, Gamma, Rule, WSquare, ZPlus
 
 __all__ = ["LRP", "LRP0", "LRPAlphaBeta", "LRPComposite", "LRPEpsilon", "LRPGamma", "is_product"]
 
@@ -168,8 +168,10 @@ class LRP(Method):
                 ("linear", ZPlus()),
             ]
             shared = attention_rules("shared") if self.attention == "auto" else crossing
+            # One in front of a ReLU (DenseNet): its shift is a bias, nothing that the input said.
+            norm: tuple[Match, Rule] = ("batch_norm", BatchNorm("affine"))
             return _ByNetwork(
-                Composite([*first, *crossing, products, *convolutions], "positive", name=name),
+                Composite([*first, *crossing, norm, products, *convolutions], "positive", name=name),
                 # By value, so that signs in the residual stream stay what they are.
                 Composite(
                     [*first, *shared, (is_product, Gamma(_GAMMA_ATTENDING)), *convolutions], "value", name
@@ -315,7 +317,8 @@ class LRPComposite(LRP):
             convolutions of the lower two thirds of the depth, ε above. On networks with batch norms γ
             leaves much more to the biases. "gamma-above": γ in the convolutions of the upper half of the depth,
             z+ below. "auto": by the network, which a note says: "gamma-above" where it is built of linear
-            bottlenecks, else "z-plus"; with attention, γ = 0.05 in all matrix products in the place of ε.
+            bottlenecks, else "z-plus"; with attention, γ = 0.05 in all matrix products in the place of ε; shifts
+            of batch norms that no convolution takes in (DenseNet) are biases.
         epsilon, gamma: see `relprop.rules.Epsilon` and `relprop.rules.Gamma`.
         bounds: see `LRP`.
         attention: "constant" or "shared", see `relprop.methods.attention`; "auto": "shared" under lower="auto",
