@@ -20,8 +20,8 @@ _TOKENS: dict[str, Any] = {"hidden_size": 32, "mlp_dim": 64, "num_heads": 2}
 MONAI: dict[str, tuple[str, dict[str, Any], int]] = {
     "UNet": ("UNet", _FLAT | _UNET | {"num_res_units": 1}, 16),
     "AttentionUnet": ("AttentionUnet", _FLAT | _UNET, 16),
-    "BasicUNet": ("BasicUNet", _FLAT | {"features": (4, 4, 8, 8, 16, 4)}, 16),
-    "BasicUNetPlusPlus": ("BasicUNetPlusPlus", _FLAT | {"features": (4, 4, 8, 8, 16, 4)}, 16),
+    "BasicUNet": ("BasicUNet", _FLAT | {"features": (4, 4, 8, 8, 16, 4)}, 32),
+    "BasicUNetPlusPlus": ("BasicUNetPlusPlus", _FLAT | {"features": (4, 4, 8, 8, 16, 4)}, 32),
     "DynUNet": (
         "DynUNet",
         _FLAT
@@ -54,7 +54,7 @@ MONAI: dict[str, tuple[str, dict[str, Any], int]] = {
             "depths": (1, 1, 1, 1),
             "num_heads": (1, 2, 2, 2),
         },
-        32,
+        64,
     ),
     "ViT": (
         "ViT",
@@ -163,6 +163,8 @@ def _volume(kind: str, told: dict[str, Any], side: int) -> Callable[[], Case]:
 def _film(function: str, told: dict[str, Any], size: tuple[int, ...]) -> Callable[[], Case]:
     def build() -> Case:
         models = library("pytorchvideo.models")
+        if not hasattr(models, function):  # it exports some of them
+            models = library(f"pytorchvideo.models.{function.removeprefix('create_')}")
         if not hasattr(models, function):
             raise NotBuiltError(f"pytorchvideo has no {function}")
         torch.manual_seed(0)

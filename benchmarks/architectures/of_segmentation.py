@@ -46,8 +46,8 @@ def _builder(name: str, told: dict[str, Any]) -> Any:
         smp = library("segmentation_models_pytorch")
         torch.manual_seed(0)
         kind = getattr(smp, name.split()[0])
-        return case(
-            kind(**{"encoder_name": "resnet18", "encoder_weights": None, "classes": 3} | told), (3, 64, 64)
-        )
+        side = 128 if name == "PAN" else 64  # its pyramid pools 32 to 1 as small as 4
+        usual = {"encoder_name": "resnet18", "encoder_weights": None, "classes": 3}
+        return case(kind(**usual | told), (3, side, side))
 
     return build

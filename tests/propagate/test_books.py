@@ -312,3 +312,24 @@ def test_a_rule_of_another_kind_books_every_part() -> None:
     assert ledger is not None
     with pytest.raises(InputError, match="'lost' to be booked equally often"):
         _ = ledger.rows
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e-18, 1e-19, 3e-20])
+def test_relevance_below_the_smallest_normal_number_opens_no_ledger(scale: float) -> None:
+    """Queries and keys so small that the relevance of their product has lost its digits."""
+
+    class Faint(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k = nn.Linear(8, 8), nn.Linear(8, 8)
+            for p in self.parameters():
+                p.data *= scale
+
+        def forward(self, x: Tensor) -> Tensor:
+            return ((self.q(x) @ self.k(x).mT).softmax(2) @ x).mean(1)
+
+    torch.manual_seed(0)
+    e = relprop.explain(Faint().eval(), torch.randn(2, 5, 8), 0, "lrp-epsilon:attention=shared")
+    assert e.ledger is not None
+    assert e.ledger.closes
+    assert any(row.operator == "matmul" and row.absolute > 0 for row in e.ledger.rows)

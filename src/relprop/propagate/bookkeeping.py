@@ -37,6 +37,8 @@ class Books:
 
     Attributes:
         plan: the walk's plan.
+        tolerance: see `Ledger`.
+        least: the smallest normal number of the precision: an imbalance below it is none.
         visited: nodes at which relevance is picked up again.
         readers: how many operands each value is, among the plan's steps.
         accounts: what each operator booked.
@@ -51,6 +53,7 @@ class Books:
     visited: set[Node]
     stop: Node
     tolerance: float
+    least: float
     accounts: dict[Node, Account] = field(default_factory=dict)
     arrivals: dict[Node, Pairs] = field(default_factory=dict)
     handed: dict[Node, tuple[Node, ...]] = field(default_factory=dict)
@@ -113,7 +116,7 @@ class Books:
             residual = came
             for sums in (passed, *columns.values()):
                 residual = _plus(residual, -sums)
-            off = _most(_relative(residual, size, passed_size), self._claim(node, came, size))
+            off = _most(_relative(self.least, residual, size, passed_size), self._claim(node, came, size))
             # Relevance went through, and nobody said how much: that balances with nothing.
             error = float(off.max()) if self.arrivals.get(node) else math.inf
             errors, largest = _most(errors, off), _most(largest, size)
@@ -173,7 +176,7 @@ class Books:
         if claimed is None:
             return _NOTHING
         total, handed = _whole(claimed)
-        return _relative(_plus(total, -came), size, handed)
+        return _relative(self.least, _plus(total, -came), size, handed)
 
     def _column(self, node: Node, name: str) -> Sums:
         booked = self.accounts[node].column(name, self.parts)
@@ -246,8 +249,10 @@ def _balances(**sums: Sums) -> tuple[tuple[Balance, ...], ...]:
     )
 
 
-def _relative(residual: Sums, *sizes: Sums) -> Sums:
+def _relative(least: float, residual: Sums, *sizes: Sums) -> Sums:
     """|residual| of each target and sample over the larger of the sums of |R| on the operator's two sides.
+
+    One below the smallest normal number (`least`) is none: what lies there has lost digits, however it is summed.
 
     Rounding is relative to the terms of a sum, not to what is left of them: where relevance cancels
     on one side, the other side has the terms.
@@ -258,6 +263,6 @@ def _relative(residual: Sums, *sizes: Sums) -> Sums:
         found = [s.sum(-1, keepdims=True) for s in found]
     worst = np.maximum.reduce(found) if found else np.zeros_like(residual)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(residual == 0, 0.0, np.abs(residual) / worst)
+        ratio = np.where(np.abs(residual) < least, 0.0, np.abs(residual) / worst)
     # A sum that is not a number is an error of its own, never a pass.
     return np.nan_to_num(ratio, nan=np.inf)

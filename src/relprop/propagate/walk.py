@@ -170,8 +170,9 @@ class _Walk:
         self.results: dict[Node, list[Tensor]] = {}
         self.pending: dict[Node, Any] = {}
         visited = {plan.start, stop, *record, *plan.steps}
-        tolerance = 1e-13 if trace.graph.double else 1e-6
-        self.books = Books(plan, visited, stop, tolerance)
+        double = trace.graph.double
+        least = torch.finfo(torch.float64 if double else torch.float32).tiny
+        self.books = Books(plan, visited, stop, 1e-13 if double else 1e-6, least)
         self.held = sorted(trace.values, key=lambda n: n.index) if release else []
 
     def go(self, flow: Flow) -> None:
