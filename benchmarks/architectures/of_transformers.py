@@ -39,6 +39,12 @@ _DETR: dict[str, Any] = {
     "encoder_ffn_dim": 64,
     "decoder_ffn_dim": 64,
 }
+_PYRAMID: dict[str, Any] = {
+    "image_size": 64,
+    "depths": [1, 1, 1, 1],
+    "hidden_sizes": [16, 16, 32, 32],
+    "num_attention_heads": [1, 1, 2, 2],
+}
 _RESNET: dict[str, Any] = {"embedding_size": 16} | _STAGES
 
 
@@ -128,28 +134,8 @@ KINDS: tuple[_Kind, ...] = (
         (3, 64, 64),
     ),
     _Kind("PoolFormerForImageClassification", "PoolFormerConfig", _STAGES, (3, 64, 64)),
-    _Kind(
-        "PvtForImageClassification",
-        "PvtConfig",
-        {
-            "image_size": 64,
-            "depths": [1, 1, 1, 1],
-            "hidden_sizes": [16, 16, 32, 32],
-            "num_attention_heads": [1, 1, 2, 2],
-        },
-        (3, 64, 64),
-    ),
-    _Kind(
-        "PvtV2ForImageClassification",
-        "PvtV2Config",
-        {
-            "image_size": 64,
-            "depths": [1, 1, 1, 1],
-            "hidden_sizes": [16, 16, 32, 32],
-            "num_attention_heads": [1, 1, 2, 2],
-        },
-        (3, 64, 64),
-    ),
+    _Kind("PvtForImageClassification", "PvtConfig", _PYRAMID, (3, 64, 64)),
+    _Kind("PvtV2ForImageClassification", "PvtV2Config", _PYRAMID, (3, 64, 64)),
     _Kind(
         "CvtForImageClassification",
         "CvtConfig",

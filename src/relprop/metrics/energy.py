@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from relprop.metrics.metric import Case, Metric, Outcome
-from relprop.metrics.region import Truth, check_truth, masked, truth_of
+from relprop.metrics.metric import Case, Outcome
+from relprop.metrics.region import RegionMetric, masked
 
 __all__ = ["Energy", "energy"]
 
@@ -45,7 +45,7 @@ def energy(heat: Any, region: Any, ignore: Any = None) -> float | None:
     return float(np.where(inside, positive, 0.0).sum() / positive.sum())
 
 
-class Energy(Metric):
+class Energy(RegionMetric):
     """Share of positive relevance on the object, averaged per class, then over classes.
 
     Source: Wang et al. 2020 (Score-CAM). See `energy` for maps without positive values and empty regions.
@@ -62,13 +62,9 @@ class Energy(Metric):
         Outcome("inside-pair", "Energy inside (pairs)", average="pair", detail=True),
     )
 
-    def __init__(self, *, region: Truth = "boxes", ignore: bool = True) -> None:
-        check_truth(region)
-        self.region, self.ignore = region, ignore
-
     def measure(self, case: Case) -> dict[str, float]:
-        region, ignore = truth_of(case, self.region)
+        region, ignore = self.truth(case)
         if region is None:
             return {}
-        share = energy(case.heat, region, ignore if self.ignore else None)
+        share = energy(case.heat, region, ignore)
         return {} if share is None else {"inside": share, "inside-pair": share}

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from relprop.metrics.metric import Case, Metric, Outcome, as_heat
-from relprop.metrics.region import Truth, check_truth, masked, truth_of
+from relprop.metrics.metric import Case, Outcome, as_heat
+from relprop.metrics.region import RegionMetric, masked
 
 __all__ = ["MeanIoU", "iou", "mean_of_positives"]
 
@@ -57,7 +57,7 @@ def mean_of_positives(heat: Any) -> float:
     return float(np.clip(mean, positive.min(), scale))
 
 
-class MeanIoU(Metric):
+class MeanIoU(RegionMetric):
     """IoU of the positive pixels and the object, at threshold 0 and at the mean of the positive values.
 
     "zero" and "mean" are averaged per class, then over classes, as the Pointing Game is; "zero-pair" and
@@ -81,18 +81,14 @@ class MeanIoU(Metric):
         Outcome("mean-pair", "mIoU > mean (pairs)", average="pair", detail=True),
     )
 
-    def __init__(self, *, region: Truth = "boxes", ignore: bool = True) -> None:
-        check_truth(region)
-        self.region, self.ignore = region, ignore
-
     def measure(self, case: Case) -> dict[str, float]:
-        region, ignore = truth_of(case, self.region)
+        region, ignore = self.truth(case)
         if region is None:
             return {}
         found: dict[str, float] = {}
         thresholds = {"zero": 0.0} if case.signed else {}
         for key, threshold in {**thresholds, "mean": mean_of_positives(case.heat)}.items():
-            value = iou(case.heat, region, threshold, ignore if self.ignore else None)
+            value = iou(case.heat, region, threshold, ignore)
             if value is not None:
                 found[key] = found[f"{key}-pair"] = value
         return found

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relprop.datasets.sample import Region
-from relprop.metrics.metric import Case, Metric, Outcome
-from relprop.metrics.region import Truth, check_truth, masked
+from relprop.metrics.metric import Case, Outcome
+from relprop.metrics.region import RegionMetric, Truth, masked
 
 __all__ = ["Opposition", "opposition"]
 
@@ -47,7 +47,7 @@ def opposition(heat: Any, others: Any, ignore: Any = None) -> float | None:
     return float(np.where(inside, negative, 0.0).sum() / negative.sum())
 
 
-class Opposition(Metric):
+class Opposition(RegionMetric):
     """Share of negative relevance on objects of other classes, averaged per class, then over classes.
 
     Beside it the area of those objects, as a share of the pixels counted: what blue spread evenly would get.
@@ -69,10 +69,6 @@ class Opposition(Metric):
         Outcome("share", "Blue on others"),
         Outcome("area", "Area of others", better=""),
     )
-
-    def __init__(self, *, region: Truth = "boxes", ignore: bool = True) -> None:
-        check_truth(region)
-        self.region, self.ignore = region, ignore
 
     def measure(self, case: Case) -> dict[str, float]:
         if case.label < 0 or not case.signed:

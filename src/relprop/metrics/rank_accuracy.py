@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from relprop.metrics.metric import Case, Metric, Outcome
-from relprop.metrics.region import Truth, check_truth, masked, truth_of
+from relprop.metrics.metric import Case, Outcome
+from relprop.metrics.region import RegionMetric, masked
 
 __all__ = ["RankAccuracy", "rank_accuracy"]
 
@@ -48,7 +48,7 @@ def rank_accuracy(heat: Any, region: Any, ignore: Any = None) -> float | None:
     return float((inside[above].sum() + share * inside[level].sum()) / count)
 
 
-class RankAccuracy(Metric):
+class RankAccuracy(RegionMetric):
     """Share of the strongest pixels that lie on the object, averaged per class, then over classes.
 
     Source: Arras et al. 2022 (CLEVR-XAI). See `rank_accuracy` for ties and empty regions.
@@ -65,13 +65,9 @@ class RankAccuracy(Metric):
         Outcome("share-pair", "Rank accuracy (pairs)", average="pair", detail=True),
     )
 
-    def __init__(self, *, region: Truth = "boxes", ignore: bool = True) -> None:
-        check_truth(region)
-        self.region, self.ignore = region, ignore
-
     def measure(self, case: Case) -> dict[str, float]:
-        region, ignore = truth_of(case, self.region)
+        region, ignore = self.truth(case)
         if region is None:
             return {}
-        share = rank_accuracy(case.heat, region, ignore if self.ignore else None)
+        share = rank_accuracy(case.heat, region, ignore)
         return {} if share is None else {"share": share, "share-pair": share}

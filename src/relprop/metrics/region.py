@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relprop.checks import check_choice
-from relprop.metrics.metric import Case, as_heat, as_region
+from relprop.metrics.metric import Case, Metric, as_heat, as_region
 
-__all__ = ["Truth", "check_truth", "masked", "truth_of"]
+__all__ = ["RegionMetric", "Truth", "check_truth", "masked", "truth_of"]
 
 Truth = Literal["boxes", "masks", "auto"]
 """The union of a class's boxes, of its masks, or boxes where the picture has some for it and else masks."""
@@ -50,3 +50,24 @@ def masked(heat: Any, region: Any, ignore: Any = None) -> tuple[NDArray[np.float
     inside = as_region(region, values)
     valid = np.ones_like(inside) if ignore is None else ~as_region(ignore, values)
     return values[valid], inside[valid]
+
+
+class RegionMetric(Metric):
+    """A metric that holds a map against the pixels of a class.
+
+    Args:
+        region: "boxes", "masks", or "auto" (boxes where the picture has some, else masks).
+        ignore: leave pixels without truth out (masks only).
+
+    Raises:
+        InputError: another word.
+    """
+
+    def __init__(self, *, region: Truth = "boxes", ignore: bool = True) -> None:
+        check_truth(region)
+        self.region, self.ignore = region, ignore
+
+    def truth(self, case: Case) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+        """The class's pixels, None where there are none, and those to leave out, None where all count."""
+        region, ignore = truth_of(case, self.region)
+        return region, ignore if self.ignore else None

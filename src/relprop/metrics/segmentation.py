@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relprop.errors import InputError
-from relprop.metrics.metric import Case, Metric, Outcome, as_heat, as_region
-from relprop.metrics.region import Truth, check_truth, masked, truth_of
+from relprop.metrics.metric import Case, Outcome, as_heat, as_region
+from relprop.metrics.region import RegionMetric, Truth, masked
 
 __all__ = ["Refine", "Segmentation", "foreground", "foreground_probability", "segmentation_scores"]
 
@@ -82,7 +82,7 @@ def segmentation_scores(cut: Any, region: Any, ignore: Any = None) -> dict[str, 
     return {"foreground": front, "mean": both, "pixel-accuracy": float((mask == inside).mean())}
 
 
-class Segmentation(Metric):
+class Segmentation(RegionMetric):
     """The map's foreground against the object's mask, averaged over pictures.
 
     Source: Guillaumin et al. 2014 (the masks), Nam et al. 2021 (RSP), whose table gives one mIoU without saying
@@ -118,21 +118,21 @@ class Segmentation(Metric):
         crf: bool = False,
         refine: Refine | None = None,
     ) -> None:
-        check_truth(region)
+        super().__init__(region=region, ignore=ignore)
         if crf and refine is not None:
             raise InputError("Expected crf=True or refine=... but got both. Leave one out.")
         if refine is not None and not callable(refine):
             raise InputError(
                 f"Expected refine to be a function of (picture, probability) but got {refine!r}."
             )
-        self.region, self.ignore, self.crf, self.refine = region, ignore, crf, refine
+        self.crf, self.refine = crf, refine
 
     def measure(self, case: Case) -> dict[str, float]:
-        region, ignore = truth_of(case, self.region)
+        region, ignore = self.truth(case)
         if region is None:
             return {}
         cut = self._cut(case)
-        return segmentation_scores(cut, region, ignore if self.ignore else None) or {}
+        return segmentation_scores(cut, region, ignore) or {}
 
     def _cut(self, case: Case) -> NDArray[np.bool_]:
         refine = self.refine
