@@ -104,5 +104,5 @@ def last_tokens(run: Trace) -> Node | None:
 
 
 def _shape(run: Trace, node: Node) -> tuple[int, ...]:
-    value = run.stored(node)
-    return tuple(value.shape) if isinstance(value, Tensor) else ()
+    """The shape of a value, () where it isn't kept: nothing is computed to learn it."""
+    return tuple(run.known_shape(node) or ())
