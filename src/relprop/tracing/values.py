@@ -23,7 +23,7 @@ from relprop.graph.untouched import untouched
 from relprop.precision import full_precision, no_autocast
 from relprop.tracing.inputs import check_input, unusable
 
-__all__ = ["Values", "checked_output"]
+__all__ = ["Values", "checked_output", "computed"]
 
 # Max pools, and what tells the winners too at no further cost: without it every walk would pool again.
 _WITH_WINNERS = {
@@ -202,10 +202,10 @@ class Values:
                 z = values.pop(relus[node])
                 values[node] = z.relu_() if _owns_memory(z, relus[node]) else torch.relu(z)
             elif node.op in _WITH_WINNERS:
-                values[node], where = _computed(node, get, _WITH_WINNERS[node.op])
+                values[node], where = computed(node, get, _WITH_WINNERS[node.op])
                 self.winners[node] = where.to(torch.int32)
             else:
-                values[node] = _computed(node, get)
+                values[node] = computed(node, get)
             for operand in spent:
                 if operand.kind == "linear" and node.kind == "batch_norm":
                     del values[operand]  # conv + BN is one affine map; its middle is never looked at
@@ -213,7 +213,12 @@ class Values:
         return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]
 
 
-def _computed(node: Node, get: Callable[[Node], Any], function: Callable[..., Any] | None = None) -> Any:
+def computed(node: Node, get: Callable[[Node], Any], function: Callable[..., Any] | None = None) -> Any:
+    """Run one operator of the forward run; `function` in its place, if given.
+
+    Raises:
+        CaptureError: it was captured for other sizes.
+    """
     try:
         return node.run(get, function)
     except (RuntimeError, IndexError) as error:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from relprop.graph import Node
-from relprop.propagate.trace import Trace, trace
+from relprop.propagate.trace import Trace
 from relprop.video.frozen import Frozen, chunks, freeze, frozen_clips
+from relprop.video.steady import StillTrace
 
 __all__ = ["motion_shares"]
 
@@ -46,13 +47,14 @@ def motion_shares(
         tick(length)
         return gone, outputs
     for group in chunks(frames, chunk):
-        frozen = trace(model, torch.stack([freeze(clip, f) for f, _ in group]))
+        # A model that fixes its batch size has a graph for each size: nodes go by their names.
+        frozen = StillTrace(model, torch.stack([freeze(clip, f) for f, _ in group]), [n.name for n in places])
         for i, (_, at) in enumerate(group):
             outputs[at] = frozen.output[i]
         for node, total in gone.items():
-            x, values = run.stored(node)[0], _twin(frozen, node)
+            x = run.stored(node)[0]
             for i, s, weight in _covered(group, x.shape[1], length):
-                there = (torch.sgn(x[:, s]) * values[i, :, s]).clamp_(min=0)
+                there = (torch.sgn(x[:, s]) * frozen.slice_of(node.name, i, s)).clamp_(min=0)
                 total[0, :, s] += (x[:, s].abs() - there).clamp_(min=0) * weight
         del frozen
         tick(sum(len(at) for _, at in group))
@@ -60,11 +62,6 @@ def motion_shares(
         size = run.stored(node).abs()
         total.div_(size.masked_fill_(size == 0, 1)).clamp_(max=1)
     return gone, outputs
-
-
-def _twin(frozen: Trace, node: Node) -> Tensor:
-    """The node's value in another trace; a model that fixes its batch size has a graph for each size."""
-    return frozen.stored(frozen.graph.by_name[node.name])
 
 
 def _covered(group: list[Frozen], slices: int, length: int) -> Iterator[tuple[int, int, float]]:
