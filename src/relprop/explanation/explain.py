@@ -6,23 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, overload
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relprop.checks import layer_names
 from relprop.errors import InputError
-from relprop.explanation.axes import axis_hint, checked_axis
+from relprop.explanation.answer import Asking, answered
+from relprop.explanation.axes import checked_axis
 from relprop.explanation.explanation import Explanation
-from relprop.explanation.remarks import remarks_on
 from relprop.explanation.running import run_of
 from relprop.explanation.warned import telling, untold
-from relprop.methods.facts import Facts, facts_of
-from relprop.methods.method import Request
+from relprop.methods.facts import Facts
 from relprop.methods.registry import MethodLike, resolve
 from relprop.precision import full_precision
-from relprop.propagate.question import question
-from relprop.tracing.values import checked_output
 from relprop.tracing.view import Key, Packing, packed
 
 __all__ = ["Target", "explain", "explanation_of"]
@@ -146,53 +142,10 @@ def explain(
     """
     tensor, packing = packed(x)
     recipe = resolve(method)
-    layers = layer_names(layers)
-    ran = run_of(model, tensor, output, packing)
-    run = ran.trace
+    asking = Asking(recipe, layer_names(layers), versus, region, start, facts)
+    run = run_of(model, tensor, output, packing)
     colours = checked_axis(channel_axis if packing is None else 1, tensor)
-    for layer in layers:  # a typing error shall not wait for the method
-        run.graph.find(layer)
-    checked_output(model, run.output)
-    place = None if start is None else run.graph.find(start)
-    value = run.output if place is None else run.value(place)
-    seen = run.input
-    known = _facts(model, run.output, tensor) if facts is None else facts
-    asked = question(
-        target, value, tensor.shape[0], versus=versus, region=region, place=start,
-        classes=known.classes if place is None else None,
-    )  # fmt: skip
-    recipe.check_asked(asked, place)
-    targets, single = asked.targets, asked.single
-    recipe = recipe.informed(known)
-    request = Request(ran.model, run, asked, place, layers, facts=known)
-    result = recipe.explain(request)
-    _check_finite(recipe.name, result.relevance)
-
-    remarks = remarks_on(recipe, request, result)
-    extras = result.extras | remarks.extras
-    hint = axis_hint(seen, colours)
-
-    def unstacked(t: Tensor) -> Tensor:
-        return t[0] if single else t
-
-    found = Explanation(
-        relevance=unstacked(result.relevance),
-        input=seen,
-        outputs=run.output,
-        targets=unstacked(targets),
-        method=recipe.name,
-        settings=recipe.settings(),
-        plan=None if result.plan is None else result.plan.table,
-        ledger=result.ledger,
-        layers={name: unstacked(t) for name, t in result.layers.items()},
-        at=result.at,
-        extras=extras,
-        signed=recipe.signed,
-        warnings=remarks.warnings,
-        notes=(*ran.notes, *remarks.notes, *([] if hint is None else [hint])),
-        channel_axis=colours,
-        asked=asked.names,
-    )
+    found = answered(model, tensor, run, asking, target, colours).whole()
     if packing is None:
         return found
     each = _apart(found, packing, channel_axis)
@@ -220,21 +173,3 @@ def _apart(found: Explanation, packing: Packing, channel_axis: int) -> tuple[Exp
         )
         for r, x in zip(relevance, inputs, strict=True)
     )  # fmt: skip
-
-
-def _facts(model: nn.Module, output: Any, x: Tensor) -> Facts:
-    """What is remembered of the model, as far as it holds for these outputs and this input."""
-    known = facts_of(model)
-    if isinstance(output, Tensor) and output.ndim > 1:
-        known = known.of_outputs(output.shape[1])
-    return known.fitting(x)
-
-
-def _check_finite(name: str, relevance: Tensor) -> None:
-    bad = int((~torch.isfinite(relevance)).sum())
-    if bad:
-        raise InputError(
-            f"Expected {name} to give finite relevance but {bad} of {relevance.numel()} values are NaN or "
-            f"infinite. Numbers on the way may have outgrown {relevance.dtype}: check the input's scale, or "
-            "convert model and input to float64."
-        )

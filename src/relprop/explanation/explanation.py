@@ -53,6 +53,8 @@ class Explanation:
         channel_axis: the axis of the input that holds the colours.
         asked: what each of the K targets is called where it is no class by itself ("tabby − tiger",
             "layer4[7]"); empty for classes.
+        name: of the picture, where it has one (`relprop.explain_many`).
+        index: of the picture among those that were explained, likewise.
 
     Raises:
         InputError: if the shapes or dtypes contradict each other.
@@ -81,6 +83,8 @@ class Explanation:
     notes: tuple[str, ...] = ()
     channel_axis: int = 1
     asked: tuple[str, ...] = ()
+    name: str = ""
+    index: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", jsonable(self.settings))
@@ -249,6 +253,8 @@ class Explanation:
             "shapes": {"input": list(self.input.shape), "relevance": list(self.relevance.shape)},
             "dtype": str(self.relevance.dtype).removeprefix("torch."),
             "asked": list(self.asked),
+            "name": self.name,
+            "index": self.index,
             "targets": saved.target_rows(self.targets, self.outputs, labels, self.asked),
             "top_outputs": saved.top_outputs(self.outputs, labels),
             "outputs": packing,
@@ -296,6 +302,8 @@ class Explanation:
                 notes=tuple(manifest.get("notes", ())),
                 channel_axis=manifest.get("channel_axis", 1),
                 asked=tuple(manifest.get("asked", ())),
+                name=manifest.get("name", ""),
+                index=manifest.get("index"),
             )
 
     def on_axis(self, channel_axis: int | None) -> Explanation:
@@ -314,7 +322,7 @@ class Explanation:
         shape = "×".join(map(str, self.relevance.shape))
         where = "" if self.at == "input" else f" at {self.at}"
         asked = _listed(self.asked) if self.asked else _targets(self.targets)
-        parts = [self.method, asked, f"relevance {shape}{where}"]
+        parts = [*([self.name] if self.name else []), self.method, asked, f"relevance {shape}{where}"]
         if self.ledger is not None:
             verdict = "closes" if self.ledger.closes else "DOES NOT CLOSE"
             parts.append(f"ledger {verdict} (max error {self.ledger.max_error:.1e})")

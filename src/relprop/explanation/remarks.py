@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from relprop.explanation.warned import biases_note, warnings_about
 from relprop.methods.method import Method, Request, Result
+from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan
+from relprop.propagate.question import Question
 from relprop.rules import Identity
 from relprop.rules.gradient import Gradient, Rectify
 
-__all__ = ["Remarks", "remarks_on"]
+__all__ = ["Remarks", "remarks_on", "remarks_on_sample"]
 
 _INNER = frozenset({"sigmoid", "hardsigmoid", "softplus", "log_sigmoid"})  # f(0) != 0
 
@@ -35,27 +35,42 @@ class Remarks:
 
 def remarks_on(method: Method, request: Request, result: Result) -> Remarks:
     """Everything that a reader of a method's result has to know."""
-    targets, head = request.targets, request.head if request.notes else None
+    return _remarks(method, request, result, request.asked, slice(None), result.ledger)
+
+
+def remarks_on_sample(
+    method: Method, request: Request, result: Result, n: int, asked: Question, ledger: Ledger | None
+) -> Remarks:
+    """What a reader of one sample's part of a result has to know: no word of the samples beside it.
+
+    Args:
+        method, request, result: of the batch.
+        n: the sample's row.
+        asked: the same question, of this sample.
+        ledger: of this sample.
+    """
+    return _remarks(method, request, result, asked, slice(n, n + 1), ledger)
+
+
+def _remarks(
+    method: Method, request: Request, result: Result, asked: Question, rows: slice, ledger: Ledger | None
+) -> Remarks:
+    targets, head = asked.targets, request.head if request.notes else None
     extras: dict[str, Any] = {}
     if head is not None:
-        value = _value(request, request.scores)
+        value = asked.score(request.scores[rows])
         extras["explained_at"] = head.where(request.trace.graph)
-        extras["explained_value"] = value[0] if request.single else value
+        extras["explained_value"] = value[0] if asked.single else value
     negative = method.about_negative()
     explained = None
     if negative:
-        explained = _value(request, request.output if head is None else request.logits)
-    found = warnings_about(method.name, result.relevance, targets, result.ledger, explained, negative)
-    books = biases_note(result.ledger, targets)
-    notes = (*request.asked.notes, *request.notes, *_inner(result.plan), *result.notes, *books)
+        explained = asked.score((request.output if head is None else request.logits)[rows])
+    found = warnings_about(method.name, result.relevance[:, rows], targets, ledger, explained, negative)
+    books = biases_note(ledger, targets)
+    notes = (*asked.notes, *request.notes, *_inner(result.plan), *result.notes, *books)
     unseen = _unseen(method.name, request.trace.graph.unseen, result.plan)
-    unlike = "" if request.facts.unlike is None else request.facts.unlike(request.trace.input)
+    unlike = "" if request.facts.unlike is None else request.facts.unlike(request.trace.input[rows])
     return Remarks((*([unlike] if unlike else []), *result.warnings, *unseen, *found), notes, extras)
-
-
-def _value(request: Request, values: Tensor) -> Tensor:
-    """What is asked of these values, (K, N) float64: most often the value at each target."""
-    return request.asked.score(values)
 
 
 def _unseen(name: str, unseen: Sequence[str], plan: Plan | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class Books:
         started: the seed.
         given: what several operators handed to one value, or past the stop, together.
         shares: what an operator handed to values that others hand to as well, or past the stop.
+        rows: of which samples the books are worked out.
     """
 
     plan: Plan
@@ -61,6 +62,7 @@ class Books:
     started: Pairs = field(default_factory=list)
     given: dict[Node, Pairs] = field(default_factory=dict)
     shares: dict[Node, Pairs] = field(default_factory=dict)
+    rows: slice = field(default_factory=lambda: slice(None))
 
     def __post_init__(self) -> None:
         self.readers: dict[Node, int] = {}
@@ -99,18 +101,29 @@ class Books:
 
     def ledger(self) -> Ledger:
         """The ledger; its rows are worked out when first looked at."""
-        return Ledger(self._totals, self.tolerance)
+        return Ledger(self._totals, self.tolerance, self._totals_of if self._tells_apart() else None)
+
+    def _tells_apart(self) -> bool:
+        """Whether every sum is that of a sample."""
+        return all(n.per_sample for n in (self.plan.start, self.stop, *self.accounts, *self.readers))
+
+    def _totals_of(self, sample: int) -> Totals:
+        """The books of one sample, as they would be without the others."""
+        found = replace(self, rows=slice(sample, sample + 1))._totals()
+        # Where nothing starts, nothing is walked: alone it would have no rows.
+        moved = found.absolute_start or any(row.absolute for row in found.rows)
+        return found if moved else replace(found, rows=())
 
     def _totals(self) -> Totals:
         self._fetch()
-        start, end = _whole(self.started), _whole(self.arrivals.get(self.stop))
+        start, end = self._whole(self.started), self._whole(self.arrivals.get(self.stop))
         kept = {"bias": _NOTHING, "stabiliser": _NOTHING, "lost": _NOTHING}
         errors, largest = _NOTHING, _most(start[1], end[1])
         rows = []
         for plan_row, node in zip(self.plan.rows, self.plan.steps, strict=True):
             if node not in self.accounts:
                 continue
-            came, size = _whole(self.arrivals.get(node))
+            came, size = self._whole(self.arrivals.get(node))
             passed, passed_size = self._passed(node)
             columns = {c: self._column(node, c) for c in ("bias", "stabiliser", "lost")}
             residual = came
@@ -136,7 +149,7 @@ class Books:
                     error=error,
                 )
             )
-        aside = [_whole(pairs)[0] for signal, pairs in self.given.items() if signal not in self.visited]
+        aside = [self._whole(pairs)[0] for signal, pairs in self.given.items() if signal not in self.visited]
         return Totals(
             rows=tuple(rows),
             start=float(start[0].sum()),
@@ -175,18 +188,24 @@ class Books:
         claimed = self.started if node is self.plan.start else self.given.get(node)
         if claimed is None:
             return _NOTHING
-        total, handed = _whole(claimed)
+        total, handed = self._whole(claimed)
         return _relative(self.least, _plus(total, -came), size, handed)
 
     def _column(self, node: Node, name: str) -> Sums:
         booked = self.accounts[node].column(name, self.parts)
-        return _NOTHING if booked is None else _joined([booked])
+        return _NOTHING if booked is None else _joined([booked])[:, self.rows]
+
+    def _whole(self, pairs: Pairs | None) -> tuple[Sums, Sums]:
+        """Over all targets; nothing where nothing was summed."""
+        if not pairs:
+            return _NOTHING, _NOTHING
+        return _joined([p[0] for p in pairs])[:, self.rows], _joined([p[1] for p in pairs])[:, self.rows]
 
     def _passed(self, node: Node) -> tuple[Sums, Sums]:
-        total, size = _whole(self.shares.get(node))
+        total, size = self._whole(self.shares.get(node))
         for signal in self.handed.get(node, ()):
             if not self.splits(signal):
-                there = _whole(self.arrivals.get(signal))
+                there = self._whole(self.arrivals.get(signal))
                 total, size = _plus(total, there[0]), _plus(size, there[1])
         return total, size
 
@@ -205,13 +224,6 @@ def _add(held: dict[Node, Pairs], node: Node, sums: Pairs) -> None:
     if before is not None:
         sums = [(a[0] + b[0], a[1] + b[1]) for a, b in zip(before, sums, strict=True)]
     held[node] = sums
-
-
-def _whole(pairs: Pairs | None) -> tuple[Sums, Sums]:
-    """Over all targets; nothing where nothing was summed."""
-    if not pairs:
-        return _NOTHING, _NOTHING
-    return _joined([p[0] for p in pairs]), _joined([p[1] for p in pairs])
 
 
 def _joined(parts: list[Tensor]) -> Sums:

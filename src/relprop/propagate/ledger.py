@@ -86,10 +86,17 @@ class Ledger:
     Args:
         totals: works out the books.
         tolerance: what counts as rounding at the precision used: 1e-6 (float32), 1e-13 (float64).
+        of_sample: works out the books of one sample; None where samples can't be told apart.
     """
 
-    def __init__(self, totals: Callable[[], Totals], tolerance: float) -> None:
+    def __init__(
+        self,
+        totals: Callable[[], Totals],
+        tolerance: float,
+        of_sample: Callable[[int], Totals] | None = None,
+    ) -> None:
         self._make = totals
+        self._of_sample = of_sample
         self.tolerance = tolerance
 
     @classmethod
@@ -102,7 +109,8 @@ class Ledger:
 
     def __getstate__(self) -> dict[str, Any]:
         # What a copy, a pickle or a folder keeps: the books worked out, without the walk that they came from.
-        return {"tolerance": self.tolerance, "_totals": self._totals, "_summary": self._summary}
+        kept = {"tolerance": self.tolerance, "_totals": self._totals, "_summary": self._summary}
+        return kept | {"_of_sample": None}
 
     @cached_property
     def _totals(self) -> Totals:
@@ -136,7 +144,22 @@ class Ledger:
         """One ledger for targets that were walked in groups."""
         if len(ledgers) == 1:
             return ledgers[0]
-        return cls(lambda: _merged([ledger._totals for ledger in ledgers]), ledgers[0].tolerance)
+        parts = [ledger._of_sample for ledger in ledgers]
+        apart = [part for part in parts if part is not None]
+        return cls(
+            lambda: _merged([ledger._totals for ledger in ledgers]),
+            ledgers[0].tolerance,
+            None if len(apart) < len(parts) else lambda n: _merged([part(n) for part in apart]),
+        )
+
+    def sample(self, n: int) -> Ledger | None:
+        """The ledger of one sample of the batch, as it would be without the others.
+
+        None where sums run over several samples (a network that lays windows of all samples side by side), and of
+        ledgers that were saved, copied or recorded.
+        """
+        of_sample = self._of_sample
+        return None if of_sample is None else Ledger(lambda: of_sample(n), self.tolerance)
 
     @property
     def rows(self) -> tuple[Row, ...]:
