@@ -50,6 +50,7 @@ from relprop.propagate.composite import Composite as Composite
 from relprop.propagate.composite import Depth as Depth
 from relprop.propagate.trace import Trace as Trace
 from relprop.propagate.trace import trace as trace
+from relprop.tracing.limit import memory_limit as memory_limit
 from relprop.video.separate import separate_motion as separate_motion
 
 __version__: str

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 __all__ = [
     "CaptureError",
     "InputError",
+    "OutOfMemoryError",
     "OutputError",
     "RelpropError",
     "RelpropWarning",
@@ -35,6 +36,10 @@ class OutputError(InputError):
 
 class UnknownNameError(InputError):
     """A method, model, layer or rule of that name does not exist; the text lists the valid ones."""
+
+
+class OutOfMemoryError(RelpropError, MemoryError):
+    """There isn't the memory to go on; the text says for what, and what takes less."""
 
 
 class CaptureError(RelpropError):

@@ -15,6 +15,7 @@ from typing import Any
 
 from relprop.errors import InputError, RelpropError, unknown_name
 from relprop.files import expanded, read_bytes, regular_file
+from relprop.shortage import is_shortage
 
 __all__ = [
     "FILE_FORM",
@@ -179,5 +180,7 @@ def blame(doing: str) -> Iterator[None]:
     except SystemExit as error:
         raise left(doing, error) from error
     except Exception as error:
+        if is_shortage(error):
+            raise
         text = " ".join(str(error).split()).rstrip(".")
         raise RelpropError(f"{doing} raised {type(error).__name__}{': ' if text else ''}{text}.") from error

@@ -102,10 +102,13 @@ def _failure(error: Exception) -> str:
                 f"The disk is full, so {name} could not be written. Make room and run the same command again."
             )
         return f"Reading or writing {name} failed: {error.strerror}. Check that it is there and may be used."
-    if isinstance(error, MemoryError) or "not enough memory" in text or "out of memory" in text:
+    lower = text.lower()
+    if isinstance(error, MemoryError) or any(
+        sign in lower for sign in ("allocate memory", "not enough memory", "out of memory", "bad_alloc")
+    ):
         return (
-            "The memory is not enough for this. Try smaller inputs (--size), fewer pictures or layers at once, or "
-            "a smaller chunk."
+            "The memory is not enough for this. Try --memory low, smaller inputs (--size), fewer pictures, "
+            "targets or layers at once, or a smaller chunk."
         )
     if len(text) > 400:  # torch's may go on for pages
         text = text[:400] + "…"

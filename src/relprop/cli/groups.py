@@ -17,6 +17,7 @@ from relprop.cli.options import (
     Json,
     Labels,
     Mean,
+    Memory,
     Out,
     RandomWeights,
     Size,
@@ -73,17 +74,19 @@ class PictureLoading(Loading):
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go, and how they are told."""
+    """Where results go, how they are told, and what memory they may take."""
 
     out: Out = Path("relprop-out")
+    memory: Memory = None
     json: Json = False
     debug: Debug = False
 
     def show(self, make: Callable[[Progress | None], Report]) -> None:
         """Make a report, with a bar on the terminal meanwhile, and print it; exit code 1 if a ledger is open."""
         from relprop.cli.output import print_report, progress, results_alone
+        from relprop.tracing.limit import memory_limit
 
-        with results_alone(), progress(self.json) as bar:
+        with results_alone(), memory_limit(self.memory), progress(self.json) as bar:
             report = make(bar)
         print_report(report, self.json)
         if report.open:  # everything is written, but something on it can't be trusted

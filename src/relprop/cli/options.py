@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from relprop.catalogue import METHODS, MODEL_FORMS, MODELS, PACKAGED_MODELS
+from relprop.errors import InputError
+from relprop.tracing.limit import parsed_limit
 
 __all__ = [
     "Debug",
@@ -17,6 +19,7 @@ __all__ = [
     "Json",
     "Labels",
     "Mean",
+    "Memory",
     "Method",
     "Model",
     "MultiLabel",
@@ -64,6 +67,15 @@ def size_text(text: str) -> str:
     parts = text.lower().split("x")
     if not 1 <= len(parts) <= 3 or not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in parts):
         raise typer.BadParameter(f"Expected a size such as 224, 240x320 or 16x112x112 but got {text!r:.80}")
+    return text
+
+
+def memory(text: str | None) -> str | None:
+    """Check `2GB`, `500MiB` or `low`; parsed later."""
+    try:
+        parsed_limit(text)
+    except InputError as error:
+        raise typer.BadParameter(str(error).rstrip(".")) from None
     return text
 
 
@@ -126,6 +138,14 @@ Std = Annotated[
     typer.Option(metavar="R,G,B", callback=numbers, help="What is then divided by."),
 ]
 Out = Annotated[Path, typer.Option(help="Where the results go.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        callback=memory,
+        help="How much of a forward run is kept, such as 2GB, or 'low': the rest is computed again. Default: all.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -11,6 +11,7 @@ __all__ = ["OPTIONS", "method_settings"]
 
 #: As an error's text has it -> as it is typed.
 OPTIONS = {
+    "relprop.memory_limit('low')": "--memory low",
     "linearise=True": "--linearise",
     "Pass split and year.": "Set split and year under [data] of a recipe (FILE.toml).",
     "Pass year, for example": "Set year under [data] of a recipe (FILE.toml), for example",

@@ -23,11 +23,13 @@ from relprop.methods.facts import Facts
 from relprop.methods.registry import MethodLike
 from relprop.precision import full_precision
 from relprop.propagate.layout import Layout
+from relprop.shortage import tells_shortage
 
 __all__ = ["detection_explained", "explain_detection"]
 
 
 @telling
+@tells_shortage
 @full_precision
 def explain_detection(
     detector: Detector,

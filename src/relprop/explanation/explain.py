@@ -19,6 +19,7 @@ from relprop.explanation.warned import telling, untold
 from relprop.methods.facts import Facts
 from relprop.methods.registry import MethodLike, resolve
 from relprop.precision import full_precision
+from relprop.shortage import tells_shortage
 from relprop.tracing.view import Key, Packing, packed
 
 __all__ = ["Target", "explain", "explanation_of"]
@@ -78,6 +79,7 @@ def explain(
 
 
 @telling
+@tells_shortage
 @full_precision
 def explain(
     model: nn.Module,

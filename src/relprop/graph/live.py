@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from relprop.errors import CaptureError, InputError
 from relprop.graph.untouched import untouched
 from relprop.precision import no_autocast
+from relprop.shortage import is_shortage
 
 __all__ = ["live_output", "same_generators", "single_sample"]
 
@@ -46,6 +47,8 @@ def live_output(
                 output = model(seen * 1 if grad else seen)  # a leaf can't be written to
                 behind()
         except Exception as error:
+            if is_shortage(error):
+                raise
             raise InputError(
                 f"Expected an x that {type(model).__name__} takes but model(x) itself fails for x of shape "
                 f"{tuple(x.shape)} with {_first_line(error)}. {_advice(model, x, error)}"

@@ -185,6 +185,7 @@ class Graph:
         checked: the sizes and layouts of batches whose output was held against the model's own.
         unseen: what autograd's gradient comes through and this graph's doesn't, in words (`graph.unseen`).
         meetings: where the samples of a batch meet, by the number of samples that were tried (`graph.samples`).
+        sizes: what the values take, by the input's shape, dtype and device (`tracing.segments`).
     """
 
     nodes: list[Node]
@@ -203,6 +204,7 @@ class Graph:
     checked: set[Any] = field(default_factory=set)
     unseen: tuple[str, ...] = ()
     meetings: dict[int, Node | None] = field(default_factory=dict)
+    sizes: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.by_name = {n.name: n for n in self.nodes}

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from relprop.graph.agreement import replay
 from relprop.graph.node import Graph, Node
 
-__all__ = ["Watch", "unseen_backward", "watching"]
+__all__ = ["Watch", "nothing_saved", "unseen_backward", "watching"]
 
 
 class Watch(TorchFunctionMode):
@@ -42,6 +42,21 @@ def watching() -> Iterator[Watch]:
     """Run a model in this, with derivatives recorded, and hand the watch to `unseen_backward`."""
     with Watch() as watch:
         yield watch
+
+
+@contextmanager
+def nothing_saved() -> Iterator[None]:
+    """Record derivatives without the values that they would need, which fill the memory of a large input.
+
+    How the output came about can be told all the same. What is found on the way counts as changing the gradient,
+    since that can't be taken.
+    """
+
+    def unpack(_: None) -> Tensor:
+        raise RuntimeError("No value was saved.")
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda _: None, unpack):
+        yield
 
 
 def unseen_backward(

@@ -10,6 +10,7 @@ from relprop.graph import Node
 from relprop.propagate.composite import CompositeLike, composite_of
 from relprop.propagate.plan import Plan, make_plan
 from relprop.propagate.walk import Propagation, walk
+from relprop.shortage import amount, short_of_memory
 from relprop.tracing.values import Values
 from relprop.tracing.view import Inputs, Key, Packing, packed, parts_named, view_of
 
@@ -125,10 +126,19 @@ class Trace(Values):
             ledger: keep the accounts.
             release: free the trace's values on the way (the trace can't be used again).
         """
-        return walk(
-            self, seed, composite_of(composite), start=start, stop=stop, record=record, multiplier=multiplier,
-            ledger=ledger, release=release,
-        )  # fmt: skip
+
+        def what() -> str:
+            count = len(seed) if seed.ndim > 1 else 1
+            return (
+                f"relevance of {count} target(s) on its way through values of {amount(self.sizes.total)} (some "
+                f"four times the largest, {amount(self.sizes.largest)}, at once, and once for a further target)"
+            )
+
+        with short_of_memory(what):
+            return walk(
+                self, seed, composite_of(composite), start=start, stop=stop, record=record,
+                multiplier=multiplier, ledger=ledger, release=release,
+            )  # fmt: skip
 
     def plan(
         self, composite: CompositeLike, start: str | Node | None = None, stop: str | Node | None = None

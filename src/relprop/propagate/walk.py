@@ -122,9 +122,7 @@ def _joined_biases(found: list[dict[str, Tensor]], targets: list[int]) -> dict[s
 
 def _sizes(trace: Values) -> tuple[int, int]:
     """Targets in a part, and how many parts go through an operator together: up to a gigabyte a value."""
-    largest = max(
-        (v.numel() * v.element_size() for v in trace.values.values() if torch.is_tensor(v)), default=1
-    )
+    largest = max(1, trace.largest)
     width = max(1, min(_PART, _PART_BYTES // largest))
     return width, max(1, _BYTES // (largest * width))
 
@@ -173,7 +171,6 @@ class _Walk:
         double = trace.graph.double
         least = torch.finfo(torch.float64 if double else torch.float32).tiny
         self.books = Books(plan, visited, stop, 1e-13 if double else 1e-6, least)
-        self.held = sorted(trace.values, key=lambda n: n.index) if release else []
 
     def go(self, flow: Flow) -> None:
         self.books.parts = len(flow.parts)
@@ -181,7 +178,10 @@ class _Walk:
             self.books.start(flow, self._value(self.plan.start) if flow.multiplier else None)
         widths = [p.shape[0] for p in flow.parts]
         # Looked up first: values freed on the way would have to be computed from the input again.
-        shapes = {node: self.trace.stored(node).shape for node in {self.stop, *self.record}}
+        shapes = {
+            node: self.trace.known_shape(node) or self.trace.stored(node).shape
+            for node in {self.stop, *self.record}
+        }
         self.pending[self.plan.start] = flow
         for node in sorted(self.books.visited, key=lambda n: -n.index):
             if node not in self.pending:
@@ -195,19 +195,13 @@ class _Walk:
                 if arrived is not None:
                     self._cross(step, arrived)
                 if self.release:
-                    self._free(node)
+                    self.trace.spend(node)
             elif self.ledger:
                 self.books.arrive(node, arrived, self._value(node))
         for node, shape in shapes.items():
             if node not in self.results:
                 # No relevance came here: every way was cut off, by a gate, a constant or zeros.
                 self.results[node] = [flow.parts[0].new_zeros(k, *shape) for k in widths]
-
-    def _free(self, done: Node) -> None:
-        while self.held and self.held[-1].index >= done.index:
-            node = self.held.pop()
-            del self.trace.values[node]
-            self.trace.winners.pop(node, None)
 
     def _value(self, node: Node) -> Any:
         """What multipliers at a node multiply: those that came through a ReLU are 0 where it is off, seeds not."""

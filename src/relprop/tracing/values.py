@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,10 +20,13 @@ from relprop.graph.kinds import REARRANGES
 from relprop.graph.live import live_output
 from relprop.graph.samples import meeting
 from relprop.graph.schedule import schedule
-from relprop.graph.unseen import unseen_backward, watching
+from relprop.graph.unseen import nothing_saved, unseen_backward, watching
 from relprop.graph.untouched import untouched
-from relprop.precision import full_precision, no_autocast
+from relprop.precision import no_autocast
+from relprop.shortage import amount, is_shortage, short_of_memory
 from relprop.tracing.inputs import check_input, unusable
+from relprop.tracing.limit import current_limit
+from relprop.tracing.segments import Segments, Sizes, sizes_of
 
 __all__ = ["Values", "checked_output", "computed"]
 
@@ -42,8 +47,25 @@ class Values:
         probes: what tells weights that were used in this run from others (`LinearMap.probe`).
     """
 
-    @full_precision
+    _segments: Segments | None = (
+        None  # where not all values are kept (`memory_limit`): which, and what is not
+    )
+    _again: tuple[Node, ...] = ()  # values that were computed again, those of one stretch
+    _spent: int | None = None  # from which node on values were given up
+
     def __init__(self, model: nn.Module, x: Tensor) -> None:
+        with no_autocast(), short_of_memory(lambda: self._described(model, x)):
+            self._run(model, x)
+
+    def _described(self, model: nn.Module, x: Tensor) -> str:
+        """What a forward run takes, in words."""
+        words = f"the forward run of {type(model).__name__} on x of shape {tuple(x.shape)}"
+        if "values" not in vars(self):
+            return words
+        kept = "" if self._segments is None else f", {amount(self._segments.peak)} at a time"
+        return f"{words} (values of {amount(self.sizes.total)} in all{kept})"
+
+    def _run(self, model: nn.Module, x: Tensor) -> None:
         self.probes: dict[Any, Tensor] = {}
         wrong = None
         for anew in (False, True):
@@ -62,6 +84,9 @@ class Values:
             with torch.no_grad(), torch.inference_mode(False):
                 self.values: dict[Node, Any] = {self.graph.input: wide}
                 self.winners: dict[Node, Tensor] = {}
+                limit = current_limit()
+                if limit is not None:
+                    self._segments = Segments.of(self.graph, sizes_of(self.graph, self.params, wide), limit)
                 flat = self._forward()
             for leaf in flat:
                 why = unusable(leaf) if isinstance(leaf, Tensor) else None
@@ -91,7 +116,7 @@ class Values:
         if self.graph.checked or self.graph.unseen:
             return live_output(model, x, behind=behind)
         try:
-            with watching() as watch:
+            with watching() as watch, nothing_saved() if current_limit() is not None else nullcontext():
                 output = live_output(model, x, grad=True, behind=behind)
         except InputError:  # it may run without autograd only
             return live_output(model, x, behind=behind)
@@ -131,11 +156,50 @@ class Values:
             return result
         if node in self.params:
             return self.params[node]
-        # Dropped to save memory (a pre-activation that only a ReLU reads): compute it again.
+        # Dropped to save memory: compute it again.
         self.graph.find(node)  # one of another graph isn't here at all
+        if self._segments is not None and self._restore(node, self._segments):
+            result = self.values[node]
+            return result
         with torch.no_grad(), torch.inference_mode(False), no_autocast():
             result = self.evaluate(node)
         return result
+
+    def _restore(self, node: Node, segments: Segments) -> bool:
+        """Compute the stretch around a node again, in place of the last one; whether the node's value is in it."""
+        around = segments.around(node)
+        if around is None or (self._spent is not None and node.index >= self._spent):
+            return False
+        for old in self._again:
+            self._drop(old)
+        before = set(self.values)
+        with torch.no_grad(), torch.inference_mode(False), no_autocast():
+            self._compute(*around)
+        self._again = tuple(n for n in self.values if n not in before)
+        return node in self.values
+
+    def spend(self, node: Node) -> None:
+        """Give up all values from a node on: what comes before it is computed again without them."""
+        self._spent = node.index if self._spent is None else min(self._spent, node.index)
+        while self.values and (late := next(reversed(self.values))).index >= node.index:
+            self._drop(late)
+
+    def _drop(self, node: Node) -> None:
+        self.values.pop(node, None)
+        self.winners.pop(node, None)
+
+    @property
+    def sizes(self) -> Sizes:
+        """What all values of this run take, kept or not."""
+        return sizes_of(self.graph, self.params, self.input)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest value."""
+        if self._segments is not None:
+            return self._segments.sizes.largest
+        tensors = [v for v in self.values.values() if isinstance(v, Tensor)]
+        return max((v.numel() * v.element_size() for v in tensors), default=1)
 
     def evaluate(self, node: Node, lookup: Callable[[Node], Any] | None = None) -> Any:
         """Run one operator on the values of its operands (or on what `lookup` gives for them)."""
@@ -183,6 +247,8 @@ class Values:
         """The shape of a node's value where it is known without computing anything, else None."""
         relu = self._relu_behind(node)
         value = self.values.get(node, None if relu is None else self.values.get(relu))
+        if value is None and self._segments is not None:
+            return self._segments.sizes.shapes.get(node)
         return value.shape if isinstance(value, Tensor) else None
 
     def _relu_behind(self, node: Node) -> Node | None:
@@ -190,13 +256,35 @@ class Values:
         return relu if relu is not None and rectifiers(self.graph).get(relu) is node else None
 
     def _forward(self) -> list[Any]:
+        steps = len(self.graph.derived(schedule))
+        if self._segments is None:
+            self._compute(0, steps)
+        else:
+            for begin, end in pairwise((*self._segments.cuts, steps)):
+                self._compute(begin, end, kept=self._segments.kept)
+
+        def get(node: Node) -> Any:
+            return self.values[node] if node in self.values else self.params[node]
+
+        flat = [get(out) if isinstance(out, Node) else out for out in self.graph.outputs]
+        return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]
+
+    def _compute(self, begin: int, end: int, kept: frozenset[Node] | None = None) -> None:
+        """Run operators `begin` to `end` of the schedule, but those whose values are there or were given up.
+
+        Args:
+            begin, end: a stretch; what it reads of earlier ones is there.
+            kept: drop what isn't among these as soon as nothing reads it.
+        """
         graph, values = self.graph, self.values
         relus = rectifiers(graph)
 
         def get(node: Node) -> Any:
             return values[node] if node in values else self.params[node]
 
-        for node, spent in graph.derived(schedule):
+        for node, spent in graph.derived(schedule)[begin:end]:
+            if node in values or (self._spent is not None and node.index >= self._spent):
+                continue
             if node in relus and relus[node] in values:
                 # The pre-activation has no other reader: write the ReLU over it.
                 z = values.pop(relus[node])
@@ -208,9 +296,9 @@ class Values:
                 values[node] = computed(node, get)
             for operand in spent:
                 if operand.kind == "linear" and node.kind == "batch_norm":
-                    del values[operand]  # conv + BN is one affine map; its middle is never looked at
-        flat = [get(out) if isinstance(out, Node) else out for out in graph.outputs]
-        return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]
+                    values.pop(operand, None)  # conv + BN is one affine map; its middle is never looked at
+                elif kept is not None and operand not in kept and operand is not graph.input:
+                    self._drop(operand)
 
 
 def computed(node: Node, get: Callable[[Node], Any], function: Callable[..., Any] | None = None) -> Any:
@@ -222,7 +310,7 @@ def computed(node: Node, get: Callable[[Node], Any], function: Callable[..., Any
     try:
         return node.run(get, function)
     except (RuntimeError, IndexError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        if is_shortage(error):
             raise
         # The model itself ran: what was captured holds for other inputs, such as two samples instead of three.
         text = " ".join(str(error).split())[:200].rstrip(".")

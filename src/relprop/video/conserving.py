@@ -114,8 +114,8 @@ def _check_method(method: Method) -> None:
 
 def _with_time(run: Trace) -> list[Node]:
     """The activations that have a time axis."""
-    found = [n for n in run.graph.nodes if n.kind == "activation" and n.dependent and n in run.values]
-    return [n for n in found if run.stored(n).ndim == 5]
+    shapes = {n: run.known_shape(n) for n in run.graph.nodes if n.kind == "activation" and n.dependent}
+    return [n for n, shape in shapes.items() if shape is not None and len(shape) == 5]
 
 
 def _last(run: Trace, places: list[Node]) -> list[Node]:

@@ -18,6 +18,7 @@ from relprop.methods.registry import MethodLike, resolve
 from relprop.precision import full_precision
 from relprop.propagate.ledger import Ledger
 from relprop.registry import split_settings
+from relprop.shortage import tells_shortage
 from relprop.video.conserving import conserving_split
 from relprop.video.naive import Normalise, Slice, naive_split
 from relprop.video.selective import check_selection, selective_split
@@ -34,6 +35,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 @telling
+@tells_shortage
 @full_precision
 def separate_motion(
     model: nn.Module,
