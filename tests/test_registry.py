@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from relprop import catalogue
+from relprop.detectors.sources import load_detector
 from relprop.errors import InputError, RelpropError, UnknownNameError
+from relprop.methods.registry import resolve
+from relprop.models.sources import load_model
 from relprop.own_file import beside, code_of, from_file, split_file, without_folder
-from relprop.registry import Registry, split_settings
+from relprop.registry import Registry, parameters, split_settings
+from relprop.written import own_settings, own_summary
 
 REGISTRIES: dict[str, Registry[Any]] = {
     name: value for name, value in vars(catalogue).items() if isinstance(value, Registry)
@@ -43,13 +47,24 @@ def test_lines_are_true(kind: str, name: str) -> None:
     assert said.strip()
     assert "\n" not in said
     assert said == getattr(found, "summary", said)  # as read from the source, without importing it
+    taken = {key: "needed" if p.default is p.empty else p.default for key, p in parameters(found).items()}
+    assert registry.settings(name) == taken
+
+
+@pytest.mark.parametrize(("kind", "name"), ENTRIES)
+def test_settings_are_read_from_the_source(kind: str, name: str) -> None:
+    """Nothing has to be imported to say them: a default that isn't written plainly would take a second."""
+    module, _, own = REGISTRIES[kind]._places[name].partition(":")
+    assert own_settings(module, own) is not None
 
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
         "import sys; from relprop import catalogue as c\n"
         "for r in vars(c).values():\n"
-        "    if isinstance(r, c.Registry): r.summaries()\n"
+        "    if isinstance(r, c.Registry): r.summaries(), [r.settings(n) for n in r]\n"
+        "[c.METHODS.check(name) for name in c.METHODS]\n"
+        "[c.MODEL_SPECS.check(spec) for spec in c.MODEL_SPECS if '.' not in spec]\n"
         "print([m for m in ('torch', 'numpy', 'PIL', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -82,6 +97,53 @@ def test_unknown_names_are_refused_with_the_nearest(registry: Registry[Any]) -> 
 )
 def test_names_with_settings(text: str, name: str, settings: dict[str, Any]) -> None:
     assert split_settings(text) == (name, settings)
+
+
+REFUSED = [
+    "lrp-epsilo",
+    "lrp-epsilon:epsilo=1",
+    "rsp:start=1",
+    "lrp:rule",
+    "nowhere.py:Own",
+    "torchvision:resnet50",
+    "grad-cam:steps=3",
+]
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_is_refused_early_is_refused_with_the_same_words(text: str) -> None:
+    with pytest.raises(InputError) as early:
+        catalogue.METHODS.check(text)
+    with pytest.raises(InputError) as late:
+        resolve(text)
+    assert str(early.value) == str(late.value)
+    assert type(early.value) is type(late.value)
+
+
+@pytest.mark.parametrize("name", catalogue.METHODS)
+def test_nothing_is_refused_early_that_can_be_used(name: str) -> None:
+    catalogue.METHODS.check(name)
+    for key in catalogue.METHODS.settings(name):
+        catalogue.METHODS.check(f"{name}:{key}=1")
+
+
+@pytest.mark.parametrize("spec", ["scenes-vg", "c3", "resnet50", "torch:resnet50", "nowhere.py:Net", ":", ""])
+def test_models_are_refused_early_with_the_same_words(spec: str) -> None:
+    for specs, load in ((catalogue.MODEL_SPECS, load_model), (catalogue.DETECTOR_SPECS, load_detector)):
+        with pytest.raises(InputError) as early:
+            specs.check(spec)
+        with pytest.raises(InputError) as late:
+            load(spec)
+        assert str(early.value) == str(late.value)
+    for name in (*catalogue.MODELS, *catalogue.CLIP_MODELS, "c3d", "torchvision:x", "timm:x"):
+        catalogue.MODEL_SPECS.check(name)
+
+
+def test_what_isnt_written_plainly_is_not_guessed() -> None:
+    assert own_settings("relprop.registry", "nobody") is None
+    assert own_settings("relprop.benchmark.recipe", "Recipe") is None  # a dataclass
+    assert own_settings("relprop.nowhere", "Nobody") is None
+    assert own_summary("relprop.registry", "Registry") is None
 
 
 def test_settings_without_a_value() -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
-from relprop.registry import Registry
+from relprop.registry import Registry, Specifications
 
 __all__ = [
     "BASELINES",
     "CLIP_MODELS",
     "DATASETS",
     "DETECTORS",
-    "DETECTOR_FORMS",
+    "DETECTOR_SPECS",
+    "GEOMETRIES",
     "METHODS",
     "METRICS",
     "MODELS",
-    "MODEL_FORMS",
+    "MODEL_SOURCES",
+    "MODEL_SPECS",
     "PACKAGED_MODELS",
+    "GeometryMode",
 ]
 
 #: What `relprop.explain` knows by name: subclasses of `relprop.methods.Method`.
@@ -141,8 +144,19 @@ DETECTORS: Registry[Any] = Registry(
     },
 )
 
-#: What the specification of a model may look like besides a bundled model's name.
-MODEL_FORMS = ("c3d", "torchvision:NAME", "timm:NAME", "file.py:factory")
+#: What `--model` takes.
+MODEL_SPECS = Specifications(
+    "model",
+    [MODELS, PACKAGED_MODELS, CLIP_MODELS],
+    ["c3d", "torchvision:NAME", "timm:NAME", "file.py:factory"],
+)
 
-#: Likewise of a detector.
-DETECTOR_FORMS = ("torchvision:NAME", "file.py:factory")
+#: Libraries whose models can be listed.
+MODEL_SOURCES = ("torchvision", "timm")
+
+#: What `relprop detect --model` takes.
+DETECTOR_SPECS = Specifications("detector", [DETECTORS], ["torchvision:NAME", "file.py:factory"])
+
+#: How a picture becomes an input, see `relprop.models.geometry.Geometry`.
+GeometryMode: TypeAlias = Literal["shorter", "squash", "crop"]
+GEOMETRIES: tuple[GeometryMode, ...] = get_args(GeometryMode)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import wraps
 from inspect import signature
 from numbers import Integral, Real
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
-from relprop.errors import InputError
+from relprop.errors import InputError, unknown_name
 from relprop.files import brief
 
 __all__ = [
@@ -17,11 +17,13 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_flag",
+    "check_known",
     "check_number",
     "check_progress",
     "check_seed",
     "check_spelling",
     "layer_names",
+    "parsed_scale",
     "place_name",
     "refuses_old_spellings",
 ]
@@ -50,6 +52,16 @@ def check_choice(name: str, value: object, valid: Sequence[str]) -> None:
     """
     if value not in valid:
         raise InputError(f"Expected {name} to be one of {', '.join(map(repr, valid))} but got {value!r}.")
+
+
+def check_known(what: str, name: str, valid: Collection[str]) -> None:
+    """Refuse a name that isn't among the valid ones.
+
+    Raises:
+        UnknownNameError: with the closest and all valid names.
+    """
+    if name not in valid:
+        raise unknown_name(what, name, valid)
 
 
 def check_count(name: str, value: Any, most: int | None = None) -> None:
@@ -146,6 +158,25 @@ def place_name(setting: str, value: object) -> str | None:
     if _is_index(value) or isinstance(value, float):
         return str(value)
     raise InputError(f"Expected {setting} to name a module or node but got {type(value).__name__}.")
+
+
+def parsed_scale(scale: str | float) -> Literal["symmetric", "shared"] | float:
+    """The value of --scale.
+
+    Raises:
+        InputError: another word, or a number that is none or not above 0.
+    """
+    if scale == "symmetric":
+        return "symmetric"
+    if scale == "shared":
+        return "shared"
+    try:
+        value = float(scale)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"Expected --scale symmetric, shared or a number above 0 but got {scale!r}.")
+    return value
 
 
 def check_spelling(owner: str, given: Iterable[str], valid: Collection[str]) -> None:

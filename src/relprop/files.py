@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
+    "FILM",
+    "LABELS",
+    "PICTURE",
     "PICTURE_FORMATS",
+    "WEIGHTS",
     "brief",
     "expanded",
     "open_picture",
@@ -29,6 +33,10 @@ PICTURE_FORMATS = (
 )  # fmt: skip
 """What pictures and masks may be, in Pillow's names. Others are left out on purpose: EPS and PS would be handed
 to Ghostscript, which runs them as programs, and the rest are rare and little tested."""
+
+#: Kinds of files in words, for errors.
+PICTURE, FILM, WEIGHTS = "a picture file", "a film", "a weights file"
+LABELS = "a labels file (a name a line, or a JSON list of names)"
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -139,7 +147,7 @@ def read_text(path: str | Path, what: str) -> str:
         ) from None
 
 
-def open_picture(path: str | Path, what: str = "a picture file") -> Image.Image:
+def open_picture(path: str | Path, what: str = PICTURE) -> Image.Image:
     """Open a picture or a mask; its pixels are still to be loaded.
 
     Args:

@@ -9,20 +9,20 @@ import ast
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
+from inspect import Parameter
 from typing import Any, Generic, TypeVar
 
 from relprop.checks import check_spelling
-from relprop.errors import InputError, unknown_name
+from relprop.errors import InputError, UnknownNameError, unknown_name
+from relprop.files import regular_file
 from relprop.own_file import FILE_FORM, from_file, left, split_file, split_settings_off
+from relprop.written import own_settings, own_summary
 
-__all__ = ["Registry", "check_settings", "parameters", "slug", "split_settings"]
+__all__ = ["Registry", "Specifications", "check_settings", "parameters", "slug", "split_settings"]
 
 T = TypeVar("T")
-
-_ROOT = Path(__file__).parent
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -83,7 +83,7 @@ file.py:Name, slug.
     def summary(self, name: str) -> str:
         """One line about a thing. Read from its source, without importing it."""
         if name not in self._summaries:
-            written = _written(*self._places[name].split(":"))
+            written = own_summary(*self._places[name].split(":"))
             if written is None:
                 thing: Any = self[name]
                 written = str(thing.summary)
@@ -95,13 +95,37 @@ file.py:Name, slug.
         return {name: self.summary(name) for name in self}
 
     def settings(self, name: str) -> dict[str, Any]:
-        """Setting -> its default, or "needed": arguments of a class, keyword-only ones of a function."""
+        """Setting -> its default, or "needed": arguments of a class, keyword-only ones of a function.
+
+        Those of ours are read from their source, without importing it.
+        """
+        return {k: "needed" if v is Parameter.empty else v for k, v in self._defaults(name).items()}
+
+    def check(self, text: str) -> None:
+        """Refuse what can't be meant by `name:key=value,...`, as `find` and `make` would, but import nothing.
+
+        Values of settings, and what stands in a file of the user's own, are left to them.
+
+        Raises:
+            UnknownNameError: no thing, or no setting, of that name; lists the valid ones.
+            InputError: no such file, a setting without "=", or one that is missing.
+        """
+        name, given = split_settings(text, self.what)
+        own = None if name in self._places else split_file(name)
+        if own is not None:
+            regular_file(own[0], "a Python file")
+            return
+        known = self._defaults(name)
+        check_spelling(name, given, known)
+        check_settings(name, given, known)
+
+    def _defaults(self, name: str) -> dict[str, Any]:
+        written = own_settings(*self._places[name].split(":")) if name in self._places else None
+        if written is not None:
+            return written
         found = self.find(name)
-        return {
-            key: "needed" if p.default is p.empty else p.default
-            for key, p in parameters(found).items()
-            if isinstance(found, type) or p.kind is p.KEYWORD_ONLY
-        }
+        taken = parameters(found).items()
+        return {k: p.default for k, p in taken if isinstance(found, type) or p.kind is p.KEYWORD_ONLY}
 
     def make(self, name: str, settings: Mapping[str, Any], kind: Callable[..., Any] | None = None) -> Any:
         """The thing of a name, called with settings.
@@ -129,6 +153,51 @@ file.py:Name, slug.
         except (TypeError, ValueError) as error:
             said = ", ".join(f"{key}={value!r}" for key, value in settings.items())
             raise InputError(f"Expected settings that {name} accepts but got '{said}': {error}.") from error
+
+
+class Specifications:
+    """What can name a model: names of registries, and forms such as `torchvision:NAME`.
+
+    Args:
+        what: the kind in words, for errors: "model".
+        registries: whose names are specifications.
+        forms: others, as they are shown: a word, `library:NAME` or `file.py:factory`.
+
+    >>> tools = Specifications("tool", [Registry("tool", {"slug": "relprop.registry:slug"})], ["shop:NAME"])
+    >>> tools.check("shop:hammer")
+    >>> tools.check("shed:hammer")
+    Traceback (most recent call last):
+    ...
+    relprop.errors.UnknownNameError: Expected a known tool but got 'shed:hammer'. Valid: shop:NAME, slug.
+    """
+
+    def __init__(self, what: str, registries: Sequence[Registry[Any]], forms: Sequence[str]) -> None:
+        self.what = what
+        self.forms = tuple(forms)
+        self._registries = tuple(registries)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names and forms, as they are shown."""
+        return iter([*(name for one in self._registries for name in one), *self.forms])
+
+    def unknown(self, spec: str) -> UnknownNameError:
+        """The error for a specification that is none; it lists what there is."""
+        return unknown_name(self.what, spec, self)
+
+    def check(self, spec: str) -> None:
+        """Refuse what can't name anything, without importing or running anything.
+
+        What a library doesn't have is left to it, and what a file doesn't hold to the file.
+
+        Raises:
+            UnknownNameError: no such name, and none of the forms.
+            InputError: no such file.
+        """
+        kind, colon, _ = spec.rpartition(":")
+        if colon and kind.endswith(".py"):
+            regular_file(kind, "a Python file")
+        elif spec not in self and f"{kind}{colon}NAME" not in self.forms:
+            raise self.unknown(spec)
 
 
 def check_settings(owner: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -193,21 +262,3 @@ def _pair(part: str, text: str, what: str) -> tuple[str, Any]:
         return key.strip().replace("-", "_"), ast.literal_eval(value.strip())
     except (ValueError, SyntaxError):
         return key.strip().replace("-", "_"), value.strip()
-
-
-def _written(module: str, name: str) -> str | None:
-    """The `summary` that a class of ours is given in its source."""
-    path = _ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    for found in tree.body:
-        if isinstance(found, ast.ClassDef) and found.name == name:
-            for line in found.body:
-                if not isinstance(line, (ast.Assign, ast.AnnAssign)) or line.value is None:
-                    continue
-                targets = line.targets if isinstance(line, ast.Assign) else [line.target]
-                if any(isinstance(t, ast.Name) and t.id == "summary" for t in targets):
-                    return str(ast.literal_eval(line.value))
-    return None

@@ -177,6 +177,7 @@ def test_the_toy(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_bad_input(here: Path, capsys: pytest.CaptureFixture[str], words: list[str], text: str) -> None:
     (here / "empty").mkdir()
+    (here / "w.pth").touch()
     assert run(["affine", *words]) == 2
     said = capsys.readouterr().err
     assert text in said

@@ -192,7 +192,7 @@ def test_torchvision_with_random_weights(here: Path, capsys: pytest.CaptureFixtu
             2,
             "setting of lrp-0 but got 'include_background'",
         ),
-        (["a.png", "--model", "{tiny}:make", "--random-weights", "--weights", "w.pth"], 2, "Leave one out"),
+        (["a.png", "--model", "{tiny}:make", "--random-weights", "--weights", "a.png"], 2, "Leave one out"),
     ],
 )
 def test_errors_are_one_line(

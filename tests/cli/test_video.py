@@ -406,7 +406,7 @@ ERRORS: list[tuple[list[str], str]] = [
     (["--model", "c3d"], "Expected weights for c3d but got none"),
     (["--model", "c4d"], "Expected a known model but got 'c4d'. Did you mean 'c3d'"),
     (["--model", "net.py:Nut"], "Did you mean 'Net'"),
-    (["--random-weights", "--weights", "w.pth"], "Leave one out"),
+    (["--random-weights", "--weights", "a.gif"], "Leave one out"),
     (["--device", "cuda:99"], "Expected a device"),
     (["--out", "a.gif"], "a.gif' is a file. Take another one."),
 ]  # fmt: skip

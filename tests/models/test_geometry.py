@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 from tests.close import assert_close_to_rounding
 
-from relprop.models.geometry import GEOMETRIES, Geometry, Mode
+from relprop.catalogue import GEOMETRIES, GeometryMode
+from relprop.models.geometry import Geometry
 from relprop.models.pictures import Preprocess
 
 SIZES = [(48, 48), (50, 80), (81, 47), (37, 200), (160, 41), (301, 299), (20, 23)]  # (h, w)
 
 
-def seen(mode: Mode, size: tuple[int, int] = (32, 32), resize: int | None = None) -> Geometry:
+def seen(mode: GeometryMode, size: tuple[int, int] = (32, 32), resize: int | None = None) -> Geometry:
     return Geometry(mode, Preprocess(size, (0.0,) * 3, (1.0,) * 3, resize))
 
 
@@ -32,7 +33,7 @@ def brightness(geometry: Geometry, picture: Image.Image) -> torch.Tensor:
 @pytest.mark.parametrize("mode", ["shorter", "squash"])
 @pytest.mark.parametrize("where", [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.3, 0.7), (0.5, 0.5)])
 def test_the_maximum_lies_in_the_square(
-    mode: Mode, size: tuple[int, int], where: tuple[float, float]
+    mode: GeometryMode, size: tuple[int, int], where: tuple[float, float]
 ) -> None:
     side = min(size) // 3 if mode == "shorter" else max(size) // 8
     side = min(side, *size)
@@ -66,12 +67,12 @@ def test_shorter_keeps_proportions(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("mode", ["squash", "crop"])
-def test_the_others_give_the_size(mode: Mode, size: tuple[int, int]) -> None:
+def test_the_others_give_the_size(mode: GeometryMode, size: tuple[int, int]) -> None:
     assert seen(mode, (24, 32)).input(square(size, 0, 0, 1)).shape == (1, 3, 24, 32)
 
 
 @pytest.mark.parametrize("mode", GEOMETRIES)
-def test_a_picture_of_the_size_goes_through_unchanged(mode: Mode) -> None:
+def test_a_picture_of_the_size_goes_through_unchanged(mode: GeometryMode) -> None:
     values = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     geometry = Geometry(mode, Preprocess((32, 32), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
     x = geometry.input(Image.fromarray(values))
@@ -83,14 +84,14 @@ def test_a_picture_of_the_size_goes_through_unchanged(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["shorter", "squash"])
-def test_a_constant_map_stays_constant(mode: Mode) -> None:
+def test_a_constant_map_stays_constant(mode: GeometryMode) -> None:
     heat = seen(mode).back(torch.full((7, 9), -2.5), (50, 81))
     assert heat.min() == pytest.approx(-2.5, abs=1e-12)
     assert heat.max() == pytest.approx(-2.5, abs=1e-12)
 
 
 @pytest.mark.parametrize("mode", ["shorter", "squash"])
-def test_maps_of_layers(mode: Mode) -> None:
+def test_maps_of_layers(mode: GeometryMode) -> None:
     heat = torch.zeros(4, 4)
     heat[1, 2] = 1.0  # pixels 8 to 15 down and 16 to 23 across
     found = seen(mode).back(heat, (32, 32))

@@ -10,8 +10,8 @@ from tests.viz.make import explanation, names, words
 
 from relprop.errors import InputError
 from relprop.viz import colourise, limits
+from relprop.viz.labels import number
 from relprop.viz.motion import strongest_row
-from relprop.viz.scale import number
 
 FILMS = ("original", "spatial", "temporal")
 LONG = [f"a very long class name that nobody wants to read (number {i}), and more of it" for i in range(3)]

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from relprop.errors import InputError
-from relprop.viz.scale import Limit, limits, number
+from relprop.viz.labels import number
+from relprop.viz.scale import Limit, limits
 
 A, B = np.array([[0.0, 1.0], [-3.0, 2.0]]), np.array([[0.5, -0.25]])
 

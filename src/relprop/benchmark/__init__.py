@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from relprop.benchmark.recipe import Recipe, read_recipe, recipes
+from relprop.public import public
 
-__all__ = ["Recipe", "read_recipe", "recipes", "run"]
-
-
-def __getattr__(name: str) -> object:
-    if name == "run":  # brings torch and the data sets along
-        from relprop.benchmark.run import run
-
-        return run
-    raise AttributeError(f"module 'relprop.benchmark' has no attribute {name!r}")
+__all__ = public(__name__)

@@ -11,11 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from relprop.catalogue import DATASETS
+from relprop.catalogue import DATASETS, GEOMETRIES
 from relprop.checks import check_choice, check_spelling
 from relprop.errors import InputError, unknown_name
 from relprop.files import brief, read_text
-from relprop.models.geometry import GEOMETRIES
 from relprop.own_file import beside, without_folder
 
 __all__ = ["MethodEntry", "MetricEntry", "ModelEntry", "Recipe", "read_recipe", "recipe_from", "recipes"]

@@ -8,10 +8,18 @@ from typing import Annotated
 
 import typer
 
+from relprop.catalogue import MODEL_SPECS
 from relprop.cli.groups import Output, PictureLoading, flat
-from relprop.cli.options import Target, model_names, numbers, parsed_numbers
+from relprop.cli.options import Target, checked, each, model_names, numbers, parsed_numbers
+from relprop.files import PICTURE, regular_file
 
 __all__ = ["affine"]
+
+
+def _picture_or_folder(path: Path) -> None:
+    if not path.is_dir():  # what --depth alone takes, the study tells
+        regular_file(path, PICTURE)
+
 
 _Images = Annotated[
     list[Path] | None,
@@ -19,6 +27,7 @@ _Images = Annotated[
         metavar="IMAGE",
         help="Picture files (with --depth folders too). Default: the demo scene.",
         show_default=False,
+        callback=checked(each(_picture_or_folder)),
     ),
 ]
 _Models = Annotated[
@@ -29,6 +38,7 @@ _Models = Annotated[
         metavar="SPEC",
         help="As for explain; with --depth repeat for several. Default: scenes-vgg.",
         autocompletion=model_names,
+        callback=checked(each(MODEL_SPECS.check)),
     ),
 ]
 _Versus = Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from relprop.catalogue import BASELINES, METHODS, MODEL_SPECS
 from relprop.cli.groups import flat
 from relprop.cli.options import (
     Debug,
@@ -17,9 +18,13 @@ from relprop.cli.options import (
     MultiLabel,
     RandomWeights,
     Weights,
+    checked,
+    each,
     method_names,
     model_names,
 )
+from relprop.own_file import split_file
+from relprop.registry import split_settings
 
 if TYPE_CHECKING:
     from relprop.benchmark.recipe import Recipe
@@ -31,6 +36,18 @@ def _recipe_names(incomplete: str) -> list[str]:
     from relprop.benchmark.recipe import recipes
 
     return [name for name in recipes() if name.startswith(incomplete)]
+
+
+# Files of one's own are looked for beside the recipe first: whether they are there, the recipe tells.
+def _known_method(text: str) -> None:
+    name = split_settings(text)[0]
+    if split_file(name) is None:
+        (BASELINES if name in BASELINES else METHODS).check(text)
+
+
+def _known_model(spec: str) -> None:
+    if split_file(spec) is None:
+        MODEL_SPECS.check(spec)
 
 
 _RecipeName = Annotated[
@@ -73,6 +90,7 @@ class _Changes:
             metavar="SPEC",
             help="Another model than the recipe's.",
             autocompletion=model_names,
+            callback=checked(_known_model),
         ),
     ] = None
     weights: Weights = None
@@ -87,6 +105,7 @@ class _Changes:
             metavar="NAME[:KEY=VALUE,...]",
             help="Instead of the recipe's methods. Repeat for several; also center and random.",
             autocompletion=method_names,
+            callback=checked(each(_known_method)),
         ),
     ] = None
     limit: Annotated[

@@ -9,21 +9,27 @@ from typing import Annotated
 
 import typer
 
-from relprop.catalogue import DETECTOR_FORMS, DETECTORS
+from relprop.catalogue import DETECTOR_SPECS
 from relprop.cli.groups import Loading, Output, flat
-from relprop.cli.options import Method, Scale
+from relprop.cli.options import Method, Scale, checked, each, existing
+from relprop.files import LABELS, PICTURE
 from relprop.registry import split_settings
 
 __all__ = ["detect"]
 
 
 def _detector_names(incomplete: str) -> list[str]:
-    return [name for name in [*DETECTORS, *DETECTOR_FORMS] if name.startswith(incomplete)]
+    return [name for name in DETECTOR_SPECS if name.startswith(incomplete)]
 
 
 _Images = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="IMAGE", help="Picture files. Default: the demo scene.", show_default=False),
+    typer.Argument(
+        metavar="IMAGE",
+        help="Picture files. Default: the demo scene.",
+        show_default=False,
+        callback=checked(each(existing(PICTURE))),
+    ),
 ]
 _Model = Annotated[
     str,
@@ -33,6 +39,7 @@ _Model = Annotated[
         metavar="SPEC",
         help="A bundled detector, torchvision:NAME (SSD, SSDLite, RetinaNet), or file.py:factory.",
         autocompletion=_detector_names,
+        callback=checked(DETECTOR_SPECS.check),
     ),
 ]
 _Explain = Annotated[
@@ -61,7 +68,10 @@ class _DetectorLoading(Loading):
 
     labels: Annotated[
         Path | None,
-        typer.Option(help="Class names, the background's too: a text file, one a line, or a JSON list."),
+        typer.Option(
+            help="Class names, the background's too: a text file, one a line, or a JSON list.",
+            callback=checked(existing(LABELS)),
+        ),
     ] = None
     threshold: Annotated[
         float | None,

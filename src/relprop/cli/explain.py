@@ -7,12 +7,22 @@ from typing import Annotated
 
 import typer
 
+from relprop.catalogue import METHODS
 from relprop.cli.groups import Output, PictureLoading, flat
-from relprop.cli.options import Model, MultiLabel, Scale, method_names, output_key
+from relprop.cli.options import Model, MultiLabel, Scale, checked, each, existing, method_names, output_key
+from relprop.files import PICTURE
 
 __all__ = ["explain"]
 
-_Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Picture files.", show_default=False)]
+_Images = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE...",
+        help="Picture files.",
+        show_default=False,
+        callback=checked(each(existing(PICTURE))),
+    ),
+]
 _Methods = Annotated[
     list[str] | None,
     typer.Option(
@@ -21,6 +31,7 @@ _Methods = Annotated[
         metavar="NAME[:KEY=VALUE,...]",
         help="Repeat for several, side by side (relprop methods lists them). Default: lrp-composite.",
         autocompletion=method_names,
+        callback=checked(each(METHODS.check)),
     ),
 ]
 _Targets = Annotated[
@@ -58,6 +69,7 @@ _Region = Annotated[
         metavar="FILE",
         help="Of an output that is a map: a black and white picture, as large as IMAGE, of the part that "
         "counts; or 'all'.",
+        callback=checked(lambda region: region == "all" or existing(PICTURE)(region)),
     ),
 ]
 _Start = Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from relprop.catalogue import METHODS
 from relprop.cli.options import (
     Debug,
     Device,
@@ -13,6 +14,7 @@ from relprop.cli.options import (
     Model,
     Size,
     Weights,
+    checked,
     method_names,
     output_key,
     parsed_size,
@@ -28,6 +30,7 @@ _Method = Annotated[
         metavar="NAME[:KEY=VALUE,...]",
         help="Whose rules to show: a method whose rules are one composite. Default: LRP-0.",
         autocompletion=method_names,
+        callback=checked(METHODS.check),
     ),
 ]
 _Part = Annotated[

@@ -13,10 +13,12 @@ from relprop.catalogue import (
     DETECTORS,
     METHODS,
     METRICS,
+    MODEL_SOURCES,
     MODELS,
     PACKAGED_MODELS,
 )
-from relprop.cli.options import Debug, Json, method_names
+from relprop.checks import check_known
+from relprop.cli.options import Debug, Json, checked, method_names
 
 __all__ = ["list_recipes", "methods", "models"]
 
@@ -32,7 +34,9 @@ _Name = Annotated[
 _Source = Annotated[
     str | None,
     typer.Option(
-        metavar="LIBRARY", help="List the names of torchvision or timm instead of the bundled models."
+        metavar="LIBRARY",
+        help="List the names of torchvision or timm instead of the bundled models.",
+        callback=checked(lambda source: check_known("source of models", source, MODEL_SOURCES)),
     ),
 ]
 

@@ -1,16 +1,22 @@
-"""Options that several commands share, and how their texts are read. Nothing here imports torch."""
+"""Options that several commands share, and how their texts are read. Nothing here imports torch.
+
+What was mistyped is refused here by what knows the names, before a command imports torch: seconds earlier.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from relprop.catalogue import METHODS, MODEL_FORMS, MODELS, PACKAGED_MODELS
+from relprop.catalogue import CLIP_MODELS, METHODS, MODEL_SPECS
+from relprop.checks import parsed_scale
 from relprop.errors import InputError
+from relprop.files import LABELS, WEIGHTS, regular_file
 from relprop.tracing.limit import parsed_limit
 
 __all__ = [
@@ -30,6 +36,9 @@ __all__ = [
     "Std",
     "Target",
     "Weights",
+    "checked",
+    "each",
+    "existing",
     "method_names",
     "model_names",
     "numbers",
@@ -41,6 +50,35 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
+
+
+def checked(check: Callable[[Any], object]) -> Callable[[T], T]:
+    """A callback that refuses what `check` refuses, and gives the value back as it was typed."""
+
+    def callback(value: T) -> T:
+        if value is not None:
+            check(value)
+        return value
+
+    return callback
+
+
+def each(check: Callable[[Any], object]) -> Callable[[Sequence[Any]], None]:
+    """A check of several values."""
+
+    def several(values: Sequence[Any]) -> None:
+        for value in values:
+            check(value)
+
+    return several
+
+
+def existing(what: str) -> Callable[[Path | str], object]:
+    """A check that a file is there and can be read to its end; `what` says in words what it is."""
+    return lambda path: regular_file(path, what)
+
+
 def method_names(incomplete: str) -> list[str]:
     """Names of methods that begin so."""
     return [name for name in METHODS if name.startswith(incomplete)]
@@ -48,7 +86,8 @@ def method_names(incomplete: str) -> list[str]:
 
 def model_names(incomplete: str) -> list[str]:
     """Specifications of models that begin so."""
-    return [name for name in [*MODELS, *PACKAGED_MODELS, *MODEL_FORMS] if name.startswith(incomplete)]
+    clips = set(CLIP_MODELS)
+    return [name for name in MODEL_SPECS if name.startswith(incomplete) and name not in clips]
 
 
 def numbers(text: str | None) -> str | None:
@@ -87,6 +126,7 @@ Model = Annotated[
         metavar="SPEC",
         help="A bundled name (relprop models), torchvision:NAME, timm:NAME, or file.py:factory.",
         autocompletion=model_names,
+        callback=checked(MODEL_SPECS.check),
     ),
 ]
 Method = Annotated[
@@ -97,11 +137,15 @@ Method = Annotated[
         metavar="NAME[:KEY=VALUE,...]",
         help="How to explain (relprop methods lists them).",
         autocompletion=method_names,
+        callback=checked(METHODS.check),
     ),
 ]
 Scale = Annotated[
     str,
-    typer.Option(help="Colours: symmetric (each map its own scale), shared (one for all), or a number."),
+    typer.Option(
+        help="Colours: symmetric (each map its own scale), shared (one for all), or a number.",
+        callback=checked(parsed_scale),
+    ),
 ]
 MultiLabel = Annotated[
     bool | None,
@@ -112,7 +156,10 @@ Target = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="State dict: .safetensors, or .pth (read with weights_only=True)."),
+    typer.Option(
+        help="State dict: .safetensors, or .pth (read with weights_only=True).",
+        callback=checked(existing(WEIGHTS)),
+    ),
 ]
 RandomWeights = Annotated[
     bool,
@@ -128,7 +175,12 @@ Size = Annotated[
         help="Input size: 224, 240x320 (H×W), 16x112x112 (T×H×W).",
     ),
 ]
-Labels = Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="Class names: a text file, one a line, or a JSON list.", callback=checked(existing(LABELS))
+    ),
+]
 Mean = Annotated[
     str | None,
     typer.Option(metavar="R,G,B", callback=numbers, help="Subtracted from pictures in 0-1."),

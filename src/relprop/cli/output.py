@@ -6,16 +6,18 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from relprop.reports.document import plain
-from relprop.reports.report import Report
 from relprop.reports.steps import Progress
 from relprop.reports.text import WIDTH, Table
+
+if TYPE_CHECKING:
+    from relprop.reports.report import Report
 
 __all__ = ["print_json", "print_lines", "print_report", "print_table", "progress", "results_alone"]
 

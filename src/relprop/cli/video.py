@@ -8,21 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
+from relprop.catalogue import CLIP_MODELS, MODEL_SPECS
 from relprop.cli.groups import Loading, Output, flat
-from relprop.cli.options import Method, Target, numbers, parsed_numbers, side
+from relprop.cli.options import Method, Target, checked, each, existing, numbers, parsed_numbers, side
+from relprop.files import FILM
+from relprop.video.modes import MODES, mode_named
 
 __all__ = ["video"]
 
 
 def _clip_model_names(incomplete: str) -> list[str]:
-    from relprop.models.bundled_clips import models
-
-    found = [*models(), "c3d", "torchvision:r3d_18", "torchvision:mc3_18", "torchvision:r2plus1d_18"]
+    found = [*CLIP_MODELS, "c3d", "torchvision:r3d_18", "torchvision:mc3_18", "torchvision:r2plus1d_18"]
     return [name for name in [*found, "torchvision:s3d", "file.py:factory"] if name.startswith(incomplete)]
 
 
 def _mode_names(incomplete: str) -> list[str]:
-    return [name for name in ("conserving", "naive", "selective") if name.startswith(incomplete)]
+    return [name for name in sorted(MODES) if name.startswith(incomplete)]
 
 
 _Clips = Annotated[
@@ -31,6 +32,7 @@ _Clips = Annotated[
         metavar="CLIP",
         help="Film files: .avi, .mp4, .gif and more. Default: the demo clip.",
         show_default=False,
+        callback=checked(each(existing(FILM))),
     ),
 ]
 _Model = Annotated[
@@ -42,6 +44,7 @@ _Model = Annotated[
         help="A bundled network of clips, c3d (published layout, with --weights), torchvision:NAME, or "
         "file.py:factory.",
         autocompletion=_clip_model_names,
+        callback=checked(MODEL_SPECS.check),
     ),
 ]
 _Separate = Annotated[
@@ -53,6 +56,7 @@ _Mode = Annotated[
         metavar="MODE[:KEY=VALUE,...]",
         help="How to split: conserving, naive or selective. Default: conserving.",
         autocompletion=_mode_names,
+        callback=checked(mode_named),
     ),
 ]
 _Chunk = Annotated[int, typer.Option(min=1, metavar="N", help="Frozen clips that run at once.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import cache
 
 from relprop.catalogue import METHODS
@@ -30,4 +29,4 @@ OPTIONS = {
 @cache
 def method_settings() -> frozenset[str]:
     """Names of all settings of all methods."""
-    return frozenset(key for kind in METHODS.values() for key in inspect.signature(kind).parameters)
+    return frozenset(key for name in METHODS for key in METHODS.settings(name))

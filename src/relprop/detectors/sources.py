@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from relprop.catalogue import DETECTOR_FORMS
+from relprop.catalogue import DETECTOR_SPECS
 from relprop.compat import load_torchvision
 from relprop.detectors import bundled
 from relprop.detectors.detector import Detector
@@ -103,7 +103,7 @@ def _made(spec: str, published: bool, progress: bool) -> tuple[Any, dict[str, An
         return _from_torchvision(name, published, progress)
     if colon and kind.endswith(".py"):
         return factory_of(Path(kind), name, (nn.Module, Detector))(), {}, "its own"
-    raise unknown_name("detector", spec, [*bundled.models(), *DETECTOR_FORMS])
+    raise DETECTOR_SPECS.unknown(spec)
 
 
 def _from_torchvision(name: str, published: bool, progress: bool) -> tuple[nn.Module, dict[str, Any], str]:

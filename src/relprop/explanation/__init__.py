@@ -1,6 +1,7 @@
 """Explanation: the frozen result of a method, made, drawn, saved and loaded."""
 
-from relprop.explanation.explanation import Explanation
-from relprop.explanation.sheet import contact_sheet
+from __future__ import annotations
 
-__all__ = ["Explanation", "contact_sheet"]
+from relprop.public import public
+
+__all__ = public(__name__)

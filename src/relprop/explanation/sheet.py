@@ -12,9 +12,9 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.explanation.warned import all_zero
-from relprop.viz.labels import Labels, class_name
+from relprop.viz.labels import Labels, class_name, number
 from relprop.viz.picture import Under, display_picture
-from relprop.viz.scale import CLIP, Scale, number
+from relprop.viz.scale import CLIP, Scale
 from relprop.viz.sheet import SheetMap, SheetRow, sheet_figure
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from relprop.collector import collector_waits
 from relprop.errors import CaptureError
 from relprop.graph.alias import in_place, unsafe_writes, without_writes
 from relprop.graph.build import build
@@ -88,7 +89,7 @@ def capture(model: nn.Module, x: Tensor, *, anew: bool = False) -> Graph:
                 graph.watched = not now.unwatched and graph.key == now.key
                 graph.key = now.key
                 return graph
-        with no_leftovers():
+        with collector_waits(), no_leftovers():
             graph = _capture(model, x)
         # Other input sizes of the same model: what is derived from weights is checked against them and shared.
         graph.weights = next((g.weights for g in graphs.values()), graph.weights)

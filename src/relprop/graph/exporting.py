@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -27,7 +28,7 @@ def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[Ex
     Autograd is on, so that what the model does without it can be told; a model that only runs without it is
     exported without.
     """
-    with torch.inference_mode(False), quiet_export(), _recurrent_shapes(), untouched(model):
+    with torch.inference_mode(False), quiet_export(), _shapes_alone(), untouched(model):
         try:
             with torch.enable_grad():
                 return _exported(model, x, any_batch)
@@ -124,19 +125,23 @@ def _precisions_left_alone() -> Iterator[None]:
 
 
 @contextmanager
-def _recurrent_shapes() -> Iterator[None]:
-    """Have recurrent layers tell the shapes of their results alone while a model is exported.
+def _shapes_alone() -> Iterator[None]:
+    """Have recurrent layers and batch norms tell the shapes of their results alone while a model is exported.
 
-    torch.export keeps such a layer as one operator, but runs it step by step on symbolic tensors to learn these,
-    which takes three quarters of a capture. For one thread at a time.
+    torch.export keeps such a layer as one operator, but computes it in smaller ones on symbolic tensors to learn
+    these: three quarters of a capture of recurrent layers, a seventh of one of a ResNet. For one thread at a time.
     """
+    aten = torch.ops.aten
+    told: list[tuple[Any, Callable[..., Any]]] = [
+        *((getattr(aten, name).input, _shapes_of_layers) for name in RECURRENT),
+        (aten.native_batch_norm.default, _shape_of_norm),
+    ]
     saved = []
-    for name in RECURRENT:
-        operator = getattr(torch.ops.aten, name).input
+    for operator, tells in told:
         kernels, cache = getattr(operator, "py_kernels", None), getattr(operator, "_dispatch_cache", None)
         if isinstance(kernels, dict) and isinstance(cache, dict):
             saved.append((kernels, cache, dict(kernels)))
-            kernels.update(dict.fromkeys(kernels, _shapes_of_layers))
+            kernels.update({key: partial(tells, theirs) for key, theirs in kernels.items()})
             cache.clear()
     try:
         yield
@@ -146,12 +151,31 @@ def _recurrent_shapes() -> Iterator[None]:
             cache.clear()
 
 
-def _shapes_of_layers(x: Tensor, hx: Tensor | Sequence[Tensor], *rest: Any) -> tuple[Tensor, ...]:
+def _shapes_of_layers(_: Any, x: Tensor, hx: Tensor | Sequence[Tensor], *rest: Any) -> tuple[Tensor, ...]:
     """What LSTM, GRU and plain recurrent layers return, (output, last states): shapes and dtypes only."""
     states = [hx] if isinstance(hx, Tensor) else list(hx)
     directions = 2 if rest[-2] else 1
     output = x.new_empty((*x.shape[:-1], states[0].shape[-1] * directions))
     return (output, *(state.new_empty(state.shape) for state in states))
+
+
+def _shape_of_norm(
+    theirs: Callable[..., tuple[Tensor, ...]],
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    training: bool,
+    *rest: Any,
+) -> tuple[Tensor, ...]:
+    """What a batch norm returns, (output, saved mean, saved deviation): a copy, which needs autograd as x does."""
+    given = [t for t in (weight, bias) if t is not None]
+    plain = all(t is not None and t.shape == x.shape[1:2] for t in (mean, var, *given))
+    learns = any(t.requires_grad for t in given) and not x.requires_grad
+    if training or not plain or learns:
+        return theirs(x, weight, bias, mean, var, training, *rest)
+    return x.clone(), x.new_empty(0), x.new_empty(0)
 
 
 @contextmanager

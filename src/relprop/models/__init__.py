@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from relprop.models.bundled import BundledModel, load, models
+from relprop.public import public
 
-__all__ = ["BundledModel", "load", "models"]
+__all__ = public(__name__)

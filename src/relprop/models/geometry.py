@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,12 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from relprop.catalogue import GeometryMode
 from relprop.models.pictures import Preprocess
 
-__all__ = ["GEOMETRIES", "Geometry"]
-
-Mode = Literal["shorter", "squash", "crop"]
-GEOMETRIES: tuple[Mode, ...] = ("shorter", "squash", "crop")
+__all__ = ["Geometry"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Geometry:
     (torch.Size([1, 3, 32, 64]), (50, 100))
     """
 
-    mode: Mode
+    mode: GeometryMode
     preprocess: Preprocess
 
     def input(self, picture: Image.Image) -> Tensor:

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from relprop.catalogue import MODEL_FORMS, PACKAGED_MODELS
+from relprop.catalogue import CLIP_MODELS, MODEL_SOURCES, MODEL_SPECS, MODELS, PACKAGED_MODELS
+from relprop.checks import check_known
 from relprop.compat import load_timm, load_torchvision
-from relprop.errors import InputError, RelpropError, UnknownNameError, unknown_name
-from relprop.files import brief, read_text
+from relprop.errors import InputError, RelpropError, UnknownNameError
+from relprop.files import LABELS, brief, read_text
 from relprop.methods.facts import remember
 from relprop.models.loaded import LoadedModel
 from relprop.models.packaged import imagenet_classes, packaged_state
@@ -142,12 +143,11 @@ def source_names(source: str) -> list[str]:
     Raises:
         InputError: another source, or the library is not installed.
     """
+    check_known("source of models", source, MODEL_SOURCES)
     if source == "torchvision":
         models = load_torchvision().models
         return sorted(n for part in (models, models.video) for n in models.list_models(module=part))
-    if source == "timm":
-        return list(load_timm().list_models())
-    raise unknown_name("source of models", source, ["torchvision", "timm"])
+    return list(load_timm().list_models())
 
 
 def read_labels(path: str | Path) -> list[str]:
@@ -156,7 +156,7 @@ def read_labels(path: str | Path) -> list[str]:
     Raises:
         InputError: no such file, or not such a file.
     """
-    what = "a labels file (a name a line, or a JSON list of names)"
+    what = LABELS
     text = read_text(path, what)
     if Path(path).suffix != ".json":
         found = [line.strip() for line in text.splitlines() if line.strip()]
@@ -189,13 +189,10 @@ def _build(recipe: _Recipe, spec: str, classes: int | None) -> nn.Module:
 
 
 def _recipe(spec: str, published: bool, progress: bool, size: Sequence[int] | None) -> _Recipe:
-    from relprop import models as pictures
-    from relprop.models import bundled_clips as clips
-
     kind, colon, name = spec.rpartition(":")
-    if spec in pictures.models():
+    if spec in MODELS:
         return _from_bundled(spec)
-    if spec in clips.models():
+    if spec in CLIP_MODELS:
         return _from_bundled_clips(spec)
     if spec in PACKAGED_MODELS:
         return _from_package(spec, published)
@@ -207,7 +204,7 @@ def _recipe(spec: str, published: bool, progress: bool, size: Sequence[int] | No
         return _from_timm(name, published)
     if colon and kind.endswith(".py"):
         return _from_file(Path(kind), name)
-    raise unknown_name("model", spec, [*pictures.models(), *PACKAGED_MODELS, *clips.models(), *MODEL_FORMS])
+    raise MODEL_SPECS.unknown(spec)
 
 
 def _from_bundled(name: str) -> _Recipe:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from relprop.errors import InputError
-from relprop.files import regular_file
+from relprop.files import WEIGHTS, regular_file
 from relprop.quiet import no_warnings
 
 __all__ = ["load_state", "read_state", "weights_digest"]
@@ -27,7 +27,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: no such file, not such a file, or a file that wants to run code.
     """
-    path = regular_file(path, "a weights file")
+    path = regular_file(path, WEIGHTS)
     try:
         if path.suffix == ".safetensors":
             loaded: object = load_file(path)

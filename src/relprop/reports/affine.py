@@ -36,9 +36,8 @@ from relprop.reports.steps import Progress, Steps
 from relprop.reports.text import Block, Table, Written, percent, signed
 from relprop.reports.works import Drawing, Numbers, Work
 from relprop.viz.bias import BiasBar, LayerMaps, affine_layers_figure, bias_maps_figure, bias_owners_figure
-from relprop.viz.labels import class_name
+from relprop.viz.labels import class_name, number
 from relprop.viz.picture import display_picture
-from relprop.viz.scale import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

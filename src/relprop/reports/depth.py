@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from relprop.errors import InputError
-from relprop.files import regular_file
+from relprop.files import PICTURE, regular_file
 from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import read_picture
 from relprop.models.state import weights_digest
@@ -64,7 +64,7 @@ def affine_depth(
     """
     paths = _chosen([Path(str(path)) for path in listed(images)], limit, seed)
     for path in paths:
-        regular_file(path, "a picture file")
+        regular_file(path, PICTURE)
     check_places(out, [_FIGURE])
     wanted: list[Any] = listed(models)
     kept = Kept(None if out is None else Path(out) / _NUMBERS)

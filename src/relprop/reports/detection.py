@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from relprop.checks import parsed_scale
 from relprop.detectors import Detection, Detections, Detector, Prepared
 from relprop.detectors.parts import Parts, explain_parts
 from relprop.detectors.sources import LoadedDetector, load_detector
@@ -29,7 +30,6 @@ from relprop.reports.sources import (
     heading,
     listed,
     model_facts,
-    parsed_scale,
     read_pictures,
 )
 from relprop.reports.steps import Progress, Steps

@@ -11,7 +11,7 @@ from relprop.reports.text import percent
 from relprop.viz.detection import BoxMap, DetectionPage
 from relprop.viz.detection_frame import Frame
 from relprop.viz.detection_table import LayerTable
-from relprop.viz.scale import number
+from relprop.viz.labels import number
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from relprop.checks import parsed_scale
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.explanation.explain import explanation_of
@@ -38,7 +39,6 @@ from relprop.reports.sources import (
     listed,
     loaded,
     model_facts,
-    parsed_scale,
     read_pictures,
 )
 from relprop.reports.steps import Progress, Steps

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
@@ -32,7 +31,6 @@ __all__ = [
     "listed",
     "loaded",
     "model_facts",
-    "parsed_scale",
     "read_pictures",
 ]
 
@@ -217,22 +215,3 @@ def check_layers(model: LoadedModel, x: Tensor, layers: Sequence[str], output: K
         graph = run_of(model.module, x, output).trace.graph
         for layer in layers:
             graph.find(layer)
-
-
-def parsed_scale(scale: str | float) -> Literal["symmetric", "shared"] | float:
-    """The value of --scale.
-
-    Raises:
-        InputError: another word, or a number that is none or not above 0.
-    """
-    if scale == "symmetric":
-        return "symmetric"
-    if scale == "shared":
-        return "shared"
-    try:
-        value = float(scale)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"Expected --scale symmetric, shared or a number above 0 but got {scale!r}.")
-    return value

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Drawn
 
-from relprop.viz.scale import number
+from relprop.viz.labels import number
 
 __all__ = ["WIDTH", "Block", "Table", "Written", "lines", "percent", "remark_lines", "signed"]
 

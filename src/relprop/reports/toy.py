@@ -19,7 +19,7 @@ from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import check_places
 from relprop.reports.text import Block, Written
 from relprop.reports.works import Drawing
-from relprop.viz.scale import number
+from relprop.viz.labels import number
 from relprop.viz.toy_figure import AHEAD, ZOOM, Box, Ground, TakenPoint, plane_size, toy_figure
 
 if TYPE_CHECKING:

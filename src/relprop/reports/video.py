@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from relprop.errors import InputError, unknown_name
+from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.explanation.explain import explanation_of
 from relprop.explanation.folder import version
 from relprop.explanation.saved import FORMAT
 from relprop.explanation.warned import all_zero
-from relprop.files import regular_file
+from relprop.files import FILM, regular_file
 from relprop.methods.registry import MethodLike
 from relprop.methods.registry import resolve as resolve_method
 from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.loaded import LoadedModel
 from relprop.models.sampling import Sampling
 from relprop.precision import full_precision
-from relprop.registry import slug, split_settings
+from relprop.registry import slug
 from relprop.reports.films import reel
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
@@ -33,7 +33,8 @@ from relprop.reports.steps import Progress, Steps
 from relprop.reports.text import Block, Table, Written, percent, remark_lines, signed
 from relprop.reports.works import Drawing, Film, Numbers, Work
 from relprop.video.clip import Clip, read_clip
-from relprop.video.separate import MODES, separation_of
+from relprop.video.modes import mode_named
+from relprop.video.separate import separation_of
 from relprop.video.separation import FORMAT as SEPARATION
 from relprop.video.separation import MotionSeparation
 from relprop.viz.labels import class_name
@@ -129,7 +130,7 @@ def video(
         RelpropError: anything that can't be used. Method, mode and all clips are looked at before anything is
             explained.
     """
-    split = None if mode is None else _mode(mode)
+    split = None if mode is None else mode_named(mode)
     recipe = resolve_method(method)  # a typing error shall not wait for the model
     name = method if isinstance(method, str) else recipe.name
     asked = _Asked(str(target), method, name, mode, split, chunk, fps, scale)
@@ -139,7 +140,7 @@ def video(
         raise InputError(f"Expected --scale as a number above 0 but got {scale:g}.")
     paths = [Path(str(path)) for path in listed(clips)]
     for path in paths:
-        regular_file(path, "a film")
+        regular_file(path, FILM)
     places = folders(out, paths)
     for place in places:
         films = [place / file for file in ("figure.png", "film.gif", "film.mp4")]
@@ -176,18 +177,6 @@ def clip_size(sampling: Mapping[str, Any]) -> tuple[int, int, int] | None:
         side = sampling.get("resize")
     height, width = side[-2:] if isinstance(side, tuple) else (side or 112,) * 2  # Sampling refuses a third
     return sampling.get("frames", 16), height, width
-
-
-def _mode(text: str) -> dict[str, Any]:
-    """The mode and its settings, as `relprop.separate_motion` takes them."""
-    name, settings = split_settings(text, "mode")
-    if name not in MODES:
-        raise unknown_name("mode", name, MODES)
-    for key in settings:
-        if key not in MODES[name]:
-            valid = ", ".join(MODES[name]) or "none"
-            raise InputError(f"Expected a setting of mode {name} but got {key!r}. Valid: {valid}.")
-    return {"mode": name, **settings}
 
 
 def _sampling(given: dict[str, Any], model: LoadedModel) -> Sampling:

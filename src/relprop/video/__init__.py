@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from relprop.models.c3d import C3D
-from relprop.models.sampling import Sampling
-from relprop.video.clip import Clip, read_clip
+from relprop.public import public
 
-__all__ = ["C3D", "Clip", "Sampling", "read_clip"]
+__all__ = public(__name__)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from relprop.compat import load_av
 from relprop.errors import InputError
-from relprop.files import regular_file
+from relprop.files import FILM, regular_file
 from relprop.models.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _read(path: Path, sampling: Sampling, wanted: Collection[int]) -> _Film:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     av = load_av()
     try:
-        handle = regular_file(path, "a film").open("rb")
+        handle = regular_file(path, FILM).open("rb")
     except PermissionError:
         raise InputError(f"Expected a film but got '{path}', which may not be read.") from None
     with handle:

@@ -20,18 +20,12 @@ from relprop.propagate.ledger import Ledger
 from relprop.registry import split_settings
 from relprop.shortage import tells_shortage
 from relprop.video.conserving import conserving_split
+from relprop.video.modes import MODES
 from relprop.video.naive import Normalise, Slice, naive_split
 from relprop.video.selective import check_selection, selective_split
 from relprop.video.separation import MotionSeparation, Split, check_place
 
-__all__ = ["MODES", "separate_motion", "separation_of"]
-
-#: Mode -> its own settings with their defaults.
-MODES: dict[str, dict[str, Any]] = {
-    "naive": {"slice": "same", "normalise": None, "clamp": False},
-    "conserving": {},
-    "selective": {"padding": "replicate", "sigma": 1.0, "absolute": False},
-}
+__all__ = ["separate_motion", "separation_of"]
 
 
 @telling

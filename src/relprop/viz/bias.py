@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from relprop.errors import InputError
 from relprop.viz.canvas import FAINT, MARGIN, NAME, POINT, SMALL, Canvas, height, value_axis
+from relprop.viz.labels import number
 from relprop.viz.panels import Panel, PanelRow, draw_panels
 from relprop.viz.picture import Under
-from relprop.viz.scale import CLIP, Scale, number
+from relprop.viz.scale import CLIP, Scale
 from relprop.viz.text import style, width, wrap
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from relprop.viz.scale import number
+from relprop.viz.labels import number
 from relprop.viz.text import fit, style
 from relprop.viz.text import width as text_width
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relprop.viz.scale import number
+from relprop.viz.labels import number
 from relprop.viz.text import clean, fit, style, width
 
 if TYPE_CHECKING:

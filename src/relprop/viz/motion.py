@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from relprop.errors import InputError
 from relprop.viz.curve import CURVE_ROOM, draw_curves
-from relprop.viz.labels import Labels, class_name
+from relprop.viz.labels import Labels, class_name, number
 from relprop.viz.panels import Panel, PanelRow, draw_panels
 from relprop.viz.reel import Reel, film_limit
-from relprop.viz.scale import CLIP, Limit, number
+from relprop.viz.scale import CLIP, Limit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from relprop.errors import InputError
 from relprop.viz.colour import colours
-from relprop.viz.scale import Limit, number
+from relprop.viz.labels import number
+from relprop.viz.scale import Limit
 from relprop.viz.text import fit, style, wrap
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from relprop.errors import InputError
+from relprop.viz.labels import number
 from relprop.viz.overlay import overlay
 from relprop.viz.page import Line, Slot, compose
 from relprop.viz.picture import Under, check_under
-from relprop.viz.scale import CLIP, Limit, Scale, limits, number
+from relprop.viz.scale import CLIP, Limit, Scale, limits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

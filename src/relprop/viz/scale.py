@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from relprop.errors import InputError
 from relprop.viz.colour import check_finite
+from relprop.viz.labels import number
 
-__all__ = ["CLIP", "Limit", "Scale", "limits", "number"]
+__all__ = ["CLIP", "Limit", "Scale", "limits"]
 
 Scale = Literal["symmetric", "shared"] | float
 
@@ -49,20 +50,6 @@ class Limit:
             return "all zero"
         span = f"±{number(self.value)}" if self.signed else f"0 to {number(self.value)}"
         return span if number(self.peak) == number(self.value) else f"{span} (max {number(self.peak)})"
-
-
-def number(value: float) -> str:
-    """Two significant digits, short.
-
-    >>> number(0.01234), number(123.4), number(-1.3e-9), number(0), number(20000)
-    ('0.012', '123', '-1.3e-9', '0', '2e4')
-    """
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else str(value)
-    if 1e-3 <= abs(value) < 1e4:
-        return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.2g}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
 def check_scale(scale: object, clip: object) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from relprop.viz.canvas import FAINT, MARGIN, NAME, POINT, SMALL, WORDS, Canvas, height, value_axis
 from relprop.viz.colour import colourise, colours
-from relprop.viz.scale import limits, number
+from relprop.viz.labels import number
+from relprop.viz.scale import limits
 from relprop.viz.text import style, wrap
 
 if TYPE_CHECKING:

@@ -1,0 +1,13 @@
+"""The public names, each with the module that holds it."""
+
+from relprop.reports.affine import affine as affine
+from relprop.reports.depth import affine_depth as affine_depth
+from relprop.reports.detection import detection as detection
+from relprop.reports.pictures import picture as picture
+from relprop.reports.report import Report as Report
+from relprop.reports.text import Table as Table
+from relprop.reports.toy import affine_toy as affine_toy
+from relprop.reports.video import clip_size as clip_size
+from relprop.reports.video import video as video
+
+__all__: list[str]
