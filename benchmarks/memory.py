@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["mark", "peak"]
+__all__ = ["mark", "peak", "resident"]
 
 
 def mark(device: str) -> float:
@@ -33,6 +33,11 @@ def peak(device: str) -> float:
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() / 2**20
     return _status("VmHWM")
+
+
+def resident() -> float:
+    """Memory of this process in use now, MiB; nothing is given back first."""
+    return _status("VmRSS")
 
 
 def _status(field: str) -> float:

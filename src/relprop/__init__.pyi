@@ -19,6 +19,7 @@ from relprop.explanation import Explanation as Explanation
 from relprop.explanation.coverage import inspect as inspect
 from relprop.explanation.explain import explain as explain
 from relprop.graph import clear_cache as clear_cache
+from relprop.many.explain_many import explain_many as explain_many
 from relprop.methods.affine import Affine as Affine
 from relprop.methods.attention_rollout import AttentionRollout as AttentionRollout
 from relprop.methods.attn_lrp import AttnLRP as AttnLRP

@@ -17,6 +17,7 @@ __all__ = [
     "FILM",
     "LABELS",
     "PICTURE",
+    "PICTURE_ENDINGS",
     "PICTURE_FORMATS",
     "WEIGHTS",
     "brief",
@@ -37,6 +38,10 @@ to Ghostscript, which runs them as programs, and the rest are rare and little te
 #: Kinds of files in words, for errors.
 PICTURE, FILM, WEIGHTS = "a picture file", "a film", "a weights file"
 LABELS = "a labels file (a name a line, or a JSON list of names)"
+PICTURE_ENDINGS = (
+    ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2", ".avif", ".heic",
+)  # fmt: skip
+"""How names of pictures end, for folders that hold other files too."""
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),

@@ -153,10 +153,11 @@ def _run(recipe: Recipe, folder: Path, json: bool, **where: object) -> None:
     from relprop.benchmark.report import write_report
     from relprop.benchmark.run import run
     from relprop.benchmark.summary import document, lines
-    from relprop.cli.output import print_json, print_lines, progress, results_alone
+    from relprop.cli.output import print_json, print_lines, results_alone
     from relprop.errors import RelpropError
+    from relprop.many.bar import progress_bar
 
-    with results_alone(), progress(json) as bar:
+    with results_alone(), progress_bar(quiet=json) as bar:
         told = None if bar is None else lambda done, total: bar(done, total, recipe.name)
         done = run(recipe, folder / "results.sqlite", progress=told, **where)  # type: ignore[arg-type]
     if not done.records:

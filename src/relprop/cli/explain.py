@@ -11,16 +11,25 @@ from relprop.catalogue import METHODS
 from relprop.cli.groups import Output, PictureLoading, flat
 from relprop.cli.options import Model, MultiLabel, Scale, checked, each, existing, method_names, output_key
 from relprop.files import PICTURE
+from relprop.many.listing import listed_pictures, names_several
 
 __all__ = ["explain"]
+
+_FEW = 8  # pictures that get a page each on the terminal
+
+
+def _there(image: Path) -> object:
+    """Refuse what names no picture."""
+    return listed_pictures([image]) if names_several(image) else existing(PICTURE)(image)
+
 
 _Images = Annotated[
     list[Path],
     typer.Argument(
         metavar="IMAGE...",
-        help="Picture files.",
+        help="Picture files, folders, patterns.",
         show_default=False,
-        callback=checked(each(existing(PICTURE))),
+        callback=checked(each(_there)),
     ),
 ]
 _Methods = Annotated[
@@ -78,6 +87,14 @@ _Start = Annotated[
         metavar="NAME", help="Explain channels of this layer (--target INDEX) in place of the output."
     ),
 ]
+_Batch = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Of many pictures: how many of a size run together. Default: by size and memory.",
+    ),
+]
 _Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many predictions to print.")]
 
 
@@ -95,6 +112,7 @@ def explain(
     multi_label: MultiLabel = None,
     scale: Scale = "symmetric",
     top: _Top = 5,
+    batch: _Batch = None,
     *,
     loading: PictureLoading,
     output: Output,
@@ -102,9 +120,32 @@ def explain(
     """Explain pictures: which parts made the model say what it said.
 
     Writes one contact sheet a picture (rows: targets, columns: methods) and a folder an explanation, and
-    prints the predictions and whether each explanation's relevance adds up.
+    prints the predictions and whether each explanation's relevance adds up. Folders, patterns and more than
+    8 files are many pictures: they run in batches, a picture that fails is named and the others go on, summary.csv
+    lists all, and the same command goes on where it stopped.
     """
     from relprop import reports
+
+    if len(images) > _FEW or any(names_several(image) for image in images):
+        output.show(
+            lambda bar: reports.pictures(
+                loading.model(model, output, multi_label=multi_label),
+                images,
+                method=method or "lrp-composite",
+                target=target or "top",
+                versus=versus,
+                output=output_key(part),
+                region=region,
+                start=start,
+                layers=layer or (),
+                scale=scale,
+                batch=batch or "auto",
+                out=output.out,
+                progress=bar,
+            ),
+            unit="pictures",
+        )
+        return
 
     output.show(
         lambda bar: reports.picture(

@@ -28,9 +28,9 @@ from relprop.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from relprop.many.bar import Shows
     from relprop.models.loaded import LoadedModel
     from relprop.reports import Report
-    from relprop.reports.steps import Progress
 
 __all__ = ["Loading", "Output", "PictureLoading", "flat"]
 
@@ -81,12 +81,18 @@ class Output:
     json: Json = False
     debug: Debug = False
 
-    def show(self, make: Callable[[Progress | None], Report]) -> None:
-        """Make a report, with a bar on the terminal meanwhile, and print it; exit code 1 if a ledger is open."""
-        from relprop.cli.output import print_report, progress, results_alone
+    def show(self, make: Callable[[Shows | None], Report], unit: str = "") -> None:
+        """Make a report, with a bar on the terminal meanwhile, and print it; exit code 1 if it is open.
+
+        Args:
+            make: gets what tells the bar.
+            unit: of what is counted, for the bar's rate.
+        """
+        from relprop.cli.output import print_report, results_alone
+        from relprop.many.bar import progress_bar
         from relprop.tracing.limit import memory_limit
 
-        with results_alone(), memory_limit(self.memory), progress(self.json) as bar:
+        with results_alone(), memory_limit(self.memory), progress_bar(unit, self.json) as bar:
             report = make(bar)
         print_report(report, self.json)
         if report.open:  # everything is written, but something on it can't be trusted

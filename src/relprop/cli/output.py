@@ -9,17 +9,14 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from relprop.reports.document import plain
-from relprop.reports.steps import Progress
 from relprop.reports.text import WIDTH, Table
 
 if TYPE_CHECKING:
     from relprop.reports.report import Report
 
-__all__ = ["print_json", "print_lines", "print_report", "print_table", "progress", "results_alone"]
+__all__ = ["print_json", "print_lines", "print_report", "print_table", "results_alone"]
 
 
 def _console() -> Console:
@@ -60,21 +57,3 @@ def results_alone() -> Iterator[None]:
     """
     with redirect_stdout(sys.stderr):
         yield
-
-
-@contextmanager
-def progress(quiet: bool) -> Iterator[Progress | None]:
-    """What shows a bar on stderr that goes away at the end; None where quiet, or where stderr is no terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=0)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)

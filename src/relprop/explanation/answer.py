@@ -48,6 +48,11 @@ class Asking:
             known = known.of_outputs(output.shape[1])
         return known.fitting(x)
 
+    def fits(self, model: nn.Module, x: Tensor) -> bool:
+        """Whether what is known of the model holds for a sample as it is: one outside the box has its own."""
+        known = facts_of(model) if self.facts is None else self.facts
+        return self.facts is not None or known.fitting(x).box is known.box
+
     def question(self, target: Any, value: Any, n: int, known: Facts, place: Node | None) -> Question:
         """The target as a question about a value of n samples."""
         return question(
@@ -78,7 +83,7 @@ class Answer:
         """The explanation of all samples."""
         remarks = remarks_on(self.recipe, self.request, self.result)
         return self._explanation(
-            self.recipe, self.request.asked, slice(None), remarks, self.result.ledger, self.result.extras
+            self.request.asked, slice(None), remarks, self.result.ledger, self.result.extras
         )
 
     @property
@@ -93,24 +98,22 @@ class Answer:
             and isinstance(self.run.trace.output, Tensor)
         )
 
-    def sample(self, n: int, recipe: Method, asked: Question) -> Explanation:
+    def sample(self, n: int, asked: Question) -> Explanation:
         """The explanation of one sample, as it would be without the others.
 
         Args:
             n: its row.
-            recipe: the method with what it knows of this sample filled in.
             asked: the question about this sample.
         """
         books = self.result.ledger
         ledger = None if books is None else books.sample(n)
-        remarks = remarks_on_sample(recipe, self.request, self.result, n, asked, ledger)
+        remarks = remarks_on_sample(self.recipe, self.request, self.result, n, asked, ledger)
         lead = self.request.targets.shape if not asked.single else self.request.targets.shape[1:]
         extras = {name: _row(value, lead, n) for name, value in self.result.extras.items()}
-        return self._explanation(recipe, asked, slice(n, n + 1), remarks, ledger, extras)
+        return self._explanation(asked, slice(n, n + 1), remarks, ledger, extras)
 
     def _explanation(
         self,
-        recipe: Method,
         asked: Question,
         rows: slice,
         remarks: Remarks,
@@ -130,14 +133,14 @@ class Answer:
             input=_alone(seen[rows], seen),
             outputs=_rows(self.run.trace.output, rows),
             targets=asked.targets[0] if asked.single else asked.targets,
-            method=recipe.name,
-            settings=recipe.settings(),
+            method=self.recipe.name,
+            settings=self.recipe.settings(),
             plan=None if result.plan is None else result.plan.table,
             ledger=ledger,
             layers={name: own(t) for name, t in result.layers.items()},
             at=result.at,
             extras=extras | remarks.extras,
-            signed=recipe.signed,
+            signed=self.recipe.signed,
             warnings=remarks.warnings,
             notes=(*self.run.notes, *remarks.notes, *([] if hint is None else [hint])),
             channel_axis=self.colours,

@@ -14,11 +14,13 @@ from relprop.explanation.explanation import Explanation
 from relprop.explanation.running import Run, run_of
 from relprop.methods.function import FunctionMethod
 from relprop.precision import full_precision
+from relprop.shortage import tells_shortage
 from relprop.tracing.view import Key
 
 __all__ = ["each_of", "kind_of"]
 
 
+@tells_shortage
 @full_precision
 def each_of(
     model: nn.Module,
@@ -39,7 +41,8 @@ def each_of(
 
     Returns:
         One a sample; None where samples can't be told apart (they meet in the network, its graph is bound to one
-        batch size, its ledger runs over several): explain them one at a time.
+        batch size, its ledger runs over several), or where what is known of the model doesn't fit all of them
+        (`Asking.fits`): explain them one at a time.
 
     Raises:
         InputError: as for `relprop.explain`; of which sample it isn't said.
@@ -55,6 +58,8 @@ def each_of(
     place = None if asking.start is None else run.trace.graph.find(asking.start)
     if place is not None and not place.per_sample:
         return None
+    if not all(asking.fits(model, x[n : n + 1]) for n in range(len(x))):
+        return None
     value = run.trace.output if place is None else run.trace.value(place)
     answer = answered(model, x, run, asking, _together(targets), checked_axis(channel_axis, x))
     if not answer.tells_apart:
@@ -69,7 +74,7 @@ def _one(
     known = asking.known(model, run.trace.output, x[rows])
     place = answer.request.start
     asked = asking.question(target, value[rows], 1, known, place)
-    return answer.sample(n, asking.method.informed(known), asked)
+    return answer.sample(n, asked)
 
 
 def kind_of(target: Any) -> Any:

@@ -202,6 +202,7 @@ class Explanation:
         most: int = 8,
         overwrite: bool = False,
         channel_axis: int | None = None,
+        picture: bool = True,
     ) -> Path:
         """Write a folder with the picture, the numbers and what they are: all of it, or nothing.
 
@@ -216,6 +217,7 @@ class Explanation:
                 refused.
             scale, clip, labels, mean, std, under, most: for the picture, as for :meth:`show`.
             channel_axis: as for :meth:`heatmap`.
+            picture: False leaves ``explanation.png`` out, which takes longer than all the rest.
 
         Returns:
             The folder.
@@ -225,7 +227,13 @@ class Explanation:
         """
         if channel_axis is not None:
             drawn = {"scale": scale, "clip": clip, "mean": mean, "std": std, "under": under, "most": most}
-            return self.on_axis(channel_axis).save(path, labels=labels, overwrite=overwrite, **drawn)  # type: ignore[arg-type]
+            return self.on_axis(channel_axis).save(
+                path,
+                labels=labels,
+                overwrite=overwrite,
+                picture=picture,
+                **drawn,  # type: ignore[arg-type]
+            )
         drawing: dict[str, Any] = {
             "scale": scale,
             "clip": clip,
@@ -234,6 +242,7 @@ class Explanation:
             "under": under,
             "most": most,
         }
+        drawable = picture and self._drawable
         tensors, packing = saved.packed(self.outputs)
         tensors |= {"relevance": self.relevance, "input": self.input, "targets": self.targets}
         if self.relevance.dim() - self.targets.dim() + 1 == self.input.dim():
@@ -261,15 +270,15 @@ class Explanation:
             "extras": jsonable({k: v for k, v in self.extras.items() if not isinstance(v, Tensor)}),
             "plan": saved.plan_document(self.plan),
             "ledger": saved.ledger_document(self.ledger),
-            "picture": jsonable(drawing) | {"limits": self._limits(drawing)} if self._drawable else None,
+            "picture": jsonable(drawing) | {"limits": self._limits(drawing)} if drawable else None,
         }
 
-        def picture() -> bytes:
+        def drawn_picture() -> bytes:
             from relprop.viz.file import png_bytes
 
             return png_bytes(self.show(labels=labels, **drawing))
 
-        pictures = {"explanation.png": picture} if self._drawable else {}
+        pictures = {"explanation.png": drawn_picture} if drawable else {}
         return saved.FORMAT.write(path, tensors, facts, pictures, overwrite=overwrite)
 
     @classmethod

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from relprop.errors import InputError
 from relprop.files import PICTURE, regular_file
+from relprop.kept import Kept
+from relprop.many.listing import listed_pictures
 from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import read_picture
 from relprop.models.state import weights_digest
 from relprop.piecewise import BiasByDepth, affine_by_layer
 from relprop.precision import full_precision
 from relprop.reports.document import Whole
-from relprop.reports.kept import Kept
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import Model, check_places, listed, loaded
 from relprop.reports.steps import Progress, Steps
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["affine_depth"]
 
-_KINDS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _FIGURE, _NUMBERS = Path("depth.png"), Path("depth.jsonl")
 
 
@@ -113,12 +112,7 @@ def _one(model: LoadedModel, path: Path, layers: Sequence[str]) -> dict[str, Any
 
 def _chosen(images: Sequence[Path], limit: int, seed: int) -> list[Path]:
     """Pictures, those of folders included; `limit` of them drawn with the seed."""
-    found: list[Path] = []
-    for path in images:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in _KINDS) if path.is_dir() else [path]
-        if not inside:
-            raise InputError(f"Expected pictures in '{path}' but it holds none ({', '.join(_KINDS)}).")
-        found += inside
+    found = listed_pictures(images)
     if limit and limit < len(found):
         found = sorted(random.Random(seed).sample(found, limit))
     return found

@@ -49,7 +49,7 @@ from relprop.tracing.view import Key
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["picture"]
+__all__ = ["named_methods", "picture"]
 
 _SHEET = "sheet.png"
 _DIFFERENCE = (
@@ -130,7 +130,7 @@ def picture(
     (['demo_scene/sheet.png'], [{'index': 1, 'name': 'dotted ball'}])
     """
     pictures = read_pictures(images)
-    methods = _named(listed(method))
+    methods = named_methods(listed(method))
     targets = [str(one) for one in listed(target)]
     named = str(region) if isinstance(region, (str, Path)) else "" if region is None else "a mask"
     spot = Spot(output, start, read_region(region, pictures), named)
@@ -160,7 +160,7 @@ def picture(
     return gathered(head, "images", pages(), out)
 
 
-def _named(methods: Sequence[MethodLike]) -> dict[str, Method]:
+def named_methods(methods: Sequence[MethodLike]) -> dict[str, Method]:
     """Each method once, by its text or name; configured ones of equal name get a number."""
     found: dict[str, Method] = {}
     for one in methods:

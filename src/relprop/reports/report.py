@@ -34,7 +34,7 @@ class Page:
         works: what is written of it, by path in the report's folder, in the order of writing.
         document: its part of the document, plain values; a `Path` in it stands for a file of the report.
         text: what is printed of it.
-        open: whether a ledger of it does not close.
+        open: whether a ledger of it does not close, or a part of it could not be made.
     """
 
     works: Mapping[Path, Work]
@@ -96,7 +96,7 @@ class Report:
 
     @property
     def open(self) -> bool:
-        """Whether a ledger does not close, so that the command ends with exit code 1."""
+        """Whether a ledger does not close, or a picture failed: the command ends with exit code 1."""
         return any(page.open for page in self.pages)
 
     @property

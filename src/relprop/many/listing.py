@@ -1,0 +1,51 @@
+"""Listing: files, folders and patterns as the pictures that they name."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+
+from relprop.errors import InputError
+from relprop.files import PICTURE_ENDINGS, expanded, shown_path
+
+__all__ = ["listed_pictures", "names_several"]
+
+
+def listed_pictures(paths: Iterable[str | Path]) -> list[Path]:
+    """The pictures that files, folders (all below them, by their endings) and patterns name, in that order.
+
+    Inside a folder or a pattern they come by name. A file that is named is taken whatever its ending.
+
+    Raises:
+        InputError: a folder or a pattern without pictures.
+    """
+    found: list[Path] = []
+    for given in paths:
+        path = expanded(given)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if _is_picture(p))
+        elif _is_pattern(path):
+            inside = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if _is_picture(p))  # noqa: PTH207
+        else:
+            inside = [path]
+        if not inside:
+            raise InputError(
+                f"Expected pictures in '{shown_path(path)}' but it holds none ({', '.join(PICTURE_ENDINGS)}). "
+                "Name a folder or a pattern of pictures."
+            )
+        found += inside
+    return found
+
+
+def names_several(path: str | Path) -> bool:
+    """Whether it is a folder or a pattern, which may stand for any number of pictures."""
+    return expanded(path).is_dir() or _is_pattern(expanded(path))
+
+
+def _is_pattern(path: Path) -> bool:
+    return glob.has_magic(str(path)) and not path.exists()
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_ENDINGS and path.is_file() and not path.name.startswith(".")
