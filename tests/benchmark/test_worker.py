@@ -325,15 +325,15 @@ def test_one_of_a_batch_fails_alone(folder: Path, monkeypatch: pytest.MonkeyPatc
     worker = Worker(given)
     index = list(worker.data.names).index("d.png")
     poison = worker.geometry.input(worker.data[index].image)[0]
-    explain = worker_file.explanation_of
+    asking = worker_file.Inquiry
 
     def refusing(model: Any, x: torch.Tensor, *rest: Any, **more: Any) -> Any:
         if any(torch.equal(row, poison) for row in x):
             raise ValueError("this one\nI don't like")
-        return explain(model, x, *rest, **more)
+        return asking(model, x, *rest, **more)
 
     whole = worker.process(0)
-    monkeypatch.setattr(worker_file, "explanation_of", refusing)
+    monkeypatch.setattr(worker_file, "Inquiry", refusing)
     found = worker.process(0)
     assert found.problems == (Problem("d.png", "gradient", "ValueError: this one I don't like"),)
     kept = [r for r in whole.records if (r.image, r.method) != ("d.png", "gradient")]

@@ -282,6 +282,7 @@ def _methods() -> Table:
         "a class": relprop.LRP0,
         "an object": relprop.LRP0(),
         "with settings": "lrp-epsilon:epsilon=1",
+        "a list": ["lrp-0", relprop.LRP0],
     }
     refused = {
         "unknown": "zzz",
@@ -293,7 +294,10 @@ def _methods() -> Table:
         "no file": "nofile.py:X",
         "no name in a file": "nofile.py",
         "a number": 3,
-        "a list": ["lrp-0"],
+        "no list": [],
+        "a list in a list": [["lrp-0"]],
+        "a list with a number": ["lrp-0", 3],
+        "a list with an unknown": ["lrp-0", "zzz"],
         "a class that needs settings": relprop.LRP,
         "a type": int,
         "a composite": relprop.Composite(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from relprop.datasets.synsets import outputs_of
 from relprop.errors import InputError, RelpropError
 from relprop.explanation import Explanation
 from relprop.explanation.explain import explanation_of
+from relprop.explanation.inquiry import Inquiry
 from relprop.methods.method import Method
 from relprop.methods.registry import resolve
 from relprop.metrics.metric import Case, Metric
@@ -53,6 +54,29 @@ class _Picture:
     labels: list[int]
     targets: list[int]
     predicted: list[bool]
+
+
+class _Asking:
+    """One forward run for all methods, made when the first of them asks: baselines need none."""
+
+    def __init__(self, make: Callable[[], Inquiry]) -> None:
+        self._make = make
+        self._made: Inquiry | None = None
+
+    def __enter__(self) -> _Asking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._made is not None:
+            self._made.close()
+
+    def explained(self, method: Method, layers: Sequence[str]) -> Explanation:
+        """What a method says. A model that can't be run is refused anew for each of them."""
+        if self._made is None:
+            self._made = self._make()
+        found: Any = self._made.answer(method, layers, last=False)
+        answer: Explanation = found
+        return answer
 
 
 class Worker:
@@ -119,8 +143,9 @@ class Worker:
         with _threads(self.recipe.threads):
             ready = [p for p in (self._picture(k, problems) for k in places) if p is not None]
             for group in self._groups(ready):
-                for label, (entry, method) in self.methods.items():
-                    self._judge(group, label, entry, method, records, problems)
+                with self._asking(group) as asking:
+                    for label, (entry, method) in self.methods.items():
+                        self._judge(group, label, entry, method, asking, records, problems)
         _give_back_memory()
         return ChunkResult(chunk, len(places), time.perf_counter() - begin, tuple(records), tuple(problems))
 
@@ -137,7 +162,8 @@ class Worker:
             if picture is None or label not in picture.labels:
                 raise InputError(f"Expected to explain class {label} of '{image}' but it can't be done.")
             entry, recipe = self.methods[method]
-            cases = dict(self._cases([picture], entry, recipe))
+            with self._asking([picture]) as asking:
+                cases = dict(self._cases([picture], entry, recipe, asking))
         case = cases[0, picture.labels.index(label)]
         return picture.sample, case.heat, case
 
@@ -181,15 +207,17 @@ class Worker:
         label: str,
         entry: MethodEntry,
         method: Method | Baseline,
+        asking: _Asking,
         records: list[Record],
         problems: list[Problem],
     ) -> None:
         try:
-            cases = list(self._cases(group, entry, method))
+            cases = list(self._cases(group, entry, method, asking))
         except Exception as error:
             if len(group) > 1:  # one picture must not take those beside it along
                 for picture in group:
-                    self._judge([picture], label, entry, method, records, problems)
+                    with self._asking([picture]) as alone:
+                        self._judge([picture], label, entry, method, alone, records, problems)
             else:
                 problems.append(Problem(group[0].sample.name, label, _said(error)))
             return
@@ -206,10 +234,10 @@ class Worker:
                 records.append(Record(name, case.label, label, metric_label, values, case.subsets))
 
     def _cases(
-        self, group: list[_Picture], entry: MethodEntry, method: Method | Baseline
+        self, group: list[_Picture], entry: MethodEntry, method: Method | Baseline, asking: _Asking
     ) -> Iterator[tuple[tuple[int, int], Case]]:
         """((row, target's place), case) of every class of every picture of a group."""
-        found = None if isinstance(method, Baseline) else self._explained(group, entry, method)
+        found = None if isinstance(method, Baseline) else asking.explained(method, _layers(entry))
         for row, picture in enumerate(group):
             size = picture.sample.size
             again: dict[nn.Module, list[Tensor]] = {}
@@ -240,13 +268,13 @@ class Worker:
                     ),
                 )
 
-    def _explained(self, group: list[_Picture], entry: MethodEntry, method: Method) -> Explanation:
+    def _asking(self, group: list[_Picture]) -> _Asking:
         """All classes of all pictures of a group: relevance (K, N, C, ...); short lists repeat their first."""
         most = max(len(p.targets) for p in group)
         rows = [[*p.targets, *[p.targets[0]] * (most - len(p.targets))] for p in group]
         targets = [torch.tensor(column) for column in zip(*rows, strict=True)]
         x = torch.cat([p.x for p in group])
-        return explanation_of(self.model.module, x, targets, method, _layers(entry), facts=self.model.facts)
+        return _Asking(lambda: Inquiry(self.model.module, x, targets, facts=self.model.facts, several=True))
 
     def _again(
         self,

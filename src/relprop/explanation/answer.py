@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from relprop.propagate.ledger import Ledger
 from relprop.propagate.question import Question, question
 from relprop.tracing.values import checked_output
 
-__all__ = ["Answer", "Asking", "answered"]
+__all__ = ["Answer", "Asking", "answered", "requested"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,9 @@ class Answer:
         )
 
 
-def answered(model: nn.Module, x: Tensor, run: Run, asking: Asking, target: Any, colours: int) -> Answer:
+def answered(
+    model: nn.Module, x: Tensor, run: Run, asking: Asking, target: Any, colours: int, *, release: bool = True
+) -> Answer:
     """Ask a method about a forward run.
 
     Args:
@@ -158,9 +160,23 @@ def answered(model: nn.Module, x: Tensor, run: Run, asking: Asking, target: Any,
         asking: what is asked.
         target: of what.
         colours: the axis of the input that holds them.
+        release: the method may use up the forward run.
 
     Raises:
         InputError: as for `relprop.explain`.
+    """
+    request = replace(requested(model, x, run, asking, target), release=release)
+    recipe = asking.method.informed(request.facts)
+    result = recipe.explain(request)
+    _check_finite(recipe.name, result.relevance)
+    return Answer(recipe, request, result, run, colours)
+
+
+def requested(model: nn.Module, x: Tensor, run: Run, asking: Asking, target: Any) -> Request:
+    """The question as a method takes it; for the arguments see `answered`.
+
+    Raises:
+        InputError: it can't be asked of the model, or not of this method.
     """
     for layer in asking.layers:  # a typing error shall not wait for the method
         run.trace.graph.find(layer)
@@ -170,11 +186,7 @@ def answered(model: nn.Module, x: Tensor, run: Run, asking: Asking, target: Any,
     known = asking.known(model, run.trace.output, x)
     asked = asking.question(target, value, x.shape[0], known, place)
     asking.method.check_asked(asked, place)
-    recipe = asking.method.informed(known)
-    request = Request(run.model, run.trace, asked, place, asking.layers, facts=known)
-    result = recipe.explain(request)
-    _check_finite(recipe.name, result.relevance)
-    return Answer(recipe, request, result, run, colours)
+    return Request(run.model, run.trace, asked, place, asking.layers, facts=known)
 
 
 def _alone(part: Tensor, whole: Tensor) -> Tensor:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, overload
 
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relprop.checks import layer_names
-from relprop.errors import InputError
-from relprop.explanation.answer import Asking, answered
-from relprop.explanation.axes import checked_axis
+from relprop.errors import InputError, RelpropError
 from relprop.explanation.explanation import Explanation
-from relprop.explanation.running import run_of
+from relprop.explanation.inquiry import Found, Inquiry, Target
 from relprop.explanation.warned import telling, untold
 from relprop.methods.facts import Facts
+from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
-from relprop.precision import full_precision
 from relprop.shortage import tells_shortage
-from relprop.tracing.view import Key, Packing, packed
+from relprop.tracing.view import Key
 
 __all__ = ["Target", "explain", "explanation_of"]
-
-Target = int | str | Tensor | NDArray[Any] | Callable[[Tensor], Tensor]
 
 
 @overload
@@ -78,14 +74,47 @@ def explain(
 ) -> dict[str, Explanation]: ...
 
 
+@overload
+def explain(
+    model: nn.Module,
+    x: Tensor,
+    target: Target | Sequence[Target] | None = None,
+    *,
+    method: list[Any] | tuple[Any, ...],
+    layers: Sequence[str] = (),
+    versus: int | str | Tensor | NDArray[Any] | None = None,
+    region: Tensor | NDArray[Any] | Literal["all"] | None = None,
+    start: str | None = None,
+    output: Key = None,
+    channel_axis: int = 1,
+    facts: Facts | None = None,
+) -> list[Explanation]: ...
+
+
+@overload
+def explain(
+    model: nn.Module,
+    x: Sequence[Tensor] | Mapping[str, Tensor],
+    target: Target | Sequence[Target] | None = None,
+    *,
+    method: list[Any] | tuple[Any, ...],
+    layers: Sequence[str] = (),
+    versus: int | str | Tensor | NDArray[Any] | None = None,
+    region: Tensor | NDArray[Any] | Literal["all"] | None = None,
+    start: str | None = None,
+    output: Key = None,
+    channel_axis: int = 1,
+    facts: Facts | None = None,
+) -> list[Any]: ...
+
+
 @telling
 @tells_shortage
-@full_precision
 def explain(
     model: nn.Module,
     x: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
     target: Target | Sequence[Target] | None = None,
-    method: MethodLike = "lrp-composite",
+    method: MethodLike | list[Any] | tuple[Any, ...] = "lrp-composite",
     layers: Sequence[str] = (),
     *,
     versus: int | str | Tensor | NDArray[Any] | None = None,
@@ -94,7 +123,7 @@ def explain(
     output: Key = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
-) -> Explanation | tuple[Explanation, ...] | dict[str, Explanation]:
+) -> Found | list[Any]:
     """What in `x` made `model` say `target`?
 
     Args:
@@ -110,7 +139,9 @@ def explain(
             relevance at the outputs, shaped like them or with K in front.
         method: a name (`relprop.methods()`), with settings behind it or without ("lrp:rule=z-plus"); a method of
             your own as "file.py:Name"; a configured method (`relprop.DeepTaylor(...)`); or a function
-            `(model, x, targets) -> relevance`.
+            `(model, x, targets) -> relevance`. Or a list of these: then the result is a list, in the same order,
+            from one forward run, where methods share what they have in common; each has its own ledger. A method
+            that refuses stops the whole call, with its name.
         layers: modules or nodes at whose output relevance is wanted too (`Explanation.layers`).
         versus: another class: explained is the target's score less that of this one.
         region: for outputs that are maps (N, classes, H, W), a mask (H, W) or (N, H, W) of the positions whose
@@ -141,37 +172,45 @@ def explain(
     >>> e = relprop.explain(net, torch.tensor([[3.0, 1.0]]), target=[0, 1], method="lrp-0")
     >>> e.relevance.tolist()
     [[[3.0, 0.0]], [[6.0, -1.0]]]
+    >>> both = relprop.explain(net, torch.tensor([[3.0, 1.0]]), target=1, method=["lrp-0", "gradient"])
+    >>> [(e.method, e.relevance.tolist()) for e in both]
+    [('lrp-0', [[6.0, -1.0]]), ('gradient', [[2.0, -1.0]])]
     """
-    tensor, packing = packed(x)
-    recipe = resolve(method)
-    asking = Asking(recipe, layer_names(layers), versus, region, start, facts)
-    run = run_of(model, tensor, output, packing)
-    colours = checked_axis(channel_axis if packing is None else 1, tensor)
-    found = answered(model, tensor, run, asking, target, colours).whole()
-    if packing is None:
-        return found
-    each = _apart(found, packing, channel_axis)
-    return dict(zip(packing.names, each, strict=True)) if packing.names else each
+    several = isinstance(method, (list, tuple))
+    listed = [resolve(one) for one in _listed(method)]
+    settings: dict[str, Any] = {
+        "layers": layer_names(layers), "versus": versus, "region": region, "start": start, "output": output,
+        "channel_axis": channel_axis, "facts": facts,
+    }  # fmt: skip
+    with Inquiry(model, x, target, **settings, several=several) as inquiry:
+        for recipe in listed if several else ():
+            with _naming(recipe, several):
+                inquiry.check(recipe)
+        found = []
+        for i, recipe in enumerate(listed):
+            with _naming(recipe, several):
+                found.append(inquiry.answer(recipe, last=i + 1 == len(listed)))
+    return found if several else found[0]
+
+
+def _listed(method: MethodLike | list[Any] | tuple[Any, ...]) -> Sequence[MethodLike]:
+    if not isinstance(method, (list, tuple)):
+        return [method]
+    if not method:
+        raise InputError("Expected at least one method but the list is empty.")
+    return method
+
+
+@contextmanager
+def _naming(recipe: Method, several: bool) -> Iterator[None]:
+    """Say which of several methods a refusal is about."""
+    try:
+        yield
+    except RelpropError as error:
+        if several and recipe.name not in str(error):
+            error.args = (f"{error} This was asked of {recipe.name}.", *error.args[1:])
+        raise
 
 
 explanation_of = untold(explain)
 """`explain` without its `RelpropWarning`: warnings stand in the result alone."""
-
-
-def _apart(found: Explanation, packing: Packing, channel_axis: int) -> tuple[Explanation, ...]:
-    """The explanation of each of several inputs."""
-    if found.at != "input":
-        raise InputError(
-            f"Expected a method whose relevance is at the inputs but {found.method} stops at {found.at!r}. Take "
-            "another, or at='input'."
-        )
-    inputs = packing.apart(found.input)
-    relevance = packing.apart(found.relevance, found.targets.dim())
-    note = f"The ledger is that of all {len(inputs)} inputs together."
-    return tuple(
-        replace(
-            found, relevance=r, input=x, channel_axis=channel_axis if channel_axis < x.ndim else 1,
-            notes=(*found.notes, note),
-        )
-        for r, x in zip(relevance, inputs, strict=True)
-    )  # fmt: skip

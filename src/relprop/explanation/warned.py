@@ -78,18 +78,26 @@ def tell(found: Sequence[str], stacklevel: int) -> None:
 def telling(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function raise the `warnings` of what it returns, as one `RelpropWarning` at its caller's line.
 
-    Of several results, a tuple or a mapping, the first one's: they share them.
+    Of several results, a tuple or a mapping, the first one's: they share them. Of a list of results, each from a
+    method of its own, those of all, with the methods' names.
     """
 
     @wraps(function)
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
         found = function(*args, **kwargs)
-        several = tuple(found.values()) if isinstance(found, Mapping) else found
-        one: Any = several[0] if isinstance(several, tuple) else several
-        tell(one.warnings, stacklevel=2)
+        if isinstance(found, list):
+            each = map(_first_of, found)
+            tell([f"{one.method}: {' '.join(one.warnings)}" for one in each if one.warnings], stacklevel=2)
+        else:
+            tell(_first_of(found).warnings, stacklevel=2)
         return found
 
     return told
+
+
+def _first_of(found: Any) -> Any:
+    several = tuple(found.values()) if isinstance(found, Mapping) else found
+    return several[0] if isinstance(several, tuple) else several
 
 
 def untold(function: Callable[P, R]) -> Callable[P, R]:

@@ -40,6 +40,11 @@ class Fused:
     relu: Node | None = None
 
     @property
+    def nodes(self) -> tuple[Node | None, ...]:
+        """Its operators by place, in order of execution: equal for equal steps."""
+        return self.norm_before, self.pad, self.main, self.norm, self.relu
+
+    @property
     def last(self) -> Node:
         """The last operator in front of the ReLU: where both are, the batch norm."""
         return self.norm or self.main
@@ -62,8 +67,7 @@ class Fused:
     @property
     def name(self) -> str:
         """How tables call it: "conv2d + batch_norm + relu"."""
-        nodes = (self.norm_before, self.pad, self.main, self.norm, self.relu)
-        return " + ".join(n.op for n in nodes if n is not None)
+        return " + ".join(n.op for n in self.nodes if n is not None)
 
     @property
     def inner(self) -> set[Node]:

@@ -89,8 +89,9 @@ class CLRP(Method):
     def explain(self, request: Request) -> Result:
         seed = request.seed(self.seed)
         other = self._other(seed, request) if self.variant == 1 else seed
-        dual = request.run(other, self._dual, record=request.layers, ledger=False)
-        run = request.propagate(seed, self._target)
+        with request.trace.sharing():  # both go down through the same z+
+            dual = request.run(other, self._dual, record=request.layers, ledger=False)
+            run = request.propagate(seed, self._target)
         layers = {name: _less(r, dual.layers[name]) for name, r in run.layers.items()}
         extras = {"ledger_of": "the target's relevance, before the dual's is subtracted"}
         return Result(_less(run.relevance, dual.relevance), layers, run.plan, run.ledger, extras=extras)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -64,6 +64,12 @@ class Plan:
             for step in self.steps.values()
         )
         return PlanTable(rows, self.composite, self.start.name, self.stops[0].name)
+
+    @cached_property
+    def key(self) -> Hashable:
+        """Equal for plans of one graph by which the same happens everywhere, whatever they are called."""
+        steps = tuple((step.fused.nodes, step.rule.key, step.signals) for step in self.steps.values())
+        return self.start, self.stops, steps
 
     @property
     def rows(self) -> tuple[PlanRow, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from relprop.propagate.plan import Plan, Step, make_plan
 from relprop.tracing.account import Account
 from relprop.tracing.flow import Flow, behind_relu
 from relprop.tracing.inputs import unusable
+from relprop.tracing.shared import Shared
 from relprop.tracing.site import Site
 from relprop.tracing.values import Values
 from relprop.tracing.window import support
@@ -70,6 +71,12 @@ def walk(
     asked = [graph.find(place) for place in (graph.input if stop is None else stop, *record)]
     plan = make_plan(graph, composite, start, asked, anywhere=False)
     trace.check_rows(plan.start)
+    key: Hashable = None
+    if trace.shared is not None:
+        key = ("walk", plan.key, *asked, *names, multiplier, ledger, composite.adds)
+        known = _known(trace.shared, key, seed)
+        if known is not None:
+            return replace(known, plan=plan)
     stop, *recorded = plan.stops
     places = dict(zip(names, zip(asked[1:], recorded, strict=True), strict=True))
     # Asked in front of a ReLU that is one step with it: relevance is the same on its two sides, multipliers
@@ -100,13 +107,41 @@ def walk(
             whole = behind_relu(whole, rectified[wanted], owned=False)
         return whole[0] if single else whole
 
-    return Propagation(
+    found = Propagation(
         joined(asked[0], stop),
         {name: joined(*place) for name, place in places.items()},
         Ledger.merged([run.books.ledger() for run in runs]) if ledger else None,
         plan,
         _joined_biases([run.books.biases() for run in runs], [sum(map(len, group)) for group in groups]),
     )
+    if trace.shared is not None:
+        _keep(trace.shared, key, seed, found)
+    return found
+
+
+def _known(shared: Shared, key: Hashable, seed: Any) -> Propagation | None:
+    """The same walk from an equal seed, if it was made before: two methods may ask for one."""
+    if not isinstance(seed, Tensor) or unusable(seed) is not None:
+        return None  # refused later
+    for before, found in shared.get(key) or ():
+        if before.dtype == seed.dtype and before.device == seed.device and torch.equal(before, seed):
+            return _copied(found)
+    return None
+
+
+def _keep(shared: Shared, key: Hashable, seed: Tensor, found: Propagation) -> None:
+    size = sum(t.numel() * t.element_size() for t in (seed, found.relevance, *found.layers.values()))
+    if not shared.room(size):
+        return
+    entry = (seed.detach().clone(), _copied(found))
+    held = shared.get(key)
+    shared.keep(key, [entry] if held is None else [*held, entry], size)
+
+
+def _copied(found: Propagation) -> Propagation:
+    """With relevance of its own, which a method may overwrite."""
+    layers = {name: r.clone() for name, r in found.layers.items()}
+    return replace(found, relevance=found.relevance.clone(), layers=layers)
 
 
 def _joined_biases(found: list[dict[str, Tensor]], targets: list[int]) -> dict[str, Tensor]:

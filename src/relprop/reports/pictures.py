@@ -13,8 +13,8 @@ import torch
 from relprop.checks import parsed_scale
 from relprop.errors import InputError
 from relprop.explanation import Explanation
-from relprop.explanation.explain import explanation_of
 from relprop.explanation.folder import version
+from relprop.explanation.inquiry import Inquiry
 from relprop.explanation.sheet import contact_sheet, is_difference
 from relprop.explanation.warned import verdict
 from relprop.methods.facts import facts_of
@@ -187,23 +187,28 @@ def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps
     rival = None if asked.versus is None else class_index(asked.versus, len(found), names)
     explanations = {}
     facts = replace(facts_of(model.module).fitting(x), progress=steps.part, classes=names)
-    for name, one in asked.methods.items():
-        steps.doing(f"{picture.name}: {name}")
-        # One target alone keeps the plain shapes; several share one forward run.
-        wanted = targets[0] if len(targets) == 1 else targets
-        explanations[name] = explanation_of(
-            model.module,
-            x,
-            target=wanted,
-            method=one,
-            layers=tuple(asked.layers),
-            versus=rival,
-            region=value.region,
-            start=asked.spot.start,
-            output=asked.spot.output,
-            facts=facts,
-        )
-        steps.done()
+    # One target alone keeps the plain shapes. Several, and several methods, share one forward run.
+    wanted: Any = targets[0] if len(targets) == 1 else targets
+    methods = list(asked.methods.items())
+    with Inquiry(
+        model.module,
+        x,
+        wanted,
+        layers=tuple(asked.layers),
+        versus=rival,
+        region=value.region,
+        start=asked.spot.start,
+        output=asked.spot.output,
+        facts=facts,
+        several=len(methods) > 1,
+    ) as inquiry:
+        for _, one in methods:
+            inquiry.check(one)
+        for i, (name, one) in enumerate(methods):
+            steps.doing(f"{picture.name}: {name}")
+            found_by: Any = inquiry.answer(one, last=i + 1 == len(methods))
+            explanations[name] = found_by
+            steps.done()
     return _Found(picture, found, names, targets, explanations)
 
 

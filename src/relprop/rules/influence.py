@@ -83,8 +83,8 @@ class RelativeInfluence(SharingRule):
         """See `LinearRule.prepare`; messages are relevance, not yet shifted."""
         linear, x = site.linear, site.x
         nonneg = site.nonneg
-        up = _contributions(linear, x, nonneg, 1)
-        down = _contributions(linear, x, nonneg, -1)
+        up = site.sum("z+", lambda: _contributions(linear, x, nonneg, 1))
+        down = site.sum("z-", lambda: _contributions(linear, x, nonneg, -1))
         both = up - down
         one_way = self.one_way and linear.conv is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -74,17 +75,21 @@ class Add(Rule):
                 )
                 for shape in shapes
             ]
-        terms = [site.input(i) * sign if sign != 1 else site.input(i) for i, sign in enumerate(signs)]
-        below = self._below(site, terms)
-        unsigned = [
-            below is None and n.nonneg and sign > 0 for n, sign in zip(site.signals, signs, strict=True)
-        ]
-        total = torch.zeros_like(site.y)
-        for term, known in zip(terms, unsigned, strict=True):
-            total += term if known else self._counted(term, below)
         bare = not isinstance(constant, Tensor) and constant == 0
-        parts = list(zip(terms, signs, unsigned, shapes, strict=True))
-        return self._shares(site, flow, total, parts, bare, below)
+        made = site.kept((self.key, flow.multiplier), lambda: self._made(site, flow.multiplier, signs, bare))
+        if made.stranded is not None:
+            for part in flow.parts:
+                lost = part * made.stranded
+                site.book("lost", lost * site.y if flow.multiplier else lost)
+        parts = [p.mul_(made.share) if flow.owned else p * made.share for p in flow.parts]
+        outs = []
+        for direction, sign, shape in zip(made.directions, signs, shapes, strict=True):
+            if direction is None:
+                own = parts if sign == 1 else [p * sign for p in parts]
+            else:
+                own = [p * direction for p in parts]
+            outs.append(Flow([sum_to_shape(p, shape) for p in own], True, owned=direction is not None))
+        return outs
 
     def _below(self, site: Site, terms: list[Tensor]) -> Tensor | None:
         """Where negative terms count in place of positive ones; None: nowhere."""
@@ -103,41 +108,43 @@ class Add(Rule):
             return term.abs()
         return term * _on_its_side(term, below)
 
-    def _shares(
-        self,
-        site: Site,
-        flow: Flow,
-        total: Tensor,
-        terms: list[tuple[Tensor, float, bool, torch.Size]],
-        bare: bool,
-        below: Tensor | None,
-    ) -> list[Flow]:
-        """R_k = t_k R / total for each term (or what `_counted` takes of it); `bare`: no constant is added."""
+    def _made(self, site: Site, multiplier: bool, signs: list[float], bare: bool) -> _Shares:
+        """What a sum hands to each term, for a whole relevance of 1 (or a multiplier of 1).
+
+        Args:
+            site: the sum.
+            multiplier: shares are for multipliers.
+            signs: the terms' factors.
+            bare: no constant is added.
+        """
         y = site.y
-        if flow.multiplier and bare and self.by == "absolute":
+        terms = [site.input(i) * sign if sign != 1 else site.input(i) for i, sign in enumerate(signs)]
+        below = self._below(site, terms)
+        unsigned = [
+            below is None and n.nonneg and sign > 0 for n, sign in zip(site.signals, signs, strict=True)
+        ]
+        total = torch.zeros_like(y)
+        for term, known in zip(terms, unsigned, strict=True):
+            total += term if known else self._counted(term, below)
+        stranded = None
+        if multiplier and bare and self.by == "absolute":
             # |y| <= total: where the total is 0 there is no relevance, so nothing can be lost.
             share = y / total.clamp_(min=torch.finfo(y.dtype).tiny)
         else:
             nowhere = total == 0
-            stranded = nowhere & (y != 0) if flow.multiplier else nowhere
-            if bool(stranded.any()):
-                for part in flow.parts:
-                    site.book("lost", part * stranded * y if flow.multiplier else part * stranded)
-            total.masked_fill_(nowhere, torch.inf)
-            share = y / total if flow.multiplier else 1 / total
-        parts = [p.mul_(share) if flow.owned else p * share for p in flow.parts]
-        outs = []
-        for term, sign, known, shape in terms:
+            if bool(nowhere.any()):
+                lost = nowhere & (y != 0) if multiplier else nowhere
+                stranded = lost if bool(lost.any()) else None
+                total.masked_fill_(nowhere, torch.inf)
+            share = y / total if multiplier else 1 / total
+        directions: list[Tensor | None] = []
+        for term, sign, known in zip(terms, signs, unsigned, strict=True):
             if known:
-                own = parts if sign == 1 else [p * sign for p in parts]
-                outs.append(Flow([sum_to_shape(p, shape) for p in own], True, owned=False))
+                directions.append(None)
                 continue
             direction = torch.sgn(term) if self.by == "absolute" else _on_its_side(term, below).to(term.dtype)
-            direction = direction.mul_(sign) if sign != 1 else direction
-            alone = len(parts) == 1 and parts[0].shape[0] == 1 and direction.shape == parts[0].shape[1:]
-            shares = [direction.mul_(parts[0][0])[None]] if alone else [p * direction for p in parts]
-            outs.append(Flow([sum_to_shape(s, shape) for s in shares], True))
-        return outs
+            directions.append(direction.mul_(sign) if sign != 1 else direction)
+        return _Shares(share, directions, stranded)
 
     def _by_value(
         self, site: Site, flow: Flow, signs: list[float], shapes: list[torch.Size], constant: Tensor | float
@@ -161,6 +168,28 @@ class Add(Rule):
             Flow([sum_to_shape(p if sign == 1 else p * sign, shape) for p in parts], True, owned=False)
             for sign, shape in zip(signs, shapes, strict=True)
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shares:
+    """What a sum hands to its terms: nothing here depends on relevance.
+
+    Attributes:
+        share: shaped like the sum.
+        directions: what a term takes of the share: its sign, or 1 where it counts and 0 elsewhere, times its
+            factor; None for a term that takes all of it times its factor.
+        stranded: where relevance has nowhere to go; None: nowhere.
+    """
+
+    share: Tensor
+    directions: list[Tensor | None]
+    stranded: Tensor | None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        held = [t for t in (self.share, self.stranded, *self.directions) if t is not None]
+        return sum(t.numel() * t.element_size() for t in held)
 
 
 def _on_its_side(term: Tensor, below: Tensor | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -55,10 +55,33 @@ class Rule:
         """Carry a flow from the operator's output to its operands: one flow each, None where nothing goes."""
         raise NotImplementedError
 
+    @property
+    def key(self) -> Hashable:
+        """Equal for rules of one class with equal settings, and only for those: they do the same everywhere.
+
+        Settings that aren't plain values count as equal where they are the same object.
+        """
+        return type(self), tuple((name, _hashable(value)) for name, value in sorted(vars(self).items()))
+
     def __repr__(self) -> str:
         settings = {k: v for k, v in vars(self).items() if not k.startswith("_")}
         inner = ", ".join(f"{k}={_short(v)}" for k, v in settings.items())
         return f"{type(self).__name__}({inner})"
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, Rule):
+        return value.key
+    if isinstance(value, Tensor):
+        if value.numel() > _FEW:
+            return id(value)
+        return value.shape, value.dtype, value.device, tuple(value.flatten().tolist())
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_hashable, value))
+    return value if isinstance(value, (str, int, float, bool, type(None))) else id(value)
+
+
+_FEW = 64  # numbers of a tensor up to which settings are compared by value
 
 
 def _short(value: Any) -> str:
@@ -72,10 +95,14 @@ class LinearRule(Rule):
 
     Attributes:
         gives_multiplier: messages are multipliers c (R = c * x); False: relevance itself.
+        keeps: what `prepare` returns may serve further walks through the same trace, and holds at most so many
+            tensors of the output's size and of the input's; 0: it may not. A class that doesn't say so itself
+            has 0, whatever it derives from.
     """
 
     kinds = frozenset({"linear"})
     gives_multiplier: ClassVar[bool] = True
+    keeps: ClassVar[int] = 0
 
     def prepare(self, site: Site) -> Message:
         """Compute what doesn't depend on relevance; return the function that carries one part back."""
@@ -111,12 +138,30 @@ class LinearRule(Rule):
         return [Flow(sums, self.gives_multiplier)]
 
     def _messages(self, site: Site, flow: Flow, parts: list[Tensor]) -> list[Tensor]:
-        message, widths = self.prepare(site), [p.shape[0] for p in parts]
+        message, widths = self._prepared(site, flow), [p.shape[0] for p in parts]
         found = []
         for i, part in enumerate(parts):
             found.append(message(part, flow.multiplier, flow.owned))
             site.account.close(i, widths)
         return found
+
+    def _prepared(self, site: Site, flow: Flow) -> Message:
+        """What `prepare` returns, or what it returned to an earlier walk that came here with the same rule."""
+        shared, keeps = site.trace.shared, vars(type(self)).get("keeps", 0)
+        own = site.whole and site.linear.cache is site.trace.graph.weights
+        if shared is None or not keeps or not own:
+            return self.prepare(site)
+        key = ("message", self.key, site.fused.nodes, site.signals, site.output, flow.multiplier)
+        found: tuple[Site, Message, Rule] | None = shared.get(key)
+        if found is not None:
+            # It books where the site that it was made for says.
+            found[0].account = site.account
+            return found[1]
+        message = self.prepare(site)
+        # What comes is shaped like the output, which itself need not be at hand.
+        size = keeps * sum(v.numel() * v.element_size() for v in (site.x, flow.parts[0][0]))
+        shared.keep(key, (site, message, self), size)
+        return message
 
 
 class SharingRule(LinearRule):

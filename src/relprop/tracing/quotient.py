@@ -50,18 +50,18 @@ class Quotient:
 
     def __call__(self, part: Tensor, multiplier: bool, *, owned: bool) -> Tensor:
         """The message s for one part (k, N, ...) of multipliers or relevance."""
-        y = self.site.y
+        # Asked for only where it is needed: one that wasn't kept would have to be computed again.
         account = self.site.account
         if account.enabled:
             if self.arrives:
-                total, size = dot_sums(part, y) if multiplier else plain_sums(part)
+                total, size = dot_sums(part, self.site.y) if multiplier else plain_sums(part)
                 account.arrive(total, size)
             if self.dead is not None or (not multiplier and not self.alive):
                 account.book("lost", self._lost(part, multiplier) * self.factor)
         if multiplier:
             if self._share is None:
                 # R / D = c * (y / D): one product per target instead of two.
-                self._share = torch.div(y, self._denominator, out=self._denominator)
+                self._share = torch.div(self.site.y, self._denominator, out=self._denominator)
                 if self.factor != 1.0:
                     self._share.mul_(self.factor)
             return part.mul_(self._share) if owned else part * self._share

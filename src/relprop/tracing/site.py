@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,14 @@ from relprop.tracing.values import Values
 from relprop.tracing.window import Window
 
 __all__ = ["Site"]
+
+
+class _HasSize(Protocol):
+    @property
+    def size(self) -> int: ...
+
+
+_Sized = TypeVar("_Sized", bound=_HasSize)
 
 
 class Site:
@@ -91,6 +99,43 @@ class Site:
                 shape = [size if i == axis else 1 for i, size in enumerate(own.shape)]
                 self._rms = root_mean_square(rows).reshape(shape)
         return self._rms
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is all of the operator, not a block or a window of its outputs."""
+        return self._cut is None
+
+    def sum(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """A sum over the operator's terms that doesn't depend on relevance: a tensor that may be overwritten.
+
+        Where several walks go through the trace it is computed for the first of them alone (`Shared`).
+
+        Args:
+            name: what is summed, such as "z+"; equal names mean equal sums, whichever rule asks.
+            compute: gives it, shaped like the output.
+        """
+        shared = self.trace.shared
+        # A map with a cache of its own isn't the network's: a block of it, or its weights with another sign.
+        if shared is None or not self.whole or self.linear.cache is not self.trace.graph.weights:
+            return compute()
+        return shared.sum((name, *self.fused.nodes[:-1]), compute)
+
+    def kept(self, key: Hashable, compute: Callable[[], _Sized]) -> _Sized:
+        """What doesn't depend on relevance and isn't overwritten; kept where several walks go through the trace.
+
+        Args:
+            key: the rule's, and what else it depends on.
+            compute: makes it; its `size` says how many bytes it holds.
+        """
+        shared = self.trace.shared
+        if shared is None or not self.whole:
+            return compute()
+        key = ("kept", key, self.fused.nodes, self.signals, self.output)
+        found: _Sized | None = shared.get(key)
+        if found is None:
+            found = compute()
+            shared.keep(key, found, found.size)
+        return found
 
     @property
     def x(self) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +27,7 @@ from relprop.shortage import amount, is_shortage, short_of_memory
 from relprop.tracing.inputs import check_input, unusable
 from relprop.tracing.limit import current_limit
 from relprop.tracing.segments import Segments, Sizes, sizes_of
+from relprop.tracing.shared import Shared
 
 __all__ = ["Values", "checked_output", "computed"]
 
@@ -45,6 +46,7 @@ class Values:
         dtype: that of x, as it came.
         winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
         probes: what tells weights that were used in this run from others (`LinearMap.probe`).
+        shared: what several walks have in common, where there will be several; None: nothing is kept.
     """
 
     _segments: Segments | None = (
@@ -52,6 +54,8 @@ class Values:
     )
     _again: tuple[Node, ...] = ()  # values that were computed again, those of one stretch
     _spent: int | None = None  # from which node on values were given up
+
+    shared: Shared | None = None
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         with no_autocast(), short_of_memory(lambda: self._described(model, x)):
@@ -137,6 +141,20 @@ class Values:
 
         return disagreement(self.graph, self.output, live, x.dtype, again)
 
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Keep what walks have in common, for those inside the block; one inside another changes nothing."""
+        if self.shared is not None:
+            yield
+            return
+        self.shared = Shared() if current_limit() is None else Shared(0)  # under a limit nothing more is kept
+        try:
+            yield
+        finally:
+            # What is kept refers to the trace: without this it would live until the garbage collector runs.
+            self.shared.clear()
+            self.shared = None
+
     @property
     def input(self) -> Tensor:
         """The input the forward run saw: (N, C, *spatial), float32 or float64."""
@@ -157,12 +175,18 @@ class Values:
         if node in self.params:
             return self.params[node]
         # Dropped to save memory: compute it again.
+        kept = None if self.shared is None else self.shared.get(("value", node))
+        if kept is not None:
+            result = kept
+            return result
         self.graph.find(node)  # one of another graph isn't here at all
         if self._segments is not None and self._restore(node, self._segments):
             result = self.values[node]
             return result
         with torch.no_grad(), torch.inference_mode(False), no_autocast():
             result = self.evaluate(node)
+        if self.shared is not None and isinstance(result, Tensor):
+            self.shared.keep(("value", node), result, result.numel() * result.element_size())
         return result
 
     def _restore(self, node: Node, segments: Segments) -> bool:
