@@ -102,6 +102,7 @@ def test_less_is_kept() -> None:
         low.run(low.output, "lrp-epsilon", release=True)
     assert max(seen) < all_of_it / 2
     assert seen[-1] < all_of_it / 4
+    assert set(low.values) == {low.graph.input}
 
 
 def kept_input(run: Trace) -> int:

@@ -200,6 +200,11 @@ class Values:
         with torch.no_grad(), torch.inference_mode(False), no_autocast():
             self._compute(*around)
         self._again = tuple(n for n in self.values if n not in before)
+        ordered = sorted(
+            self.values.items(), key=lambda item: item[0].index
+        )  # `spend` gives up the last ones
+        self.values.clear()
+        self.values.update(ordered)
         return node in self.values
 
     def spend(self, node: Node) -> None:
