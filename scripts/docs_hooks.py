@@ -13,6 +13,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
         [
             "index.md",
             "quickstart.md",
+            "many.md",
             "something-else.md",
             "words.md",
             "command-line.md",

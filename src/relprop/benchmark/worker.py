@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -41,6 +40,7 @@ from relprop.models.state import weights_digest
 from relprop.own_file import code_of, split_file
 from relprop.precision import full_precision
 from relprop.registry import split_settings
+from relprop.shortage import give_back_memory
 
 __all__ = ["Worker", "load_metrics"]
 
@@ -146,7 +146,7 @@ class Worker:
                 with self._asking(group) as asking:
                     for label, (entry, method) in self.methods.items():
                         self._judge(group, label, entry, method, asking, records, problems)
-        _give_back_memory()
+        give_back_memory()
         return ChunkResult(chunk, len(places), time.perf_counter() - begin, tuple(records), tuple(problems))
 
     @full_precision
@@ -427,15 +427,6 @@ def _said(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     known = isinstance(error, RelpropError)
     return text if known else f"{type(error).__name__}: {text}"
-
-
-def _give_back_memory() -> None:
-    """Hand freed memory back to the system, where the C library has a way.
-
-    Pictures of many sizes leave glibc's heap in pieces: without this a worker holds three times what it needs.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from relprop.explanation import Explanation
 from relprop.explanation.answer import Asking
 from relprop.explanation.each import each_of, kind_of
 from relprop.many.pictures import Failure, Given, Ready
-from relprop.shortage import is_shortage
+from relprop.shortage import give_back_memory, is_shortage
 from relprop.tracing.view import Key
 
 __all__ = ["Answered", "Batch", "Batches"]
@@ -35,6 +35,7 @@ _MOST_BATCH = 4096
 _PIXELS = 4 * 224 * 224  # that run together on a CPU (docs/speed.md)
 _MOST = 32
 _SHARE = 0.4  # of an accelerator's free memory that a batch may take
+_TIDY = 64  # pictures of several sizes, before memory is handed back
 _SAME = 3  # equal errors in a row, and nothing explained yet: it isn't the pictures
 
 
@@ -77,6 +78,8 @@ class Batches:
     _least: dict[Hashable, int] = field(default_factory=dict)  # what memory was enough for
     _alone: set[Hashable] = field(default_factory=set)
     _errors: list[Exception] = field(default_factory=list)
+    _sizes: set[Hashable] = field(default_factory=set)  # since memory was handed back
+    _since: int = 0  # pictures
 
     def __post_init__(self) -> None:
         if self.batch != "auto":
@@ -147,10 +150,19 @@ class Batches:
                 return None
             columns[name] = found
         self.explained += len(ready)
+        self._tidy(_like(x), len(ready))
         return [
             Answered(one.given, {name: _named(column[n], one.given) for name, column in columns.items()})
             for n, one in enumerate(ready)
         ]
+
+    def _tidy(self, like: Hashable, count: int) -> None:
+        """Hand back what pictures of other sizes have left, now and then: it takes a while."""
+        self._sizes.add(like)
+        self._since += count
+        if len(self._sizes) > 1 and self._since >= _TIDY:
+            give_back_memory()
+            self._sizes, self._since = {like}, 0
 
     def _single(self, one: Ready) -> Answered | Failure:
         try:

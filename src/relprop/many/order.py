@@ -37,7 +37,7 @@ class InOrder(Generic[S, T]):
         size: Callable[[S], int],
         work: Callable[[Sequence[S]], Sequence[T]],
         held: Callable[[S | T], int] = lambda _: 0,
-        bytes_held: int = 2**28,
+        bytes_held: int = 2**27,
         held_most: int = 16,
     ) -> None:
         self._kind, self._size, self._work, self._held = kind, size, work, held
