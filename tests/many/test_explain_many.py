@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from relprop.errors import InputError, RelpropWarning, UnknownNameError, Unsuppo
 from relprop.explanation import Explanation
 from relprop.many.batches import Batches
 from relprop.many.explain_many import Explanations
+from relprop.many.pictures import Given, Ready
 from relprop.methods.facts import Facts, remember
 
 BOX = Facts(box=(torch.full((3,), -2.5).double(), torch.full((3,), 2.5).double()))
@@ -313,3 +315,31 @@ def test_each_keeps_its_name_on_the_disk(tmp_path: Path) -> None:
     again = Explanation.load(e.save(tmp_path / "one"))
     assert (again.name, again.index) == ("picture 0", 0)
     assert repr(again).startswith("Explanation(picture 0, lrp-composite")
+
+
+def test_graphs_and_freed_memory_do_not_pile_up_over_many_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    capturing = import_module("relprop.graph.capture")
+    batching = import_module("relprop.many.batches")
+    handed = []
+    monkeypatch.setattr(capturing, "_MOST_GRAPHS", 3)
+    monkeypatch.setattr(batching, "_TIDY", 4)
+    monkeypatch.setattr(batching, "give_back_memory", lambda: handed.append(True))
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    given = [torch.rand(3, 8 + i % 6, 8) for i in range(24)]
+    for e, x in zip(relprop.explain_many(model, given, method="lrp-epsilon", batch=2), given, strict=True):
+        assert e.input.shape[1:] == x.shape
+        assert len(capturing._CACHE[model]) <= 3
+    assert 3 <= len(handed) <= 6
+    handed.clear()
+    list(relprop.explain_many(model, torch.rand(24, 3, 8, 8), method="lrp-epsilon", batch=2))
+    assert handed == []  # of one size nothing is left over
+
+
+def test_pictures_by_size_on_a_cpu() -> None:
+    batches = Batches(resnet(), {})
+
+    def size(*shape: int) -> int:
+        given = Given(0, "one", torch.empty(0))
+        return batches.size(Ready(given, torch.empty(1, *shape, device="cpu"), None))
+
+    assert [size(3, 224, 224), size(3, 112, 112), size(3, 32, 32), size(3, 1024, 1024)] == [4, 16, 32, 1]
