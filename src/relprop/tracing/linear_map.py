@@ -307,16 +307,20 @@ class _Cached:
         pass in training mode, but batch norms are small enough to be compared.
         """
         source = self.source
-        return (
-            source.version == now.version
-            and (self.probe is None or _same(self.probe, now.probe()))
-            and _same(source.scale, now.scale)
-            and _same(source.scale_in, now.scale_in)
-        )
+        if source.version != now.version:
+            return False
+        pairs = [(source.scale, now.scale), (source.scale_in, now.scale_in)]
+        return _same([*pairs, *([] if self.probe is None else [(self.probe, now.probe())])])
 
 
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b if a is None or b is None else torch.equal(a, b)
+def _same(pairs: Sequence[tuple[Tensor | None, Tensor | None]]) -> bool:
+    """Whether the two of each pair are equal, or both missing. An accelerator is waited for once."""
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if any((a is None) != (b is None) for a, b in pairs) or any(a.shape != b.shape for a, b in both):
+        return False
+    if all(a.device.type == "cpu" for a, _ in both):
+        return all(torch.equal(a, b) for a, b in both)
+    return bool(torch.stack([(a == b).all() for a, b in both]).all())
 
 
 _LIMITS: dict[Sign, dict[str, float]] = {"+": {"min": 0}, "-": {"max": 0}}
