@@ -119,39 +119,39 @@ class Books:
         start, end = self._whole(self.started), self._whole(self.arrivals.get(self.stop))
         kept = {"bias": _NOTHING, "stabiliser": _NOTHING, "lost": _NOTHING}
         errors, largest = _NOTHING, _most(start[1], end[1])
-        rows = []
-        for plan_row, node in zip(self.plan.rows, self.plan.steps, strict=True):
-            if node not in self.accounts:
-                continue
-            came, size = self._whole(self.arrivals.get(node))
-            passed, passed_size = self._passed(node)
-            columns = {c: self._column(node, c) for c in ("bias", "stabiliser", "lost")}
-            residual = came
-            for sums in (passed, *columns.values()):
-                residual = _plus(residual, -sums)
-            off = _most(_relative(self.least, residual, size, passed_size), self._claim(node, came, size))
-            # Relevance went through, and nobody said how much: that balances with nothing.
-            error = float(off.max()) if self.arrivals.get(node) else math.inf
-            errors, largest = _most(errors, off), _most(largest, size)
-            kept = {name: _plus(kept[name], sums) for name, sums in columns.items()}
-            rows.append(
-                Row(
-                    node=plan_row.node,
-                    module=plan_row.module,
-                    operator=plan_row.operator,
-                    rule=plan_row.rule,
-                    arrived=float(came.sum()),
-                    passed=float(passed.sum()),
-                    bias=float(columns["bias"].sum()),
-                    stabiliser=float(columns["stabiliser"].sum()),
-                    lost=float(columns["lost"].sum()),
-                    absolute=float(size.sum()),
-                    error=error,
+        steps = zip(self.plan.rows, self.plan.steps, strict=True)
+        walked = [(row, node) for row, node in steps if node in self.accounts]
+        sums = [self._sums_of(node, start[0].shape) for _, node in walked]
+        found: list[Any] = [None] * len(walked)
+        # All operators whose sums have one shape at once: one by one, that took longer than small networks do.
+        for members in _alike(sums):
+            table = {name: np.stack([sums[i][name] for i in members]) for name in sums[members[0]]}
+            residual = table["came"] - sum(table[c] for c in ("passed", "bias", "stabiliser", "lost"))
+            off = _relative(self.least, residual, table["size"], table["passed size"])
+            claimed = _relative(self.least, table["claimed"], table["size"], table["claimed size"])
+            off = np.maximum(off, claimed)
+            errors, largest = _most(errors, off.max(0)), _most(largest, table["size"].max(0))
+            kept = {name: _plus(kept[name], table[name].sum(0)) for name in kept}
+            whole = {name: values.sum((1, 2)).tolist() for name, values in table.items()}
+            for at, (i, error) in enumerate(zip(members, off.max((1, 2)).tolist(), strict=True)):
+                row, node = walked[i]
+                found[i] = Row(
+                    node=row.node,
+                    module=row.module,
+                    operator=row.operator,
+                    rule=row.rule,
+                    arrived=whole["came"][at],
+                    passed=whole["passed"][at],
+                    bias=whole["bias"][at],
+                    stabiliser=whole["stabiliser"][at],
+                    lost=whole["lost"][at],
+                    absolute=whole["size"][at],
+                    # Relevance went through, and nobody said how much: that balances with nothing.
+                    error=error if self.arrivals.get(node) else math.inf,
                 )
-            )
         aside = [self._whole(pairs)[0] for signal, pairs in self.given.items() if signal not in self.visited]
         return Totals(
-            rows=tuple(rows),
+            rows=tuple(found),
             start=float(start[0].sum()),
             end=float(end[0].sum()),
             absolute_start=float(start[1].sum()),
@@ -160,6 +160,22 @@ class Books:
                 start=start[0], size=start[1], end=end[0], largest=largest, error=errors, **kept
             ),
         )
+
+    def _sums_of(self, node: Node, usual: tuple[int, ...]) -> dict[str, Sums]:
+        """What one operator took, passed on and kept, all of one shape: (K, N), or (K, 1); `usual` for nothing."""
+        came, size = self._whole(self.arrivals.get(node))
+        passed, passed_size = self._passed(node)
+        claimed, claimed_size = self._claim(node, came)
+        sums = {
+            "came": came, "size": size, "passed": passed, "passed size": passed_size, "claimed": claimed,
+            "claimed size": claimed_size, **{c: self._column(node, c) for c in ("bias", "stabiliser", "lost")},
+        }  # fmt: skip
+        shapes = {s.shape for s in sums.values() if s.ndim}
+        if len(shapes) > 1:  # somewhere here samples could not be told apart
+            sums = {name: s.sum(-1, keepdims=True) if s.ndim else s for name, s in sums.items()}
+            shapes = {s.shape for s in sums.values() if s.ndim}
+        nothing = np.zeros(next(iter(shapes), usual))
+        return {name: s if s.ndim else nothing for name, s in sums.items()}
 
     def _fetch(self) -> None:
         """Bring all sums to the CPU in one go: asked for one by one, each would wait for the device."""
@@ -180,16 +196,16 @@ class Books:
                 tuple(next(here) for _ in one) if isinstance(one, tuple) else next(here) for one in held
             ]
 
-    def _claim(self, node: Node, came: Sums, size: Sums) -> Sums:
-        """How far what a rule says has arrived is from what was handed to it: a seed, or several shares.
+    def _claim(self, node: Node, came: Sums) -> tuple[Sums, Sums]:
+        """How far what a rule says has arrived is from what was handed to it, a seed or several shares; and that.
 
         A single share needs no look: it is the step's before, whose row would not balance.
         """
         claimed = self.started if node is self.plan.start else self.given.get(node)
         if claimed is None:
-            return _NOTHING
+            return _NOTHING, _NOTHING
         total, handed = self._whole(claimed)
-        return _relative(self.least, _plus(total, -came), size, handed)
+        return _plus(total, -came), handed
 
     def _column(self, node: Node, name: str) -> Sums:
         booked = self.accounts[node].column(name, self.parts)
@@ -261,6 +277,14 @@ def _balances(**sums: Sums) -> tuple[tuple[Balance, ...], ...]:
     )
 
 
+def _alike(sums: list[dict[str, Sums]]) -> list[list[int]]:
+    """Numbers of the operators, in groups whose sums have one shape."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, own in enumerate(sums):
+        groups.setdefault(own["came"].shape, []).append(i)
+    return list(groups.values())
+
+
 def _relative(least: float, residual: Sums, *sizes: Sums) -> Sums:
     """|residual| of each target and sample over the larger of the sums of |R| on the operator's two sides.
 
@@ -269,12 +293,7 @@ def _relative(least: float, residual: Sums, *sizes: Sums) -> Sums:
     Rounding is relative to the terms of a sum, not to what is left of them: where relevance cancels
     on one side, the other side has the terms.
     """
-    found = [s for s in sizes if s.ndim]
-    if any(s.shape != residual.shape for s in found):
-        residual = residual.sum(-1, keepdims=True)
-        found = [s.sum(-1, keepdims=True) for s in found]
-    worst = np.maximum.reduce(found) if found else np.zeros_like(residual)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(np.abs(residual) < least, 0.0, np.abs(residual) / worst)
+        ratio = np.where(np.abs(residual) < least, 0.0, np.abs(residual) / np.maximum.reduce(sizes))
     # A sum that is not a number is an error of its own, never a pass.
     return np.nan_to_num(ratio, nan=np.inf)

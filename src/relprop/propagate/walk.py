@@ -20,6 +20,7 @@ from relprop.propagate.plan import Plan, Step, make_plan
 from relprop.tracing.account import Account
 from relprop.tracing.flow import Flow, behind_relu
 from relprop.tracing.inputs import unusable
+from relprop.tracing.memory import laid_like
 from relprop.tracing.shared import Shared
 from relprop.tracing.site import Site
 from relprop.tracing.values import Values
@@ -105,7 +106,7 @@ def walk(
         whole = torch.cat(found) if len(found) > 1 else found[0]
         if wanted in rectified:
             whole = behind_relu(whole, rectified[wanted], owned=False)
-        return whole[0] if single else whole
+        return (whole[0] if single else whole).contiguous()
 
     found = Propagation(
         joined(asked[0], stop),
@@ -202,6 +203,7 @@ class _Walk:
         self.ledger, self.release, self.multiplier, self.prune = ledger, release, multiplier, prune
         self.results: dict[Node, list[Tensor]] = {}
         self.pending: dict[Node, Any] = {}
+        self.spread: set[Node] = set()  # where relevance fills the whole map, so that nobody looks again
         visited = {plan.start, stop, *record, *plan.steps}
         double = trace.graph.double
         least = torch.finfo(torch.float64 if double else torch.float32).tiny
@@ -229,6 +231,8 @@ class _Walk:
                 arrived = self._confined(step, arrived)
                 if arrived is not None:
                     self._cross(step, arrived)
+                    if node in self.spread:
+                        self.spread.update(step.signals)
                 if self.release:
                     self.trace.spend(node)
             elif self.ledger:
@@ -261,13 +265,15 @@ class _Walk:
         confines = step.rule.narrows if product else step.rule.confines
         if flow.window is not None:
             return flow if confines and flow.window.share <= _MOST else flow.whole()
-        if "linear" not in step.rule.kinds:
+        if "linear" not in step.rule.kinds or step.node in self.spread:
             return flow
         spatial = 1 if product else flow.parts[0].ndim - 3
         window = support(flow.parts, spatial)
         if window is None:
             return None if self.prune else flow
         if not (confines and spatial and window.share <= _MOST):
+            if spatial and not product and window.share == 1:
+                self.spread.add(step.node)
             return flow
         return Flow([window.crop(p) for p in flow.parts], flow.multiplier, flow.owned, window)
 
@@ -332,5 +338,7 @@ class _Walk:
             slots = self.pending.setdefault(signal, [None] * len(self.trace.value(signal)))
             slots[node.item] = flow
             return
+        if self.trace.last_channels:
+            flow.parts = [laid_like(p, self.trace.values.get(signal)) for p in flow.parts]
         held = self.pending.get(signal)
         self.pending[signal] = flow if held is None else held.add(flow, self.trace.stored(signal))

@@ -18,6 +18,7 @@ from relprop.errors import InputError
 from relprop.rules.rule import Message, SharingRule
 from relprop.tracing.ledger_sums import dot_sums, totals
 from relprop.tracing.linear_map import LinearMap
+from relprop.tracing.memory import some_of
 from relprop.tracing.quotient import Quotient
 from relprop.tracing.site import Site
 
@@ -195,10 +196,8 @@ class AlphaBeta(SharingRule):
             down -= linear.channels(linear.bias, y.ndim + 1)
             terms = up + linear.channels(linear.bias.abs(), y.ndim + 1)
         single = y.dtype == torch.float32
-        sample = slice(None, None, _STRIDE if linear.conv is not None and y[0, 0].numel() > 64 else 1)
-        some_y, some_terms, some_down = (
-            t.flatten(2)[..., sample] if t.ndim > 2 else t for t in (y, terms, down)
-        )
+        step = _STRIDE if linear.conv is not None and y[0, 0].numel() > 64 else 1
+        some_y, some_terms, some_down = (some_of(t[None], y, step)[0] for t in (y, terms, down))
         ratio = some_terms / some_down.clamp(max=-1e-20).neg_()
         ratio[ratio > (1e5 if single else 1e13)] = 0  # these are cut off below
         down.masked_fill_(down > terms * (-1e-5 if single else -1e-13), 0)
@@ -206,7 +205,7 @@ class AlphaBeta(SharingRule):
         def shaky(part: Tensor, multiplier: bool) -> bool:
             # The rounding of a sum is about eps times its terms. Weighted by |relevance| that must stay
             # within what the ledger tolerates, 1e-6 (1e-13 in float64).
-            some = part.flatten(3)[..., sample] if part.ndim > 3 else part
+            some = some_of(part, y, step)
             sizes = (some_y * ratio, some_y) if multiplier else (ratio, torch.ones_like(ratio))
             weighted, plain = (float(dot_sums(some, size)[1].sum()) for size in sizes)
             return weighted > plain * (4.0 if single else 200.0)
@@ -236,8 +235,6 @@ class ZPlus(SharingRule):
 
     def prepare(self, site: Site) -> Message:
         linear, x = site.linear, site.x
-        if not site.nonneg and _is_wide(linear):
-            return _both_signs_at_once(site)
         quotient = Quotient(site, site.sum("z+", lambda: _positive(linear, x, site.nonneg)))
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
@@ -458,28 +455,6 @@ def _positive(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:
     return up.add_(linear.forward(x.clamp(max=0), linear.part("-")))
 
 
-def _is_wide(linear: LinearMap) -> bool:
-    """Whether a convolution has so few inputs beside its outputs that reading those is most of the work."""
-    conv, weight = linear.conv, linear.weight
-    return (
-        conv is not None and conv.groups == 1 and not conv.transposed and 4 * weight.shape[1] <= len(weight)
-    )
-
-
-def _both_signs_at_once(site: Site) -> Message:
-    """z+ for signed pixels: x+ w+ + x- w- as one convolution of (x+, x-) with (w+, w-)."""
-    linear, x = site.linear, site.x
-    weight = torch.cat([linear.part("+"), linear.part("-")], 1)
-    pair = torch.cat([x.clamp(min=0), x.clamp(max=0)], 1)
-    quotient = Quotient(site, linear.forward(pair, weight))
-
-    def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
-        up, down = linear.backward(quotient(part, multiplier, owned=owned), weight, pair).chunk(2, 2)
-        return torch.where(x > 0, up, down)
-
-    return message
-
-
 def _negative(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:
     """z- = x+ w- + x- w+, a fresh tensor."""
     if nonneg:
@@ -493,7 +468,7 @@ def _one(linear: LinearMap, s_up: Tensor, x: Tensor, nonneg: bool) -> Tensor:
     c = linear.backward(s_up, linear.part("+"), x)
     if nonneg:
         return c
-    return torch.where(x > 0, c, linear.backward(s_up, linear.part("-"), x))
+    return _by_sign(x, c, linear.backward(s_up, linear.part("-"), x))
 
 
 def _both(linear: LinearMap, s_up: Tensor, s_down: Tensor, x: Tensor, nonneg: bool) -> Tensor:
@@ -503,4 +478,9 @@ def _both(linear: LinearMap, s_up: Tensor, s_down: Tensor, x: Tensor, nonneg: bo
     if nonneg:
         return c
     other = linear.backward(s_up, linear.part("-"), x)
-    return torch.where(x > 0, c, other.add_(linear.backward(s_down, linear.part("+"), x)))
+    return _by_sign(x, c, other.add_(linear.backward(s_down, linear.part("+"), x)))
+
+
+def _by_sign(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """One multiplier where x > 0 and another elsewhere, written over the first."""
+    return torch.where(x > 0, up, down, out=up)

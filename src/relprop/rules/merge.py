@@ -102,6 +102,20 @@ class Add(Rule):
             none &= term <= 0
         return none if bool(none.any()) else None
 
+    def _total(self, site: Site, terms: list[Tensor], unsigned: list[bool], below: Tensor | None) -> Tensor:
+        """The sum of what counts of the terms, in memory of its own."""
+        total: Tensor | None = None
+        # First those that make a tensor of their own: the others are added to it.
+        for term, known in sorted(zip(terms, unsigned, strict=True), key=lambda pair: pair[1]):
+            counted = term if known else self._counted(term, below)
+            if total is None:
+                fresh = not known and counted.shape == site.y.shape
+                total = counted if fresh else torch.zeros_like(site.y).add_(counted)
+            else:
+                total += counted
+        assert total is not None
+        return total
+
     def _counted(self, term: Tensor, below: Tensor | None) -> Tensor:
         """What of a term counts: its size, its positive part, or the part of the sum's own sign."""
         if self.by == "absolute":
@@ -123,13 +137,11 @@ class Add(Rule):
         unsigned = [
             below is None and n.nonneg and sign > 0 for n, sign in zip(site.signals, signs, strict=True)
         ]
-        total = torch.zeros_like(y)
-        for term, known in zip(terms, unsigned, strict=True):
-            total += term if known else self._counted(term, below)
+        total = self._total(site, terms, unsigned, below)
         stranded = None
         if multiplier and bare and self.by == "absolute":
             # |y| <= total: where the total is 0 there is no relevance, so nothing can be lost.
-            share = y / total.clamp_(min=torch.finfo(y.dtype).tiny)
+            share = torch.div(y, total.clamp_(min=torch.finfo(y.dtype).tiny), out=total)
         else:
             nowhere = total == 0
             if bool(nowhere.any()):

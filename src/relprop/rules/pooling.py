@@ -16,6 +16,7 @@ from relprop.graph.place import Place
 from relprop.rules.rule import Rule
 from relprop.rules.shape import pulled_together
 from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.memory import last_channels
 from relprop.tracing.site import Site
 from relprop.tracing.window import PoolWindow, Window, receptive
 
@@ -65,13 +66,12 @@ class MaxPool(Rule):
             parts = [_shared(site, p) for p in flow.parts]
         elif dims is not None:
             found = site.trace.winners.get(site.node)
-            pooled = (
-                _winners(site.x, dims, PoolWindow.of(site.node, dims))
-                if found is None
-                else found.flatten(-dims)
-            )
-            where = pooled.long()
-            parts = [_scatter(p, where, site.x, dims) for p in flow.parts]
+            pool = PoolWindow.of(site.node, dims)
+            where = (_winners(site.x, dims, pool) if found is None else found).long()
+            if dims == 2 and last_channels(site.x):
+                parts = [_handed_back(p, where, site.x, pool) for p in flow.parts]
+            else:
+                parts = [_scatter(p, where, site.x, dims) for p in flow.parts]
         else:
             parts = [site.vjp(p)[0] for p in flow.parts]
         return [Flow(parts, flow.multiplier)]
@@ -96,19 +96,32 @@ def _confined(site: Site, flow: Flow, inside: Window, pads: tuple[int, ...]) -> 
 
 
 def _winners(x: Tensor, dims: int, pool: PoolWindow) -> Tensor:
-    """Flat spatial index of each window's winner, (N, C, windows)."""
+    """Flat spatial index of each window's winner, (N, C, *windows)."""
     function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[dims - 1]
     _, where = function(
         x, pool.kernel, pool.stride, pool.padding, pool.dilation, pool.ceil_mode, return_indices=True
     )
-    return where.flatten(-dims)
+    return where
 
 
 def _scatter(part: Tensor, where: Tensor, x: Tensor, dims: int) -> Tensor:
     out = part.new_zeros(part.shape[0], *x.shape)
     flat = out.flatten(-dims)
-    flat.scatter_add_(-1, where.expand(part.shape[0], *where.shape), part.flatten(-dims))
+    flat.scatter_add_(
+        -1, where.flatten(-dims).expand(part.shape[0], *flat.shape[1:-1], -1), part.flatten(-dims)
+    )
     return out
+
+
+def _handed_back(part: Tensor, where: Tensor, x: Tensor, pool: PoolWindow) -> Tensor:
+    """`_scatter` by PyTorch's own kernel, which goes along the memory of maps with the channels last."""
+    found = [
+        torch.ops.aten.max_pool2d_with_indices_backward(
+            p, x, pool.kernel, pool.stride, pool.padding, pool.dilation, pool.ceil_mode, where
+        )
+        for p in part
+    ]
+    return found[0][None] if len(found) == 1 else torch.cat(found).unflatten(0, (len(found), -1))
 
 
 def _shared(site: Site, part: Tensor) -> Tensor:

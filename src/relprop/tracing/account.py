@@ -85,6 +85,8 @@ class Account:
                 f"{len(booked)} bookings. Book 0 where there is nothing."
             )
         times = len(booked) // parts
+        if len(booked) == 1:
+            return booked[0]
         return torch.cat([_total(booked[i * times : (i + 1) * times]) for i in range(parts)])
 
 

@@ -12,27 +12,30 @@ import threading
 import torch
 from torch import Tensor
 
+from relprop.tracing.memory import rows
+
 __all__ = ["dot_sums", "finite_dot_sums", "plain_sums", "root_mean_square", "totals"]
 
 _BLOCK = 1 << 20  # elements of a product taken at once on a CPU
+_LOOK = 64  # elements of each target and sample
 _local = threading.local()
 
 
 def totals(part: Tensor) -> Tensor:
     """Sum of relevance (k, N, ...), as float64 (k, N)."""
-    return _wide(_rows(part).sum(-1))
+    return _wide(rows(part)[0].sum(-1))
 
 
 def plain_sums(part: Tensor) -> tuple[Tensor, Tensor]:
     """Sum and sum of absolute values of relevance (k, N, ...), as float64 (k, N) each."""
-    return _sums(_rows(part), None)
+    return _sums(*rows(part))
 
 
 def dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """`plain_sums` of c * value for a multiplier c (k, N, ...)."""
     if part.ndim < 2:
         return plain_sums(part * value)
-    return _sums(_rows(part), value.reshape(1, value.shape[0], -1))
+    return _sums(*rows(part, value))
 
 
 def finite_dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +49,7 @@ def finite_dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 
 def root_mean_square(value: Tensor) -> Tensor:
     """Root of the mean of the squares of a value (N, ...) per sample, (N,)."""
-    flat = value.reshape(1, value.shape[0], -1)
+    flat, _ = rows(value[None])
     found = (_sums(flat, flat)[0][0].to(value.dtype) / flat.shape[-1]).sqrt()
     if bool(torch.isfinite(found).all()):
         return found
@@ -69,16 +72,15 @@ def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
         if other is not None:
             product = torch.mul(product, other[..., begin : begin + step], out=out)
         one = product.sum(-1).double()
-        two = torch.abs(product, out=out).sum(-1).double()
+        # Where nothing is below 0, as under z+, the sum is the size: one look in place of two passes. A few
+        # numbers tell most of what has both signs.
+        signed = bool(product[..., :_LOOK].amin() < 0) or bool(product.amin() < 0)
+        two = torch.abs(product, out=out).sum(-1).double() if signed else one
         total = one if total is None else total.add_(one)
-        size = two if size is None else size.add_(two)
+        size = two.clone() if size is None else size.add_(two)
     if total is None or size is None:
         return torch.zeros(k, n, dtype=torch.float64), torch.zeros(k, n, dtype=torch.float64)
     return total, size
-
-
-def _rows(part: Tensor) -> Tensor:
-    return part.reshape(part.shape[0], part.shape[1], -1) if part.ndim > 1 else part.reshape(-1, 1, 1)
 
 
 def _wide(sums: Tensor) -> Tensor:

@@ -14,15 +14,13 @@ from torch import Tensor
 from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Node, WeightCache
 from relprop.graph.fusion import Fused
+from relprop.tracing.channels import CACHE_BYTES, dilation_of, fingerprint_of
 from relprop.tracing.values import Values
 from relprop.tracing.window import Window, receptive
 
 __all__ = ["LinearMap", "Sign", "batch_norm_affine"]
 
 Sign = Literal["all", "+", "-", "size"]
-
-CACHE_BYTES = 256 << 20
-"""Derived convolution weights kept per graph; beyond it they are computed anew at each use."""
 
 _SPLIT = 1 << 22  # matrix products with more weights than this are walked in blocks of rows
 _ROWS = 1 << 21  # weights in a block: small enough that the block's parts stay in cache
@@ -89,7 +87,8 @@ class LinearMap:
                 per_channel = (-1, *[1] * (bias.ndim - 1))
                 bias = bias * scale.reshape(per_channel) + shift.reshape(per_channel)
         return cls(
-            weight, scale, scale_in, bias, conv, trace.graph.weights, key, version, probes=trace.probes
+            weight, scale, scale_in, bias, conv, trace.graph.weights, key, version,
+            probes=None if node.argument("weight", None) in trace.told else trace.probes,
         )  # fmt: skip
 
     # Weights ----------------------------------------------------------------------------------------
@@ -131,17 +130,11 @@ class LinearMap:
         return part
 
     def probe(self) -> Tensor | None:
-        """Numbers that change with any of the weights, taken once a trace; None for passing maps.
-
-        Writes through `.data` change neither address nor version. The sum of every row sees single
-        changes, a sample of the columns those that leave sums alone, such as flipped kernels.
-        """
+        """What tells the weights from others, taken once a trace; None for passing maps."""
         if self.probes is None:
             return None
         if self.key not in self.probes:
-            rows = self.weight.flatten(1)
-            some = rows[:, :: max(1, rows.shape[1] // 16)] if rows.shape[0] > 64 else rows
-            self.probes[self.key] = torch.cat([rows.sum(1), some.reshape(-1)])
+            self.probes[self.key] = fingerprint_of(self.weight)
         return self.probes[self.key]
 
     def _per_output(self, vector: Tensor) -> Tensor:
@@ -178,8 +171,9 @@ class LinearMap:
         c = self.conv
         if c.extra:
             x = F.pad(x, c.extra)
+        dilation = dilation_of(x, weight, c.dilation)
         return torch.convolution(
-            x, weight, None, c.stride, c.padding, c.dilation, c.transposed, c.output_padding, c.groups
+            x, weight, None, c.stride, c.padding, dilation, c.transposed, c.output_padding, c.groups
         )
 
     def backward(self, part: Tensor, weight: Tensor, x: Tensor) -> Tensor:
@@ -188,11 +182,8 @@ class LinearMap:
             return torch.matmul(part, weight)
         if part.shape[0] == 1:
             return self._conv_backward(part[0], weight, x)[None]
-        out = [
-            self._conv_backward(p.flatten(0, 1), weight, x).unflatten(0, (p.shape[0], x.shape[0]))
-            for p in part.split(_TARGETS)
-        ]
-        return out[0] if len(out) == 1 else torch.cat(out)
+        out = [self._conv_backward(p.flatten(0, 1), weight, x) for p in part.split(_TARGETS)]
+        return (out[0] if len(out) == 1 else torch.cat(out)).unflatten(0, (len(part), x.shape[0]))
 
     def backward_plain(self, part: Tensor, x: Tensor, *, owned: bool) -> Tensor:
         """`backward` with the whole weight; a batch norm scales the message, not the weights."""
@@ -220,8 +211,9 @@ class LinearMap:
             return _unpad(self._by_transpose(grad, weight, shape), c.extra)
         else:
             like = grad.new_empty(()).expand(grad.shape[0], *shape)
+        dilation = dilation_of(grad, weight, c.dilation, back=True)
         result: Tensor = torch.ops.aten.convolution_backward(
-            grad, like, weight, None, c.stride, c.padding, c.dilation, c.transposed, c.output_padding, c.groups,
+            grad, like, weight, None, c.stride, c.padding, dilation, c.transposed, c.output_padding, c.groups,
             [True, False, False],
         )[0]  # fmt: skip
         return _unpad(result, c.extra)

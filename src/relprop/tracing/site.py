@@ -16,6 +16,7 @@ from relprop.tracing.account import Account
 from relprop.tracing.flow import Flow
 from relprop.tracing.ledger_sums import root_mean_square, totals
 from relprop.tracing.linear_map import LinearMap
+from relprop.tracing.memory import compact
 from relprop.tracing.values import Values
 from relprop.tracing.window import Window
 
@@ -81,7 +82,7 @@ class Site:
             return None
         part = copy(self)
         part._linear, part._inside = found
-        part._y = window.crop(self.y).contiguous()
+        part._y = compact(window.crop(self.y))
         part._cut = window.crop
         return part, found[1]
 
@@ -145,7 +146,7 @@ class Site:
     def input(self, i: int) -> Tensor:
         """Value of operand i."""
         value = self.trace.value(self.signals[i])
-        return value if self._inside is None else self._inside.crop(value).contiguous()
+        return value if self._inside is None else compact(self._inside.crop(value))
 
     @property
     def y(self) -> Tensor:
@@ -277,7 +278,7 @@ class Site:
         if self.linear.conv is None:
             per_channel = message.reshape(k, n, -1, message.shape[-1]).sum(2)
         else:
-            per_channel = message.flatten(3).sum(-1) if message.ndim > 3 else message
+            per_channel = message.sum(tuple(range(3, message.ndim))) if message.ndim > 3 else message
         self.account.book("bias", (per_channel.double() @ bias.double()) * factor)
 
 

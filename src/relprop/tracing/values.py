@@ -24,8 +24,10 @@ from relprop.graph.unseen import nothing_saved, unseen_backward, watching
 from relprop.graph.untouched import untouched
 from relprop.precision import no_autocast
 from relprop.shortage import amount, is_shortage, short_of_memory
+from relprop.tracing.channels import convolved, ordered_weights, wants_last_channels
 from relprop.tracing.inputs import check_input, unusable
 from relprop.tracing.limit import current_limit
+from relprop.tracing.memory import last_channels
 from relprop.tracing.segments import Segments, Sizes, sizes_of
 from relprop.tracing.shared import Shared
 
@@ -45,8 +47,10 @@ class Values:
         output: what `model(x)` returned (in float32 for models of half precision).
         dtype: that of x, as it came.
         winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
+        last_channels: whether some maps keep the channels of a pixel together in memory.
         probes: what tells weights that were used in this run from others (`LinearMap.probe`).
         shared: what several walks have in common, where there will be several; None: nothing is kept.
+        told: weights that are copies, in another order, of ones that were looked at in this run.
     """
 
     _segments: Segments | None = (
@@ -71,6 +75,7 @@ class Values:
 
     def _run(self, model: nn.Module, x: Tensor) -> None:
         self.probes: dict[Any, Tensor] = {}
+        self.told: set[Node] = set()
         wrong = None
         for anew in (False, True):
             with capture_lock:  # while a model is captured, it doesn't hold its own parameters
@@ -82,6 +87,9 @@ class Values:
                     # A copy: what the caller does to x later must not change the trace.
                     wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
                     self.params = self.graph.bind(model, wide)
+                    if wants_last_channels(self.graph, wide):
+                        ordered = ordered_weights(self.graph, self.params)
+                        self.told, self.params = set(ordered), self.params | ordered
                 batch = (x.shape[0], x.stride())
                 due = not self.graph.watched or batch not in self.graph.checked
                 live = self._live(model, x, wide) if due else None
@@ -92,6 +100,9 @@ class Values:
                 if limit is not None:
                     self._segments = Segments.of(self.graph, sizes_of(self.graph, self.params, wide), limit)
                 flat = self._forward()
+                self.last_channels = any(
+                    torch.is_tensor(v) and last_channels(v) for v in self.values.values()
+                )
             for leaf in flat:
                 why = unusable(leaf) if isinstance(leaf, Tensor) else None
                 if why is not None:
@@ -322,7 +333,8 @@ class Values:
                 values[node], where = computed(node, get, _WITH_WINNERS[node.op])
                 self.winners[node] = where.to(torch.int32)
             else:
-                values[node] = computed(node, get)
+                faster = convolved if self.told and node.op == "conv2d" else None
+                values[node] = computed(node, get, faster)
             for operand in spent:
                 if operand.kind == "linear" and node.kind == "batch_norm":
                     values.pop(operand, None)  # conv + BN is one affine map; its middle is never looked at

@@ -1,0 +1,117 @@
+"""Channels: which networks run with the channels of a pixel together in memory, and their weights in that order.
+
+On a CPU PyTorch's convolutions and max pools are faster in that order (VGG-16 by a seventh, a max pool 16 times):
+they compute with vectors of channels, and rearrange maps in the usual order around every call. A convolution
+whose weights are in that order gives its output in it, and everything behind passes it on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relprop.graph import Graph, Node
+from relprop.tracing.memory import last_channels
+
+__all__ = [
+    "CACHE_BYTES", "convolved", "dilation_of", "fingerprint_of", "ordered_weights", "wants_last_channels"
+]  # fmt: skip
+
+CACHE_BYTES = 384 << 20
+"""What is derived from weights and kept per graph; beyond it, it is made anew at each use."""
+
+_PIXELS = 96 * 96  # of the input; on smaller maps the two orders take the same time
+_MOVES = frozenset("as_strided as_strided_scatter as_strided_copy set resize resize_as _unsafe_view".split())
+"""Operators that read or make memory by its addresses."""
+_FEW = 100  # pixels of a map below which the usual kernel reads weights faster
+
+
+def wants_last_channels(graph: Graph, x: Tensor) -> bool:
+    """Whether a network's maps are better laid out with the channels last: convolutions of pictures on a CPU."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.ndim == 4
+        and x.shape[2] * x.shape[3] >= _PIXELS
+        and torch.backends.mkldnn.is_available()
+        and graph.derived(_is_of_convolutions)
+    )
+
+
+def _is_of_convolutions(graph: Graph) -> bool:
+    """Whether most linear operators are 2-D convolutions, at least four, and no operator goes by addresses."""
+    linear = [n for n in graph.nodes if n.kind == "linear" and n.dependent]
+    convolutions = [n for n in linear if n.op == "conv2d"]
+    return not any(n.op in _MOVES for n in graph.nodes) and 2 * len(convolutions) >= max(8, len(linear))
+
+
+def ordered_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Tensor]:
+    """The weights of convolutions with the channels last, by their nodes; kept between calls.
+
+    Kernels of one pixel lie in both orders at once, and weights that already lie so are taken as they are.
+
+    Args:
+        graph: the network.
+        params: its parameters as they are now.
+    """
+    found: dict[Node, Tensor] = {}
+    for node in graph.nodes:
+        if node.op != "conv2d" or not isinstance(weight := node.argument("weight"), Node):
+            continue
+        plain = params.get(weight)
+        if plain is None or plain.ndim != 4 or not plain.is_contiguous() or plain[0, 0].numel() == 1:
+            continue
+        probe = fingerprint_of(plain)
+        told = (plain.data_ptr(), plain._version, plain.device)
+        held = graph.weights.get(("channels last", weight.name))
+        if held is None or held[0] != told or not torch.equal(held[1], probe):
+            # The plain weight is held too: while it lives, no other can get its address.
+            held = told, probe, plain, plain.contiguous(memory_format=torch.channels_last)
+            graph.weights.keep(
+                ("channels last", weight.name), held, plain.numel() * plain.element_size(), CACHE_BYTES
+            )
+        found[weight] = held[3]
+    return found
+
+
+def dilation_of(
+    x: Tensor, weight: Tensor, dilation: tuple[int, ...], *, back: bool = False
+) -> tuple[int, ...]:
+    """The dilation to ask of a convolution: for kernels of one pixel, where it means nothing, 2.
+
+    PyTorch computes those by a matrix product where it has one thread, and by oneDNN where it has several or where
+    the kernel is dilated. With the channels last oneDNN takes half the time on some processors.
+
+    Args:
+        x: the input, or for the way back (`back`) the message.
+        weight, dilation: the convolution's.
+    """
+    if weight.ndim == 4 and weight.shape[2] == weight.shape[3] == 1 and last_channels(x):
+        return (2, 2) if back or x.shape[2] * x.shape[3] >= _FEW else dilation
+    return dilation
+
+
+def convolved(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """`torch.conv2d` with `dilation_of`."""
+    return torch.conv2d(input, weight, bias, stride, padding, dilation_of(input, weight, dilation), groups)
+
+
+def fingerprint_of(weight: Tensor) -> Tensor:
+    """Numbers that change with any of the weights.
+
+    Writes through `.data` change neither address nor version. The sum of every row sees single changes, a sample
+    of the columns those that leave sums alone, such as flipped kernels.
+    """
+    flat = (weight.movedim(1, -1) if last_channels(weight) else weight).flatten(1)
+    some = flat[:, :: max(1, flat.shape[1] // 16)] if flat.shape[0] > 64 else flat
+    return torch.cat([flat.sum(1), some.reshape(-1)])
