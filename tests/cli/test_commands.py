@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import relprop
 from relprop.cli import run
 from relprop.methods.registry import METHODS
 from relprop.models import models
+from relprop.tracing.segments import Segments
 
 FACTORY = """
 from torch import nn
@@ -179,6 +181,31 @@ def test_versus_is_the_difference_of_two_maps(here: Path, capsys: pytest.Capture
     assert len(e.asked) == 1
     assert run([*common, "--target", "dog", "--versus", "dog"]) == 2
     assert "another class than target" in capsys.readouterr().err
+
+
+def test_memory_is_a_limit_and_changes_no_number(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ["explain", "a.png", *COMMON, "--random-weights", "--method", "lrp-epsilon", "--target", "dog"]
+    assert run([*common, "--out", "plain"]) == 0
+    limits = []
+    cut = Segments.of
+
+    def watched(graph: Any, sizes: Any, limit: int) -> Segments | None:
+        limits.append(limit)
+        return cut(graph, sizes, limit)
+
+    monkeypatch.setattr(Segments, "of", watched)
+    assert run([*common, "--memory", "low", "--out", "low"]) == 0
+    assert run([*common, "--memory", "2MB", "--out", "small"]) == 0
+    assert set(limits) == {0, 2_000_000}
+    plain = relprop.Explanation.load(here / "plain" / "a" / "lrp-epsilon")
+    for out in ("low", "small"):
+        found = relprop.Explanation.load(here / out / "a" / "lrp-epsilon")
+        assert_close_to_rounding(found.relevance, plain.relevance, 300)
+    capsys.readouterr()
+    assert run([*common, "--memory", "lots"]) == 2
+    assert "Expected a memory limit in bytes" in capsys.readouterr().err
 
 
 def test_json_alone_on_stdout(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
