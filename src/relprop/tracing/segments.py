@@ -93,6 +93,7 @@ class Segments:
     Attributes:
         cuts: at which operator of the schedule each begins, ascending; the first at 0.
         kept: values that stay after the forward run: what is read behind a cut, and the last stretch.
+        passing: values that are stored nowhere, since a ReLU or a batch norm behind them is written over them.
         place: of each node in the schedule.
         sizes: of all values.
         peak: bytes of what is kept and of the largest other stretch.
@@ -101,6 +102,7 @@ class Segments:
 
     cuts: tuple[int, ...]
     kept: frozenset[Node]
+    passing: frozenset[Node]
     place: dict[Node, int]
     sizes: Sizes
     peak: int
@@ -149,6 +151,7 @@ class _Cutter:
         passing |= {
             n for n in self.order if n.kind == "linear" and any(u.kind == "batch_norm" for u in n.users)
         }
+        self.passing = frozenset(passing)
         self.closed = {
             cut for n in passing & self.place.keys() for cut in range(self.place[n] + 1, self.last[n] + 1)
         }
@@ -173,6 +176,7 @@ class _Cutter:
         return Segments(
             tuple(cuts),
             chosen,
+            self.passing,
             self.place,
             self.sizes,
             peak=before[-1] + max(lengths, default=0),

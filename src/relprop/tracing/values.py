@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
@@ -209,7 +209,7 @@ class Values:
             self._drop(old)
         before = set(self.values)
         with torch.no_grad(), torch.inference_mode(False), no_autocast():
-            self._compute(*around)
+            self._compute(*around, without=self._idle(segments, *around))
         self._again = tuple(n for n in self.values if n not in before)
         ordered = sorted(
             self.values.items(), key=lambda item: item[0].index
@@ -309,12 +309,24 @@ class Values:
         flat = [get(out) if isinstance(out, Node) else out for out in self.graph.outputs]
         return [f.clone() if torch.is_tensor(f) and f is self.input else f for f in flat]
 
-    def _compute(self, begin: int, end: int, kept: frozenset[Node] | None = None) -> None:
-        """Run operators `begin` to `end` of the schedule, but those whose values are there or were given up.
+    def _idle(self, segments: Segments, begin: int, end: int) -> set[Node]:
+        """Operators of a stretch that needn't run: their values are there, were given up, or only lead to such."""
+        found: set[Node] = set()
+        for node, _ in reversed(self.graph.derived(schedule)[begin:end]):
+            known = node in self.values or (self._spent is not None and node.index >= self._spent)
+            if known or (node in segments.passing and found.issuperset(node.users)):
+                found.add(node)
+        return found
+
+    def _compute(
+        self, begin: int, end: int, *, kept: frozenset[Node] | None = None, without: Collection[Node] = ()
+    ) -> None:
+        """Run operators `begin` to `end` of the schedule.
 
         Args:
             begin, end: a stretch; what it reads of earlier ones is there.
             kept: drop what isn't among these as soon as nothing reads it.
+            without: operators that are left out.
         """
         graph, values = self.graph, self.values
         relus = rectifiers(graph)
@@ -323,7 +335,7 @@ class Values:
             return values[node] if node in values else self.params[node]
 
         for node, spent in graph.derived(schedule)[begin:end]:
-            if node in values or (self._spent is not None and node.index >= self._spent):
+            if node in without:
                 continue
             if node in relus and relus[node] in values:
                 # The pre-activation has no other reader: write the ReLU over it.
