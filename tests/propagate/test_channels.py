@@ -165,10 +165,11 @@ def test_networks_that_go_by_addresses_or_are_small_keep_the_usual_order() -> No
 
 
 def test_a_kernel_of_one_pixel_may_be_asked_for_as_dilated() -> None:
-    x = torch.randn(2, 8, 12, 12).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(2, 8, 48, 48).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(6, 8, 1, 1)
     assert channels.dilation_of(x, weight, (1, 1)) == (2, 2)
     assert channels.dilation_of(x.contiguous(), weight, (1, 1)) == (1, 1)
+    assert channels.dilation_of(x[:, :, :20, :20], weight, (1, 1)) == (1, 1)
     assert channels.dilation_of(x, torch.randn(6, 8, 3, 3), (1, 1)) == (1, 1)
     found, wanted = channels.convolved(x, weight, None, 2), torch.conv2d(x.double(), weight.double(), None, 2)
     assert float((found - wanted).abs().max()) < 1e-5

@@ -25,6 +25,7 @@ CACHE_BYTES = 384 << 20
 _PIXELS = 96 * 96  # of the input; on smaller maps the two orders take the same time
 _MOVES = frozenset("as_strided as_strided_scatter as_strided_copy set resize resize_as _unsafe_view".split())
 """Operators that read or make memory by its addresses."""
+_SMALL = 20_480  # numbers of an input up to which PyTorch doesn't take oneDNN for a single sample
 _FEW = 100  # pixels of a map below which the usual kernel reads weights faster
 
 
@@ -82,15 +83,17 @@ def dilation_of(
     """The dilation to ask of a convolution: for kernels of one pixel, where it means nothing, 2.
 
     PyTorch computes those by a matrix product where it has one thread, and by oneDNN where it has several or where
-    the kernel is dilated. With the channels last oneDNN takes half the time on some processors.
+    the kernel is dilated. With the channels last oneDNN takes half the time on some processors. On small inputs
+    PyTorch never takes oneDNN, and what it has for dilated kernels is slow.
 
     Args:
-        x: the input, or for the way back (`back`) the message.
+        x: the input, float32.
         weight, dilation: the convolution's.
+        back: it is for the way back.
     """
-    if weight.ndim == 4 and weight.shape[2] == weight.shape[3] == 1 and last_channels(x):
-        return (2, 2) if back or x.shape[2] * x.shape[3] >= _FEW else dilation
-    return dilation
+    if weight.ndim != 4 or weight.shape[2:] != (1, 1) or x.numel() <= _SMALL or not last_channels(x):
+        return dilation
+    return (2, 2) if back or x.shape[2] * x.shape[3] >= _FEW else dilation
 
 
 def convolved(

@@ -17,6 +17,7 @@ from relprop.tracing.memory import rows
 __all__ = ["dot_sums", "finite_dot_sums", "plain_sums", "root_mean_square", "totals"]
 
 _BLOCK = 1 << 20  # elements of a product taken at once on a CPU
+_LITTLE = 1 << 15  # elements for which calls cost more than arithmetic
 _LOOK = 64  # elements of each target and sample
 _local = threading.local()
 
@@ -62,6 +63,9 @@ def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
     if flat.device.type != "cpu":
         product = flat if other is None else flat * other
         return _wide(product.sum(-1)), _wide(product.abs().sum(-1))
+    if k * n * m <= _LITTLE:
+        product = flat if other is None else flat * other
+        return product.sum(-1, dtype=torch.float64), product.abs().sum(-1, dtype=torch.float64)
     buffer = _buffer(flat.dtype)
     step = max(1, _BLOCK // (k * n))
     total: Tensor | None = None

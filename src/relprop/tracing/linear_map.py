@@ -211,7 +211,7 @@ class LinearMap:
             return _unpad(self._by_transpose(grad, weight, shape), c.extra)
         else:
             like = grad.new_empty(()).expand(grad.shape[0], *shape)
-        dilation = dilation_of(grad, weight, c.dilation, back=True)
+        dilation = dilation_of(like, weight, c.dilation, back=True)
         result: Tensor = torch.ops.aten.convolution_backward(
             grad, like, weight, None, c.stride, c.padding, dilation, c.transposed, c.output_padding, c.groups,
             [True, False, False],
