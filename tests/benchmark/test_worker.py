@@ -340,6 +340,39 @@ def test_one_of_a_batch_fails_alone(folder: Path, monkeypatch: pytest.MonkeyPatc
     close(list(found.records), kept)
 
 
+def test_methods_share_a_forward_run_and_fail_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = recipe(folder, methods=["gradient", "lrp-epsilon", "lrp-0", "center"], chunk=7, batch=7)
+    worker = Worker(given)
+    poison = worker.geometry.input(worker.data[list(worker.data.names).index("d.png")].image)[0]
+    asking, explain = worker_file.Inquiry, relprop.LRPEpsilon.explain
+    runs: list[int] = []
+
+    def counting(model: Any, x: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        runs.append(len(x))
+        return asking(model, x, *rest, **more)
+
+    monkeypatch.setattr(worker_file, "Inquiry", counting)
+    whole = worker.process(0)
+    pictures = len({r.image for r in whole.records})
+    assert sum(runs) == pictures  # each picture once, for all methods
+    runs.clear()
+
+    def refusing(self: Any, request: Any) -> Any:
+        if any(torch.equal(row, poison) for row in request.trace.input):
+            raise ValueError("not this one")
+        return explain(self, request)
+
+    monkeypatch.setattr(relprop.LRPEpsilon, "explain", refusing)
+    found = worker.process(0)
+    assert found.problems == (Problem("d.png", "lrp-epsilon", "ValueError: not this one"),)
+    kept = [r for r in whole.records if (r.image, r.method) != ("d.png", "lrp-epsilon")]
+    close(sorted(found.records, key=_place), sorted(kept, key=_place))
+
+
+def _place(record: Any) -> tuple[Any, ...]:
+    return record.image, record.label, record.method, record.metric
+
+
 def test_maps_that_are_not_finite_are_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker(recipe(folder, methods=["gradient-x-input", "center"], metrics=["energy"], chunk=7))
     monkeypatch.setattr(worker_file, "_reduced", lambda r, how: r.sum(0) / 0)
