@@ -24,6 +24,7 @@ from relprop.errors import InputError, RelpropWarning, UnknownNameError, Unsuppo
 from relprop.explanation import Explanation
 from relprop.many.batches import Batches
 from relprop.many.explain_many import Explanations
+from relprop.many.listing import listed_pictures
 from relprop.many.pictures import Given, Ready
 from relprop.methods.facts import Facts, remember
 
@@ -161,6 +162,14 @@ def test_files_folders_and_patterns(folder: Path) -> None:
     x = as_input(Image.open(folder / "b.png"))[None]
     assert_same(found[1], relprop.explain(model, x), model)
     assert readers() == []
+
+
+def test_folders_of_results_are_no_pictures(folder: Path) -> None:
+    saved = relprop.explain_many(resnet(), f"{folder}/*.png", preprocess=as_input, out=folder / "maps")
+    (folder / "maps" / "a.png").write_bytes((folder / "a.png").read_bytes())
+    assert saved.computed == 3
+    assert [p.name for p in listed_pictures([folder])] == ["a.png", "b.png", "c.png", "d.jpg", "e.png"]
+    assert [p.name for p in listed_pictures([folder], below=False)] == ["a.png", "b.png", "d.jpg", "e.png"]
 
 
 def test_a_loaded_model_knows_how_pictures_become_inputs(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from relprop.errors import InputError
@@ -11,11 +11,18 @@ from relprop.files import PICTURE_ENDINGS, expanded, shown_path
 
 __all__ = ["listed_pictures", "names_several"]
 
+_RESULTS = ("pictures.jsonl", "depth.jsonl")
+"""Files by which a folder of results is known."""
 
-def listed_pictures(paths: Iterable[str | Path]) -> list[Path]:
-    """The pictures that files, folders (all below them, by their endings) and patterns name, in that order.
+
+def listed_pictures(paths: Iterable[str | Path], *, below: bool = True) -> list[Path]:
+    """The pictures that files, folders (by their endings) and patterns name, in that order.
 
     Inside a folder or a pattern they come by name. A file that is named is taken whatever its ending.
+
+    Args:
+        paths: files, folders and patterns.
+        below: folders stand for what lies in their folders too, but for those that relprop wrote results to.
 
     Raises:
         InputError: a folder or a pattern without pictures.
@@ -24,7 +31,7 @@ def listed_pictures(paths: Iterable[str | Path]) -> list[Path]:
     for given in paths:
         path = expanded(given)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if _is_picture(p))
+            inside = sorted(_below(path) if below else (p for p in path.iterdir() if _is_picture(p)))
         elif _is_pattern(path):
             inside = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if _is_picture(p))  # noqa: PTH207
         else:
@@ -41,6 +48,14 @@ def listed_pictures(paths: Iterable[str | Path]) -> list[Path]:
 def names_several(path: str | Path) -> bool:
     """Whether it is a folder or a pattern, which may stand for any number of pictures."""
     return expanded(path).is_dir() or _is_pattern(expanded(path))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.is_dir() and not any((path / name).exists() for name in _RESULTS):
+            yield from _below(path)
+        elif _is_picture(path):
+            yield path
 
 
 def _is_pattern(path: Path) -> bool:

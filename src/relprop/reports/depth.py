@@ -112,7 +112,7 @@ def _one(model: LoadedModel, path: Path, layers: Sequence[str]) -> dict[str, Any
 
 def _chosen(images: Sequence[Path], limit: int, seed: int) -> list[Path]:
     """Pictures, those of folders included; `limit` of them drawn with the seed."""
-    found = listed_pictures(images)
+    found = listed_pictures(images, below=False)
     if limit and limit < len(found):
         found = sorted(random.Random(seed).sample(found, limit))
     return found
