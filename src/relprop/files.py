@@ -81,6 +81,8 @@ def regular_file(path: str | Path, what: str) -> Path:
     """
     shown = shown_path(path)
     try:
+        if not os.fspath(path):
+            raise FileNotFoundError
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
         raise InputError(f"Expected {what} but got '{shown}', which does not exist.") from None

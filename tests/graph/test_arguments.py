@@ -68,8 +68,9 @@ def test_left_out_arguments_have_the_schema_s_defaults() -> None:
 def positional_reads(path: Path) -> list[str]:
     """Where a file looks at a call's arguments as they stand (`node.args`, `node.kwargs`)."""
     found = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)]
-    # P is a ParamSpec, `given` what a Python function was called with.
-    read = [n for n in found if n.attr in ("args", "kwargs") and ast.unparse(n.value) not in ("P", "given")]
+    # P is a ParamSpec, `given` what a function was called with, `line` its definition, `error` an exception.
+    others = ("P", "given", "line", "error")
+    read = [n for n in found if n.attr in ("args", "kwargs") and ast.unparse(n.value) not in others]
     return [f"{path.name}:{n.lineno} {ast.unparse(n)}" for n in read]
 
 

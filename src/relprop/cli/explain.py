@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,13 +17,15 @@ __all__ = ["explain"]
 _FEW = 8  # pictures that get a page each on the terminal
 
 
-def _there(image: Path) -> object:
-    """Refuse what names no picture."""
-    return listed_pictures([image]) if names_several(image) else existing(PICTURE)(image)
+def _there(image: str) -> object:
+    """Refuse what names no picture: an empty word, such as that of an unset variable, isn't the folder here."""
+    if image and names_several(image):
+        return listed_pictures([image])
+    return existing(PICTURE)(image)
 
 
 _Images = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
         metavar="IMAGE...",
         help="Picture files, folders, patterns.",

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from relprop.graph.node import Graph, Node
 from relprop.graph.schedule import schedule
 
-__all__ = ["disagreement", "replay"]
+__all__ = ["disagreement", "reordering", "replay"]
 
 _ROUNDINGS = 4
 _COARSER = 4  # how far the errors of another precision, scaled, may lie from this one's
@@ -69,6 +69,22 @@ def disagreement(
         return _differing(graph, names, ours, theirs, eps, lambda: _tried(again, torch.float64))
     ratio = _COARSER * double / torch.finfo(torch.float32).eps
     return _differing(graph, names, ours, theirs, eps, lambda: _tried(again, torch.float32), ratio)
+
+
+def reordering(graph: Graph, found: Any, usual: Any) -> str | None:
+    """What differs between two runs of a graph by more than sums in another order do, in words; None: nothing.
+
+    Every operator may add a rounding of the largest output: 4 times the random walk of `disagreement`.
+
+    Args:
+        graph: the network.
+        found: its output from maps that lie otherwise in memory.
+        usual: its output from maps that lie as the model has them.
+    """
+    names, ours, _ = _leaves(found)
+    theirs = _leaves(usual)[1]
+    eps = _ROUNDINGS * max(torch.finfo(t.dtype).eps for t in theirs if _rounds(t))
+    return _differing(graph, names, ours, theirs, eps, lambda: usual, 0.0)
 
 
 def _differing(

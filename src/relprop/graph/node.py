@@ -183,6 +183,7 @@ class Graph:
         mixed: whether some of the values that depend on the input are double or complex, and some are not.
         double: whether all of them are double.
         checked: the sizes and layouts of batches whose output was held against the model's own.
+        reorders: whether another order of maps in memory gives the same output (`relprop.tracing.channels`).
         unseen: what autograd's gradient comes through and this graph's doesn't, in words (`graph.unseen`).
         meetings: where the samples of a batch meet, by the number of samples that were tried (`graph.samples`).
         sizes: what the values take, by the input's shape, dtype and device (`tracing.segments`).
@@ -202,6 +203,7 @@ class Graph:
     mixed: bool = False
     double: bool = False
     checked: set[Any] = field(default_factory=set)
+    reorders: bool = True
     unseen: tuple[str, ...] = ()
     meetings: dict[int, Node | None] = field(default_factory=dict)
     sizes: dict[Any, Any] = field(default_factory=dict)

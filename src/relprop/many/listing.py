@@ -47,7 +47,10 @@ def listed_pictures(paths: Iterable[str | Path], *, below: bool = True) -> list[
 
 def names_several(path: str | Path) -> bool:
     """Whether it is a folder or a pattern, which may stand for any number of pictures."""
-    return expanded(path).is_dir() or _is_pattern(expanded(path))
+    try:
+        return expanded(path).is_dir() or _is_pattern(expanded(path))
+    except OSError:  # what can't even be looked for, such as a name too long, is told to who reads it
+        return False
 
 
 def _below(folder: Path) -> Iterator[Path]:
