@@ -32,7 +32,7 @@ __all__ = ["Answered", "Batch", "Batches"]
 Batch = int | Literal["auto"]
 
 _MOST_BATCH = 4096
-_PIXELS = 4 * 224 * 224  # that run together on a CPU (docs/speed.md)
+_PIXELS = 8 * 224 * 224  # that run together on a CPU (docs/speed.md)
 _MOST = 32
 _SHARE = 0.4  # of an accelerator's free memory that a batch may take
 _TIDY = 64  # pictures of several sizes, before memory is handed back

@@ -18,7 +18,6 @@ __all__ = ["dot_sums", "finite_dot_sums", "plain_sums", "root_mean_square", "tot
 
 _BLOCK = 1 << 20  # elements of a product taken at once on a CPU
 _LITTLE = 1 << 15  # elements for which calls cost more than arithmetic
-_LOOK = 64  # elements of each target and sample
 _local = threading.local()
 
 
@@ -76,10 +75,12 @@ def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
         if other is not None:
             product = torch.mul(product, other[..., begin : begin + step], out=out)
         one = product.sum(-1).double()
-        # Where nothing is below 0, as under z+, the sum is the size: one look in place of two passes. A few
-        # numbers tell most of what has both signs.
-        signed = bool(product[..., :_LOOK].amin() < 0) or bool(product.amin() < 0)
-        two = torch.abs(product, out=out).sum(-1).double() if signed else one
+        # Where nothing is below 0, as under z+, the sum is the size: one look, not two passes. What had both
+        # signs the last time is not looked at: relevance mostly keeps them on its way.
+        two = one
+        if _local.__dict__.get("signed", False) or product.amin().item() < 0:
+            two = torch.abs(product, out=out).sum(-1).double()
+            _local.signed = not torch.equal(one, two)
         total = one if total is None else total.add_(one)
         size = two.clone() if size is None else size.add_(two)
     if total is None or size is None:

@@ -22,12 +22,9 @@ def last_channels(value: Tensor, axis: int = 1) -> bool:
     >>> last_channels(torch.zeros(2, 3, 4, 4)), last_channels(torch.zeros(2, 3, 1, 1))
     (False, False)
     """
-    return (
-        value.ndim > axis + 1
-        and value.stride(axis) == 1
-        and not value.is_contiguous()
-        and value.movedim(axis, -1).is_contiguous()
-    )
+    if value.ndim <= axis + 1 or value.stride(axis) != 1 or value.is_contiguous():
+        return False  # most are told by one look
+    return value.movedim(axis, -1).is_contiguous()
 
 
 def rows(part: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
