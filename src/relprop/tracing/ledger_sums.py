@@ -50,14 +50,14 @@ def finite_dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 def root_mean_square(value: Tensor) -> Tensor:
     """Root of the mean of the squares of a value (N, ...) per sample, (N,)."""
     flat, _ = rows(value[None])
-    found = (_sums(flat, flat)[0][0].to(value.dtype) / flat.shape[-1]).sqrt()
+    found = (_sums(flat, flat, squares=True)[0][0].to(value.dtype) / flat.shape[-1]).sqrt()
     if bool(torch.isfinite(found).all()):
         return found
     size = flat[0].abs().amax(1).clamp(min=1)  # the squares outgrew the precision, the values needn't
     return root_mean_square(flat[0] / size[:, None]) * size if bool(torch.isfinite(size).all()) else found
 
 
-def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
+def _sums(flat: Tensor, other: Tensor | None, *, squares: bool = False) -> tuple[Tensor, Tensor]:
     k, n, m = flat.shape
     if flat.device.type != "cpu":
         product = flat if other is None else flat * other
@@ -78,7 +78,7 @@ def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
         # Where nothing is below 0, as under z+, the sum is the size: one look, not two passes. What had both
         # signs the last time is not looked at: relevance mostly keeps them on its way.
         two = one
-        if _local.__dict__.get("signed", False) or product.amin().item() < 0:
+        if not squares and (_local.__dict__.get("signed", False) or product.amin().item() < 0):
             two = torch.abs(product, out=out).sum(-1).double()
             _local.signed = not torch.equal(one, two)
         total = one if total is None else total.add_(one)
