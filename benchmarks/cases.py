@@ -190,22 +190,22 @@ CASES: dict[str, Case] = {
     "forward": Case("forward, no gradient", _forward),
     "our-gradient": Case("relprop gradient", _our_gradient),
     "epsilon": Case("relprop ε", _ours(lambda: relprop.LRP(rule="epsilon")), aim=1.15),
-    "z-plus": Case("relprop z⁺ everywhere", _ours(lambda: relprop.LRP(rule="z-plus")), aim=1.6),
+    "z-plus": Case("relprop z⁺ everywhere", _ours(lambda: relprop.LRP(rule="z-plus")), aim=1.55),
     "z-plus-no-ledger": Case("relprop z⁺ everywhere, no ledger", _without_ledger),
     "z-plus-box": Case(
-        "relprop z⁺, z-box first", _ours(lambda: relprop.LRP(rule="z-plus", first="z-box")), aim=1.6
+        "relprop z⁺, z-box first", _ours(lambda: relprop.LRP(rule="z-plus", first="z-box")), aim=1.55
     ),
     "epsilon-plus": Case(
         "relprop ε in products, z⁺ in convolutions",
         _ours(lambda: relprop.LRP(composite="epsilon-plus")),
-        aim=1.6,
+        aim=1.55,
     ),
     "zennit-epsilon-plus": Case("zennit EpsilonPlus", _zennit("EpsilonPlus")),
-    "alpha-beta": Case("relprop αβ(2,1) everywhere", _ours(lambda: relprop.LRP(rule="alpha-beta")), aim=2.2),
+    "alpha-beta": Case("relprop αβ(2,1) everywhere", _ours(lambda: relprop.LRP(rule="alpha-beta")), aim=2.3),
     "epsilon-alpha-beta": Case(
         "relprop ε in products, αβ(2,1) in convolutions",
         _ours(lambda: relprop.LRP(composite="epsilon-alpha-beta")),
-        aim=2.2,
+        aim=2.3,
     ),
     "zennit-alpha-beta": Case("zennit EpsilonAlpha2Beta1", _zennit("EpsilonAlpha2Beta1")),
     "captum": Case("captum LRP (ε)", _captum, models=("vgg16",)),
@@ -223,7 +223,7 @@ CASES: dict[str, Case] = {
         models=_VIT,
     ),
     "lxt-gamma": Case("lxt efficient, CP-LRP, γ by zennit", _lxt(0.05), models=_VIT, single=True),
-    "targets-20": Case("relprop z⁺, 20 targets, each", _many(20), targets=20, aim=0.7, single=True),
+    "targets-20": Case("relprop z⁺, 20 targets, each", _many(20), targets=20, aim=0.55, single=True),
     "zennit-targets-8": Case(
         "zennit EpsilonPlus, 8 targets, each", _zennit("EpsilonPlus", 8), targets=8, single=True
     ),
