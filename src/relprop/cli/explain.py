@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -127,41 +127,22 @@ def explain(
     """
     from relprop import reports
 
+    asked: dict[str, Any] = {
+        "method": method or "lrp-composite", "target": target or "top", "versus": versus, "region": region,
+        "start": start, "layers": layer or (), "scale": scale, "out": output.out,
+    }  # fmt: skip
     if len(images) > _FEW or any(names_several(image) for image in images):
         output.show(
             lambda bar: reports.pictures(
                 loading.model(model, output, multi_label=multi_label),
-                images,
-                method=method or "lrp-composite",
-                target=target or "top",
-                versus=versus,
-                output=output_key(part),
-                region=region,
-                start=start,
-                layers=layer or (),
-                scale=scale,
-                batch=batch or "auto",
-                out=output.out,
-                progress=bar,
+                images, output=output_key(part), batch=batch or "auto", progress=bar, **asked,
             ),
             unit="pictures",
-        )
+        )  # fmt: skip
         return
-
     output.show(
         lambda bar: reports.picture(
             loading.model(model, output, multi_label=multi_label),
-            images,
-            method=method or "lrp-composite",
-            target=target or "top",
-            versus=versus,
-            output=output_key(part),
-            region=region,
-            start=start,
-            layers=layer or (),
-            scale=scale,
-            top=top,
-            out=output.out,
-            progress=bar,
+            images, output=output_key(part), top=top, progress=bar, **asked,
         )
-    )
+    )  # fmt: skip

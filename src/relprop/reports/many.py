@@ -72,7 +72,7 @@ def pictures(
 
     Args:
         model: as for `relprop.reports.picture`; a `torch.nn.Module` alone doesn't know how pictures become inputs.
-        images: one or several of: a file, a folder (with all below it), a pattern.
+        images: one or several of: a file, a folder (with all below it but relprop's results), a pattern.
         out: the folder: a folder a picture with ``sheet.png`` and one of numbers a method, and ``summary.csv``.
         method, target, layers, scale, versus, output, start: as for `relprop.reports.picture`.
         region: "all", or None: a region drawn on one picture doesn't fit others.

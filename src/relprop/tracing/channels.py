@@ -59,7 +59,7 @@ def ordered_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Tens
     """
     found: dict[Node, Tensor] = {}
     for node in graph.nodes:
-        if node.op != "conv2d" or not isinstance(weight := node.argument("weight"), Node):
+        if node.op != "conv2d" or not isinstance(weight := node.argument("weight"), Node) or weight in found:
             continue
         plain = params.get(weight)
         if plain is None or plain.ndim != 4 or not plain.is_contiguous() or plain[0, 0].numel() == 1:
@@ -87,11 +87,13 @@ def dilation_of(
     PyTorch never takes oneDNN, and what it has for dilated kernels is slow.
 
     Args:
-        x: the input, float32.
+        x: the input; oneDNN takes those in float32 on a CPU.
         weight, dilation: the convolution's.
         back: it is for the way back.
     """
     if weight.ndim != 4 or weight.shape[2:] != (1, 1) or x.numel() <= _SMALL or not last_channels(x):
+        return dilation
+    if x.device.type != "cpu" or x.dtype != torch.float32:
         return dilation
     return (2, 2) if back or x.shape[2] * x.shape[3] >= _FEW else dilation
 
