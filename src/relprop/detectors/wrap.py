@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from relprop.detectors.adapters import adapted, known_detectors
 from relprop.detectors.detector import Detector
-from relprop.detectors.torchvision_models import from_torchvision
 from relprop.errors import InputError, unknown_name
 
 __all__ = ["wrap"]
@@ -25,22 +25,21 @@ def wrap(
     """Make a model a `Detector`, whose detections can be explained.
 
     Args:
-        model: torchvision's `SSD` (SSD300, SSDLite) or `RetinaNet`; or any module that returns
-            (logits (N, A, K), offsets (N, A, 4)) or these and objectness (N, A), with `anchors` and `decode`; or
-            a `Detector`.
+        model: a detector of a kind that `relprop.detectors.adapters` knows (torchvision's SSD300, SSDLite and
+            RetinaNet); or any module that returns (logits (N, A, K), offsets (N, A, 4)) or these and objectness
+            (N, A), with `anchors` and `decode`; or a `Detector`.
         anchors, decode: as `Detector` has them.
         settings: any other of `Detector`'s arguments, instead of the model's own or the default.
 
     Raises:
         InputError: a model that needs `anchors` and `decode`, or a setting that doesn't exist.
 
-    >>> import torch
-    >>> wrap(nn.Identity())
+    >>> wrap(nn.Identity())  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    relprop.errors.InputError: Expected torchvision's SSD or RetinaNet, or a module with its anchors and \
-decode, but got Identity. Pass anchors=(A, 4) in pixels of the input and decode=(offsets, anchors) → boxes, such \
-as relprop.detectors.BoxCode().decode.
+    relprop.errors.InputError: Expected a detector that is known (torchvision's SSD, ...), or a module with its \
+anchors and decode, but got Identity. Pass anchors=(A, 4) in pixels of the input and decode=(offsets, anchors) → \
+boxes, such as relprop.detectors.BoxCode().decode.
     """
     valid = [f.name for f in fields(Detector) if f.init and f.name != "raw"]
     for name in settings:
@@ -56,11 +55,11 @@ as relprop.detectors.BoxCode().decode.
         )
     if anchors is not None and decode is not None:
         return Detector(raw=model, **({"name": type(model).__name__} | given))
-    known = from_torchvision(model)
+    known = adapted(model)
     if known is None:
         raise InputError(
-            "Expected torchvision's SSD or RetinaNet, or a module with its anchors and decode, but got "
-            f"{type(model).__name__}. Pass anchors=(A, 4) in pixels of the input and decode=(offsets, anchors) → "
-            "boxes, such as relprop.detectors.BoxCode().decode."
+            f"Expected a detector that is known ({known_detectors()}), or a module with its anchors and decode, "
+            f"but got {type(model).__name__}. Pass anchors=(A, 4) in pixels of the input and decode=(offsets, "
+            "anchors) → boxes, such as relprop.detectors.BoxCode().decode."
         )
     return replace(known, **given) if given else known
