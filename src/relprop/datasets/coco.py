@@ -18,7 +18,7 @@ from relprop.datasets.sample import Sample
 from relprop.errors import InputError
 from relprop.files import brief, expanded, read_bytes, regular_file
 
-__all__ = ["COCO"]
+__all__ = ["COCO", "Instances", "corners"]
 
 
 class COCO(DataSet):
@@ -59,7 +59,7 @@ class COCO(DataSet):
         _mask_functions()
         self.folder = existing_folder(folder, "COCO")
         self.annotations = _instance_file(self.folder, split, year, annotations)
-        self._index: _Index | None = _Index(self.annotations)
+        self._index: Instances | None = Instances(self.annotations)
         self.classes: Sequence[str] = self._index.classes
         entries = self._index.pictures
         self.files: list[str] = [entry["file_name"] for entry in entries]
@@ -83,7 +83,7 @@ class COCO(DataSet):
         image = picture(inside(self.pictures, self.files[index], f"picture {key} of '{self.annotations}'"))
         size = image.height, image.width
         if self._index is None:
-            self._index = _Index(self.annotations)
+            self._index = Instances(self.annotations)
         entry = self._index.pictures[range(len(self))[index]]
         if size != (entry.get("height"), entry.get("width")):
             raise InputError(
@@ -95,15 +95,9 @@ class COCO(DataSet):
         masks: dict[int, NDArray[np.bool_]] = {}
         for found in self._index.annotations(key):
             where = f"annotation {brief(found.get('id'))} of picture '{name}' in '{self.annotations}'"
-            category = found.get("category_id")
-            label = self._index.labels.get(category) if _is_id(category) else None
-            if label is None:
-                raise InputError(
-                    f"Expected category_id to be one of the file's {len(self.classes)} categories but got "
-                    f"{brief(category)} in {where}."
-                )
+            label = self._index.label(found, where)
             labels.append(label)
-            boxes.append(checked_box(_corners(found, where), size, where))
+            boxes.append(checked_box(corners(found, where), size, where))
             mask = _decode(found.get("segmentation"), size, where)
             masks[label] = masks[label] | mask if label in masks else mask
         return Sample(
@@ -128,8 +122,18 @@ class COCO(DataSet):
         return digest(self.name, self.names, contents=[self.annotations, *lists], sizes=sized)
 
 
-class _Index:
-    """The parts of an instance file that are needed, by picture."""
+class Instances:
+    """The parts of an instance file that are needed, by picture.
+
+    Attributes:
+        classes: names of the categories in the order of their ids.
+        labels: category id -> index among the classes.
+        every: the entries of all pictures, by id.
+        pictures: of those that have an annotation.
+
+    Raises:
+        InputError: the file isn't there, or isn't COCO's.
+    """
 
     def __init__(self, path: Path) -> None:
         content = _read_json(path)
@@ -147,13 +151,27 @@ class _Index:
                 )
             self._packed.setdefault(found.image, []).append(found.text)
         entries = _entries(content, "images", {"id": int, "file_name": str}, path)
-        self.pictures: list[dict[str, Any]] = sorted(
-            (entry for entry in entries if entry["id"] in self._packed), key=lambda entry: entry["id"]
-        )
+        self.every: list[dict[str, Any]] = sorted(entries, key=lambda entry: entry["id"])
+        self.pictures = [entry for entry in self.every if entry["id"] in self._packed]
 
     def annotations(self, key: int) -> list[dict[str, Any]]:
         """The annotations of one picture as the file has them."""
-        return [marshal.loads(text) for text in self._packed[key]]
+        return [marshal.loads(text) for text in self._packed.get(key, [])]
+
+    def label(self, found: Mapping[str, Any], where: str) -> int:
+        """The class of an annotation.
+
+        Raises:
+            InputError: it is none of the file's.
+        """
+        category = found.get("category_id")
+        label = self.labels.get(category) if _is_id(category) else None
+        if label is None:
+            raise InputError(
+                f"Expected category_id to be one of the file's {len(self.classes)} categories but got "
+                f"{brief(category)} in {where}."
+            )
+        return label
 
 
 class _Packed(NamedTuple):
@@ -267,7 +285,12 @@ def _picture_folder(folder: Path, annotations: Path, files: list[str]) -> Path:
     )
 
 
-def _corners(found: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
+def corners(found: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
+    """The box of an annotation, x0, y0, x1, y1 in pixels, half open.
+
+    Raises:
+        InputError: it has no bbox of four numbers.
+    """
     box = found.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         raise InputError(

@@ -25,7 +25,7 @@ from relprop.datasets.sample import Sample
 from relprop.errors import InputError, unknown_name
 from relprop.files import brief, read_bytes, read_text
 
-__all__ = ["VOC", "VOC_CLASSES"]
+__all__ = ["VOC", "VOC_CLASSES", "read_objects"]
 
 VOC_CLASSES: tuple[str, ...] = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -199,25 +199,44 @@ def _read_xml(
     path: Path, size: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
     """Boxes (n, 4) in half-open pixels, classes (n,) and difficult flags (n,)."""
+    boxes, names, difficult = read_objects(path, size, VOC_CLASSES)
+    if not names:
+        raise InputError(f"Expected at least one object with a box but '{path}' has none.")
+    return boxes, np.array([VOC_CLASSES.index(name) for name in names], dtype=np.int64), difficult
+
+
+def read_objects(
+    path: Path, size: tuple[int, int], classes: Sequence[str] | None = None
+) -> tuple[NDArray[np.float64], list[str], NDArray[np.bool_]]:
+    """The objects of an annotation in VOC's XML: boxes (n, 4) in half-open pixels, names, difficult flags (n,).
+
+    Args:
+        path: of the file.
+        size: (H, W) of the picture.
+        classes: that names have to be among; None: any.
+
+    Raises:
+        InputError: no such file, no such XML, an unknown class, or a box that doesn't fit the picture.
+    """
     data = read_bytes(path, "an annotation")
     try:
         root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise InputError(f"Expected XML but '{path}' can't be parsed: {error}.") from None
     boxes: list[tuple[float, float, float, float]] = []
-    labels: list[int] = []
+    names: list[str] = []
     difficult: list[bool] = []
     for number, item in enumerate(root.findall("object"), start=1):
         where = f"object {number} of '{path}'"
-        label = (item.findtext("name") or "").strip()
-        if label not in VOC_CLASSES:
-            raise InputError(f"Expected one of VOC's 20 classes but got {brief(label)} in {where}.")
+        name = (item.findtext("name") or "").strip()
+        if classes is not None and name not in classes:
+            raise InputError(f"Expected one of VOC's 20 classes but got {brief(name)} in {where}.")
+        if not name:
+            raise InputError(f"Expected a name but {where} has none.")
         boxes.append(checked_box(_corners(item, where), size, where))
-        labels.append(VOC_CLASSES.index(label))
+        names.append(name)
         difficult.append((item.findtext("difficult") or "0").strip() == "1")
-    if not boxes:
-        raise InputError(f"Expected at least one object with a box but '{path}' has none.")
-    return np.array(boxes), np.array(labels, dtype=np.int64), np.array(difficult, dtype=bool)
+    return np.array(boxes).reshape(-1, 4), names, np.array(difficult, dtype=bool)
 
 
 def _corners(item: ElementTree.Element, where: str) -> tuple[float, float, float, float]:

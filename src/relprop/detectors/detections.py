@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from torch import Tensor
 
+from relprop.detectors.suppression import Candidates, Dropped
 from relprop.errors import InputError
 
 __all__ = ["Detection", "Detections", "Reading"]
@@ -112,6 +113,7 @@ class Detections(Sequence[Detection]):
         scores: (D,).
         anchor: (D,) int64, the output unit that made each.
         reading: what the network said at all A anchors, before thresholds and suppression.
+        candidates: the boxes over the threshold, suppressed ones included; None where nobody noted them.
     """
 
     boxes: Tensor
@@ -119,6 +121,7 @@ class Detections(Sequence[Detection]):
     scores: Tensor
     anchor: Tensor
     reading: Reading = field(repr=False)
+    candidates: Candidates | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -155,6 +158,15 @@ class Detections(Sequence[Detection]):
         if label is not None and not 0 <= label < classes:
             raise InputError(f"Expected a class from 0 to {classes - 1} but got {label}.")
         return self.reading.detection(anchor, label)
+
+    def dropped(self, by: int | None = None) -> list[Dropped]:
+        """The boxes over the threshold that are no detections, best first, each with the one that suppressed it.
+
+        Args:
+            by: those alone that this detection suppressed; None: all.
+        """
+        found = [] if self.candidates is None else self.candidates.dropped()
+        return [one for one in found if by is None or one.by == by]
 
     def near(self, most: int = 3) -> list[Detection]:
         """The anchors with the best scores, whether over the threshold or not: what nearly was one.

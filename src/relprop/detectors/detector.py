@@ -14,6 +14,7 @@ from relprop.detectors.boxes import nms
 from relprop.detectors.detections import Detections, Reading
 from relprop.detectors.learned import Heads, Learned
 from relprop.detectors.prepare import Prepared, as_is
+from relprop.detectors.suppression import Candidates
 from relprop.errors import InputError
 from relprop.graph import capture_lock
 from relprop.methods.bounds import pixel_bounds
@@ -145,8 +146,11 @@ class Detector:
             row, label = self._candidates(reading.scores, [len(level) for level in levels])
             # Suppressed in the input's pixels, as the detectors themselves do: squashing changes overlaps.
             kept = nms(boxes[row], reading.scores[row, label], label, self.nms_threshold)[: self.most]
+            candidates = Candidates(
+                row, label, reading.scores[row, label], boxes[row], kept, self.nms_threshold
+            )
         row, label = row[kept], label[kept]
-        return Detections(reading.boxes[row], label, reading.scores[row, label], row, reading)
+        return Detections(reading.boxes[row], label, reading.scores[row, label], row, reading, candidates)
 
     @full_precision
     def prepared(self, image: Any) -> Prepared:
