@@ -142,7 +142,7 @@ def test_extras_and_a_saved_explanation(tmp_path: Path) -> None:
     assert e.at == "input"
     assert e.relevance.shape == (2, *detector.prepared(picture).x.shape)
     assert e.extras["detection"]["box"] == found[0].box.tolist()
-    assert e.extras["picture"] == {"size": [50, 70], "scale": [70 / 56, 50 / 40]}
+    assert e.extras["picture"] == {"size": [50, 70], "scale": [70 / 56, 50 / 40], "offset": [0.0, 0.0]}
     again = Explanation.load(e.save(tmp_path / "out"))
     survived = e.extras.pop("survived")
     assert torch.equal(again.extras.pop("survived"), survived)
@@ -218,7 +218,7 @@ def test_what_is_refused() -> None:
     refuses("at least one part .* but got an empty list", detector, picture, d, [])
     refuses("at least one target class but got an empty list", detector, picture, d, "class", [])
     refuses(
-        r"part of a detection but got 'x'\. .* Valid: class, cx, cy, h, w\.",
+        r"part of a detection but got 'x'\. .* Valid: class, cx, cy, h, w, x1, x2, y1, y2\.",
         detector,
         picture,
         d,

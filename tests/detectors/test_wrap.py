@@ -156,7 +156,7 @@ def test_settings_are_checked() -> None:
         "decode": "Expected decode to be a function but got int",
         "prepare": "Expected prepare to be a function but got int",
         "scores": "Expected scores to be one of 'softmax', 'sigmoid' but got 7",
-        "top_k_per": "Expected top_k_per to be one of 'class', 'level' but got 7",
+        "top_k_per": "Expected top_k_per to be one of 'class', 'level', 'all' but got 7",
         "score_threshold": "Expected score_threshold from 0 to 1 but got 7",
         "nms_threshold": "Expected nms_threshold from 0 to 1 but got 7",
     }.items():
@@ -165,5 +165,10 @@ def test_settings_are_checked() -> None:
     for setting in ("top_k", "most"):
         with pytest.raises(InputError, match=rf"{setting} .*got 0"):
             Detector(**(good | {setting: 0}))
-    with pytest.raises(InputError, match=r"offsets .*'cx'"):
-        Detector(**(good | {"offsets": ("x0", "y0", "x1", "y1")}))
+    for offsets, text in {
+        ("x0", "y0", "x1", "y1"): "names of offsets other than class, .* but got 'x1'",
+        ("a", "a", "b", "c"): "offsets to be different names, one a column, but got",
+        (1, 2, 3, 4): "offsets to be different names",
+    }.items():
+        with pytest.raises(InputError, match=text):
+            Detector(**(good | {"offsets": offsets}))

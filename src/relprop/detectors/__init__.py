@@ -6,7 +6,7 @@ from relprop.detectors.boxes import BoxCode, iou, nms
 from relprop.detectors.bundled import load
 from relprop.detectors.detections import Detection, Detections, Reading
 from relprop.detectors.detector import Detector
-from relprop.detectors.prepare import Prepared, Squash, to_tensor
+from relprop.detectors.prepare import Letterbox, Prepared, Squash, to_tensor
 from relprop.detectors.unit import DetectionUnit
 from relprop.detectors.wrap import wrap
 from relprop.propagate.layout import Layout
@@ -18,6 +18,7 @@ __all__ = [
     "Detections",
     "Detector",
     "Layout",
+    "Letterbox",
     "Prepared",
     "Reading",
     "Squash",

@@ -27,9 +27,10 @@ class Detection:
         anchor: index among the A anchors: the output unit.
         name: the label's name, or its number as text.
         index: place among the detections, best first; None for an anchor that was picked by hand.
-        default_box: (4,), the anchor before localisation; it may reach over the edge.
+        default_box: (4,), the anchor before localisation; it may reach over the edge. None where the network
+            has no boxes to start from (DETR).
         scores: (K,), the scores of all classes at this anchor.
-        offsets: (4,), the raw outputs that move the default box.
+        offsets: what moves the default box, one number a name of `Detector.offsets`.
     """
 
     box: Tensor
@@ -38,7 +39,7 @@ class Detection:
     anchor: int
     name: str
     index: int | None
-    default_box: Tensor
+    default_box: Tensor | None
     scores: Tensor
     offsets: Tensor
 
@@ -51,7 +52,7 @@ class Detection:
             "score": self.score,
             "anchor": self.anchor,
             "box": self.box.tolist(),
-            "default_box": self.default_box.tolist(),
+            "default_box": None if self.default_box is None else self.default_box.tolist(),
             "offsets": self.offsets.tolist(),
         }
 
@@ -67,9 +68,9 @@ class Reading:
     Attributes:
         anchor: (D,) int64, which anchors the rows are.
         scores: (D, K), 0 to 1.
-        offsets: (D, 4), raw.
-        boxes: (D, 4), decoded, cut at the edge, in picture pixels.
-        default_boxes: (D, 4), the anchors in picture pixels.
+        offsets: (D, 4); or (D, K, 4) where each class has a box of its own.
+        boxes: (D, 4), decoded, cut at the edge, in picture pixels; or (D, K, 4).
+        default_boxes: (D, 4), the anchors in picture pixels; None where there are none.
         names: class names, or None.
         background: index of the background among the K, or None.
     """
@@ -78,9 +79,14 @@ class Reading:
     scores: Tensor
     offsets: Tensor
     boxes: Tensor
-    default_boxes: Tensor
+    default_boxes: Tensor | None
     names: list[str] | None
     background: int | None
+
+    @property
+    def class_boxes(self) -> bool:
+        """Whether each class has a box of its own (the second stage of Faster R-CNN)."""
+        return self.boxes.ndim == 3
 
     def detection(self, row: int, label: int | None = None, index: int | None = None) -> Detection:
         """The detection that a row makes; `label=None`: its best class that isn't the background."""
@@ -90,16 +96,17 @@ class Reading:
             if self.background is not None:
                 rivals[self.background] = -1.0
             label = int(rivals.argmax())
+        own = (row, label) if self.class_boxes else row
         return Detection(
-            box=self.boxes[row],
+            box=self.boxes[own],
             label=label,
             score=float(scores[label]),
             anchor=int(self.anchor[row]),
             name=str(label) if self.names is None else self.names[label],
             index=index,
-            default_box=self.default_boxes[row],
+            default_box=None if self.default_boxes is None else self.default_boxes[row],
             scores=scores,
-            offsets=self.offsets[row],
+            offsets=self.offsets[own],
         )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from relprop.checks import layer_names
 from relprop.detectors.detections import Detection, Reading
-from relprop.detectors.detector import Detector
+from relprop.detectors.detector import EDGES, Detector
 from relprop.detectors.prepare import Prepared
 from relprop.detectors.unit import DetectionUnit
 from relprop.errors import InputError, unknown_name
@@ -50,8 +50,11 @@ def explain_detection(
         detector: from `relprop.detectors.wrap` or `relprop.detectors.load`.
         image: the picture in which it was found.
         detection: a `Detection`, or an anchor's index; a list of them: their relevance is added.
-        of: "class", an offset ("cx", "cy", "w", "h"), or "objectness" where the network has it; a list of them
-            puts a K axis in front of the relevance.
+        of: "class"; an offset, by its name in `Detector.offsets` ("cx", "cy", "w", "h"); an edge of the decoded
+            box in pixels of the picture ("x1" left, "y1" top, "x2" right, "y2" bottom), before it is cut at the
+            picture's edge; or "objectness" where the network has it. A list of them puts a K axis in front of
+            the relevance. Edges, and offsets that `Detector.measure` makes, start as slope × output: they are
+            asked as a callable of the output units is (`relprop.explain`).
         target: for "class", a class index or name; None: the detection's own (an anchor's best). Another
             asks what would speak for it. With a list, each "class" of `of` stands for as many rows.
         method: as for `relprop.explain`.
@@ -61,11 +64,13 @@ def explain_detection(
     Returns:
         Relevance at the detector's input, (1, 3, h, w), K in front for a list. `extras` hold "detection" (plain
         values; a list for a list), "of" (the rows, with the class behind "class"), and "picture": its "size"
-        (H, W) and "scale" (picture pixels per input pixel, x and y). Padding right and below the picture
-        belongs to the input. `targets` count a `DetectionUnit`'s outputs: classes, offsets, objectness.
+        (H, W), "scale" (picture pixels per input pixel, x and y) and "offset" (input pixels left of the
+        picture and above it). Padding around the picture belongs to the input. `targets` count a
+        `DetectionUnit`'s outputs: classes, offsets, objectness; -1 for edges and the like.
 
     Raises:
-        InputError: no such anchor, class or part; a detection from another picture or detector.
+        InputError: no such anchor, class or part; a detection from another picture or detector; edges by a method
+            that starts from one output.
 
     Warns:
         RelpropWarning: what is in the result's `warnings`, once a call.
@@ -81,12 +86,13 @@ def explain_detection(
     prepared = detector.prepared(image)
     chosen = _chosen(detection)
     anchors = _anchors(detector, prepared, chosen)
-    unit = _unit(detector, prepared, anchors)
+    unit = detector.unit(prepared, anchors)
     found = _detections(detector, prepared, unit, chosen)
     rows, single = _rows(of, target, found, detector.classes, unit.layout)
 
     # Several detections: a target each, side by side, and their sum afterwards.
-    wanted = [unit.layout.index(part, label[d], d) for part, label in rows for d in range(len(found))]
+    aim = _Aim(detector, prepared, unit, found)
+    wanted = [aim.target(part, label[d], d) for part, label in rows for d in range(len(found))]
     asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
     alone = single and len(found) == 1
     known = detector.facts.fitting(prepared.x) if facts is None else facts
@@ -101,10 +107,14 @@ def explain_detection(
     extras = {
         "detection": described if isinstance(detection, (list, tuple)) else described[0],
         "of": named[0] if single else named,
-        "picture": {"size": list(prepared.size), "scale": list(prepared.scale)},
+        "picture": {
+            "size": list(prepared.size),
+            "scale": list(prepared.scale),
+            "offset": list(prepared.offset),
+        },
     }
     kept = {name: e.layers[inner] for name, inner in asked.items()}
-    return replace(e, layers=kept, extras=e.extras | extras)
+    return replace(e, layers=kept, extras=e.extras | extras, asked=tuple(named) if e.asked else ())
 
 
 detection_explained = untold(explain_detection)
@@ -140,14 +150,43 @@ def _anchors(detector: Detector, prepared: Prepared, chosen: list[Detection | in
     return anchors
 
 
-def _unit(detector: Detector, prepared: Prepared, anchors: Sequence[int]) -> DetectionUnit:
-    """The view of these anchors; all views of as many anchors share their graphs."""
-    count = len(anchors)
-    heads, units = detector.heads(prepared.x), detector.learned.units
-    if count not in units:
-        layout = Layout(heads.classes, detector.background, detector.offsets, heads.objectness, count)
-        units.setdefault(count, DetectionUnit(detector.raw, layout))
-    return units[count].at(anchors)
+@dataclass(frozen=True)
+class _Aim:
+    """From a part of a detection to what is asked of the unit's outputs: an index, or a callable."""
+
+    detector: Detector
+    prepared: Prepared
+    unit: DetectionUnit
+    found: list[Detection]
+
+    def target(self, part: str, label: int | None, d: int) -> int | Callable[[Tensor], Tensor]:
+        """What stands for a part at the d-th detection.
+
+        Raises:
+            UnknownNameError: no such part.
+        """
+        layout, names = self.unit.layout, self.detector.offsets
+        if part not in EDGES and (self.detector.measure is None or part not in names):
+            valid = ["class", *names, *EDGES, *(["objectness"] if layout.objectness else [])]
+            if part not in valid:
+                raise unknown_name("part of a detection", part, valid)
+            return layout.index(part, label, d)
+        anchor = torch.cat(self.detector.levels(self.prepared.x))[[self.found[d].anchor]]
+        first = d * layout.width + layout.classes
+        own = self.found[d].label
+
+        def asked(output: Tensor) -> Tensor:
+            columns = output[:, first : first + len(layout.offsets)]
+            offsets = self.detector.measured(columns)
+            if part in EDGES:
+                boxes = self.detector.decoded(offsets, anchor.to(output).expand(len(output), 4))
+                value, column = self.prepared.on_picture(boxes), EDGES.index(part)
+            else:
+                value, column = offsets, names.index(part)
+            return value[:, own, column] if value.ndim == 3 else value[:, column]
+
+        asked.__name__ = part
+        return asked
 
 
 def _detections(
@@ -163,7 +202,7 @@ def _detections(
 
 def _reading(detector: Detector, prepared: Prepared, unit: DetectionUnit, output: Tensor) -> Reading:
     layout = unit.layout
-    k, o = layout.classes, len(layout.offsets)
+    k, o = layout.classes, len(layout.offsets)  # names of the raw columns
     table = output[0].reshape(layout.anchors, layout.width)
     objectness = table[:, -1] if layout.objectness else None
     return detector.reading(prepared, unit.anchors, table[:, :k], table[:, k : k + o], objectness)
@@ -217,7 +256,8 @@ def _check_same(
     found: list[Detection], detector: Detector, prepared: Prepared, unit: DetectionUnit, e: Explanation
 ) -> None:
     """The detection's offsets are a fingerprint of the picture and the network it came from."""
-    here = _reading(detector, prepared, unit, e.outputs).offsets
+    offsets = _reading(detector, prepared, unit, e.outputs).offsets
+    here = [row[d.label] if row.ndim == 2 else row for d, row in zip(found, offsets, strict=True)]
     for d, now in zip(found, here, strict=True):
         # Another batch size, device or library version rounds otherwise; another picture differs by far more.
         if not torch.allclose(d.offsets.to(now), now, rtol=1e-2, atol=1e-2):
@@ -249,6 +289,7 @@ def _added(e: Explanation, rows: int, count: int, single: bool) -> Explanation:
         targets=targets[0] if single else targets,
         layers={name: add(t) for name, t in e.layers.items()},
         extras=extras,
+        asked=e.asked[::count],
     )
 
 

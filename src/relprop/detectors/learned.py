@@ -16,10 +16,12 @@ class Heads:
 
     Attributes:
         classes: K, background included.
+        columns: how many numbers an anchor's box is made of.
         objectness: whether there is an objectness logit.
     """
 
     classes: int
+    columns: int
     objectness: bool
 
 

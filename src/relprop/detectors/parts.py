@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from relprop.detectors.analysis import (
@@ -141,11 +140,11 @@ def explain_parts(
     asked: list[tuple[str, int | None]] = [("class", detection.label)]
     if versus not in (None, detection.label):
         asked.append(("class", versus))
-    asked += [(name, None) for name in ("cx", "cy", "w", "h")]
+    asked += [(name, None) for name in detector.offsets]
     if detector.heads(prepared.x).objectness:
         asked.append(("objectness", None))
     whole, tables = _with_tables(detector, prepared, detection, asked, recipe, facts)
-    localised = _localised(detector, prepared, detection)
+    localised = detector.localised(prepared, detection).cpu()
     parts = [
         _part(detector, prepared, detection, localised, whole, recipe, k, of, target, tables[k])
         for k, (of, target) in enumerate(asked)
@@ -205,12 +204,6 @@ def _with_tables(
     return whole, tables
 
 
-def _localised(detector: Detector, prepared: Prepared, detection: Detection) -> Tensor:
-    anchor = torch.cat(detector.levels(prepared.x))[detection.anchor]
-    with torch.no_grad():
-        return prepared.on_picture(detector.decode(detection.offsets[None].to(anchor), anchor[None]))[0].cpu()
-
-
 def _part(
     detector: Detector,
     prepared: Prepared,
@@ -223,12 +216,16 @@ def _part(
     target: int | None,
     table: tuple[LayerRow, ...],
 ) -> Part:
-    value = float(e.outputs[0, e.targets[k, 0]])
+    if of in detector.offsets:
+        value = float(detection.offsets[detector.offsets.index(of)])
+    else:
+        value = float(e.outputs[0, e.targets[k, 0]])
     sx, sy = prepared.scale
     box = [v / s for v, s in zip(detection.box.tolist(), (sx, sy, sx, sy), strict=True)]
     words, red, blue = "", "", ""
     if of in detector.offsets:
-        words = offset_words(of, detection.default_box.tolist(), localised.tolist())
+        if detection.default_box is not None:
+            words = offset_words(of, detection.default_box.tolist(), localised.tolist())
         onward = value >= 0 or not recipe.pushes
         red, blue = direction(of, onward), direction(of, not onward)
     name = of

@@ -16,34 +16,47 @@ from torch import Tensor
 from relprop.errors import InputError
 from relprop.models.pictures import read_picture
 
-__all__ = ["Prepared", "Squash", "as_is", "to_tensor"]
+__all__ = ["Letterbox", "Prepared", "Squash", "as_is", "to_tensor"]
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A detector's input, and the picture it was made of.
 
-    The picture lies in the input's top left corner; what is right of it or below is padding.
+    The picture fills a window of the input; what lies around it is padding.
 
     Attributes:
         x: the input (1, C, h, w), normalised.
         scale: (sx, sy), picture pixels per input pixel.
         size: (H, W) of the picture.
+        offset: (px, py), input pixels of padding on the left and above: where the picture's corner lies.
     """
 
     x: Tensor
     scale: tuple[float, float]
     size: tuple[int, int]
+    offset: tuple[float, float] = (0.0, 0.0)
 
     @property
     def extent(self) -> tuple[int, int]:
         """(h, w): how much of the input the picture fills, without padding."""
         return round(self.size[0] / self.scale[1]), round(self.size[1] / self.scale[0])
 
+    @property
+    def window(self) -> tuple[int, int, int, int]:
+        """Where the picture lies in the input: x0, y0, x1, y1 in whole input pixels, x1 and y1 excluded."""
+        (height, width), (left, top) = self.extent, (round(v) for v in self.offset)
+        return left, top, left + width, top + height
+
     def on_picture(self, boxes: Tensor) -> Tensor:
         """Boxes (..., 4) in input pixels as boxes in picture pixels; corners x0, y0, x1, y1."""
-        sx, sy = self.scale
-        return boxes * boxes.new_tensor([sx, sy, sx, sy])
+        (sx, sy), (px, py) = self.scale, self.offset
+        return (boxes - boxes.new_tensor([px, py, px, py])) * boxes.new_tensor([sx, sy, sx, sy])
+
+    def in_input(self, boxes: Tensor) -> Tensor:
+        """Boxes (..., 4) in picture pixels as boxes in input pixels: `on_picture` turned round."""
+        (sx, sy), (px, py) = self.scale, self.offset
+        return boxes / boxes.new_tensor([sx, sy, sx, sy]) + boxes.new_tensor([px, py, px, py])
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,61 @@ class Squash:
             )
         mean, std = (scaled.new_tensor(list(v))[:, None, None] for v in (self.mean, self.std))
         return Prepared((scaled - mean) / std, (width / self.size[1], height / self.size[0]), (height, width))
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Scale a picture to fit, keep its proportions, fill the rest with one colour, and normalise: YOLO's own way.
+
+    Attributes:
+        size: (h, w) of the input.
+        centred: equal padding on both sides (an odd pixel goes right or below); False: all of it right and below.
+        fill: colour of the padding, in 0-1, before it is normalised; 114 of 255 in YOLO.
+        mean: one number a channel, subtracted from values in 0-1.
+        std: what is then divided by.
+        antialias: smooth while shrinking, as Pillow does; False: bilinear samples, as OpenCV takes them and YOLO's
+            training saw them.
+        enlarge: small pictures grow to fit; False: they only get padding.
+
+    Raises:
+        InputError: a size below 1.
+
+    >>> prepared = Letterbox((64, 64))(Image.new("RGB", (200, 100)))
+    >>> prepared.x.shape, prepared.scale, prepared.offset, prepared.window
+    (torch.Size([1, 3, 64, 64]), (3.125, 3.125), (0, 16), (0, 16, 64, 48))
+    """
+
+    size: tuple[int, int]
+    centred: bool = True
+    fill: float = 114 / 255
+    mean: Sequence[float] = (0.0, 0.0, 0.0)
+    std: Sequence[float] = (1.0, 1.0, 1.0)
+    antialias: bool = False
+    enlarge: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise InputError(f"Expected a size (h, w) of 1 or more but got {self.size!r}.")
+
+    def __call__(self, image: Any) -> Prepared:
+        """Prepare a picture; see `to_tensor` for what it may be."""
+        picture = to_tensor(image)
+        (height, width), (rows, columns) = picture.shape[-2:], self.size
+        factor = min(rows / height, columns / width)
+        if not self.enlarge:
+            factor = min(factor, 1.0)
+        inner = max(1, round(height * factor)), max(1, round(width * factor))
+        scaled = picture[None]
+        if inner != (height, width):
+            scaled = F.interpolate(
+                scaled, size=inner, mode="bilinear", align_corners=False, antialias=self.antialias
+            )
+        down, right = rows - inner[0], columns - inner[1]
+        top, left = (down // 2, right // 2) if self.centred else (0, 0)
+        padded = F.pad(scaled, (left, right - left, top, down - top), value=self.fill)
+        mean, std = (padded.new_tensor(list(v))[:, None, None] for v in (self.mean, self.std))
+        scale = (width / inner[1], height / inner[0])
+        return Prepared((padded - mean) / std, scale, (height, width), (left, top))
 
 
 def as_is(image: Any) -> Prepared:

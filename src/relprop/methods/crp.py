@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +45,13 @@ class CRP(Method):
     is treated as an offset, but always takes w+) at one of its anchors. On any other model it is a class,
     and the contrast is taken at the last linear operator.
 
+    A score s of several box units v_o (a callable: an edge of the box, the mean of a distribution) is ours. What
+    unit o added to it is, to first order, :math:`s_o = v_o ∂s/∂v_o`, and each unit is explained as an offset is:
+
+    .. math:: Q = \operatorname{sign}\Big(\sum_o s_o\Big) \sum_o \frac{s_o}{\sum_{o'} |s_{o'}|} Q[o]
+
+    so that red is what moved the score the way it went, and one offset alone is the published Q[o].
+
     Source: Tsunakawa et al. 2019 (IJCNN). This is not Concept Relevance Propagation. Shapes:
     (N, C, *spatial), and the layers' own, where relevance is as it arrives, not scaled. With
     ``seed="one"`` the total is 0 (without balance: but for what the ledger lists as lost).
@@ -73,6 +81,7 @@ class CRP(Method):
     summary = "Contrastive Relevance Propagation: a class or box offset against the mean of the classes"
     contrasts = True
     pushes = True
+    takes = frozenset({"score"})
     reading = (
         "Each map is a contrast: the class against the mean of the other classes; an offset against the "
         "mean of all classes, red for what moved the box the way it went."
@@ -98,45 +107,49 @@ class CRP(Method):
     def explain(self, request: Request) -> Result:
         output, layout = request.logits, request.layout
         units = output.reshape(len(output), layout.anchors, layout.width, *output.shape[2:])
-        anchor, column = request.targets // layout.width, request.targets % layout.width
-        there = _marks(anchor, layout.anchors)[..., None]  # (K, N, D, 1)
-        own = _marks(column, layout.width)  # (K, N, width)
-        counts = self._counted(layout).to(column.device)  # (width,)
-        number = self._others(counts, own, layout)  # (K, N, 1)
+        asked = _asked(request, units)
+        counts = self._counted(layout).to(output.device)  # (width,)
+        number = self._others(counts, asked.own, layout)  # (K, N)
 
         def spread(seed: Tensor) -> Tensor:  # to spatial axes
             return seed.reshape(*seed.shape, *[1] * (output.ndim - 2))
 
         starts = self._starts(units, layout.classes)
         rules = self._rules
-        is_offset = (column >= layout.classes) & (column < layout.classes + len(layout.offsets))
-        if bool(is_offset.any()):
-            asked = there & (own & is_offset[..., None])[:, :, None]
-            negative = spread(asked.any(0)) & (units < 0)
+        boxes = slice(layout.classes, layout.classes + len(layout.offsets))
+        reads = asked.weights[:, :, :, boxes] != 0
+        if bool(reads.any()):
+            negative = torch.zeros_like(units, dtype=torch.bool)
+            negative[:, :, boxes] = reads.any(0) & (units[:, :, boxes] < 0)
             if bool(negative.any()):
                 rules = [("last", Switch(_at_heads(request, negative.reshape(output.shape)))), *rules]
         composite = Composite(rules, "positive", name="CRP")
+        there = spread(_marks(asked.anchor, layout.anchors)[..., None].to(output.dtype))  # (K, N, D, 1, ...)
         if not self.balance or self.seed == "logit":
-            contrast = own.to(output.dtype) - (counts & ~own) / number.to(output.dtype)
-            seed = spread(there * contrast[:, :, None]) * starts
+            others = there * spread((counts & ~asked.own).to(output.dtype)[:, :, None]) * starts
+            share = spread((asked.total / number)[:, :, None, None].to(output.dtype))
+            seed = asked.weights * starts - share * others
             return Result.of(request.propagate(seed.reshape(-1, *output.shape), composite))
-        # One row a target, and one an anchor for the sum of its classes, which all its targets share.
-        every = _marks(torch.arange(layout.anchors, device=column.device), layout.anchors)
-        target = spread((there & own[:, :, None]).to(output.dtype)) * starts
+        # One row a target (two where its units pull both ways), and one an anchor for the sum of its
+        # classes, which all its targets share.
+        every = _marks(torch.arange(layout.anchors, device=output.device), layout.anchors)
+        target = asked.weights * starts
+        against = (target < 0).flatten(1).any(1).nonzero()[:, 0]
         classes = spread((every[:, None, :, None] & counts).to(output.dtype)) * starts
-        seed = torch.cat([target, classes]).reshape(-1, *output.shape)
+        seed = torch.cat([target.clamp(min=0), -target[against].clamp(max=0), classes])
+        seed = seed.reshape(-1, *output.shape)
         run = request.propagate(seed, composite)
-        pair = _Pair(len(anchor), anchor, (own & counts).any(-1), number[..., 0])
+        pair = _Pair(len(target), against, asked.anchor, (asked.own & counts).any(-1), number, asked.total)
         began = pair.sides(request.turned(seed))
         arrived = pair.sides(run.relevance)
         sides, survived = zip(*(_restored(a, b) for a, b in zip(arrived, began, strict=True)), strict=True)
-        layers = {name: torch.sub(*pair.sides(r)) for name, r in run.layers.items()}
-        share = torch.stack(survived, -1)
+        layers = {name: pair.less(*pair.sides(r)) for name, r in run.layers.items()}
+        share = torch.stack([pair.joined(survived[0], survived[1], began), survived[2]], -1)
         extras = {
             "survived": share[0] if request.single else share,
             "ledger_of": "the target and the sum of its anchor's classes, before one is subtracted",
         }
-        return Result(torch.sub(*sides), layers, run.plan, run.ledger, extras=extras)
+        return Result(pair.less(*sides), layers, run.plan, run.ledger, extras=extras)
 
     def _counted(self, layout: Layout) -> Tensor:
         """Which columns are classes that a target may be contrasted with, (width,)."""
@@ -151,8 +164,8 @@ class CRP(Method):
         return counts
 
     def _others(self, counts: Tensor, own: Tensor, layout: Layout) -> Tensor:
-        """How many classes each target is contrasted with, (K, N, 1)."""
-        number = (counts & ~own).sum(-1, keepdim=True)
+        """How many classes each target is contrasted with, (K, N)."""
+        number = (counts & ~own).sum(-1)
         if not bool(number.all()):
             raise InputError(
                 f"Expected another class to contrast with but of {layout.classes} classes"
@@ -172,28 +185,102 @@ class CRP(Method):
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """What the targets read of the units.
+
+    Attributes:
+        weights: what each unit's start is multiplied by, (K, N, D, width, *spatial); magnitudes add up to 1.
+        own: the class that a target is, or the unit, (K, N, width); all False for scores of several box units.
+        anchor: at which anchor, (K, N).
+        total: sum of the weights, (K, N): what is subtracted of the classes' mean.
+    """
+
+    weights: Tensor
+    own: Tensor
+    anchor: Tensor
+    total: Tensor
+
+
+def _asked(request: Request, units: Tensor) -> _Asked:
+    """Read a question: one unit a target, or a score of several units of one box."""
+    layout = request.layout
+    if request.asked.kind == "class":
+        anchor, column = request.targets // layout.width, request.targets % layout.width
+        own = _marks(column, layout.width)
+        mark = _marks(anchor, layout.anchors)[..., None] & own[:, :, None]
+        weights = mark.to(units.dtype).reshape(*mark.shape, *[1] * (units.ndim - 3))
+        return _Asked(weights, own, anchor, torch.ones_like(anchor, dtype=units.dtype))
+    slopes = request.ones().reshape(-1, *units.shape)
+    if slopes.ndim > 4:
+        raise InputError(
+            "Expected a callable of outputs (N, units) for crp, such as a DetectionUnit has, but they have "
+            f"spatial axes: {tuple(request.output.shape)}. Pool them, or pass classes."
+        )
+    reads = slopes != 0
+    classes, others = reads[..., : layout.classes], reads[..., layout.classes :]
+    one = classes.flatten(2).sum(-1) + others.flatten(2).any(-1)  # classes count each, a box once
+    if bool((one > 1).any()) or bool((reads.any(-1).sum(-1) > 1).any()):
+        raise InputError(
+            "Expected a callable of one class, or of one anchor's box, for crp, which contrasts it with the mean "
+            "of the classes, but it reads several. Ask for one at a time, or take lrp-composite."
+        )
+    added = slopes.clone()
+    end = layout.classes + len(layout.offsets)
+    added[..., layout.classes : end] *= units[..., layout.classes : end]
+    # Units that are all 0 moved nothing: they count by their slopes.
+    added = torch.where((added != 0).any(-1, keepdim=True).any(-2, keepdim=True), added, slopes)
+    size = added.abs().sum((-1, -2), keepdim=True)
+    added = added / torch.where(size > 0, size, 1.0)
+    total = added.sum((-1, -2))
+    box = others.flatten(2).any(-1)
+    way = torch.where(box & (total < 0), -1.0, 1.0).to(added)
+    single = reads.flatten(2).sum(-1) == 1
+    own = reads.any(2) & single[..., None]
+    return _Asked(added * way[..., None, None], own, reads.any(-1).to(torch.int64).argmax(-1), total * way)
+
+
+@dataclass(frozen=True)
 class _Pair:
-    """The two sides of each contrast, out of the rows for targets (K) and for sums of classes (D anchors).
+    """The two sides of each contrast, out of the rows for targets (K and M) and for sums of classes (D anchors).
 
     Attributes:
         targets: K.
+        against: which of the targets have a second row, of the units that pull against the others, (M,).
         anchor: whose classes a target is contrasted with, (K, N).
         counted: whether the target is one of those classes, (K, N).
         number: how many others there are, (K, N).
+        total: how often the others' mean is subtracted, (K, N).
     """
 
     targets: int
+    against: Tensor
     anchor: Tensor
     counted: Tensor
     number: Tensor
+    total: Tensor
 
-    def sides(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """R[target], and the mean of R over the other classes: (K + D, N, ...) to (K, N, ...) twice."""
-        target, classes = rows[: self.targets], rows[self.targets :]
+    def sides(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """R[target], what pulls against it, and the mean of R over the other classes.
+
+        (K + M + D, N, ...) to (K, N, ...), (M, N, ...), (K, N, ...).
+        """
+        target, back, classes = rows.tensor_split((self.targets, self.targets + len(self.against)))
         total = classes[self.anchor, torch.arange(rows.shape[1], device=rows.device)]
         shape = (*self.anchor.shape, *[1] * (rows.ndim - 2))
         others = total - target * self.counted.reshape(shape)
-        return target, others.div_(self.number.reshape(shape))
+        return target, back, others.div_(self.number.reshape(shape))
+
+    def joined(self, target: Tensor, back: Tensor, began: Sequence[Tensor]) -> Tensor:
+        """The share that arrived of a target's two rows together, (K, N), from the shares of each."""
+        sizes = [side.flatten(2).double().sum(-1) for side in began[:2]]
+        both = sizes[0].index_add(0, self.against, sizes[1])
+        return (target * sizes[0]).index_add(0, self.against, back * sizes[1]) / both.where(both != 0, 1.0)
+
+    def less(self, target: Tensor, back: Tensor, others: Tensor) -> Tensor:
+        """The contrast, (K, N, ...)."""
+        shape = (*self.total.shape, *[1] * (target.ndim - 2))
+        contrast = target - others * self.total.to(others).reshape(shape)
+        return contrast.index_add(0, self.against, back, alpha=-1)
 
 
 def _restored(arrived: Tensor, began: Tensor) -> tuple[Tensor, Tensor]:

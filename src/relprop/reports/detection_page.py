@@ -58,7 +58,9 @@ def page_of(
         boxes=frame.boxes(found.boxes.cpu()).tolist(),
         names=[f"{i}: {detection_name(one.name, detector)} {one.score:.2f}" for i, one in enumerate(found)],
         chosen=d.index or 0,
-        default_box=frame.boxes(d.default_box.cpu()).tolist(),
+        default_box=frame.boxes(
+            (result.localised if d.default_box is None else d.default_box).cpu()
+        ).tolist(),
         localised=frame.boxes(result.localised).tolist(),
         classes=classes,
         strongest=strongest(torch.from_numpy(maps[0].heatmap), _PERCENTILE).numpy(),
