@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.close import assert_close_to_rounding
 from tests.rules.build import Fn, error, gradient_times_input, lrp0, seeds
 from torch import Tensor, nn
 
@@ -198,3 +199,49 @@ def test_pools_without_a_batch_axis_are_right_or_refused() -> None:
         except RelpropError:
             continue
         assert error(found.relevance, gradient_times_input(model, x, c)) < EXACT
+
+
+def read_at_found_places(m: Fn, x: Tensor) -> Tensor:
+    """Values of a map at two places a sample that the map itself decides on, one of them off the map."""
+    grid = (m.place(x.flatten(1)).tanh() + m.beside).reshape(len(x), 1, 2, 2)
+    return F.grid_sample(m.value(x), grid, padding_mode="zeros", align_corners=False).flatten(1)
+
+
+@pytest.mark.parametrize("by", ["value", "own", "either"])
+def test_places_to_read_at_are_constants(by: str) -> None:
+    """As for gates: the same as with the places written down beforehand, sample by sample."""
+    torch.manual_seed(0)
+    beside = torch.tensor([0.0, 0.0, 0.9, 0.0])
+    model = Fn(read_at_found_places, value=nn.Conv2d(2, 3, 3), place=nn.Linear(50, 4), beside=beside).double()
+    x = torch.randn(2, 2, 5, 5, dtype=torch.float64)
+    places = model.place(x.flatten(1)).detach()
+    grid = (places.tanh() + beside).reshape(2, 1, 2, 2)
+    fixed = Fn(
+        lambda m, x: F.grid_sample(m.value(x), m.grid, padding_mode="zeros", align_corners=False).flatten(1),
+        value=model.value,
+        grid=grid,
+    )
+    composite = Composite([("upsample", AveragePool(by))])
+    c = torch.randn(3, 2, 6, dtype=torch.float64)
+    found = trace(model, x).run(c, composite)
+    expected = trace(fixed, x).run(c, composite)
+    assert_close_to_rounding(found.relevance, expected.relevance, 100)
+    assert found.relevance.abs().max() > 0
+    assert found.ledger is not None
+    assert found.ledger.closes, str(found.ledger)
+    # All went to the map: the layer that finds the places isn't among the steps.
+    assert "place" not in {row.module for row in found.plan.rows}
+
+
+def test_a_constant_read_at_found_places_is_refused() -> None:
+    from relprop.errors import UnsupportedOperatorError
+
+    model = Fn(
+        lambda m, x: F.grid_sample(
+            m.picture.expand(len(x), -1, -1, -1), x.reshape(-1, 1, 2, 2), align_corners=False
+        ).flatten(1),
+        picture=torch.randn(1, 3, 5, 5),
+    )
+    x = torch.rand(2, 4) - 0.5
+    with pytest.raises(UnsupportedOperatorError, match="grid_sampler"):
+        trace(model, x).run(torch.ones(2, 6), Composite())

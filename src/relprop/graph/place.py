@@ -10,7 +10,7 @@ from relprop.graph.bottlenecks import bottleneck
 from relprop.graph.fusion import Fused, is_affine
 from relprop.graph.node import Graph, Node
 
-__all__ = ["Place", "Places", "factors", "falls", "gate_signal", "label", "product_kind"]
+__all__ = ["Place", "Places", "factors", "falls", "gate_signal", "label", "product_kind", "read_at_places"]
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Places:
             kind = "homogeneous"  # by limits that are signals: the larger or the smaller of two
         elif kind == "homogeneous" and it.argument("ord", it.argument("p", None)) == 0:
             kind = "other"  # counts the values that aren't 0
-        elif kind == "upsample" and len(it.signals()) > 1:
-            kind = "other"  # positions to read at that are computed from the input
+        elif kind == "upsample" and it.signals() and read_at_places(it) not in it.signals():
+            kind = "other"  # a constant, read at places that are computed from the input
         elif falls(it):
             kind = "other"
         return Place(
@@ -106,6 +106,12 @@ def product_kind(node: Node) -> str:
     if len(signals) == 1:
         return "scale"
     return "product" if len(signals) != 2 or _gate_of(*signals) is None else "gate"
+
+
+def read_at_places(node: Node) -> Node:
+    """The value that an interpolation reads, apart from the places where it does."""
+    values: Node = node.argument("input", node.argument("self", None))
+    return values
 
 
 def falls(node: Node) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from relprop.checks import check_choice, check_flag
 from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Node
-from relprop.graph.place import Place
+from relprop.graph.place import Place, read_at_places
 from relprop.rules.rule import Rule
 from relprop.rules.shape import pulled_together
 from relprop.tracing.flow import Flow, safe_divide
@@ -164,7 +164,9 @@ class AveragePool(Rule):
     .. math:: R_i = \sum_j \frac{a_{ij} x_i}{y_j} R_j \quad\text{or}\quad
         R_i = \sum_j \frac{a_{ij}}{\sum_{i'} a_{i'j}} R_j
 
-    Conserves, but for y_j = 0 with R_j != 0 ("lost").
+    Conserves, but for y_j = 0 with R_j != 0 ("lost"). Where an interpolation reads at places that are computed
+    from the input (deformable attention, spatial transformers), the a_ij are taken as constants, as the weights of
+    attention are by `Gate`.
 
     Args:
         by: which values count: "value": all, as they are; "own": x⁺ where y >= 0 and x⁻ where y < 0, with the
@@ -186,6 +188,10 @@ class AveragePool(Rule):
     def accepts(self, place: Place) -> bool:
         """Whether the operator's weights are known to be >= 0, where that matters."""
         return super().accepts(place) and (self.by == "value" or self.uniform or not _is_bicubic(place.node))
+
+    def routes(self, place: Place, node: Node) -> list[Node]:
+        """What is averaged; the places where an interpolation reads get nothing."""
+        return [read_at_places(node)] if place.kind == "upsample" else super().routes(place, node)
 
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         if self.uniform:
