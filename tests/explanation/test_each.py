@@ -65,20 +65,20 @@ def assert_same(found: Explanation, alone: Explanation, model: nn.Module) -> Non
 def test_a_sample_of_a_batch_is_explained_as_alone(method: str, net: str, target: Any) -> None:
     model, x, recipe = NETS[net](), pictures(), ASKED[method]
     alone = [relprop.explain(model, x[n : n + 1], target, recipe) for n in range(3)]
-    found = each_of(model, x, [target] * 3, Asking(recipe))
+    found = each_of(model, x, [target] * 3, [Asking(recipe)])
     assert found is not None
-    for one, other in zip(found, alone, strict=True):
+    for one, other in zip(found[0], alone, strict=True):
         assert_same(one, other, model)
 
 
 def test_each_sample_has_its_own_target_layers_and_rival() -> None:
     model, x = vgg(), pictures()
     asking = Asking(relprop.LRPEpsilon(), ("5",), versus=4)
-    found = each_of(model, x, [[0, 1], [2, 3], [1, 0]], asking)
+    found = each_of(model, x, [[0, 1], [2, 3], [1, 0]], [asking])
     assert found is not None
     for n, target in enumerate([[0, 1], [2, 3], [1, 0]]):
         alone = relprop.explain(model, x[n : n + 1], target, relprop.LRPEpsilon(), ["5"], versus=4)
-        assert_same(found[n], alone, model)
+        assert_same(found[0][n], alone, model)
 
 
 def test_a_callable_and_a_hidden_start_are_asked_of_each() -> None:
@@ -88,11 +88,11 @@ def test_a_callable_and_a_hidden_start_are_asked_of_each() -> None:
         return outputs[:, 1] ** 2
 
     for target, start in ((squared, None), (3, "conv1"), (None, "conv1")):
-        found = each_of(model, x, [target] * 3, Asking(relprop.LRPEpsilon(), start=start))
+        found = each_of(model, x, [target] * 3, [Asking(relprop.LRPEpsilon(), start=start)])
         assert found is not None
         for n in range(3):
             alone = relprop.explain(model, x[n : n + 1], target, relprop.LRPEpsilon(), start=start)
-            assert_same(found[n], alone, model)
+            assert_same(found[0][n], alone, model)
 
 
 def test_samples_that_meet_are_not_told_apart() -> None:
@@ -105,7 +105,7 @@ def test_samples_that_meet_are_not_told_apart() -> None:
             x = x.flatten(1)
             return self.fc(x - x.mean(0, keepdim=True) / 2)
 
-    assert each_of(seeded(Meets(), 0), pictures(3, 3, 2, 2), [0] * 3, Asking(relprop.LRPEpsilon())) is None
+    assert each_of(seeded(Meets(), 0), pictures(3, 3, 2, 2), [0] * 3, [Asking(relprop.LRPEpsilon())]) is None
 
 
 def test_a_ledger_that_sums_over_samples_is_not_told_apart() -> None:
@@ -119,14 +119,16 @@ def test_a_ledger_that_sums_over_samples_is_not_told_apart() -> None:
             y = torch.relu(self.conv(rows)).mean((2, 3))
             return self.head(y.reshape(x.shape[0], -1, 4).mean(1))
 
-    assert each_of(seeded(Windows(), 0), pictures(3, 3, 4, 4), [0] * 3, Asking(relprop.LRPEpsilon())) is None
+    assert (
+        each_of(seeded(Windows(), 0), pictures(3, 3, 4, 4), [0] * 3, [Asking(relprop.LRPEpsilon())]) is None
+    )
 
 
 def test_a_function_gets_one_picture_at_a_time() -> None:
     def centred(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
         return x - x.mean()
 
-    assert each_of(vgg(), pictures(), [0] * 3, Asking(resolve(centred))) is None
+    assert each_of(vgg(), pictures(), [0] * 3, [Asking(resolve(centred))]) is None
 
 
 def test_what_is_told_of_a_sample_is_about_that_sample() -> None:
@@ -135,7 +137,37 @@ def test_what_is_told_of_a_sample_is_about_that_sample() -> None:
     worst = int((scores.amax(0) - scores.amin(0)).argmax())
     signs = scores[:, worst] > scores[:, worst].mean()
     model[-1].bias.data[worst] -= scores[:, worst].mean()
-    found = each_of(model, x, [worst] * 3, Asking(relprop.DeepTaylor()))
+    found = each_of(model, x, [worst] * 3, [Asking(relprop.DeepTaylor())])
     assert found is not None
-    assert [bool(one.warnings) for one in found] == [not sign for sign in signs.tolist()]
+    assert [bool(one.warnings) for one in found[0]] == [not sign for sign in signs.tolist()]
     assert len(set(signs.tolist())) == 2
+
+
+def test_several_methods_answer_from_one_forward_run() -> None:
+    model, x = vgg(), pictures()
+    recipes = [relprop.LRPEpsilon(), relprop.DeepTaylor(), relprop.GradCAM()]
+    for count in (1, 3):
+        found = each_of(model, x[:count], [1] * count, [Asking(recipe) for recipe in recipes])
+        assert found is not None
+        for column, recipe in zip(found, recipes, strict=True):
+            for n, one in enumerate(column):
+                assert_same(one, relprop.explain(model, x[n : n + 1], 1, recipe), model)
+
+
+def test_a_method_of_ones_own_may_spoil_the_run_for_itself_alone() -> None:
+    class Spoils(relprop.LRPEpsilon):
+        """Leaves the weights of the first layer doubled, as a randomisation would."""
+
+        name = "spoils"
+
+        def explain(self, request: Any) -> Any:
+            found = super().explain(request)
+            with torch.no_grad():
+                next(request.model.parameters()).mul_(2)
+            return found
+
+    model, x = vgg(), pictures()
+    found = each_of(model, x, [1] * 3, [Asking(Spoils()), Asking(relprop.LRPEpsilon())])
+    assert found is not None
+    for n in range(3):
+        assert_same(found[1][n], relprop.explain(model, x[n : n + 1], 1, relprop.LRPEpsilon()), model)

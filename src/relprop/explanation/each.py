@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from relprop.explanation.answer import Answer, Asking, answered
 from relprop.explanation.axes import checked_axis
 from relprop.explanation.explanation import Explanation
+from relprop.explanation.inquiry import may_do_anything
 from relprop.explanation.running import Run, run_of
 from relprop.methods.function import FunctionMethod
 from relprop.precision import full_precision
@@ -26,33 +28,63 @@ def each_of(
     model: nn.Module,
     x: Tensor,
     targets: Sequence[Any],
-    asking: Asking,
+    askings: Sequence[Asking],
     output: Key = None,
     channel_axis: int = 1,
-) -> list[Explanation] | None:
-    """The explanation of each sample, as `relprop.explain` gives it of that sample alone (up to rounding).
+) -> list[list[Explanation]] | None:
+    """The explanations of each sample, as `relprop.explain` gives them of that sample alone (up to rounding).
+
+    All are answered from one forward run; what doesn't depend on relevance is computed once for all methods.
 
     Args:
         model: the user's.
         x: the samples (N, C, *spatial).
         targets: one a sample, all of one `kind_of`.
-        asking: what else is asked.
+        askings: what else is asked, by one method or several.
         output, channel_axis: as for `relprop.explain`.
 
     Returns:
-        One a sample; None where samples can't be told apart (they meet in the network, its graph is bound to one
-        batch size, its ledger runs over several), or where what is known of the model doesn't fit all of them
-        (`Asking.fits`): explain them one at a time.
+        For each asking one a sample; None where samples can't be told apart (they meet in the network, its graph
+        is bound to one batch size, its ledger runs over several), or where what is known of the model doesn't fit
+        all of them (`Asking.fits`): explain them one at a time.
 
     Raises:
         InputError: as for `relprop.explain`; of which sample it isn't said.
     """
-    if len(x) == 1:
-        run = run_of(model, x, output)
-        return [answered(model, x, run, asking, targets[0], checked_axis(channel_axis, x)).whole()]
-    if isinstance(asking.method, FunctionMethod):  # nobody knows what it does across a batch
+    # Nobody knows what a function does across a batch.
+    if len(x) > 1 and any(isinstance(asking.method, FunctionMethod) for asking in askings):
         return None
-    run = run_of(model, x, output)
+    found = []
+    with ExitStack() as sharing:
+        run: Run | None = None
+        for i, asking in enumerate(askings):
+            if run is None:
+                run = run_of(model, x, output)
+                if len(askings) > 1:
+                    sharing.enter_context(run.trace.sharing())
+            answers = _answers(model, x, targets, asking, run, channel_axis, last=i + 1 == len(askings))
+            if answers is None:
+                return None
+            found.append(answers)
+            if may_do_anything(asking.method):
+                sharing.close()
+                run = None
+    return found
+
+
+def _answers(
+    model: nn.Module,
+    x: Tensor,
+    targets: Sequence[Any],
+    asking: Asking,
+    run: Run,
+    channel_axis: int,
+    *,
+    last: bool,
+) -> list[Explanation] | None:
+    axis = checked_axis(channel_axis, x)
+    if len(x) == 1:
+        return [answered(model, x, run, asking, targets[0], axis, release=last).whole()]
     if run.trace.graph.static_batch is not None or run.trace.meeting() is not None:
         return None
     place = None if asking.start is None else run.trace.graph.find(asking.start)
@@ -60,8 +92,9 @@ def each_of(
         return None
     if not all(asking.fits(model, x[n : n + 1]) for n in range(len(x))):
         return None
+    # Read before the answer, which may use the run up.
     value = run.trace.output if place is None else run.trace.value(place)
-    answer = answered(model, x, run, asking, _together(targets), checked_axis(channel_axis, x))
+    answer = answered(model, x, run, asking, _together(targets), axis, release=last)
     if not answer.tells_apart:
         return None
     return [_one(model, answer, run, asking, x, value, targets[n], n) for n in range(len(x))]

@@ -23,7 +23,7 @@ from relprop.precision import full_precision
 from relprop.shortage import tells_shortage
 from relprop.tracing.view import Key, Packing, packed
 
-__all__ = ["Found", "Inquiry", "Target"]
+__all__ = ["Found", "Inquiry", "Target", "may_do_anything"]
 
 Target = int | str | Tensor | NDArray[Any] | Callable[[Tensor], Tensor]
 
@@ -120,7 +120,7 @@ class Inquiry:
         if self._stale:
             self.close()
             self._run()
-        self._stale = _may_do_anything(recipe)
+        self._stale = may_do_anything(recipe)
         asking = self._asking(recipe, self._layers if layers is None else tuple(layers))
         found = answered(
             self._model, self._x, self._ran, asking, self._target, self._colours, release=last
@@ -134,7 +134,8 @@ class Inquiry:
         return Asking(recipe, layers, **self._about)
 
 
-def _may_do_anything(recipe: Method) -> bool:
+def may_do_anything(recipe: Method) -> bool:
+    """Whether a method is the user's own, which may change the run, or the model, that the next one would see."""
     return isinstance(recipe, FunctionMethod) or type(recipe).__module__.partition(".")[0] != "relprop"
 
 

@@ -143,12 +143,10 @@ class Batches:
     def _together(self, ready: Sequence[Ready]) -> list[Answered] | None:
         x = torch.cat([one.x for one in ready]) if len(ready) > 1 else ready[0].x
         targets = [one.target for one in ready]
-        columns: dict[str, list[Explanation]] = {}
-        for name, asking in self.askings.items():
-            found = each_of(self.model, x, targets, asking, self.output, self.channel_axis)
-            if found is None:
-                return None
-            columns[name] = found
+        found = each_of(self.model, x, targets, list(self.askings.values()), self.output, self.channel_axis)
+        if found is None:
+            return None
+        columns = dict(zip(self.askings, found, strict=True))
         self.explained += len(ready)
         self._tidy(_like(x), len(ready))
         return [
