@@ -42,6 +42,7 @@ from relprop.methods.lrp import LRPAlphaBeta as LRPAlphaBeta
 from relprop.methods.lrp import LRPComposite as LRPComposite
 from relprop.methods.lrp import LRPEpsilon as LRPEpsilon
 from relprop.methods.lrp import LRPGamma as LRPGamma
+from relprop.methods.odam import ODAM as ODAM
 from relprop.methods.rap import RAP as RAP
 from relprop.methods.rsp import RSP as RSP
 from relprop.methods.rsp import ContrastiveRSP as ContrastiveRSP

@@ -33,6 +33,7 @@ METHODS: Registry[Any] = Registry(
         "deconvnet": "relprop.methods.guided_backprop:DeconvNet",
         "guided-backprop": "relprop.methods.guided_backprop:GuidedBackprop",
         "grad-cam": "relprop.methods.grad_cam:GradCAM",
+        "odam": "relprop.methods.odam:ODAM",
         "attention-rollout": "relprop.methods.attention_rollout:AttentionRollout",
         "affine": "relprop.methods.affine:Affine",
         "lrp": "relprop.methods.lrp:LRP",

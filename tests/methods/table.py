@@ -100,6 +100,16 @@ def captum_grad_cam(model: nn.Sequential, x: Tensor, target: int) -> Tensor:
     return LayerGradCam(model, model[4]).attribute(x, target=target, relu_attributions=True).detach()
 
 
+def activation_times_gradient(*, softmax: bool = False) -> Callable[..., Tensor]:
+    def run(model: nn.Sequential, x: Tensor, target: int) -> Tensor:
+        a = model[:5](x).detach().requires_grad_()
+        scores = model[5:](a)
+        (g,) = torch.autograd.grad((scores.softmax(1) if softmax else scores)[:, target].sum(), a)
+        return (g * a.detach()).sum(1, keepdim=True).clamp(min=0)
+
+    return run
+
+
 def walked(
     *rules: ref.Rule, score: bool = True, start_clamped: bool = False, stop: int = 0
 ) -> Callable[..., Tensor]:
@@ -217,6 +227,8 @@ LIVE = [
     Line(relprop.DeconvNet(), live=captum_hooks("Deconvolution")),
     Line(relprop.GuidedBackprop(), live=captum_hooks("GuidedBackprop")),
     Line(relprop.GradCAM(), live=captum_grad_cam),
+    Line(relprop.ODAM(), live=activation_times_gradient()),
+    Line(relprop.ODAM(seed="softmax"), live=activation_times_gradient(softmax=True)),
     Line(relprop.Affine(), live=affine()),
     Line(relprop.Affine(at="4"), live=affine(5)),
     Line(relprop.Affine(at="5", positive=True), live=affine(6, positive=True)),

@@ -180,7 +180,7 @@ def test_layers(name: str) -> None:
     other, size = ("2", (6, 8, 8)) if name.endswith("rsp") else ("5", (8, 4, 4))
     e = relprop.explain(model, x, [2, 3], method, layers=["4", other])
     assert_close_to_rounding(e.relevance, relprop.explain(model, x, [2, 3], method).relevance, model)
-    one = name == "grad-cam"
+    one = name in ("grad-cam", "odam")
     assert e.layers["4"].shape == (2, 3, 1 if one else 8, 8, 8)
     assert e.layers[other].shape == (2, 3, 1 if one else size[0], *size[1:])
     alone = relprop.explain(model, x, 3, method, layers=[other])

@@ -8,6 +8,7 @@ from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.graph.place import label
 from relprop.methods.head import head_of
+from relprop.methods.source_map import common_map
 from relprop.propagate.trace import Trace
 
 __all__ = ["channel_axis", "last_feature_map"]
@@ -15,7 +16,7 @@ __all__ = ["channel_axis", "last_feature_map"]
 _POOLS = frozenset({"max_pool", "avg_pool", "pass"})
 
 
-def last_feature_map(run: Trace) -> Node:
+def last_feature_map(run: Trace, *, branches: bool = False) -> Node:
     """The last feature map before global pooling, or before the first product on flattened features.
 
     Found by walking back from the output through everything that has no spatial extent (products,
@@ -24,6 +25,10 @@ def last_feature_map(run: Trace) -> Node:
     last pool of AlexNet and VGG, the last block's output of ResNets, the last concatenation of
     GoogLeNet. Its value is (N, C, *spatial), but (N, *spatial, C) in networks that have no other there, such
     as Swin: `channel_axis` tells.
+
+    Args:
+        run: a forward run.
+        branches: of parallel branches that meet in the head, take the last map that they all begin with.
 
     Raises:
         InputError: there is none (a multilayer perceptron, a transformer's tokens), or there are
@@ -58,10 +63,13 @@ def last_feature_map(run: Trace) -> Node:
     maps = list(dict.fromkeys(_before_pools(n, run) for n in found))
     if not maps:
         raise _none(graph.output, run.stored(graph.output))
-    if len(maps) > 1:
+    if len(maps) == 1:
+        return maps[0]
+    shared = common_map(run, maps) if branches else None
+    if shared is None:
         names = ", ".join(repr(label(graph, n)) for n in sorted(maps, key=lambda n: n.index))
         raise InputError(f"Expected one last feature map but the head reads {len(maps)}: {names}. Name one.")
-    return maps[0]
+    return shared
 
 
 def _is_map(value: Tensor) -> bool:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from relprop.checks import place_name
-from relprop.errors import InputError
-from relprop.graph import Node
-from relprop.graph.place import label
-from relprop.methods.feature_map import channel_axis, last_feature_map
-from relprop.methods.method import SCORES, Method, Request, Result
-from relprop.methods.tokens import last_tokens, token_grid
-from relprop.propagate.composite import DERIVATIVES
-from relprop.propagate.trace import Trace
+from relprop.methods.activation_map import ActivationMap
 
 __all__ = ["GradCAM"]
 
 
-class GradCAM(Method):
+class GradCAM(ActivationMap):
     r"""Grad-CAM: the channels of a feature map, weighted by their mean gradient.
 
     .. math:: R_{p} = \max\Big(0, \sum_k α_k A_{kp}\Big), \qquad
@@ -37,15 +27,18 @@ class GradCAM(Method):
     class token and the like are left out. The last tokens that patches speak through are those in front of the
     last attention (`relprop.methods.tokens`).
 
+    Of a detection it is the map that the head of its anchor reads (`relprop.methods.source_map`): SSD's source of
+    that level, the level of a feature pyramid. Targets at maps of different sizes are resized to the finest.
+
     Args:
         at: module path or node name whose value is (N, C, *spatial), or (N, T, C) tokens of a picture; None: the
-            last feature map before global pooling or flattening (`relprop.methods.feature_map`), else the last
-            tokens.
+            last feature map before global pooling or flattening (`relprop.methods.feature_map`; of branches
+            that meet in the head, the last map that they all begin with), else the last tokens.
 
     `layers` of the call give the same map at further places, (N, 1, *spatial) each.
 
     Raises:
-        InputError: no or several last feature maps, or a place without spatial axes.
+        InputError: no last feature map, several without one in common, or a place without spatial axes.
 
     >>> import torch, relprop
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.ReLU(), torch.nn.Flatten(),
@@ -57,64 +50,13 @@ class GradCAM(Method):
     """
 
     name = "grad-cam"
-    takes = SCORES - {"start"}
     summary = "Grad-CAM: the last feature map's channels weighted by their mean gradient, positive part"
-    signed = False
 
     def __init__(self, *, at: str | None = None) -> None:
-        self.at = place_name("at", at)
+        super().__init__(at=at)
 
-    def explain(self, request: Request) -> Result:
-        run = request.trace
-        node = _last(run) if self.at is None else run.graph.find(self.at)
-        places = {name: run.graph.find(name) for name in request.layers}
-        values: dict[str, Tensor] = {}
-        lay: dict[str, Callable[[Tensor], Tensor]] = {}
-        for name, place in {**places, "": node}.items():
-            values[name] = run.value(place)
-            lay[name] = _layout(run, place)
-            if not isinstance(values[name], Tensor) or values[name].ndim < 3:
-                got = tuple(values[name].shape) if isinstance(values[name], Tensor) else "a list"
-                raise InputError(
-                    f"Expected a feature map (N, C, *spatial) for grad-cam but {place.name!r} is {got}. "
-                    "Name a place before the flattening or the pooling's squeeze."
-                )
-        walked = request.propagate(request.ones(), DERIVATIVES, stop=node, multiplier=True, ledger=False)
-        layers = {name: _cam(g, values[name], lay[name]) for name, g in walked.layers.items()}
-        at = self.at if self.at is not None else label(run.graph, node)
-        return Result(_cam(walked.relevance, values[""], lay[""]), layers, walked.plan, at=at)
-
-
-def _last(run: Trace) -> Node:
-    """The last feature map; else the last tokens.
-
-    Raises:
-        InputError: neither; see `last_feature_map`.
-    """
-    try:
-        return last_feature_map(run)
-    except InputError:
-        tokens = last_tokens(run)
-        if tokens is None:
-            raise
-        return tokens
-
-
-def _layout(run: Trace, node: Node) -> Callable[[Tensor], Tensor]:
-    """What brings values of the node, targets in front or not, into the order (..., C, *spatial)."""
-    grid = token_grid(run, node)
-    if grid is not None:
-        return lambda tokens: grid.lay(tokens.mT)
-    value = run.stored(node)
-    if not isinstance(value, Tensor) or value.ndim < 3:
-        return lambda same: same  # refused
-    behind = value.ndim - channel_axis(run, node)
-    return lambda mixed: mixed.movedim(-behind, 1 - value.ndim)
-
-
-def _cam(gradient: Tensor, value: Tensor, lay: Callable[[Tensor], Tensor]) -> Tensor:
-    """(K, N, C, *spatial) and (N, C, *spatial), or as `lay` finds them -> (K, N, 1, *spatial)."""
-    gradient, value = lay(gradient), lay(value)
-    weights = gradient.flatten(3).mean(-1)
-    weighted = weights.reshape(*weights.shape, *[1] * (value.ndim - 2)) * value
-    return weighted.sum(2, keepdim=True).clamp_(min=0)
+    def weighed(self, gradient: Tensor, value: Tensor) -> Tensor:
+        """The positive part of the channels' sum, each times its mean gradient."""
+        weights = gradient.flatten(3).mean(-1)
+        weighted = weights.reshape(*weights.shape, *[1] * (value.ndim - 2)) * value
+        return weighted.sum(2, keepdim=True).clamp_(min=0)
