@@ -77,6 +77,21 @@ def test_softmax_of_an_anchors_classes() -> None:
         assert_close_to_rounding(row, expected, net, size=3 * float(a.abs().max()))
 
 
+def test_a_class_beside_an_edge_is_the_class_alone() -> None:
+    detector, picture = tiny_detector.detector(), nets.pictures(1, 3, 16, 16)[0].sigmoid()
+    both = relprop.explain_detection(detector, picture, 3, ["class", "x1", "w"], [1], "odam")
+    assert both.settings["seed"] == "softmax"
+    alone = [
+        relprop.explain_detection(
+            detector, picture, 3, part, 1 if part == "class" else None, "odam"
+        ).relevance
+        for part in ("class", "x1", "w")
+    ]
+    assert_close_to_rounding(both.relevance, torch.stack(alone), detector.raw)
+    logit = relprop.explain_detection(detector, picture, 3, "class", 1, "odam:seed=logit").relevance
+    assert not torch.allclose(alone[0] / alone[0].max(), logit / logit.max(), rtol=1e-3)
+
+
 def test_a_certain_class_keeps_its_map() -> None:
     """1 − p is 0 in float32, and the map isn't."""
     net = Linear().eval()

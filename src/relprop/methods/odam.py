@@ -79,15 +79,20 @@ class ODAM(ActivationMap):
         return {"seed": "softmax" if facts.multi_label is False else "logit"}
 
     def slopes(self, request: Request) -> Tensor:
-        """The derivative of the class's score, or of what else is asked."""
+        """The derivative of the class's score, or of what else is asked: a row is a class's that is 1 there alone.
+
+        Classes that are asked beside callables (a detection's edges) come as slopes, too.
+        """
         ones = request.ones()
-        if self.seed != "softmax" or request.asked.kind != "class":
+        if self.seed != "softmax":
             return ones
         layout = request.layout
         apart = ones.unflatten(2, (layout.anchors, layout.width)).clone()  # (K, N, D, width, ...)
         classes = apart[:, :, :, : layout.classes]
         units = request.output.unflatten(1, (layout.anchors, layout.width))[:, :, : layout.classes]
-        classes.copy_(_of_softmax(units.expand_as(classes), classes != 0))
+        alone = ((ones != 0).sum(2, keepdim=True).unsqueeze(3) == 1) & (classes == 1)
+        own = alone.any(3, keepdim=True)
+        classes.copy_(torch.where(own, _of_softmax(units.expand_as(classes), alone), classes))
         return apart.flatten(2, 3)
 
     def weighed(self, gradient: Tensor, value: Tensor) -> Tensor:
