@@ -10,6 +10,7 @@ import torch
 from tests.close import assert_close_to_rounding
 from tests.detectors.nets import linear_detector, tiny_detector
 from tests.detectors.nets.linear_detector import SIDE
+from tests.detectors.test_removal import counted
 from torch import Tensor
 
 from relprop.detectors import Detection, Detector, check_map, check_maps
@@ -106,7 +107,10 @@ def test_several_maps_share_the_random_draws() -> None:
     heat = truth(detector, image, d.label)
     other = 3 - d.label
     maps, of = [heat, -heat.abs(), truth(detector, image, 3), heat], ["class", "class", "left", "class"]
-    together = check_maps(detector, image, d, maps, of, [None, None, None, other], draws=3, batch=2)
+    with counted(detector) as runs:
+        together = check_maps(detector, image, d, maps, of, [None, None, None, other], draws=3, batch=2)
+    assert sum(runs) == together[0].runs
+    assert max(runs) <= 2
     assert together[0].runs == 1 + 2 * (3 + 7)  # no patch of the second is red
     alone = [
         check_map(detector, image, d, m, o, t, draws=3)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +31,15 @@ def gone(detector: Detector, prepared: Prepared, anchor: int, masks: Tensor) -> 
     return torch.einsum("chw,uchw,mhw->mu", (prepared.x - mean)[0], raw.weights[anchor] / 20, masks.double())
 
 
+@contextmanager
+def counted(detector: Detector) -> Iterator[list[int]]:
+    """How many pictures each run of the network had."""
+    runs: list[int] = []
+    hook = detector.raw.register_forward_hook(lambda module, inputs, output: runs.append(len(inputs[0])))
+    yield runs
+    hook.remove()
+
+
 @pytest.mark.parametrize("letterbox", [False, True])
 @pytest.mark.parametrize("cells", [(5, 5), (2, 3), "bands"])
 @torch.no_grad()
@@ -47,6 +59,10 @@ def test_effects_of_a_linear_detector_are_known(letterbox: bool, cells: Any) -> 
         for j, (offset, edge) in enumerate(zip(detector.offsets, ("x1", "y1", "x2", "y2"), strict=True)):
             assert_close_to_rounding(found.of(offset), lost[:, 3 + j], TERMS, size)
             assert_close_to_rounding(found.of(edge), lost[:, 3 + j] * (sx, sy)[j % 2], TERMS, 3 * size)
+        with counted(detector) as runs:
+            measured_effects(detector, prepared, d, cells, fill="mean", batch=3)
+        assert sum(runs) == found.runs
+        assert max(runs) <= 3
         before = found.said.of("class")[0]
         scores = before.sigmoid() - (before - lost[:, d.label]).sigmoid()
         assert_close_to_rounding(found.of("score"), scores, TERMS, size)
@@ -135,6 +151,24 @@ def test_nothing_of_the_users_changes() -> None:
     for part in one.said.parts:
         assert_close_to_rounding(one.of(part), other.of(part), detector.raw, 100.0)
     assert set(one.said.parts) > {"objectness", "class", "cx", "x1"}
+
+
+@torch.no_grad()
+def test_a_class_with_a_box_of_its_own() -> None:
+    """Of offsets (..., K, 4) the detection's own class's are asked."""
+    plain, image = linear_detector.detector(), linear_detector.picture()
+
+    def measure(columns: Tensor) -> Tensor:
+        return columns[..., None, :] * torch.arange(3.0, dtype=columns.dtype)[:, None]
+
+    detector = replace(plain, measure=measure)
+    one, two = (measured_effects(detector, image, detector(image).at(0, k), fill="mean") for k in (1, 2))
+    for edge, offset in zip(("x1", "y1", "x2", "y2"), plain.offsets, strict=True):
+        for k, found in ((1, one), (2, two)):
+            lost = gone(detector, detector.prepared(image), 0, found.masks)
+            unit = 3 + plain.offsets.index(offset)
+            for part in (edge, offset):
+                assert_close_to_rounding(found.of(part), k * lost[:, unit], TERMS, 1e3)
 
 
 def test_refusals() -> None:

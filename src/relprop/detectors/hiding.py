@@ -270,9 +270,10 @@ def check_maps(
 
     losses: list[list[Loss]] = [[] for _ in maps]
     before: list[tuple[float, bool]] = []
-    for fill in fills:
-        said = ask(detector, prepared, detection, masks, fill, batch)
-        row = draws + 1
+    said = ask(detector, prepared, detection, masks, fills, batch)
+    for f, fill in enumerate(fills):
+        first = 1 + f * len(masks)
+        row = first + draws
         before = []
         for k, part in enumerate(of):
             value, sign = _value(said, detection, part, classes[k], ways[k])
@@ -281,7 +282,7 @@ def check_maps(
             for c in chosen[2 * k : 2 * k + 2]:
                 ends.append(lost[row] if len(c) else None)
                 row += bool(len(c))
-            losses[k].append(Loss(fill, ends[0], ends[1], tuple(lost[1 : draws + 1])))
+            losses[k].append(Loss(fill, ends[0], ends[1], tuple(lost[first : first + draws])))
             before.append((float(value[0]), sign > 0))
     runs = len(fills) * len(masks) + 1
     return [

@@ -189,7 +189,7 @@ def measured_effects(
         )
     # A cell that lies outside of the picture changes nothing, and needs no run.
     seen = masks.any((1, 2)).nonzero()[:, 0]
-    said = ask(detector, prepared, detection, masks[seen], fill, batch)
+    said = ask(detector, prepared, detection, masks[seen], [fill], batch)
     row = torch.zeros(len(masks) + 1, dtype=torch.int64)
     row[1 + seen] = torch.arange(1, len(seen) + 1)
     height, width = prepared.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -88,19 +89,25 @@ class Said:
 @full_precision
 @torch.no_grad()
 def ask(
-    detector: Detector, prepared: Prepared, detection: Detection, masks: Tensor, fill: str, batch: int = 8
+    detector: Detector,
+    prepared: Prepared,
+    detection: Detection,
+    masks: Tensor,
+    fills: Sequence[str],
+    batch: int = 8,
 ) -> Said:
-    """Ask a detection's own output unit of the input, then with pixels taken away, once for each mask.
-
-    Returns M + 1 rows: the first is the input itself.
+    """Ask a detection's own output unit of the input, then with pixels taken away, once for each mask and fill.
 
     Args:
         detector: what made the detection.
         prepared: the input it was found in.
         detection: whose anchor is asked.
         masks: (M, h, w) bool, True where pixels of the input are taken away.
-        fill: as `filled`.
+        fills: F ways to fill, as `filled`.
         batch: pictures that run at once.
+
+    Returns:
+        1 + F M rows: the input itself, the first fill with each mask, the second, …
 
     Raises:
         InputError: masks of another size, an unknown fill, a detection from another picture.
@@ -108,8 +115,7 @@ def ask(
     check_count("batch", batch)
     unit = detector.unit(prepared, [detection.anchor])
     rows = []
-    for some in torch.cat([torch.zeros_like(masks[:1]), masks]).split(batch):
-        inputs = filled(prepared.x, some, fill, prepared.window)
+    for inputs in _batches(prepared, masks, fills, batch):
         with capture_lock:
             rows.append(unit(inputs))
     table = torch.cat(rows)
@@ -135,9 +141,22 @@ def ask(
     if not all(bool(v.isfinite().all()) for v in (said.scores, said.offsets, said.edges)):
         raise InputError(
             f"Expected finite outputs at anchor {detection.anchor} when parts of the picture are filled by "
-            f"{fill!r} but got NaN or infinity. Use another fill."
+            f"{', '.join(map(repr, fills))} but got NaN or infinity. Use another fill."
         )
     return said
+
+
+def _batches(prepared: Prepared, masks: Tensor, fills: Sequence[str], batch: int) -> Iterator[Tensor]:
+    """The input, then each fill with each mask; `batch` pictures at a time, the last ones fewer."""
+    pending = prepared.x
+    for fill in fills:
+        for some in masks.split(batch):
+            pending = torch.cat([pending, filled(prepared.x, some, fill, prepared.window)])
+            if len(pending) >= batch:
+                yield pending[:batch]
+                pending = pending[batch:]
+    if len(pending):
+        yield pending
 
 
 def _check_same(detection: Detection, now: Tensor) -> None:

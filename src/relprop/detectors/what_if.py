@@ -115,7 +115,7 @@ def what_if_effects(
         apart = float(rest.sum()) >= _REST * float(masks[1].sum())
         if apart:
             masks[1] = rest
-    said = ask(detector, prepared, detection, masks, fill, batch)
+    said = ask(detector, prepared, detection, masks, [fill], batch)
     logits = torch.stack([said.of("class"), said.of("class", other)], 1)
     effects = [(float(a), float(b)) for a, b in (logits[:1] - logits[1:]).tolist()]
     names = detector.classes
