@@ -24,7 +24,7 @@ MISSES: dict[str, str] = {
     "suppressed": "non-maximum suppression dropped the box for a better one",
     "neighbour": "the box was counted for another object of the class",
     "wrong class": "the place was called something else",
-    "poor box": "no box lies well enough on it",
+    "poor box": "the boxes of its class lie badly on it (IoU below 0.5)",
     "cut": "more boxes were over the threshold than are kept",
 }
 
@@ -64,7 +64,8 @@ def best_unit(found: Detections, box: Tensor, label: int, without: Sequence[int]
         without: anchors that don't count, unless all of those that lie well are among them.
     """
     reading = found.reading
-    overlap = iou(reading.boxes, box[None].to(reading.boxes))[:, 0]
+    boxes = reading.boxes[:, label] if reading.class_boxes else reading.boxes
+    overlap = iou(boxes, box[None].to(boxes))[:, 0]
     near = overlap >= THRESHOLD
     others = near.clone()
     others[list(without)] = False
@@ -93,8 +94,10 @@ def unit_at(found: Detections, x: float, y: float, label: int | None = None) -> 
     scores = reading.scores.clone()
     if reading.background is not None:
         scores[:, reading.background] = -1.0
-    best = scores.amax(1) if label is None else reading.scores[:, label]
-    boxes = reading.boxes.double()
+    wanted = scores.argmax(1) if label is None else torch.full_like(scores.argmax(1), label)
+    rows = torch.arange(len(scores), device=scores.device)
+    best = reading.scores[rows, wanted]
+    boxes = (reading.boxes[rows, wanted] if reading.class_boxes else reading.boxes).double()
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     away = (boxes.new_tensor([x, y]) - centre).abs()
     for share in (0.5, 1.0):
@@ -107,9 +110,9 @@ def unit_at(found: Detections, x: float, y: float, label: int | None = None) -> 
 def misses(found: Detections, objects: Objects, matched: Matched, threshold: float) -> list[Miss]:
     """Every object that had to be found and was not, with the unit that came nearest and why it didn't make it.
 
-    The reason is the first of these that holds. Of the units that are no detections of the class and whose box lies
-    well (IoU ≥ 0.5) the best is over the threshold: it was *suppressed* by a better detection, or it was *cut* (or
-    may only stand for its best class, which was another). A detection of the class lies well on the object, but
+    The reason is the first of these that holds. Of the units that are no detections of the class and whose box
+    lies well (IoU ≥ 0.5) the best is over the threshold: it was *suppressed* by a better detection, or it was
+    *cut* (or may only stand for its best class, which was another). A detection of the class lies well on it, but
     was counted for a *neighbour*. A detection of a *wrong class* lies well on it. One of its class lies badly
     (0.1 ≤ IoU < 0.5), or no unit's box reaches 0.5: a *poor box*. Else the best unit is *below the threshold*.
 

@@ -36,7 +36,16 @@ from relprop.viz.labels import class_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLUMNS", "Results", "Saved", "settings_of"]
+__all__ = [
+    "COLUMNS",
+    "Results",
+    "Saved",
+    "as_text",
+    "model_digest",
+    "preprocess_digest",
+    "same_settings",
+    "settings_of",
+]
 
 _SETTINGS, _KEPT, _SUMMARY, _SHEET = "settings.json", "pictures.jsonl", "summary.csv", "sheet.png"
 
@@ -101,7 +110,7 @@ class Results:
     def __post_init__(self) -> None:
         self.out = named_path(self.out)
         check_room(self.out)
-        self._check_settings()
+        same_settings(self.out, self.settings)
         self._kept = Kept(self.out / _KEPT)
         self._names: dict[str, int] = {}
         self._rows: dict[int, list[dict[str, Any]]] = {}
@@ -109,29 +118,6 @@ class Results:
         self.failures: list[Failure] = []
         self.kept = self.computed = 0
         self.open = False
-
-    def _check_settings(self) -> None:
-        file = self.out / _SETTINGS
-        now = json.loads(json.dumps(jsonable(dict(self.settings))))
-        if file.exists():
-            try:
-                before = json.loads(read_text(file, "settings of an earlier run"))
-                if not isinstance(before, dict):
-                    raise ValueError("no settings")
-            except (ValueError, RecursionError):
-                raise InputError(
-                    f"Expected settings of an earlier run in '{shown_path(file)}' but it holds something else. "
-                    "Take another folder, or move it away."
-                ) from None
-            for name in dict.fromkeys([*before, *now]):
-                if before.get(name) != now.get(name):
-                    raise InputError(
-                        f"Expected results of the same {name} in '{shown_path(self.out)}' but they were made with "
-                        f"another ({_short(before.get(name))}, now {_short(now.get(name))}). Take another folder, "
-                        "or remove this one."
-                    )
-        else:
-            write_file(file, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
 
     def missing(self, listed: Iterable[Given]) -> Iterator[Given]:
         """The pictures that are still to be explained."""
@@ -202,6 +188,35 @@ class Results:
         return Saved(self.out, tuple(rows), tuple(self.failures), self.computed, self.kept)
 
 
+def same_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Note in a folder what its results depend on, or hold that against what an earlier run noted.
+
+    Raises:
+        InputError: the folder holds results of other settings.
+    """
+    file = out / _SETTINGS
+    now = json.loads(json.dumps(jsonable({name: as_text(value) for name, value in settings.items()})))
+    if not file.exists():
+        write_file(file, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
+        return
+    try:
+        before = json.loads(read_text(file, "settings of an earlier run"))
+        if not isinstance(before, dict):
+            raise ValueError("no settings")
+    except (ValueError, RecursionError):
+        raise InputError(
+            f"Expected settings of an earlier run in '{shown_path(file)}' but it holds something else. "
+            "Take another folder, or move it away."
+        ) from None
+    for name in dict.fromkeys([*before, *now]):
+        if before.get(name) != now.get(name):
+            raise InputError(
+                f"Expected results of the same {name} in '{shown_path(out)}' but they were made with "
+                f"another ({_short(before.get(name))}, now {_short(now.get(name))}). Take another folder, "
+                "or remove this one."
+            )
+
+
 def _rows(
     e: Explanation, of: Given, method: str, folder: str, labels: Sequence[str] | None
 ) -> list[dict[str, Any]]:
@@ -257,7 +272,7 @@ def settings_of(
     asking = next(iter(batches.askings.values()))
     found = {
         "version": version(),
-        "model": _model_digest(batches.model),
+        "model": model_digest(batches.model),
         "method": methods,
         "target": target,
         "layers": list(asking.layers),
@@ -266,34 +281,35 @@ def settings_of(
         "start": asking.start,
         "output": batches.output,
         "channel_axis": batches.channel_axis,
-        "preprocess": _preprocess_digest(preprocess),
+        "preprocess": preprocess_digest(preprocess),
         **others,
     }
-    return {name: _text(value) for name, value in found.items()}
+    return {name: as_text(value) for name, value in found.items()}
 
 
-def _text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """As JSON holds it: functions by their names, since their addresses change."""
     if callable(value) and not isinstance(value, type):
         return getattr(value, "__qualname__", type(value).__qualname__)
     if isinstance(value, (list, tuple)):
-        return [_text(one) for one in value]
+        return [as_text(one) for one in value]
     if isinstance(value, Mapping):
-        return {str(key): _text(one) for key, one in value.items()}
+        return {str(key): as_text(one) for key, one in value.items()}
     if isinstance(value, (torch.Tensor, np.ndarray)):
         values = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
         return f"{values.shape} {hashlib.sha256(values.tobytes()).hexdigest()[:16]}"
     return jsonable(value)
 
 
-def _model_digest(model: nn.Module) -> str:
+def model_digest(model: nn.Module) -> str:
+    """Changes with the model's modules and weights."""
     with capture_lock:
         text = f"{model!r}{weights_digest(model)}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _preprocess_digest(preprocess: Preprocess | None) -> str | None:
-    """Of what it makes of one picture."""
+def preprocess_digest(preprocess: Preprocess | None) -> str | None:
+    """Changes with what a preparation makes of one picture; None without one."""
     if preprocess is None:
         return None
     rows, columns = np.mgrid[:61, :97]

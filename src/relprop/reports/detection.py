@@ -41,7 +41,7 @@ from relprop.viz.detection_frame import Frame
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DetectorSource", "detection"]
+__all__ = ["DetectorSource", "detection", "loaded_detector"]
 
 #: A loaded detector, a detector, a specification, or a function that loads one.
 DetectorSource = LoadedDetector | Detector | str | Callable[[], LoadedDetector]
@@ -110,7 +110,7 @@ def detection(
     recipe = resolve(method)  # a typing error shall not wait for the model
     colours = parsed_scale(scale)
     places = folders(out, [picture.source for picture in pictures])
-    loaded = _loaded(detector)
+    loaded = loaded_detector(detector)
     wanted = None if box is None and versus is None else [] if box in (None, "all") else listed(box)
     other = None if versus is None else str(versus)
     seen = [_seen(loaded.detector, p, f, wanted, other) for p, f in zip(pictures, places, strict=True)]
@@ -123,7 +123,8 @@ def detection(
     return gathered(head, "images", pages, out)
 
 
-def _loaded(detector: DetectorSource) -> LoadedDetector:
+def loaded_detector(detector: DetectorSource) -> LoadedDetector:
+    """A detector with what is known about it."""
     if isinstance(detector, LoadedDetector):
         return detector
     if isinstance(detector, Detector):
