@@ -537,3 +537,40 @@ def test_unit_errors(x: Tensor) -> None:
         (lambda: Layout(0), "got 0 and 1"),
         (lambda: DetectionUnit(raw, Layout(3)).at(0)(x), r"\[\(3,\), \(4,\)\].*layout"),
     )
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_scores_of_several_classes(balance: bool) -> None:
+    """Linear in the classes' own relevance; the mean of the classes that aren't read is taken away."""
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(180, 4)).eval().double()
+    x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    crp = CRP(balance=balance)
+    # R[k] up to what each row loses: z+ alone.
+    own = relprop.explain(net, x, range(4), crp).relevance
+    versus = relprop.explain(net, x, 2, crp, versus=0).relevance
+    if not balance:
+        torch.testing.assert_close(versus, (own[2] - own[0]) * 3 / 4)
+    one = relprop.explain(net, x, lambda o: 3 * o[:, 1], crp).relevance
+    torch.testing.assert_close(one, 3 * own[1])
+    for target in (lambda o: o[:, 1], [lambda o: o[:, 1], 3]):
+        e = relprop.explain(net, x, target, crp).relevance
+        torch.testing.assert_close(e if e.ndim == 4 else e[0], own[1])
+    pair = relprop.explain(net, x, lambda o: o[:, 0] + 2 * o[:, 1], crp)
+    if not balance:  # R[0] + 2 R[1] - 3 (R[2] + R[3]) / 2 by R[k] - R[j] = 3/4 (Q[k] - Q[j])
+        parts = [own[0] - own[2], own[0] - own[3], 2 * (own[1] - own[2]), 2 * (own[1] - own[3])]
+        torch.testing.assert_close(pair.relevance, 3 / 8 * torch.stack(parts).sum(0))
+    assert float(pair.relevance.sum((1, 2, 3)).abs().max()) < (1e-9 if balance else 1)
+    assert pair.ledger is not None
+    assert pair.ledger.closes
+    with pytest.raises(InputError, match="none is left for crp"):
+        relprop.explain(net, x, lambda o: o.sum(1), crp)
+
+
+def test_scores_that_have_no_one_contrast_are_refused() -> None:
+    model = MiniSSD().eval()
+    unit = DetectionUnit(model, Layout(classes=K)).at([3, 9])
+    x = torch.rand(1, 3, 24, 24)
+    for score in (lambda o: o[:, 1] + o[:, 5], lambda o: o[:, 4] + o[:, 12]):
+        with pytest.raises(InputError, match="of classes, or of one anchor's box, for crp"):
+            relprop.explain(unit, x, score, "crp")

@@ -53,8 +53,8 @@ def explain_detection(
         of: "class"; an offset, by its name in `Detector.offsets` ("cx", "cy", "w", "h"); an edge of the decoded
             box in pixels of the picture ("x1" left, "y1" top, "x2" right, "y2" bottom), before it is cut at the
             picture's edge; or "objectness" where the network has it. A list of them puts a K axis in front of
-            the relevance. Edges, and offsets that `Detector.measure` makes, start as slope × output: they are
-            asked as a callable of the output units is (`relprop.explain`).
+            the relevance. Edges, and offsets that `Detector.measure` makes, less what they are at outputs of 0,
+            start as slope × output, as a callable of the output units does (`relprop.explain`).
         target: for "class", a class index or name; None: the detection's own (an anchor's best). Another
             asks what would speak for it. With a list, each "class" of `of` stands for as many rows.
         method: as for `relprop.explain`.
@@ -175,18 +175,22 @@ class _Aim:
         first = d * layout.width + layout.classes
         own = self.found[d].label
 
-        def asked(output: Tensor) -> Tensor:
-            columns = output[:, first : first + len(layout.offsets)]
+        def read(columns: Tensor) -> Tensor:
             offsets = self.detector.measured(columns)
             if part in EDGES:
-                boxes = self.detector.decoded(offsets, anchor.to(output).expand(len(output), 4))
+                boxes = self.detector.decoded(offsets, anchor.to(columns).expand(len(columns), 4))
                 value, column = self.prepared.on_picture(boxes), EDGES.index(part)
             else:
                 value, column = offsets, names.index(part)
             return value[:, own, column] if value.ndim == 3 else value[:, column]
 
-        asked.__name__ = part
-        return asked
+        def moved(output: Tensor) -> Tensor:
+            # Where a box lies by itself, by its anchor, belongs to no output.
+            columns = output[:, first : first + len(layout.offsets)]
+            return read(columns) - read(torch.zeros_like(columns))
+
+        moved.__name__ = f"{part}, less its value at outputs of 0"
+        return moved
 
 
 def _detections(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,7 +51,9 @@ class CRP(Method):
 
     .. math:: Q = \operatorname{sign}\Big(\sum_o s_o\Big) \sum_o \frac{s_o}{\sum_{o'} |s_{o'}|} Q[o]
 
-    so that red is what moved the score the way it went, and one offset alone is the published Q[o].
+    so that red is what moved the score the way it went, and one offset alone is the published Q[o]. A score of
+    several classes starts as its slopes, and is contrasted with the classes that it doesn't read; a class
+    against another (`versus`) has nothing to subtract.
 
     Source: Tsunakawa et al. 2019 (IJCNN). This is not Concept Relevance Propagation. Shapes:
     (N, C, *spatial), and the layers' own, where relevance is as it arrives, not scaled. With
@@ -81,7 +84,7 @@ class CRP(Method):
     summary = "Contrastive Relevance Propagation: a class or box offset against the mean of the classes"
     contrasts = True
     pushes = True
-    takes = frozenset({"score"})
+    takes = frozenset({"score", "versus"})
     reading = (
         "Each map is a contrast: the class against the mean of the other classes; an offset against the "
         "mean of all classes, red for what moved the box the way it went."
@@ -109,7 +112,7 @@ class CRP(Method):
         units = output.reshape(len(output), layout.anchors, layout.width, *output.shape[2:])
         asked = _asked(request, units)
         counts = self._counted(layout).to(output.device)  # (width,)
-        number = self._others(counts, asked.own, layout)  # (K, N)
+        number = self._others(counts, asked, layout)  # (K, N)
 
         def spread(seed: Tensor) -> Tensor:  # to spatial axes
             return seed.reshape(*seed.shape, *[1] * (output.ndim - 2))
@@ -126,20 +129,25 @@ class CRP(Method):
         composite = Composite(rules, "positive", name="CRP")
         there = spread(_marks(asked.anchor, layout.anchors)[..., None].to(output.dtype))  # (K, N, D, 1, ...)
         if not self.balance or self.seed == "logit":
-            others = there * spread((counts & ~asked.own).to(output.dtype)[:, :, None]) * starts
+            others = there * spread((counts & ~asked.reads).to(output.dtype)[:, :, None]) * starts
             share = spread((asked.total / number)[:, :, None, None].to(output.dtype))
             seed = asked.weights * starts - share * others
             return Result.of(request.propagate(seed.reshape(-1, *output.shape), composite))
-        # One row a target (two where its units pull both ways), and one an anchor for the sum of its
-        # classes, which all its targets share.
+        # One row a target (two where its units pull both ways), one an anchor for the sum of its classes, which
+        # its targets share, and one a target that reads other than one class once, for the sum of the others.
         every = _marks(torch.arange(layout.anchors, device=output.device), layout.anchors)
         target = asked.weights * starts
         against = (target < 0).flatten(1).any(1).nonzero()[:, 0]
         classes = spread((every[:, None, :, None] & counts).to(output.dtype)) * starts
-        seed = torch.cat([target.clamp(min=0), -target[against].clamp(max=0), classes])
+        read = asked.reads.sum(-1)
+        plain = (read == 0) | ((read == 1) & (asked.total == 1)) | (asked.total == 0)
+        mixed = (~plain).any(-1).nonzero()[:, 0]
+        rest = there[mixed] * spread((counts & ~asked.reads[mixed]).to(output.dtype)[:, :, None]) * starts
+        seed = torch.cat([target.clamp(min=0), -target[against].clamp(max=0), rest, classes])
         seed = seed.reshape(-1, *output.shape)
         run = request.propagate(seed, composite)
-        pair = _Pair(len(target), against, asked.anchor, (asked.own & counts).any(-1), number, asked.total)
+        counted = (asked.reads & counts).any(-1)
+        pair = _Pair(len(target), against, mixed, asked.anchor, counted, number, asked.total)
         began = pair.sides(request.turned(seed))
         arrived = pair.sides(run.relevance)
         sides, survived = zip(*(_restored(a, b) for a, b in zip(arrived, began, strict=True)), strict=True)
@@ -163,16 +171,16 @@ class CRP(Method):
             counts[layout.background] = False
         return counts
 
-    def _others(self, counts: Tensor, own: Tensor, layout: Layout) -> Tensor:
-        """How many classes each target is contrasted with, (K, N)."""
-        number = (counts & ~own).sum(-1)
-        if not bool(number.all()):
+    def _others(self, counts: Tensor, asked: _Asked, layout: Layout) -> Tensor:
+        """How many classes each target is contrasted with, (K, N); 1 where nothing is to be subtracted."""
+        number = (counts & ~asked.reads).sum(-1)
+        if bool(((number == 0) & (asked.total != 0)).any()):
             raise InputError(
                 f"Expected another class to contrast with but of {layout.classes} classes"
                 f"{'' if self.include_background else ' (one of them the background)'} none is left for "
                 f"{self.name}. Take a method without contrast, such as 'deep-taylor'."
             )
-        return number
+        return number.clamp(min=1)
 
     def _starts(self, units: Tensor, classes: int) -> Tensor:
         """What each unit starts with, (N, D, width, *spatial)."""
@@ -189,63 +197,61 @@ class _Asked:
     """What the targets read of the units.
 
     Attributes:
-        weights: what each unit's start is multiplied by, (K, N, D, width, *spatial); magnitudes add up to 1.
-        own: the class that a target is, or the unit, (K, N, width); all False for scores of several box units.
+        weights: what each unit's start is multiplied by, (K, N, D, width, *spatial).
+        reads: the classes that a target reads, (K, N, width).
         anchor: at which anchor, (K, N).
-        total: sum of the weights, (K, N): what is subtracted of the classes' mean.
+        total: sum of the weights, (K, N): how often the mean of the other classes is subtracted.
     """
 
     weights: Tensor
-    own: Tensor
+    reads: Tensor
     anchor: Tensor
     total: Tensor
 
 
 def _asked(request: Request, units: Tensor) -> _Asked:
-    """Read a question: one unit a target, or a score of several units of one box."""
+    """Read a question: one unit a target, or a score of several classes or of one box's units."""
     layout = request.layout
+    classes = torch.arange(layout.width, device=units.device) < layout.classes
     if request.asked.kind == "class":
         anchor, column = request.targets // layout.width, request.targets % layout.width
         own = _marks(column, layout.width)
         mark = _marks(anchor, layout.anchors)[..., None] & own[:, :, None]
         weights = mark.to(units.dtype).reshape(*mark.shape, *[1] * (units.ndim - 3))
-        return _Asked(weights, own, anchor, torch.ones_like(anchor, dtype=units.dtype))
+        return _Asked(weights, own & classes, anchor, torch.ones_like(anchor, dtype=units.dtype))
     slopes = request.ones().reshape(-1, *units.shape)
     if slopes.ndim > 4:
         raise InputError(
-            "Expected a callable of outputs (N, units) for crp, such as a DetectionUnit has, but they have "
-            f"spatial axes: {tuple(request.output.shape)}. Pool them, or pass classes."
+            f"Expected outputs (N, units) for a callable under {CRP.name} but they have spatial axes: "
+            f"{tuple(request.output.shape)}. Pool them, or pass classes."
         )
-    reads = slopes != 0
-    classes, others = reads[..., : layout.classes], reads[..., layout.classes :]
-    one = classes.flatten(2).sum(-1) + others.flatten(2).any(-1)  # classes count each, a box once
-    if bool((one > 1).any()) or bool((reads.any(-1).sum(-1) > 1).any()):
+    read = slopes != 0  # (K, N, D, width)
+    box = (read & ~classes).flatten(2).any(-1)
+    if bool((read.any(-1).sum(-1) > 1).any()) or bool((box & (read & classes).flatten(2).any(-1)).any()):
         raise InputError(
-            "Expected a callable of one class, or of one anchor's box, for crp, which contrasts it with the mean "
-            "of the classes, but it reads several. Ask for one at a time, or take lrp-composite."
+            f"Expected a callable of classes, or of one anchor's box, for {CRP.name}, which contrasts it with the "
+            "mean of that anchor's classes, but it reads both or several anchors. Ask for one at a time."
         )
+    # What each unit of a box added; units that are all 0 moved nothing, and count by their slopes.
+    offsets = slice(layout.classes, layout.classes + len(layout.offsets))
     added = slopes.clone()
-    end = layout.classes + len(layout.offsets)
-    added[..., layout.classes : end] *= units[..., layout.classes : end]
-    # Units that are all 0 moved nothing: they count by their slopes.
+    added[..., offsets] *= units[..., offsets]
     added = torch.where((added != 0).any(-1, keepdim=True).any(-2, keepdim=True), added, slopes)
-    size = added.abs().sum((-1, -2), keepdim=True)
-    added = added / torch.where(size > 0, size, 1.0)
     total = added.sum((-1, -2))
-    box = others.flatten(2).any(-1)
-    way = torch.where(box & (total < 0), -1.0, 1.0).to(added)
-    single = reads.flatten(2).sum(-1) == 1
-    own = reads.any(2) & single[..., None]
-    return _Asked(added * way[..., None, None], own, reads.any(-1).to(torch.int64).argmax(-1), total * way)
+    size = added.abs().sum((-1, -2))
+    scale = torch.where(box & (size > 0), torch.where(total < 0, -1.0, 1.0).to(size) / size, 1.0)
+    anchor = read.any(-1).to(torch.int64).argmax(-1)
+    return _Asked(added * scale[..., None, None], (read & classes).any(2), anchor, total * scale)
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """The two sides of each contrast, out of the rows for targets (K and M) and for sums of classes (D anchors).
+    """The two sides of each contrast, from rows for targets (K, M), other classes (E) and sums of classes (D).
 
     Attributes:
         targets: K.
         against: which of the targets have a second row, of the units that pull against the others, (M,).
+        mixed: which of the targets have a row of the other classes, as they read not just one class once, (E,).
         anchor: whose classes a target is contrasted with, (K, N).
         counted: whether the target is one of those classes, (K, N).
         number: how many others there are, (K, N).
@@ -254,6 +260,7 @@ class _Pair:
 
     targets: int
     against: Tensor
+    mixed: Tensor
     anchor: Tensor
     counted: Tensor
     number: Tensor
@@ -262,12 +269,13 @@ class _Pair:
     def sides(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """R[target], what pulls against it, and the mean of R over the other classes.
 
-        (K + M + D, N, ...) to (K, N, ...), (M, N, ...), (K, N, ...).
+        (K + M + E + D, N, ...) to (K, N, ...), (M, N, ...), (K, N, ...).
         """
-        target, back, classes = rows.tensor_split((self.targets, self.targets + len(self.against)))
+        ends = np.cumsum([self.targets, len(self.against), len(self.mixed)]).tolist()
+        target, back, rest, classes = rows.tensor_split(ends)
         total = classes[self.anchor, torch.arange(rows.shape[1], device=rows.device)]
         shape = (*self.anchor.shape, *[1] * (rows.ndim - 2))
-        others = total - target * self.counted.reshape(shape)
+        others = (total - target * self.counted.reshape(shape)).index_copy_(0, self.mixed, rest)
         return target, back, others.div_(self.number.reshape(shape))
 
     def joined(self, target: Tensor, back: Tensor, began: Sequence[Tensor]) -> Tensor:

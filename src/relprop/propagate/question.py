@@ -268,11 +268,11 @@ def _of_function(function: Score, value: Any, n: int, names: tuple[str, ...]) ->
     targets = torch.full((len(scores), n), -1, device=value.device)
     if len(names) != len(scores):
         names = tuple(f"{names[0]}[{k}]" for k in range(len(scores)))
-    notes = _left_out(scores, slopes, value)
+    notes = _left_out(scores, slopes, value, names)
     return Question(targets, single, "score", names, function=rows, notes=notes)
 
 
-def _left_out(scores: Tensor, slopes: Tensor, value: Tensor) -> tuple[str, ...]:
+def _left_out(scores: Tensor, slopes: Tensor, value: Tensor, names: Sequence[str]) -> tuple[str, ...]:
     """What the first-order part of a score leaves out, where it does."""
     parts = (slopes * value).flatten(2).double()
     scores = scores.double()
@@ -283,8 +283,8 @@ def _left_out(scores: Tensor, slopes: Tensor, value: Tensor) -> tuple[str, ...]:
         return ()
     k, i = far.nonzero()[0].tolist()
     said = (
-        "The callable isn't linear in the outputs: relevance starts from its first-order part, gradient × output, "
-        f"{float(parts.sum(-1)[k, i]):.4g} of {float(scores[k, i]):.4g} here; the rest, "
+        f"Of {names[k]}, which isn't linear in the outputs, relevance starts from the first-order part, "
+        f"gradient × output, {float(parts.sum(-1)[k, i]):.4g} of {float(scores[k, i]):.4g} here; the rest, "
         f"{float(rest[k, i]):.4g} (constants and curvature), belongs to no output."
     )
     return (said,)
