@@ -13,8 +13,8 @@ ones inside the box, with two fills; asked is the class's logit at the detection
 - *beats*: share of the random draws that cost less than the reddest patches (50 by chance);
 - *holds up*, *blue against*: how often the page would say so (`Check.holds`, `Check.against`).
 
-Two controls: "centre of the box" never sees the network, and "cells 5 x 5" are themselves measured by hiding, at
-26 runs of the network.
+Three controls: "a random tenth" takes each random draw for red in turn, "centre of the box" never sees the
+network, and "cells 5 x 5" are themselves measured by hiding, at 26 runs of the network.
 """
 
 from __future__ import annotations
@@ -124,30 +124,41 @@ def run(detector: Detector, where: Sequence[Path], method: str, path: Path) -> N
                 file.flush()
 
 
+def scored(losses: Sequence[Loss]) -> dict[str, float]:
+    """What the losses of one detection, by fill, say of its map."""
+    check = Check("class", "the logit", True, "", "", 0.0, 0.1, 1, (0.0, 0.0), tuple(losses), 0)
+    scores = {"holds up": float(check.holds)}
+    if check.against is not None:
+        scores["blue against"] = float(check.against)
+    for loss in losses:
+        mean = float(np.mean(loss.random))
+        red = loss.red or 0.0  # nothing red: nothing was hidden
+        scores |= {f"{loss.fill}: red": red, f"{loss.fill}: random": mean}
+        scores[f"{loss.fill}: red less random"] = red - mean
+        scores[f"{loss.fill}: beats"] = float(np.mean([v < red for v in loss.random]))
+        if loss.blue is not None:
+            scores[f"{loss.fill}: blue"] = loss.blue
+    return scores
+
+
 def rows(random: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Picture and scores of each detection that both have."""
+    """Picture and scores of each detection that both have; `found` may be `random` itself.
+
+    Then each of its draws is what a map would have called red, and the others are random; means over the draws.
+    """
     for picture, record in found.items():
         drawn = random.get(picture)
         if record is None or drawn is None:
             continue
-        losses = tuple(
-            Loss(fill, record[fill]["red"], record[fill]["blue"], tuple(drawn[fill]["random"]))
-            for fill in FILLS
-        )
-        check = Check("class", "the logit", True, "", "", 0.0, 0.1, record["hidden"], (0.0, 0.0), losses, 0)
-        scores: dict[str, float] = {"holds up": float(check.holds)}
-        if check.against is not None:
-            scores["blue against"] = float(check.against)
-        for loss in losses:
-            mean = float(np.mean(loss.random))
-            red = loss.red or 0.0  # nothing red: nothing was hidden
-            scores |= {f"{loss.fill}: red": red, f"{loss.fill}: random": mean}
-            scores[f"{loss.fill}: red less random"] = red - mean
-            scores[f"{loss.fill}: beats"] = float(np.mean([v < red for v in loss.random]))
-            if loss.blue is not None:
-                scores[f"{loss.fill}: blue"] = loss.blue
-                scores[f"{loss.fill}: blue less random"] = loss.blue - mean
-        yield picture, scores
+        draws = {fill: tuple(drawn[fill]["random"]) for fill in FILLS}
+        if found is random:
+            each = [
+                scored([Loss(f, v[k], None, (*v[:k], *v[k + 1 :])) for f, v in draws.items()])
+                for k in range(DRAWS)
+            ]
+            yield picture, {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+        else:
+            yield picture, scored([Loss(f, record[f]["red"], record[f]["blue"], draws[f]) for f in FILLS])
 
 
 def table(folder: Path, methods: Sequence[str]) -> str:
@@ -159,13 +170,13 @@ def table(folder: Path, methods: Sequence[str]) -> str:
     )  # fmt: skip
     lines = []
     for method in methods:
-        scored = dict(rows(random, read(folder / f"{method}.jsonl")))
-        if not scored:
+        each = dict(rows(random, random if method == RANDOM else read(folder / f"{method}.jsonl")))
+        if not each:
             continue
-        resampling = Resampling(sorted(scored), 1000)
-        line = [method, str(len(scored))]
+        resampling = Resampling(sorted(each), 1000)
+        line = ["a random tenth" if method == RANDOM else method, str(len(each))]
         for column in columns:
-            values = [(resampling.index[p], 0, s[column]) for p, s in scored.items() if column in s]
+            values = [(resampling.index[p], 0, s[column]) for p, s in each.items() if column in s]
             if not values:
                 line.append("")
                 continue
@@ -195,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name in asked.detectors:
                 run(MAKERS[name](assets), where, method, asked.out / name / f"{method}.jsonl")
     for name in asked.detectors:
-        known = sorted(p.stem for p in (asked.out / name).glob("*.jsonl") if p.stem != RANDOM)
+        known = sorted(p.stem for p in (asked.out / name).glob("*.jsonl"))
         print(f"**{name}**\n\n{table(asked.out / name, known)}\n")
     return 0
 

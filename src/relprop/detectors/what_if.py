@@ -77,8 +77,8 @@ def what_if_effects(
 ) -> WhatIf:
     """Take B's region away, then the detected object, and see what either does to both classes' logits.
 
-    On drawn scenes, taking another object away hardly moves its class's logit at a detection's unit, taking the
-    detected object away does: a map of "what if it were B" isn't expected to lie on B.
+    On drawn scenes, taking another object away moves its class's logit at a detection's unit a tenth as far as
+    taking the detected object away: a map of "what if it were B" isn't expected to lie on B.
 
     Args:
         detector: what made the detection.
