@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.detectors.nets import tiny_detector
 
 import relprop
 from relprop.cli import run
+from relprop.detectors.misses import unit_at
 
 TINY = str(Path(tiny_detector.__file__))
 
@@ -193,6 +195,14 @@ def test_torchvision_with_random_weights(here: Path, capsys: pytest.CaptureFixtu
             "setting of lrp-0 but got 'include_background'",
         ),
         (["a.png", "--model", "{tiny}:make", "--random-weights", "--weights", "a.png"], 2, "Leave one out"),
+        (["a.png", "--model", "{tiny}:make", "--at", "3"], 2, "a place such as 120,80"),
+        (["a.png", "--model", "{tiny}:make", "--at", "99,3"], 2, "in the picture of 40 x 24 but got 99,3"),
+        (["a.png", "--model", "{tiny}:make", "--anchor", "20"], 2, "from 0 to 19 but got 20"),
+        (["a.png", "--model", "{tiny}:make", "--anchor", "2", "--class", "sheep"], 2, "Valid: ball, cube"),
+        (["a.png", "--model", "{tiny}:make", "--class", "star"], 2, "--at or --anchor with --class"),
+        (["a.png", "--model", "{tiny}:make", "--report", "x"], 2, "--truth PATH with --report"),
+        (["a.png", "--model", "{tiny}:make", "--truth", "nowhere.json"], 2, "does not exist"),
+        (["a.png", "--model", "{tiny}:make", "--truth", "a.png", "--box", "0"], 2, "no --box with --truth"),
     ],
 )
 def test_errors_are_one_line(
@@ -204,3 +214,92 @@ def test_errors_are_one_line(
     assert text in err
     assert err.count("\n") == 1
     assert not (here / "relprop-out").exists()  # nothing half-written
+
+
+def test_a_unit_that_made_no_detection(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    detector = tiny_detector.detector()
+    with Image.open("a.png") as picture:
+        found = detector(picture)
+        anchor = next(a for a in range(20) if a not in found.anchor.tolist())
+        e = relprop.explain_detection(detector, picture, anchor, "class", "star", "gradient-x-input")
+    tiny = ["a.png", "--model", f"{TINY}:make", "--method", "gradient-x-input"]
+    document = _document(capsys, *tiny, "--anchor", str(anchor), "--class", "star")
+    (one,) = document["images"][0]["explanations"]
+    assert (one["box"], one["anchor"], one["targets"][0]["name"]) == (None, anchor, "star")
+    assert Path(one["figure"]).name == f"anchor-{anchor}.png"
+    assert Path(one["figure"]).is_file()
+    assert torch.equal(relprop.Explanation.load(one["folder"]).relevance[0], e.relevance)
+    # At a place: the same unit as the library's, of a class and of any.
+    for extra, label in ((["--class", "star"], 3), ([], None)):
+        place = [31.0, 4.0]
+        unit = unit_at(found, *place, label)
+        document = _document(capsys, *tiny, "--at", "31,4", *extra)
+        (one,) = document["images"][0]["explanations"]
+        assert one["anchor"] == unit
+        assert one["targets"][0]["target"] == (found.at(unit).label if label is None else label)
+    # Beside a box, and asked for twice: each once.
+    document = _document(capsys, *tiny, "--box", "0", "--anchor", str(anchor), "--anchor", str(anchor))
+    assert [one["box"] for one in document["images"][0]["explanations"]] == [0, None]
+
+
+def test_what_suppression_dropped_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tiny_detector.detector()(Image.open("a.png"))
+    assert any(d.by is not None for d in found.dropped())
+    tiny = ["a.png", "--model", f"{TINY}:make", "--method", "gradient-x-input"]
+    document = _document(capsys, *tiny, "--explain")
+    for one in document["images"][0]["explanations"]:
+        mine = found.dropped(by=one["box"])
+        assert [(d["anchor"], d["score"]) for d in one["dropped"]] == [(d.anchor, d.score) for d in mine]
+    lost = next(d for d in found.dropped() if d.by is not None)
+    command = ["detect", *tiny, "--box", str(lost.by), "--anchor", str(lost.anchor)]
+    assert run([*command, "--class", tiny_detector.CLASSES[lost.label]]) == 0
+    out = capsys.readouterr().out
+    assert f"Suppression dropped {len(found.dropped(by=lost.by))} box" in out
+    assert f"suppression dropped it for box {lost.by}" in out
+
+
+def test_a_report_of_mistakes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    d = tiny_detector.detector()(Image.open("a.png"))[0]
+    x0, y0, x1, y1 = d.box.tolist()
+    other = "star" if d.name != "star" else "ball"
+    truth = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 24, "width": 40}],
+        "categories": [{"id": 5, "name": other}, {"id": 90, "name": d.name}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 5, "bbox": [x0, y0, x1 - x0, y1 - y0]}],
+    }
+    (here / "truth.json").write_text(json.dumps(truth))
+    (here / "shots").mkdir()
+    (here / "a.png").rename(here / "shots" / "a.png")
+    command = [
+        "detect",
+        "shots",
+        "--model",
+        f"{TINY}:make",
+        "--truth",
+        "truth.json",
+        "--report",
+        "went-wrong",
+    ]
+    command += ["--method", "gradient-x-input", "--most", "1"]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert "1 objects, 0 found" in out
+    assert str(Path("went-wrong") / "report.html") in out
+    assert run([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["summary"]["confusions"][0] == {"true": other, "said": d.name, "count": 1, "not_found": 1}
+    saved = json.loads((here / "went-wrong" / "mistakes.json").read_text())
+    assert saved["mistakes"] == document["mistakes"]
+    assert Path(document["files"]["page"]).is_file()
+    confused = next(m for m in document["mistakes"] if m["kind"] == "confusion")
+    # The command that stands beside a mistake does what it says.
+    words = shlex.split(confused["command"])
+    assert words[0] == "relprop"
+    assert run([*words[1:], "--method", "gradient-x-input", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["images"][0]["explanations"]
+    assert [t["name"] for t in one["targets"][:2]] == [d.name, other]
+    missed = next(m for m in document["mistakes"] if m["kind"] == "missed")
+    assert run([*shlex.split(missed["command"])[1:], "--method", "gradient-x-input", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["images"][0]["explanations"]
+    assert (one["anchor"], one["targets"][0]["name"]) == (missed["anchor"], other)
+    assert one["targets"][0]["score"] == pytest.approx(missed["true_score"], rel=1e-5)

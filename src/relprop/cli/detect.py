@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,9 @@ import typer
 
 from relprop.catalogue import DETECTOR_SPECS
 from relprop.cli.groups import Loading, Output, flat
-from relprop.cli.options import Method, Scale, checked, each, existing
+from relprop.cli.options import Method, Scale, checked, each, existing, parsed_numbers
 from relprop.files import LABELS, PICTURE
+from relprop.many.listing import listed_pictures, names_several
 from relprop.registry import split_settings
 
 __all__ = ["detect"]
@@ -22,13 +24,41 @@ def _detector_names(incomplete: str) -> list[str]:
     return [name for name in DETECTOR_SPECS if name.startswith(incomplete)]
 
 
+def _there(image: str) -> object:
+    """Refuse what names no picture."""
+    return listed_pictures([image]) if image and names_several(image) else existing(PICTURE)(image)
+
+
+def _place(text: str) -> tuple[float, float]:
+    """Read `120,80`."""
+    numbers = parsed_numbers(text) or ()
+    if len(numbers) != 2 or not all(map(math.isfinite, numbers)):
+        raise ValueError(text)
+    return numbers[0], numbers[1]
+
+
+def _places(texts: list[str] | None) -> list[str] | None:
+    """Check `120,80`; parsed later."""
+    for text in texts or ():
+        try:
+            _place(text)
+        except (ValueError, OverflowError):
+            raise typer.BadParameter(f"Expected a place such as 120,80 (x,y) but got {text!r:.80}") from None
+    return texts
+
+
+def _truth(path: Path) -> object:
+    """Refuse what isn't there: a folder may hold annotations."""
+    return None if path.is_dir() else existing("a COCO instance file, or a folder of VOC annotations,")(path)
+
+
 _Images = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Argument(
         metavar="IMAGE",
-        help="Picture files. Default: the demo scene.",
+        help="Picture files, folders, patterns. Default: the demo scene.",
         show_default=False,
-        callback=checked(each(existing(PICTURE))),
+        callback=checked(each(_there)),
     ),
 ]
 _Model = Annotated[
@@ -52,6 +82,38 @@ _Boxes = Annotated[
 _Versus = Annotated[
     str | None,
     typer.Option(metavar="CLASS", help="What if: what would speak for this class instead? Index or name."),
+]
+_At = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X,Y",
+        callback=_places,
+        help="Explain the unit that speaks most strongly at this place of the picture: what of a missed object?",
+    ),
+]
+_Anchor = Annotated[
+    list[int] | None,
+    typer.Option(metavar="N", help="Explain this anchor's unit, whether it made a detection or not."),
+]
+_Class = Annotated[
+    str | None,
+    typer.Option(
+        "--class", metavar="CLASS", help="For --at and --anchor: asked about this class. Default: its best."
+    ),
+]
+_Truth = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="What is in the pictures: a COCO instance file, or a folder of VOC's XML. Reports the mistakes.",
+        callback=checked(_truth),
+    ),
+]
+_Report = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where the report of mistakes goes. Default: --out.")
+]
+_Most = Annotated[
+    int, typer.Option(min=0, metavar="N", help="With --truth: how many mistakes of each kind are explained.")
 ]
 _Background = Annotated[
     bool | None,
@@ -91,6 +153,12 @@ def detect(
     method: Method = "crp",
     include_background: _Background = None,
     scale: Scale = "shared",
+    at: _At = None,
+    anchor: _Anchor = None,
+    label: _Class = None,
+    truth: _Truth = None,
+    report: _Report = None,
+    most: _Most = 8,
     *,
     loading: _DetectorLoading,
     output: Output,
@@ -99,6 +167,9 @@ def detect(
 
     Draws the detections and lists them. Explained, each gets a page: the map for its class (and for another with
     --versus), the four maps of its box, the strongest pixels, and relevance layer by layer.
+
+    With --truth every detection is held against what is there: one page of what went wrong, by kind, with the
+    telling mistakes explained. The same command goes on where it stopped.
     """
     from relprop import reports
     from relprop.datasets.demo import demo_image_path
@@ -107,16 +178,73 @@ def detect(
     if include_background is not None:
         joint = "," if split_settings(method)[1] else ":"
         method = f"{method}{joint}include_background={include_background}"
+    _check_together(box, versus, explain, at, anchor, label, truth, report)
     load = partial(load_detector, model, progress=not output.json, **loading.settings())
+    if truth is not None:
+        output.show(
+            lambda bar: reports.mistakes(
+                load,
+                images or [demo_image_path()],
+                truth,
+                out=report or output.out,
+                method=method,
+                most=most,
+                progress=bar,
+            )
+        )
+        return
     output.show(
         lambda bar: reports.detection(
             load,
-            images or [demo_image_path()],
+            listed_pictures(images) if images else [demo_image_path()],
             box=box or ("all" if explain else None),
             versus=versus,
+            at=[_place(text) for text in at or ()],
+            anchor=anchor or (),
+            label=label,
             method=method,
             scale=scale,
             out=output.out,
             progress=bar,
         )
     )
+
+
+def _check_together(
+    box: list[int] | None,
+    versus: str | None,
+    explain: bool,
+    at: list[str] | None,
+    anchor: list[int] | None,
+    label: str | None,
+    truth: Path | None,
+    report: Path | None,
+) -> None:
+    """Refuse options that don't go together.
+
+    Raises:
+        InputError: such.
+    """
+    from relprop.errors import InputError
+
+    one = {
+        "--box": box,
+        "--versus": versus,
+        "--explain": explain,
+        "--at": at,
+        "--anchor": anchor,
+        "--class": label,
+    }
+    given = [name for name, value in one.items() if value]
+    if truth is not None and given:
+        raise InputError(
+            f"Expected no {given[0]} with --truth, which looks for the mistakes by itself. Leave one of them out."
+        )
+    if truth is None and report is not None:
+        raise InputError(
+            "Expected --truth PATH with --report: what is in the pictures. Add it, or use --out."
+        )
+    if label is not None and not at and not anchor:
+        raise InputError(
+            "Expected --at or --anchor with --class. Use --versus for another class of a detection."
+        )

@@ -21,6 +21,7 @@ from relprop.methods.registry import MethodLike, resolve
 from relprop.precision import full_precision
 from relprop.propagate.names import class_index
 from relprop.reports.detection_page import detection_name, loss_notes, page_notes, page_of
+from relprop.reports.detection_units import call, dropped_document, dropped_lines, picked, tag
 from relprop.reports.document import Listed
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
@@ -66,11 +67,11 @@ class _Seen:
 
     def page(self, one: Parts) -> Path:
         """The page of a detection."""
-        return self.folder / f"box-{one.detection.index}.png"
+        return self.folder / f"{tag(one.detection)}.png"
 
     def numbers(self, one: Parts) -> Path:
         """The folder of its numbers."""
-        return self.folder / f"box-{one.detection.index}"
+        return self.folder / tag(one.detection)
 
 
 @full_precision
@@ -80,6 +81,9 @@ def detection(
     *,
     box: int | Sequence[int] | Literal["all"] | None = None,
     versus: str | int | None = None,
+    at: Sequence[float] | Sequence[Sequence[float]] = (),
+    anchor: int | Sequence[int] = (),
+    label: str | int | None = None,
     method: MethodLike = "crp",
     scale: str | float = "shared",
     out: str | Path | None = None,
@@ -97,6 +101,11 @@ def detection(
         images: one or several of: a file, a PIL picture.
         box: which detections are explained, by their number; None: none of them.
         versus: a class index or name: what would speak for this class instead? Without `box` all are explained.
+        at: a place (x, y) in pixels of the picture, or several: the unit that speaks most strongly there is
+            explained, whether it made a detection or not: what of an object that was missed?
+        anchor: an anchor's index, or several: likewise.
+        label: a class index or name: of which the unit of `at` is taken, and which it and `anchor` are asked
+            about; None: the unit's best.
         method: as for `relprop.explain`.
         scale: colours of a page: ``"shared"`` (one scale), ``"symmetric"`` (each map its own), or a number.
         out: a folder to which each picture's files are written once all its explanations are done.
@@ -111,11 +120,14 @@ def detection(
     colours = parsed_scale(scale)
     places = folders(out, [picture.source for picture in pictures])
     loaded = loaded_detector(detector)
-    wanted = None if box is None and versus is None else [] if box in (None, "all") else listed(box)
+    spots = [at] if at and not isinstance(at[0], (list, tuple)) else list(at)
+    units = (listed(anchor), spots, None if label is None else str(label))
+    alone = box is None and (versus is None or bool(units[0] or spots))
+    wanted = None if alone else [] if box in (None, "all") else listed(box)
     other = None if versus is None else str(versus)
-    seen = [_seen(loaded.detector, p, f, wanted, other) for p, f in zip(pictures, places, strict=True)]
+    seen = [_seen(loaded.detector, p, f, wanted, other, units) for p, f in zip(pictures, places, strict=True)]
     for one in seen:
-        numbers = [one.folder / f"box-{chosen.index}" for chosen in one.chosen]
+        numbers = [one.folder / tag(chosen) for chosen in one.chosen]
         check_places(out, [one.drawn, *(path.with_suffix(".png") for path in numbers)], numbers)
     steps = Steps(progress, sum(len(one.chosen) for one in seen))
     pages = (_page(loaded, _explained(loaded.detector, one, recipe, steps), colours) for one in seen)
@@ -133,7 +145,12 @@ def loaded_detector(detector: DetectorSource) -> LoadedDetector:
 
 
 def _seen(
-    detector: Detector, picture: Picture, folder: Path, wanted: Sequence[int] | None, versus: str | None
+    detector: Detector,
+    picture: Picture,
+    folder: Path,
+    wanted: Sequence[int] | None,
+    versus: str | None,
+    units: tuple[Sequence[int], Sequence[Any], str | None],
 ) -> _Seen:
     """Detect, and find out what of it was asked for; no numbers: all."""
     prepared = detector.prepared(picture.photo)
@@ -147,13 +164,15 @@ def _seen(
             if not 0 <= index < len(found):
                 raise InputError(f"Expected --box from 0 to {len(found) - 1} but got {index}.")
         chosen = [found[i] for i in dict.fromkeys(wanted or range(len(found)))]
+    anchors, places, label = units
+    chosen += picked(found, detector, anchors, places, label, prepared.size)
     return _Seen(picture, folder, prepared, found, chosen, other)
 
 
 def _explained(detector: Detector, seen: _Seen, method: Method, steps: Steps) -> _Seen:
     explained = []
     for d in seen.chosen:
-        steps.doing(f"{seen.picture.name}: box {d.index}, {d.name}")
+        steps.doing(f"{seen.picture.name}: {call(d)}, {d.name}")
         facts = replace(detector.facts.fitting(seen.prepared.x), progress=steps.part)
         explained.append(explain_parts(detector, seen.prepared, d, seen.versus, method, facts=facts))
         steps.done()
@@ -192,8 +211,9 @@ def _why(
     scale: Literal["symmetric", "shared"] | float,
 ) -> Figure:
     page = page_of(detector, seen.picture.photo, seen.prepared, seen.found, one)
-    head = f"{page.names[page.chosen]} · {title} · {one.explanation.method}"
-    return detection_figure(page, title=f"box {head}", scale=scale, notes=page_notes(seen.prepared, one))
+    said = page.names[page.chosen].partition(": ")[2]
+    head = f"{call(one.detection).lower()}: {said} · {title} · {one.explanation.method}"
+    return detection_figure(page, title=head, scale=scale, notes=page_notes(seen.prepared, one))
 
 
 def _text(loaded: LoadedDetector, seen: _Seen) -> tuple[Block, ...]:
@@ -204,7 +224,7 @@ def _text(loaded: LoadedDetector, seen: _Seen) -> tuple[Block, ...]:
     text += [_detections_table(detector, found), ""]
     for one in seen.explained:
         if seen.versus == one.detection.label:
-            text.append(f"Box {one.detection.index} is {one.parts[0].name} already: there is no what-if.")
+            text.append(f"{call(one.detection)} is {one.parts[0].name} already: there is no what-if.")
         text += _explained_text(detector, seen, one)
     if len(found) and not seen.explained:
         text.append("Why? Run it again with --explain, or --box 0 for one of them.")
@@ -247,11 +267,12 @@ def _explained_text(detector: Detector, seen: _Seen, one: Parts) -> list[Block]:
         before = " before the contrast" if is_difference(e) else ""
         adds = f"adds up at every operator{before}: {word} (largest error {e.ledger.max_error:.1e})"
     return [
-        f"Box {d.index}, {detection_name(d.name, detector)} {d.score:.2f}, by {e.method}:",
+        f"{call(d)}, {detection_name(d.name, detector)} {d.score:.2f}, by {e.method}:",
         _parts_table(one),
         adds,
-        *remark_lines({f"box {d.index}": (e.warnings, e.notes)}),
+        *remark_lines({call(d).lower(): (e.warnings, e.notes)}),
         *loss_notes(one),
+        *dropped_lines(seen.found, d),
         Written("Page (red: for, blue: against)", seen.page(one)),
         Written("Numbers, plan and ledger", seen.numbers(one)),
         "",
@@ -320,6 +341,8 @@ def _described(seen: _Seen, one: Parts) -> dict[str, Any]:
     totals = e.relevance.double().flatten(1)
     return {
         "box": one.detection.index,
+        "anchor": one.detection.anchor,
+        "dropped": dropped_document(seen.found, one.detection),
         "method": e.method,
         "settings": e.settings,
         "localised": one.localised.tolist(),

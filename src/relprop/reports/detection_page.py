@@ -53,11 +53,16 @@ def page_of(
         for part in result.parts
         if part.of == "class" and part.table
     ]
+    drawn = [*found, *([d] if d.index is None else [])]  # a unit that was picked comes last
     return DetectionPage(
         picture=frame.photo(picture),
-        boxes=frame.boxes(found.boxes.cpu()).tolist(),
-        names=[f"{i}: {detection_name(one.name, detector)} {one.score:.2f}" for i, one in enumerate(found)],
-        chosen=d.index or 0,
+        boxes=[frame.boxes(one.box.cpu()).tolist() for one in drawn],
+        names=[
+            f"{f'unit {one.anchor}' if one.index is None else one.index}: {detection_name(one.name, detector)} "
+            f"{one.score:.2f}"
+            for one in drawn
+        ],
+        chosen=len(found) if d.index is None else d.index,
         default_box=frame.boxes(
             (result.localised if d.default_box is None else d.default_box).cpu()
         ).tolist(),

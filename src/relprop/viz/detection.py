@@ -131,7 +131,9 @@ def detection_figure(
         for i, box in enumerate(page.boxes)
         if i != page.chosen
     ]
-    outlines.append(Outline(page.boxes[page.chosen], str(page.chosen)))  # over the others
+    outlines.append(
+        Outline(page.boxes[page.chosen], page.names[page.chosen].partition(":")[0])
+    )  # over the others
     draw_outlines(figure, "picture-0-0", outlines, size)
     box = page.boxes[page.chosen]
     for c in range(len(page.classes)):
