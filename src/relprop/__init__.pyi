@@ -21,6 +21,7 @@ from relprop.explanation.explain import explain as explain
 from relprop.graph import clear_cache as clear_cache
 from relprop.many.explain_many import explain_many as explain_many
 from relprop.methods.affine import Affine as Affine
+from relprop.methods.agreement import Agreement as Agreement
 from relprop.methods.attention_rollout import AttentionRollout as AttentionRollout
 from relprop.methods.attn_lrp import AttnLRP as AttnLRP
 from relprop.methods.bounds import pixel_bounds as pixel_bounds
@@ -42,6 +43,7 @@ from relprop.methods.lrp import LRPAlphaBeta as LRPAlphaBeta
 from relprop.methods.lrp import LRPComposite as LRPComposite
 from relprop.methods.lrp import LRPEpsilon as LRPEpsilon
 from relprop.methods.lrp import LRPGamma as LRPGamma
+from relprop.methods.margin_rsp import MarginRSP as MarginRSP
 from relprop.methods.odam import ODAM as ODAM
 from relprop.methods.rap import RAP as RAP
 from relprop.methods.rsp import RSP as RSP

@@ -49,6 +49,8 @@ METHODS: Registry[Any] = Registry(
         "clrp": "relprop.methods.clrp:CLRP",
         "rsp": "relprop.methods.rsp:RSP",
         "contrastive-rsp": "relprop.methods.rsp:ContrastiveRSP",
+        "margin-rsp": "relprop.methods.margin_rsp:MarginRSP",
+        "agreement": "relprop.methods.agreement:Agreement",
         "rap": "relprop.methods.rap:RAP",
         "crp": "relprop.methods.crp:CRP",
     },

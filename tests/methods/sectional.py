@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 from tests.methods import reference as ref
 from torch import Tensor, nn
 
@@ -149,6 +151,44 @@ def contrastive_rsp(model: nn.Sequential, x: Tensor, target: int) -> Tensor:
     return torch.cat(
         [down(model, x[i : i + 1], purged(begin[i : i + 1]), 4, "paper") for i in range(x.shape[0])]
     )
+
+
+def margin_start(model: nn.Sequential, x: Tensor, at: int, target: int) -> tuple[Tensor, Tensor]:
+    """Slope ⊙ activation of the margin at module `at`, (1, C, ...), and the margin's slope on the scores."""
+    leaf = model[: at + 1](x).detach().requires_grad_()
+    scores = model[at + 1 :](leaf)
+    rivals = [c for c in range(scores.shape[1]) if c != target]
+    weights = scores[:, rivals].detach().softmax(1)
+    margin = scores[0, target] - (weights * scores[:, rivals]).sum()
+    slope = torch.zeros_like(scores).detach()
+    slope[:, target], slope[:, rivals] = 1, -weights
+    (g,) = torch.autograd.grad(margin, leaf)
+    return (leaf * g).detach(), slope
+
+
+def margin_rsp(model: nn.Sequential, x: Tensor, target: int) -> Tensor:
+    """RSP of `nets.vgg()` from the margin, sample by sample."""
+    maps = [
+        down(model, one, purged(margin_start(model, one, 4, target)[0]), 4, "paper") for one in x.split(1)
+    ]
+    return torch.cat(maps)
+
+
+def agreement(sigma: float) -> Callable[[nn.Sequential, Tensor, int], Tensor]:
+    """The product of its positive part with LRP-γ's, under a Gaussian of `sigma` pixels."""
+
+    def run(model: nn.Sequential, x: Tensor, target: int) -> Tensor:
+        regions = margin_rsp(model, x, target).sum(1, keepdim=True).clamp(min=0)
+        slope = torch.cat([margin_start(model, one, 4, target)[1] for one in x.split(1)])
+        seed = slope * model(x).detach()
+        pixels = ref.propagate(model, x, seed, [ref.gamma(0.25)] * 4).sum(1, keepdim=True).clamp(min=0)
+        soft = gaussian_filter(
+            pixels.numpy(), sigma, mode="nearest", radius=int(np.ceil(4 * sigma)), axes=(2, 3)
+        )
+        both = regions * torch.from_numpy(soft)
+        return (both / both.sum((1, 2, 3), keepdim=True) / x.shape[1]).expand_as(x)
+
+    return run
 
 
 def rap(released: bool = False) -> Callable[[nn.Sequential, Tensor, int], Tensor]:

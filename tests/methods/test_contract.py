@@ -176,8 +176,9 @@ def test_layers(name: str) -> None:
         with pytest.raises(InputError, match="layers for integrated-gradients"):
             relprop.explain(model, x, 2, method, layers=["4"])
         return
-    # RSP starts behind module 4.
-    other, size = ("2", (6, 8, 8)) if name.endswith("rsp") else ("5", (8, 4, 4))
+    # RSP starts behind module 4, and so does what is made of it.
+    starts_inside = name.endswith("rsp") or name == "agreement"
+    other, size = ("2", (6, 8, 8)) if starts_inside else ("5", (8, 4, 4))
     e = relprop.explain(model, x, [2, 3], method, layers=["4", other])
     assert_close_to_rounding(e.relevance, relprop.explain(model, x, [2, 3], method).relevance, model)
     one = name in ("grad-cam", "odam")

@@ -43,7 +43,7 @@ BOXES = [(name, key) for name in METHODS for key in parameters(METHODS[name]) if
 
 
 def test_the_walk_over_settings_finds_them() -> None:
-    rules = {"alpha", "beta", "epsilon", "gamma", "gamma_conv", "ratio", "skip", "smooth", "variant"}
+    rules = {"alpha", "beta", "epsilon", "gamma", "gamma_conv", "ratio", "sigma", "skip", "smooth", "variant"}
     assert {key for _, key in NUMBERS} == rules | {"baseline", "chunk", "noise", "samples", "seed", "steps"}
     assert len(NUMBERS) >= 20
     assert {key for _, key in FLAGS} >= {"balance", "clamp_input", "linearise", "positive", "released"}

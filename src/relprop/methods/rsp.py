@@ -25,7 +25,7 @@ from relprop.propagate.trace import Trace
 from relprop.rules import Add, BatchNorm, Section
 from relprop.rules.section import sections
 
-__all__ = ["RSP", "ContrastiveRSP", "Hostile", "Mode"]
+__all__ = ["RSP", "ContrastiveRSP", "Hostile", "Mode", "balanced", "feature_map_at", "sectional"]
 
 Mode = Literal["paper", "released"]
 Hostile = str | int | Sequence[int] | None
@@ -120,11 +120,11 @@ class RSP(Method):
         return self._composite
 
     def explain(self, request: Request) -> Result:
-        node, at = _start(request.trace, self.at, self.name)
+        node, at = feature_map_at(request.trace, self.at, self.name)
         hostile = hostile_classes(self.hostile, request.scores, request.targets)
         paper = self.mode == "paper"
         compared = _compared(request, node, hostile, rectify=paper)
-        seed = _balanced(compared, self.ratio) if paper else _spread_evenly(compared, hostile)
+        seed = balanced(compared, self.ratio) if paper else _spread_evenly(compared, hostile)
         compared_with = (hostile[0] if request.single else hostile).to(torch.int8)
         extras = {"at": at, "hostile": compared_with}
         run = request.propagate(seed, self._composite, start=node)
@@ -190,14 +190,14 @@ class ContrastiveRSP(Method):
 
     def explain(self, request: Request) -> Result:
         graph = request.trace.graph
-        node, at = _start(request.trace, self.at, self.name)
+        node, at = feature_map_at(request.trace, self.at, self.name)
         middle = contrast_layer(graph) if self.contrast_at is None else graph.find(self.contrast_at)
         if self.at is None and node not in graph.ancestors([middle]):
             # Networks that pool scores (SqueezeNet): the last feature map lies behind the contrast.
-            node, at = _start(request.trace, middle.name, self.name)[0], label(graph, middle)
+            node, at = feature_map_at(request.trace, middle.name, self.name)[0], label(graph, middle)
         above = ContrastiveExcitationBackprop(at=node.name, contrast_at=self.contrast_at, add=self.add)
         contrast = above.explain(replace(request, layers=(), release=False))
-        run = request.propagate(_balanced(contrast.relevance, self.ratio), self._composite, start=node)
+        run = request.propagate(balanced(contrast.relevance, self.ratio), self._composite, start=node)
         return replace(Result.of(run), extras={"at": at}, warnings=contrast.warnings)
 
 
@@ -274,7 +274,7 @@ def _checked_hostile(hostile: Any) -> str | list[int] | None:
     )
 
 
-def _start(run: Trace, start: str | None, name: str) -> tuple[Node, str]:
+def feature_map_at(run: Trace, start: str | None, name: str) -> tuple[Node, str]:
     """The feature map to start at, and what it is called."""
     node = last_feature_map(run) if start is None else run.graph.find(start)
     value = run.stored(node)
@@ -326,7 +326,7 @@ def _compared(request: Request, node: Node, hostile: Tensor, *, rectify: bool) -
     return total
 
 
-def _balanced(part: Tensor, ratio: float) -> Tensor:
+def balanced(part: Tensor, ratio: float) -> Tensor:
     """Purged, and balanced to a total of 1 (of 1 each for ratio 1): (K, N, C, *spatial)."""
     return sections(part, ratio, part.new_ones(part.shape[:2], dtype=torch.float64))[0]
 
