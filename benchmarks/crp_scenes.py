@@ -165,7 +165,11 @@ def read(folder: Path, settings: dict[str, Any]) -> dict[int, list[dict[str, Any
 
 
 def measure(
-    scenes: Scenes, indices: Sequence[int], measurement: Measurement, path: Path, settings: dict[str, Any]
+    scenes: Scenes,
+    indices: Sequence[int],
+    measurement: Callable[[Scene], list[dict[str, Any]]],
+    path: Path,
+    settings: dict[str, Any],
 ) -> None:
     """Append a line a scene."""
     path.parent.mkdir(parents=True, exist_ok=True)

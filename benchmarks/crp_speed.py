@@ -1,7 +1,8 @@
-"""Speed of CRP on torchvision's SSD300-VGG16, as multiples of one input-gradient of the same detector.
+"""Speed of CRP and other methods on torchvision's SSD300-VGG16, in input-gradients of the same detector.
 
     python benchmarks/crp_speed.py                                   # every level, centre and corner
     python benchmarks/crp_speed.py --levels 0 5 --cells centre --clock cpu --threads 1
+    python benchmarks/crp_speed.py --methods margin-rsp agreement    # what a class costs by these
 
 Random weights, 300², batch 1. A call explains one default box: the contrast of a class, or that and the
 four offsets together (five maps). In each round a gradient of one class score is timed before and after
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -53,13 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--levels", nargs="+", type=int, choices=range(6), default=list(range(6)))
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--classes", type=int, default=91)
+    parser.add_argument("--methods", nargs="+", default=["crp"], help="for the class; crp with offsets, too")
     timing_options(parser)
     args = parser.parse_args(argv)
     begin(args)
     unit = _unit(args.classes).to(args.device)
     x = noise((1, 3, 300, 300), seed=9, device=args.device)
     rows = [_measured(unit, x, level, cell, args) for level in args.levels for cell in args.cells]
-    head = ["level", "map", "cell", "gradient, s", "class", "class + 4 offsets", "receptive field"]
+    several = ["class + 4 offsets"] if args.methods == ["crp"] else []
+    head = ["level", "map", "cell", "gradient, s", *(f"class, {m}" for m in args.methods), *several]
+    head.append("receptive field")
     print(f"\nSSD300-VGG16, {args.classes} classes; in input-gradients\n\n{markdown(head, rows)}", flush=True)
     return 0
 
@@ -85,12 +89,14 @@ def _measured(unit: DetectionUnit, x: Tensor, level: int, cell: str, args: argpa
         leaf = x.clone().requires_grad_()
         torch.autograd.grad(unit(leaf)[0, asked[0]], leaf)
 
-    calls = {
-        "class": lambda: relprop.explain(unit, x, asked[0], "crp"),
-        "all": lambda: relprop.explain(unit, x, asked, "crp"),
-    }
+    def called(target: int | list[int], method: str) -> Callable[[], relprop.Explanation]:
+        return lambda: relprop.explain(unit, x, target, method)
+
+    calls = {method: called(asked[0], method) for method in args.methods}
+    if args.methods == ["crp"]:
+        calls["all"] = called(asked, "crp")
     measured, yardstick = costs(gradient, calls, args)
-    found = calls["all"]()
+    found = calls[list(calls)[-1]]()
     assert found.ledger is not None
     assert found.ledger.closes
     filled = float((found.relevance != 0).flatten(0, 2).any(0).double().mean())

@@ -54,11 +54,11 @@ def correct(found: Detections, scene: Scene, names: Sequence[str]) -> list[tuple
     return pairs
 
 
-def without(scene: Scene, k: int) -> Picture:
-    """The same scene without object k: what is behind it, and no shadow of it; all else as it was."""
+def without(scene: Scene, *gone: int) -> Picture:
+    """The same scene without some objects: what is behind them, and no shadow of theirs; all else as it was."""
     split = SPLITS[scene.split]
     items = layout(scene.seed, split, scene.index)
-    changed = tuple(_Absent(**vars(item)) if i == k else item for i, item in enumerate(items))
+    changed = tuple(_Absent(**vars(item)) if i in gone else item for i, item in enumerate(items))
     image, _, _ = paint(changed, scene.seed, split, scene.index, scene.image.shape[0])
     return image
 
