@@ -128,6 +128,9 @@ def test_words_name_the_part_that_moves_an_edge() -> None:
         f"{-effect:.1f} px further right."
     )
     assert found.words("y2") == "None of the parts alone moves the bottom edge by 2% of the box."
+    assert found.words("box") == (
+        f"The lower left part moves the box most; without it: the left edge {-effect:.1f} px right."
+    )
     assert "the logit would be lower" in found.words("class")
     assert found.summary.endswith("9 parts, each replaced by the picture's mean colour; 10 runs.")
     with pytest.raises(InputError, match=re.escape("for a sentence but got 'left'. Read .of('left').")):

@@ -96,28 +96,43 @@ class Effects:
         """Which of the C parts has the largest effect, either way."""
         return int(self.of(part, label).abs().argmax())
 
+    @property
+    def moves(self) -> Tensor:
+        """How far each of the C parts moves the box: what its four edges move, added up, in pixels."""
+        return torch.stack([self.of(edge).abs() for edge in EDGES]).sum(0)
+
     def words(self, part: str) -> str:
-        """Where an edge is from, or the class: one sentence.
+        """Where the box is from, one of its edges, or the class: one sentence.
+
+        Args:
+            part: "box", "x1", "y1", "x2", "y2", "class", "margin" or "score".
 
         Raises:
-            InputError: another part than an edge or "class", "margin", "score".
+            InputError: another part.
         """
-        k = self.strongest(part)
-        name, effect = self.names[k], float(self.of(part)[k])
+        k = int(self.moves.argmax()) if part == "box" else self.strongest(part)
         kind = "quarter" if self.cells == "bands" else "part"
-        place = f"the {name} {kind}" if name != "middle" else "the middle"
+        place = f"the {self.names[k]} {kind}" if self.names[k] != "middle" else "the middle"
+        if part == "box":
+            edges = [(edge, float(self.of(edge)[k])) for edge in EDGES]
+            moved = [
+                f"the {edge_names()[edge]} {_pixels(abs(v))} px {direction_of(edge, v < 0)}"
+                for edge, v in edges
+                if abs(v) >= self._least(edge)
+            ]
+            if not moved:
+                return f"None of the parts alone moves an edge by {_LEAST:.0%} of the box."
+            return f"{place.capitalize()} moves the box most; without it: {', '.join(moved)}."
+        effect = float(self.of(part)[k])
         if part in ("class", "margin", "score"):
             change = f"{'lower' if effect > 0 else 'higher'} by {abs(effect):.2g}"
             what = "score" if part == "score" else "logit"
             return f"{place.capitalize()} matters most: without it the {what} would be {change}."
         if part not in EDGES:
-            valid = ", ".join(map(repr, (*EDGES, "class", "margin", "score")))
+            valid = ", ".join(map(repr, ("box", *EDGES, "class", "margin", "score")))
             raise InputError(f"Expected one of {valid} for a sentence but got {part!r}. Read .of({part!r}).")
         edge = edge_names()[part]
-        box = self.said.edges[0]
-        axis = EDGES.index(part) % 2
-        side = float(box[axis + 2] - box[axis])
-        if abs(effect) < _LEAST * side:
+        if abs(effect) < self._least(part):
             return f"None of the parts alone moves the {edge} by {_LEAST:.0%} of the box."
         way = direction_of(part, effect < 0)  # the effect is with the part less without
         return (
@@ -125,11 +140,16 @@ class Effects:
             f"{_pixels(abs(effect))} px further {way}."
         )
 
+    def _least(self, edge: str) -> float:
+        """From how many pixels on an edge counts as moved."""
+        x0, y0, x1, y1 = self.said.edges[0].tolist()
+        return _LEAST * (x1 - x0 if edge[0] == "x" else y1 - y0)
+
     @property
     def summary(self) -> str:
-        """All four edges in sentences, and how they were measured."""
+        """The box and its four edges in sentences, and how they were measured."""
         how = f"{len(self.names)} parts, each replaced by {fill_words(self.fill)}; {self.runs} runs."
-        return " ".join([*(self.words(edge) for edge in EDGES), f"Measured: {how}"])
+        return " ".join([*(self.words(part) for part in ("box", *EDGES)), f"Measured: {how}"])
 
 
 def measured_effects(
