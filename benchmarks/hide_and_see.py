@@ -20,6 +20,7 @@ network, and "cells 5 x 5" are themselves measured by hiding, at 26 runs of the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -87,10 +88,13 @@ def pictures(assets: Path, count: int) -> list[Path]:
 
 def read(path: Path) -> dict[str, Any]:
     """Picture → record, None where nothing was found in it."""
-    if not path.exists():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return {one["picture"]: one["record"] for one in map(json.loads, lines)}
+    found: dict[str, Any] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        # A line that was cut off when the run was stopped is measured again.
+        with contextlib.suppress(json.JSONDecodeError):
+            one = json.loads(line)
+            found[one["picture"]] = one["record"]
+    return found
 
 
 def measured(detector: Detector, picture: Path, method: str) -> dict[str, Any] | None:
@@ -116,7 +120,11 @@ def run(detector: Detector, where: Sequence[Path], method: str, path: Path) -> N
     """Append a line a picture to the file; what it has is not measured again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     done = read(path)
-    with path.open("a", encoding="utf-8") as file:
+    with path.open("a+", encoding="utf-8") as file:
+        file.seek(0)
+        before = file.read()
+        if before and not before.endswith("\n"):
+            file.write("\n")
         for picture in where:
             if picture.stem not in done:
                 line = json.dumps({"picture": picture.stem, "record": measured(detector, picture, method)})

@@ -1,4 +1,4 @@
-"""What moves another class's logit at a detection: that other object, or the detected one? On rendered scenes.
+"""Does `what_if_effects`, which inpaints boxes, measure what the renderer says? (See `what_if_truth.py`.)
 
     python benchmarks/what_if.py --scenes 200 --out out/what-if       # stopped and started again, it goes on
     python benchmarks/what_if.py --scenes 200 --out out/what-if --tables-only
