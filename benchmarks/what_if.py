@@ -1,4 +1,4 @@
-"""Does `what_if_effects`, which inpaints boxes, measure what the renderer says? (See `what_if_truth.py`.)
+"""Does `what_if_effects`, which inpaints boxes, measure what the renderer says? See `what_if_truth.py`, too.
 
     python benchmarks/what_if.py --scenes 200 --out out/what-if       # stopped and started again, it goes on
     python benchmarks/what_if.py --scenes 200 --out out/what-if --tables-only
