@@ -57,6 +57,16 @@ MAPS = ("crp", "gradient-x-input")
 TRUTH = "the true effects"
 LEAST_EDGE = 0.5  # pixels
 
+PAIRED = (
+    ("cells 5 x 5 x 1.25", "four bands"),
+    ("cells 5 x 5 x 1.25", "cells 7 x 7 x 1.4"),
+    ("cells 5 x 5 x 1.25", "cells 5 x 5 x 1.25, blurred"),
+    ("cells 5 x 5 x 1.25", "cells 5 x 5 x 1.25, mean colour"),
+    ("cells 5 x 5 x 1.25", "crp"),
+    ("cells 5 x 5 x 1.25", "gradient-x-input"),
+    ("four bands", "crp"),
+)
+
 
 class Measurement:
     """What one scene says about every method."""
@@ -174,15 +184,7 @@ def report(done: Mapping[int, Sequence[Mapping[str, Any]]]) -> str:
             head.append("forward runs, the picture's own included")
         blocks.append(f"**{group}**\n\n{markdown(head, rows)}")
     gaps = []
-    for one, other in (
-        ("cells 5 x 5 x 1.25", "four bands"),
-        ("cells 5 x 5 x 1.25", "cells 7 x 7 x 1.4"),
-        ("cells 5 x 5 x 1.25", "cells 5 x 5 x 1.25, blurred"),
-        ("cells 5 x 5 x 1.25", "cells 5 x 5 x 1.25, mean colour"),
-        ("cells 5 x 5 x 1.25", "crp"),
-        ("cells 5 x 5 x 1.25", "gradient-x-input"),
-        ("four bands", "crp"),
-    ):
+    for one, other in PAIRED:
         row = [f"{one} less {other}"]
         for score in ("side", "edge: sign", "edge: top"):
             gap = resampling.difference(pairs["all", score, one], pairs["all", score, other], "pair")
