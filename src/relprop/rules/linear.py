@@ -16,6 +16,7 @@ from torch import Tensor
 from relprop.checks import check_choice, check_flag, check_number
 from relprop.errors import InputError
 from relprop.rules.rule import Message, SharingRule
+from relprop.rules.way_in import way_from_input
 from relprop.tracing.ledger_sums import dot_sums, totals
 from relprop.tracing.linear_map import LinearMap
 from relprop.tracing.memory import some_of
@@ -346,7 +347,7 @@ class ZBox(SharingRule):
 
     def prepare(self, site: Site) -> Message:
         linear, x = site.linear, site.x
-        low, high = self.box(x)
+        low, high = self.box(x, site)
         up, down = linear.part("+"), linear.part("-")
         # x w - l w+ - h w- = (x - l) w+ + (x - h) w-: one convolution less, and no term below 0. What has no
         # range (a picture of one grey with bounds="sample") gives exactly 0, so that its relevance is booked lost.
@@ -362,8 +363,15 @@ class ZBox(SharingRule):
 
         return message
 
-    def box(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The bounds as tensors shaped like an input.
+    def box(self, x: Tensor, site: Site) -> tuple[Tensor, Tensor]:
+        """The bounds as tensors shaped like what the operator reads.
+
+        Where the model first moves its input about, or scales and shifts it (channels turned round, pixels sorted
+        into channels, a mean subtracted), the bounds go the same way.
+
+        Args:
+            x: what the operator reads.
+            site: where.
 
         Raises:
             InputError: the input lies outside, or the bounds don't fit its shape.
@@ -371,17 +379,22 @@ class ZBox(SharingRule):
         if self.bounds == "sample":
             dims = tuple(range(1, x.ndim))
             return x.amin(dims, keepdim=True).expand_as(x), x.amax(dims, keepdim=True).expand_as(x)
+        way = way_from_input(site)
+        given = x if way is None else site.trace.input
         box = []
         for bound in (self.low, self.high):
             t = torch.as_tensor(bound, dtype=x.dtype, device=x.device)
             if t.ndim == 1:
-                t = t.reshape(-1, *[1] * (x.ndim - 2))
+                t = t.reshape(-1, *[1] * (given.ndim - 2))
             try:
-                box.append(t.expand_as(x))
+                box.append(t.expand_as(given))
             except RuntimeError:
                 raise InputError(
-                    f"Expected z-box bounds that broadcast to {tuple(x.shape[1:])} but got {tuple(t.shape)}."
+                    f"Expected z-box bounds that broadcast to {tuple(given.shape[1:])} but got {tuple(t.shape)}."
                 ) from None
+        if way is not None:
+            ends = [way(bound) for bound in box]
+            box = [torch.minimum(*ends), torch.maximum(*ends)]  # a negative factor turns them round
         low, high = box
         slack = (high - low).amax() * self.rounding
         if bool((x < low - slack).any()) or bool((x > high + slack).any()):

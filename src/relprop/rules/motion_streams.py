@@ -77,7 +77,7 @@ class NearbyBox(SharingRule):
 
     def prepare(self, site: Site) -> Message:
         linear, x, inner = site.linear, site.x, self.inner
-        low, high = inner.box(x) if isinstance(inner, ZBox) else (x.clamp(max=0), x.clamp(min=0))
+        low, high = inner.box(x, site) if isinstance(inner, ZBox) else (x.clamp(max=0), x.clamp(min=0))
         up = _changing(x + F.max_pool3d(-x, (3, 1, 1), 1, (1, 0, 0)), x - low)
         down = _changing(F.max_pool3d(x, (3, 1, 1), 1, (1, 0, 0)) - x, high - x)
         plus, minus = linear.part("+"), linear.part("-")
