@@ -418,7 +418,7 @@ DETECT = [
     ("detect a.png --model torchvision:fasterrcnn", 2, "known torchvision detector"),
     ("detect a.png --model net.py:exits", 1, "sys.exit"),
     ("detect a.png --model net.py:nothing", 2, "Expected 'net.py:nothing'"),
-    ("detect a.png --model net.py:make", 2, "SSDLite and RetinaNet"),
+    ("detect a.png --model net.py:make", 2, "RetinaNet and FCOS"),
     ("detect a.png --threshold 2", 2, "--threshold"),
     ("detect a.png --threshold nan", 2, "threshold"),
     ("detect a.png --labels few.txt", 2, "class names|classes"),

@@ -71,6 +71,19 @@ def test_sigmoid_objectness_and_no_background() -> None:
     assert float(softmax.reading.scores[0].sum()) == pytest.approx(expected[0] / 0.8808, abs=1e-3)
 
 
+def test_overlaps_of_boxes_that_are_cut_before_or_after() -> None:
+    # Two boxes that share a third of what they cover; cut at the picture's edge they are one.
+    anchors = torch.tensor([[-20.0, 0.0, 8.0, 8.0], [0.0, 0.0, 8.0, 8.0], [-14.0, 0.0, 8.0, 8.0]])
+    logits = torch.tensor([[[0.0, 3.0], [0.0, 2.0], [0.0, 1.0]]])
+    detector = says(logits, anchors=anchors, nms_threshold=0.7)
+    assert detector(X).anchor.tolist() == [0]
+    after = replace(detector, cut_first=False)(X)
+    assert after.anchor.tolist() == [0, 1]  # the third shares 22 / 28 with the first
+    assert after.boxes.tolist() == [[0.0, 0.0, 8.0, 8.0]] * 2
+    (dropped,) = after.candidates.dropped()
+    assert (dropped.anchor, dropped.by, dropped.iou) == (2, 0, pytest.approx(22 / 28))
+
+
 def test_top_k_of_each_class_or_level() -> None:
     logits = torch.tensor([[[0.0, 1.0], [0.0, 3.0], [0.0, 2.0]]])
     levels = [ANCHORS[:1], ANCHORS[1:]]

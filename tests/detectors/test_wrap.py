@@ -45,13 +45,15 @@ def test_a_detection_knows_its_unit(name: str) -> None:
     detector = wrap(model)
     prepared = detector.prepare(picture)
     with torch.no_grad():
-        logits, offsets = detector.raw(prepared.x)
+        logits, offsets, *centred = detector.raw(prepared.x)
     anchors = torch.cat(list(detector.levels(prepared.x)))
     assert len(anchors) == logits.shape[1]
     height, width = prepared.extent
     for d in detector(picture):
         row = logits[0, d.anchor]
         scores = row.softmax(0) if detector.scores == "softmax" else row.sigmoid()
+        if centred:  # FCOS
+            scores = (scores * centred[0][0, d.anchor].sigmoid()) ** 0.5
         assert torch.allclose(d.scores, scores, rtol=1e-6)
         assert d.score == float(d.scores[d.label])
         assert torch.equal(d.offsets, offsets[0, d.anchor])
@@ -87,7 +89,7 @@ def test_the_model_is_left_alone(name: str) -> None:
     attributes = [dict(vars(m)) for m in model.modules()]
     detector = wrap(model)
     found = detector(picture)
-    relprop.explain_detection(detector, picture, found[0], ["class", "cx"])
+    relprop.explain_detection(detector, picture, found[0], ["class", detector.offsets[0], "x1"])
     with pytest.raises(InputError):
         relprop.explain_detection(detector, picture, 10**6)
     after = model.state_dict(keep_vars=True)

@@ -9,6 +9,8 @@ from torch import nn
 
 from relprop.detectors.detector import Detector
 from relprop.detectors.torchvision_models import from_torchvision
+from relprop.detectors.yolo import from_yolo
+from relprop.detectors.yolox import from_yolox
 
 __all__ = ["ADAPTERS", "Adapter", "adapted", "known_detectors"]
 
@@ -27,7 +29,11 @@ class Adapter:
 
 
 #: Asked one after the other; the first that knows a model makes its detector.
-ADAPTERS: tuple[Adapter, ...] = (Adapter("torchvision's SSD, SSDLite and RetinaNet", from_torchvision),)
+ADAPTERS: tuple[Adapter, ...] = (
+    Adapter("torchvision's SSD, SSDLite, RetinaNet and FCOS", from_torchvision),
+    Adapter("YOLO in ultralytics' layout", from_yolo),
+    Adapter("YOLOX", from_yolox),
+)
 
 
 def adapted(model: nn.Module) -> Detector | None:

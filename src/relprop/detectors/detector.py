@@ -70,6 +70,8 @@ class Detector:
         top_k_per: of each "class" (SSD), of each "level", all classes together (RetinaNet), or of "all" (YOLO).
         per_anchor: "every" class over the threshold is a candidate, or only an anchor's "best" (YOLO).
         nms_threshold: the largest overlap (IoU) of two detections of one class.
+        cut_first: boxes are cut at the picture's edge before overlaps are measured (SSD, FCOS); False: after that
+            (YOLO).
         most: detections kept.
         name: for titles.
 
@@ -106,6 +108,7 @@ class Detector:
     top_k_per: Literal["class", "level", "all"] = "class"
     per_anchor: Literal["every", "best"] = "every"
     nms_threshold: float = 0.45
+    cut_first: bool = True
     most: int = 200
     name: str = "detector"
     learned: Learned = field(default_factory=Learned, init=False, compare=False)
@@ -177,8 +180,12 @@ class Detector:
             boxes = reading.boxes[row, label] if reading.class_boxes else reading.boxes[row]
             scores = reading.scores[row, label]
             # Overlaps are those in the input's pixels: scaling an axis changes both areas alike.
-            kept = nms(boxes, scores, label, self.nms_threshold)[: self.most]
-            candidates = Candidates(row, label, scores, boxes, kept, self.nms_threshold)
+            whole = boxes
+            if not self.cut_first:
+                whole = prepared.on_picture(self.decoded(reading.offsets[row], anchors[row]))
+                whole = whole if whole.ndim == 2 else whole[torch.arange(len(row)), label]
+            kept = nms(whole, scores, label, self.nms_threshold)[: self.most]
+            candidates = Candidates(row, label, scores, whole, kept, self.nms_threshold)
         row, label = row[kept], label[kept]
         return Detections(boxes[kept], label, reading.scores[row, label], row, reading, candidates)
 

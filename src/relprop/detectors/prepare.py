@@ -104,13 +104,17 @@ class Letterbox:
         antialias: smooth while shrinking, as Pillow does; False: bilinear samples, as OpenCV takes them and YOLO's
             training saw them.
         enlarge: small pictures grow to fit; False: they only get padding.
+        multiple: pad each side only to the next multiple of this many pixels, as YOLO does with single pictures;
+            None: to the whole size.
 
     Raises:
-        InputError: a size below 1.
+        InputError: a size or a multiple below 1.
 
     >>> prepared = Letterbox((64, 64))(Image.new("RGB", (200, 100)))
     >>> prepared.x.shape, prepared.scale, prepared.offset, prepared.window
     (torch.Size([1, 3, 64, 64]), (3.125, 3.125), (0, 16), (0, 16, 64, 48))
+    >>> Letterbox((64, 64), multiple=16)(Image.new("RGB", (200, 120))).x.shape
+    torch.Size([1, 3, 48, 64])
     """
 
     size: tuple[int, int]
@@ -120,8 +124,11 @@ class Letterbox:
     std: Sequence[float] = (1.0, 1.0, 1.0)
     antialias: bool = False
     enlarge: bool = True
+    multiple: int | None = None
 
     def __post_init__(self) -> None:
+        if self.multiple is not None and self.multiple < 1:
+            raise InputError(f"Expected a multiple of 1 or more, or None, but got {self.multiple!r}.")
         if len(self.size) != 2 or min(self.size) < 1:
             raise InputError(f"Expected a size (h, w) of 1 or more but got {self.size!r}.")
 
@@ -138,6 +145,8 @@ class Letterbox:
             scaled = F.interpolate(
                 scaled, size=inner, mode="bilinear", align_corners=False, antialias=self.antialias
             )
+        if self.multiple is not None:
+            rows, columns = (-(-side // self.multiple) * self.multiple for side in inner)
         down, right = rows - inner[0], columns - inner[1]
         top, left = (down // 2, right // 2) if self.centred else (0, 0)
         padded = F.pad(scaled, (left, right - left, top, down - top), value=self.fill)

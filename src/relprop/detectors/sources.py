@@ -24,6 +24,7 @@ __all__ = ["LoadedDetector", "load_detector", "torchvision_detectors"]
 _KINDS = (
     "ssd",
     "retinanet",
+    "fcos",
 )  # torchvision's one-stage detectors with anchors, by the beginning of their names
 
 
@@ -49,7 +50,7 @@ def load_detector(
     """Load the detector that a specification names.
 
     Args:
-        spec: a bundled name, ``torchvision:NAME`` (SSD300, SSDLite, RetinaNet), or ``file.py:factory``: a
+        spec: a bundled name, ``torchvision:NAME`` (SSD300, SSDLite, RetinaNet, FCOS), or ``file.py:factory``: a
             function or class without arguments that returns a `Detector` or what `wrap` takes, or one itself.
             The file is run as it is.
         weights: a state dict of the model, ``.safetensors`` or ``.pth`` (read with ``weights_only=True``).

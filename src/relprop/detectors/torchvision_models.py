@@ -1,4 +1,4 @@
-"""torchvision's one-stage detectors: SSD300, SSDLite and RetinaNet."""
+"""torchvision's one-stage detectors: SSD300, SSDLite, RetinaNet and FCOS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["from_torchvision"]
 
 
 def from_torchvision(model: nn.Module) -> Detector | None:
-    """A torchvision SSD or RetinaNet as a detector; None for anything else.
+    """A torchvision SSD, RetinaNet or FCOS as a detector; None for anything else.
 
     It detects what `model([picture])` does, with the model's own thresholds.
 
@@ -32,21 +32,23 @@ def from_torchvision(model: nn.Module) -> Detector | None:
     from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
     from torchvision.models.detection.ssd import SSD
 
-    if isinstance(model, (GeneralizedRCNN, FCOS)):
+    if isinstance(model, GeneralizedRCNN):
         raise InputError(
             f"Expected a dense detector with anchors (SSD, SSDLite, RetinaNet) but got {type(model).__name__}. "
             "Its outputs are no logits and offsets at fixed anchors; wrap a module that has them."
         )
-    if not isinstance(model, (SSD, RetinaNet)):
+    if not isinstance(model, (SSD, RetinaNet, FCOS)):
         return None
     ssd = isinstance(model, SSD)
+    kind: dict[str, Any] = {"scores": "softmax", "background": 0} if ssd else {"scores": "sigmoid"}
+    coder: Any = model.box_coder
+    if isinstance(model, FCOS):
+        kind = {"scores": _centred, "offsets": ("left", "top", "right", "bottom")}
     entry = _Entry(model)
     return Detector(
         raw=_Raw(model),
         anchors=entry.anchors,
-        decode=model.box_coder.decode_single,
-        scores="softmax" if ssd else "sigmoid",
-        background=0 if ssd else None,
+        decode=coder.decode if isinstance(model, FCOS) else coder.decode_single,
         prepare=entry.prepare,
         mean=tuple(model.transform.image_mean),
         std=tuple(model.transform.image_std),
@@ -56,7 +58,17 @@ def from_torchvision(model: nn.Module) -> Detector | None:
         nms_threshold=model.nms_thresh,
         most=model.detections_per_img,
         name=type(model).__name__,
+        **kind,
     )
+
+
+def _centred(logits: Tensor, centredness: Tensor | None) -> Tensor:
+    """FCOS's score: the geometric mean of the class's and of how central the place is in its box.
+
+    Source: Tian et al., FCOS: A Simple and Strong Anchor-Free Object Detector, TPAMI 2022, section 3.
+    """
+    assert centredness is not None
+    return (logits.sigmoid() * centredness.sigmoid()[..., None]).sqrt()
 
 
 class _Raw(nn.Module):
@@ -67,9 +79,10 @@ class _Raw(nn.Module):
         self.training = model.training
         self.backbone, self.head = model.backbone, model.head
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         made = self.get_submodule("head")(_features(self.backbone, x))
-        return made["cls_logits"], made["bbox_regression"]
+        both = made["cls_logits"], made["bbox_regression"]
+        return (*both, made["bbox_ctrness"][..., 0]) if "bbox_ctrness" in made else both
 
 
 def _features(backbone: Any, x: Tensor) -> list[Tensor]:

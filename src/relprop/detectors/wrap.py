@@ -25,9 +25,9 @@ def wrap(
     """Make a model a `Detector`, whose detections can be explained.
 
     Args:
-        model: a detector of a kind that `relprop.detectors.adapters` knows (torchvision's SSD300, SSDLite and
-            RetinaNet); or any module that returns (logits (N, A, K), offsets (N, A, 4)) or these and objectness
-            (N, A), with `anchors` and `decode`; or a `Detector`.
+        model: a detector of a kind that `relprop.detectors.adapters` knows (torchvision's SSD300, SSDLite,
+            RetinaNet and FCOS; YOLO in ultralytics' layout; YOLOX); or any module that returns (logits (N, A, K),
+            offsets (N, A, 4)) or these and objectness (N, A), with `anchors` and `decode`; or a `Detector`.
         anchors, decode: as `Detector` has them.
         settings: any other of `Detector`'s arguments, instead of the model's own or the default.
 

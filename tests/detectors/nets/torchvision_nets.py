@@ -24,20 +24,21 @@ BIG = {
     "ssd300_vgg16": (240, 320),
     "ssdlite320_mobilenet_v3_large": (200, 300),
     "retinanet_resnet50_fpn": (96, 128),
+    "fcos_resnet50_fpn": (96, 128),
 }
-SMALL = ("ssd", "retinanet")
+SMALL = ("ssd", "retinanet", "fcos")
 
 
 class Two(nn.Module):
     """A backbone with two levels: strides 4 and 8."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: int = 8) -> None:
         super().__init__()
         self.low = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, out, 3, 2, 1), nn.BatchNorm2d(out), nn.ReLU()
         )
-        self.high = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU())
-        self.out_channels: Any = [8, 8]
+        self.high = nn.Sequential(nn.Conv2d(out, out, 3, 2, 1), nn.ReLU())
+        self.out_channels: Any = [out, out]
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         low = self.low(x)
@@ -45,24 +46,28 @@ class Two(nn.Module):
 
 
 def small(name: str) -> nn.Module:
-    """torchvision's `SSD` or `RetinaNet` on a tiny backbone, 5 classes."""
+    """torchvision's `SSD`, `RetinaNet` or `FCOS` on a tiny backbone, 5 classes."""
     torch.manual_seed(0)
-    two = Two()
+    two = Two(32 if name == "fcos" else 8)  # FCOS's head has group norms of 32 groups
     if name == "ssd":
         boxes = DefaultBoxGenerator([[2], [2, 3]])
         return lively(SSD(two, boxes, (48, 40), 5, score_thresh=0.3, topk_candidates=20), two)
-    two.out_channels = 8
+    two.out_channels = two.out_channels[0]
+    if name == "fcos":
+        places = AnchorGenerator(((4,), (8,)), ((1.0,), (1.0,)))
+        limits = {"min_size": 40, "max_size": 60, "score_thresh": 0.45, "topk_candidates": 30}
+        return lively(detection.FCOS(two, 5, anchor_generator=places, **limits), two)
     anchors = AnchorGenerator(((8, 16), (24, 32)), ((0.5, 1.0), (0.5, 1.0)))
     settings = {"min_size": 40, "max_size": 60, "score_thresh": 0.6, "topk_candidates": 30}
     return lively(detection.RetinaNet(two, 5, anchor_generator=anchors, **settings), two)
 
 
 def big(name: str) -> nn.Module:
-    """One of `BIG`, 6 classes, random weights; RetinaNet scales pictures to 128 pixels."""
+    """One of `BIG`, 6 classes, random weights; RetinaNet and FCOS scale pictures to 128 pixels."""
     torch.manual_seed(0)
     extra = (
         {"min_size": 128, "max_size": 192, "score_thresh": 0.8}
-        if name.startswith("retinanet")
+        if name.startswith(("retinanet", "fcos"))
         else {"score_thresh": 0.6}
     )
     model = getattr(detection, name)(weights=None, weights_backbone=None, num_classes=6, **extra)
