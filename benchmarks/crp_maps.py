@@ -6,16 +6,17 @@ direction that the offset has taken: for methods that don't do so themselves, th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import relprop
-from relprop.detectors import Detection, DetectionUnit, Detector, Layout, iou
+from relprop.detectors import Detection, DetectionUnit, Detector, Layout
+from relprop.detectors.d_rise import Seen
 from relprop.detectors.scene_ssd import HEADS, Head
 from relprop.methods.crp import CRP
 from relprop.methods.method import Request
@@ -32,7 +33,6 @@ __all__ = [
     "Occlusion",
     "Propagation",
     "head_of",
-    "random_masks",
     "source_of",
 ]
 
@@ -46,6 +46,7 @@ PROPAGATION = (
     "w+ less w−",  # offsets only: not CRP; what pushes up less what pushes down, times the sign
     "mean of the classes",  # offsets only: what CRP subtracts, which knows nothing of the offset
     "grad-cam",
+    "odam",
     "gradient x activation",
     "gradient-x-input",
 )
@@ -134,7 +135,8 @@ class Propagation:
 
         signed = each.clone()
         signed[n:] *= sign
-        gradients, reach = _gradients(run, signed, source_of(detection.anchor), n)
+        slopes = Request(self.unit, run, replace(asked, kind="versus", weights=signed), release=False)
+        gradients, reach = _gradients(slopes, source_of(detection.anchor), n)
         made.update(gradients)
         return Maps(
             {name: m[:n] for name, m in made.items()} | {"crp, seed=logit": weighed},
@@ -147,17 +149,18 @@ def _walk(run: Trace, seed: Tensor, composite: Composite) -> Tensor:
     return run.run(seed, composite, ledger=False).relevance.sum(2)[:, 0]
 
 
-def _gradients(run: Trace, seed: Tensor, source: str, n: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Grad-CAM at the source, gradient times activation there, gradient times input; and the reach."""
-    walked = run.run(seed, DERIVATIVES, record=[source], multiplier=True, ledger=False)
+def _gradients(request: Request, source: str, n: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Methods of the gradient alone, and the reach; of offsets below 0 the derivative is that of their size."""
+    run, asked = request.trace, request.ones()
+    walked = run.run(asked, DERIVATIVES, record=[source], multiplier=True, ledger=False)
     gradient, at, value = walked.relevance[:, 0], walked.layers[source][:, 0], run.value(source)[0]
     size = gradient.shape[-2:]
-    cam = (at.mean((-2, -1), keepdim=True) * value).sum(1).clamp(min=0)
     found = {
-        "grad-cam": _resized(cam, size),
         "gradient x activation": _resized((at * value).sum(1), size),
         "gradient-x-input": (gradient * run.input[0]).sum(1),
     }
+    for method in (relprop.GradCAM(), relprop.ODAM(seed="softmax")):
+        found[method.name] = _resized(method.explain(request).relevance[:, 0, 0], size)
     seen = gradient[:n].any(0).any(0)
     rows, columns = seen.any(1), seen.any(0)
     return found, _span(rows)[:, None] & _span(columns)
@@ -172,68 +175,38 @@ def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
 
-def random_masks(count: int, size: int, grid: int, seed: int) -> Tensor:
-    """Smooth random masks, (count, size, size) in [0, 1], each cell of a coarse grid shown with chance 1/2.
-
-    Source: Petsiuk et al., RISE, BMVC 2018, section 3.2: a random binary grid, enlarged bilinearly to a little
-    more than the picture and cut out at a random place.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    cell = math.ceil(size / grid)
-    coarse = (torch.rand(count, 1, grid, grid, generator=generator) < 0.5).float()
-    fine = F.interpolate(coarse, size=((grid + 1) * cell,) * 2, mode="bilinear", align_corners=False)[:, 0]
-    shift = torch.randint(cell, (count, 2), generator=generator).tolist()
-    return torch.stack([m[y : y + size, x : x + size] for m, (y, x) in zip(fine, shift, strict=True)])
-
-
 class Occlusion:
     """Maps by hiding parts of a picture at random; the network runs once a mask, whatever is asked.
 
     "occlusion" is the covariance of a pixel's mask with what the detection's own unit says: the class's
-    probability, or an offset (times its sign). "d-rise" is the published one: masks weighted by the best
-    anchor's IoU with the detection times cosine of the class probabilities (of the asked class alone, for
-    another than the detection's own), less the map's minimum.
-
-    Source: Petsiuk et al., Black-box Explanation of Object Detectors via Saliency Maps (D-RISE), CVPR 2021,
-    equations 3 to 6; hidden parts are black, as there.
+    probability, or an offset (times its sign). "d-rise" is `relprop.DRISE` on the same runs.
 
     Args:
-        detector: whose input has the picture's size.
-        picture: (3, h, w) in 0-1.
-        masks: (M, h, w) in 0-1.
-        batch: pictures that run at once.
+        detector: whose input is the picture alone, without padding.
+        picture: what it takes.
+        method: whose masks.
         half: run the masked pictures in bfloat16, which costs a third and is far more exact than the masks.
     """
 
-    def __init__(
-        self, detector: Detector, picture: Tensor, masks: Tensor, batch: int = 25, half: bool = False
-    ) -> None:
-        mean, std = (torch.tensor(v)[:, None, None] for v in (detector.mean, detector.std))
-        self.masks = masks
-        probabilities, offsets = [], []
-        with torch.no_grad():
-            for part in masks.split(batch):
-                x = ((part[:, None] * picture - mean) / std).to(memory_format=torch.channels_last)
-                with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                    logits, moved, _ = detector.outputs(x)
-                probabilities.append(logits.float().softmax(-1))
-                offsets.append(moved.float())
-            self.probabilities, self.offsets = torch.cat(probabilities), torch.cat(offsets)
-            (anchors,) = detector.levels(picture[None])
-            self.boxes = detector.decode(self.offsets, anchors.expand_as(self.offsets))
+    def __init__(self, detector: Detector, picture: Any, method: relprop.DRISE, half: bool = False) -> None:
+        self.method, prepared = method, detector.prepared(picture)
+        parts = list(method.draws(prepared.x.shape[2:]).parts(method.chunk))
+        self.masks = torch.cat(parts)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            self.seen = [Seen.through(detector, prepared, part) for part in parts]
+        count = len(self.masks)
+        readings = [reading for one in self.seen for reading in one.readings]
+        self.probabilities = torch.cat([r.scores.float() for r in readings]).unflatten(0, (count, -1))
+        self.offsets = torch.cat([r.offsets.float() for r in readings]).unflatten(0, (count, -1))
 
     def maps(self, detection: Detection, classes: Sequence[int]) -> Maps:
         """Maps (n, h, w) of classes and (4, h, w) of the offsets."""
         said = self.probabilities[:, detection.anchor, list(classes)].T
         sign = torch.where(detection.offsets < 0, -1.0, 1.0)
         moved = (self.offsets[:, detection.anchor] * sign).T
-        target = torch.stack([
-            detection.scores if k == detection.label else torch.eye(len(detection.scores))[k] for k in classes
-        ])  # fmt: skip
-        alike = F.normalize(self.probabilities, dim=-1) @ F.normalize(target, dim=-1).T  # (M, A, n)
-        overlap = iou(self.boxes.flatten(0, 1), detection.box[None]).view(alike.shape[:2])
-        weights = (overlap[..., None] * alike).amax(1).T
-        drise = self._sum(weights)
+        threshold = self.method.threshold
+        weights = [torch.cat([one.alike(detection, k, threshold) for one in self.seen]) for k in classes]
+        drise = self._sum(torch.stack(weights).float())
         return Maps(
             {"occlusion": self._covariance(said), "d-rise": drise - drise.amin((-2, -1), keepdim=True)},
             {"occlusion": self._covariance(moved)},

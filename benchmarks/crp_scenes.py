@@ -24,6 +24,8 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from benchmarks.crp_maps import OCCLUSION, PROPAGATION, Maps, Occlusion, Propagation, random_masks
+from benchmarks.crp_maps import OCCLUSION, PROPAGATION, Maps, Occlusion, Propagation
 from benchmarks.crp_tables import report
-from benchmarks.crp_truth import Mask, Picture, correct, inside_box, strips, without_strips
+from benchmarks.crp_truth import Mask, correct, inside_box, strips, without_strips
+from relprop import DRISE
 from relprop.datasets import CLASSES, Scene, Scenes
 from relprop.detectors import Detection, Detector, load
 
@@ -52,6 +55,8 @@ class Measurement:
         self.detector, self.methods = detector, methods
         self.masks, self.grid, self.half = masks, grid, half
         self.propagation = Propagation(detector)
+        # The channels of a pixel side by side in memory: a CPU then takes half the time.
+        self.fast = replace(detector, raw=deepcopy(detector.raw).to(memory_format=torch.channels_last))
 
     def __call__(self, scene: Scene) -> list[dict[str, Any]]:
         """One record a right detection."""
@@ -63,8 +68,8 @@ class Measurement:
         occlusion = None
         if set(self.methods) & set(OCCLUSION):
             seed = 1_000_003 * scene.seed + scene.index
-            masks = random_masks(self.masks, scene.image.shape[0], self.grid, seed)
-            occlusion = Occlusion(detector, _picture(scene.image), masks, half=self.half)
+            method = DRISE(masks=self.masks, grid=self.grid, seed=seed, chunk=25)
+            occlusion = Occlusion(self.fast, scene.image, method, half=self.half)
         return [self._record(scene, d, k, occlusion) for d, k in pairs]
 
     def _record(self, scene: Scene, d: Detection, k: int, occlusion: Occlusion | None) -> dict[str, Any]:
@@ -126,10 +131,6 @@ class Measurement:
             "relevance": {m: sums(v) for m, v in maps.offsets.items() if m in self.methods},
             "size": {m: sums(v.abs()) for m, v in maps.offsets.items() if m in self.methods},
         }
-
-
-def _picture(image: Picture) -> Tensor:
-    return torch.from_numpy(image.copy()).permute(2, 0, 1) / 255
 
 
 def _share(relevance: Tensor, region: Mask) -> float:

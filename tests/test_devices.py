@@ -75,7 +75,7 @@ ASKED = [
 ]
 REFUSES = {  # what these methods can't be asked of such a network
     ("attention", "affine"), ("attention", "rsp"), ("attention", "contrastive-rsp"),
-    ("convolutions", "attention-rollout"),
+    ("convolutions", "attention-rollout"), ("convolutions", "d-rise"), ("attention", "d-rise"),
 }  # fmt: skip
 
 
@@ -191,6 +191,9 @@ def test_detections(device: Elsewhere) -> None:
     found = detector(picture)
     for of in ("class", "cx", "h"):
         e = relprop.explain_detection(detector, picture, found[0], of)
+        assert device.is_there(e.relevance)
+    for method in ("grad-cam", "odam:smooth=1", "d-rise:masks=5"):
+        e = relprop.explain_detection(detector, picture, list(found), method=method)
         assert device.is_there(e.relevance)
 
 

@@ -14,6 +14,7 @@ from relprop import reports as reports
 from relprop import rules as rules
 from relprop import video as video
 from relprop import viz as viz
+from relprop.detectors.d_rise import DRISE as DRISE
 from relprop.detectors.explain import explain_detection as explain_detection
 from relprop.explanation import Explanation as Explanation
 from relprop.explanation.coverage import inspect as inspect

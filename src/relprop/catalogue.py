@@ -34,6 +34,7 @@ METHODS: Registry[Any] = Registry(
         "guided-backprop": "relprop.methods.guided_backprop:GuidedBackprop",
         "grad-cam": "relprop.methods.grad_cam:GradCAM",
         "odam": "relprop.methods.odam:ODAM",
+        "d-rise": "relprop.detectors.d_rise:DRISE",
         "attention-rollout": "relprop.methods.attention_rollout:AttentionRollout",
         "affine": "relprop.methods.affine:Affine",
         "lrp": "relprop.methods.lrp:LRP",

@@ -104,7 +104,8 @@ def activation_times_gradient(*, softmax: bool = False) -> Callable[..., Tensor]
     def run(model: nn.Sequential, x: Tensor, target: int) -> Tensor:
         a = model[:5](x).detach().requires_grad_()
         scores = model[5:](a)
-        (g,) = torch.autograd.grad((scores.softmax(1) if softmax else scores)[:, target].sum(), a)
+        p = torch.logit(scores.softmax(1)) if softmax else scores
+        (g,) = torch.autograd.grad(p[:, target].sum(), a)
         return (g * a.detach()).sum(1, keepdim=True).clamp(min=0)
 
     return run

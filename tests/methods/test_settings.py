@@ -43,8 +43,10 @@ BOXES = [(name, key) for name in METHODS for key in parameters(METHODS[name]) if
 
 
 def test_the_walk_over_settings_finds_them() -> None:
+    masks = {"grid", "masks", "probability"}
     rules = {"alpha", "beta", "epsilon", "gamma", "gamma_conv", "ratio", "sigma", "skip", "smooth", "variant"}
-    assert {key for _, key in NUMBERS} == rules | {"baseline", "chunk", "noise", "samples", "seed", "steps"}
+    rest = {"baseline", "chunk", "noise", "samples", "seed", "steps"}
+    assert {key for _, key in NUMBERS} == rules | masks | rest
     assert len(NUMBERS) >= 20
     assert {key for _, key in FLAGS} >= {"balance", "clamp_input", "linearise", "positive", "released"}
     assert len(BOXES) >= 9

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import nets
 from tests.close import assert_close_to_rounding
 from tests.rules.build import Fn
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ Apply = Callable[[Any, Tensor], Tensor]
 
 _SETTINGS = ["lrp:rule=z-plus", "lrp:rule=gamma,first=flat", "lrp:rule=epsilon,first=w-square"]
 # Rollout follows attention and looks at no layer.
-METHODS = [name for name in relprop.methods() if name not in ("lrp", "attention-rollout")] + _SETTINGS
+METHODS = [name for name in nets.METHODS if name != "lrp"] + _SETTINGS
 
 
 class Net(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor
 from relprop.checks import layer_names
 from relprop.detectors.detections import Detection, Reading
 from relprop.detectors.detector import EDGES, Detector
+from relprop.detectors.detector_method import DetectionRequest, DetectorMethod
 from relprop.detectors.prepare import Prepared
 from relprop.detectors.unit import DetectionUnit
 from relprop.errors import InputError, unknown_name
@@ -20,7 +21,7 @@ from relprop.explanation.explain import explanation_of
 from relprop.explanation.warned import telling, untold
 from relprop.graph import capture_lock
 from relprop.methods.facts import Facts
-from relprop.methods.registry import MethodLike
+from relprop.methods.registry import MethodLike, resolve
 from relprop.precision import full_precision
 from relprop.propagate.layout import Layout
 from relprop.shortage import tells_shortage
@@ -94,11 +95,19 @@ def explain_detection(
     aim = _Aim(detector, prepared, unit, found)
     wanted = [aim.target(part, label[d], d) for part, label in rows for d in range(len(found))]
     asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
-    alone = single and len(found) == 1
     known = detector.facts.fitting(prepared.x) if facts is None else facts
-    e = explanation_of(
-        unit, prepared.x, wanted[0] if alone else wanted, method, list(asked.values()), facts=known
-    )
+    recipe = resolve(method)
+    alone = single and len(found) == 1 and not isinstance(recipe, DetectorMethod)
+    if isinstance(recipe, DetectorMethod):
+        e = recipe.explained(
+            DetectionRequest(detector, prepared, found, rows, known),
+            [-1 if callable(one) else one for one in wanted],
+            list(asked),
+        )
+    else:
+        e = explanation_of(
+            unit, prepared.x, wanted[0] if alone else wanted, recipe, list(asked.values()), facts=known
+        )
     _check_same(found, detector, prepared, unit, e)
     if not alone:
         e = _added(e, len(rows), len(found), single)

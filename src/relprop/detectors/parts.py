@@ -19,6 +19,7 @@ from relprop.detectors.analysis import (
 )
 from relprop.detectors.detections import Detection
 from relprop.detectors.detector import Detector
+from relprop.detectors.detector_method import DetectorMethod
 from relprop.detectors.explain import detection_explained
 from relprop.detectors.learned import Tables
 from relprop.detectors.prepare import Prepared
@@ -71,7 +72,8 @@ class Parts:
         detection: what was explained.
         localised: its box as decoded, (4,) in picture pixels: not cut at the edge.
         explanation: relevance at the input, a target a part: (K, 1, 3, h, w).
-        parts: the K targets: the label, the what-if class if one was asked, the offsets, the objectness if any.
+        parts: the K targets: the label, the what-if class if one was asked, the offsets, the objectness if any;
+            of methods that explain some of these alone (`DetectorMethod.parts`), those.
         method: how it was explained.
     """
 
@@ -143,6 +145,8 @@ def explain_parts(
     asked += [(name, None) for name in detector.offsets]
     if detector.heads(prepared.x).objectness:
         asked.append(("objectness", None))
+    if isinstance(recipe, DetectorMethod):
+        asked = [(of, target) for of, target in asked if of in recipe.parts]
     whole, tables = _with_tables(detector, prepared, detection, asked, recipe, facts)
     localised = detector.localised(prepared, detection).cpu()
     parts = [

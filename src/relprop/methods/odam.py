@@ -29,10 +29,10 @@ class ODAM(ActivationMap):
     objects of its class. f is the class's score of one detection, or a part of its box.
 
     Source: Zhao & Chan, ICLR 2023 (arXiv 2304.06354). Φ, a local smoothing, isn't there in the authors' code, and
-    is a Gaussian here where it is asked for. Their scores are probabilities: a softmax's gradient has the other
-    classes in it; a sigmoid's is the logit's times one number, which is left out.
+    is a Gaussian here where it is asked for. They derive probabilities; here it is their log-odds, of which the
+    map differs by one factor, p (1 - p): a sigmoid's is the logit, a softmax's has the other classes in it.
 
-    The result lives *at* the feature map, with ONE channel: (N, 1, *spatial of the map), in units of score (of
+    The result lives *at* the feature map, with ONE channel: (N, 1, *spatial of the map), in units of the logit (of
     pixels for edges). ``Explanation.heatmap()`` resizes it to the input. Not signed; conserves nothing. Without
     max(0, .) and Φ the sum is f less what biases behind the map contribute, where the head is piecewise linear.
 
@@ -40,8 +40,8 @@ class ODAM(ActivationMap):
         at: as for `relprop.GradCAM`; None: of a detection the map that the head of its anchor reads
             (`relprop.methods.source_map`), which the authors take, too; else the last feature map.
         smooth: standard deviation of Φ, in cells of the map; 0: none.
-        seed: what of a class is derived: its "logit"; its "softmax" over the anchor's classes; "auto": the latter
-            where it is known that classes exclude each other.
+        seed: what of a class is derived: its "logit"; the log-odds of its "softmax" over the anchor's classes;
+            "auto": the latter where it is known that classes exclude each other.
 
     `layers` of the call give the same map at further places, (N, 1, *spatial) each.
 
@@ -92,7 +92,7 @@ class ODAM(ActivationMap):
         units = request.output.unflatten(1, (layout.anchors, layout.width))[:, :, : layout.classes]
         alone = ((ones != 0).sum(2, keepdim=True).unsqueeze(3) == 1) & (classes == 1)
         own = alone.any(3, keepdim=True)
-        classes.copy_(torch.where(own, _of_softmax(units.expand_as(classes), alone), classes))
+        classes.copy_(torch.where(own, _of_log_odds(units.expand_as(classes), alone), classes))
         return apart.flatten(2, 3)
 
     def weighed(self, gradient: Tensor, value: Tensor) -> Tensor:
@@ -101,24 +101,23 @@ class ODAM(ActivationMap):
         return (smooth * value).sum(2, keepdim=True).clamp_(min=0)
 
 
-def _of_softmax(logits: Tensor, own: Tensor) -> Tensor:
-    """The derivative of a class's softmax by all logits of its anchor, 0 where none is marked.
+def _of_log_odds(logits: Tensor, own: Tensor) -> Tensor:
+    r"""The derivative of a class's log-odds by all logits of its anchor, 0 where none is marked.
 
-    p_c (1 - p_c) times (1 at c, minus the softmax of the others elsewhere): written so, nothing is lost where
-    p_c is nearly 1.
+    .. math:: \log\frac{p_c}{1 - p_c} = z_c - \log \sum_{j \ne c} e^{z_j}
+
+    p (1 - p) times it is the derivative of p itself, of which nothing is left in float32 where p is nearly 1.
 
     Args:
         logits: (K, N, D, classes, ...).
         own: the class that is asked, marked; at most one of an anchor's.
     """
-    none = ~own.any(3, keepdim=True)
     others = logits.masked_fill(own, -math.inf)
-    whole = logits.logsumexp(3, keepdim=True)
-    rest = others.logsumexp(3, keepdim=True)  # -inf for a class without others, whose softmax is 1 always
-    log_p = logits.masked_fill(~own, -math.inf).amax(3, keepdim=True) - whole
-    size = (log_p + rest - whole).exp()
-    against = torch.where(torch.isfinite(rest), (others - rest).exp(), 0.0)
-    return torch.where(none, 0.0, size * (own.to(logits.dtype) - against))
+    rest = others.logsumexp(
+        3, keepdim=True
+    )  # -inf for a class without others, which is certain whatever is seen
+    whole = own.any(3, keepdim=True) & torch.isfinite(rest)
+    return torch.where(whole, own.to(logits.dtype) - (others - rest).exp(), 0.0)
 
 
 def _smoothed(maps: Tensor, sigma: float) -> Tensor:

@@ -121,7 +121,7 @@ def detection_figure(
     first += [Panel(m.heatmap, page.picture, m.title, m.lines, m.signed) for m in page.classes]
     first.append(Panel(picture=hidden, title="strongest pixels", lines=(page.masked,)))
     second = [Panel(m.heatmap, page.picture, m.title, m.lines, m.signed) for m in page.offsets]
-    rows = [PanelRow(first), PanelRow(second)]
+    rows = [PanelRow(first), *([PanelRow(second)] if second else [])]
     room = tables_height(page.tables)
     figure = draw_panels(rows, scale=scale, clip=clip, title=title, notes=notes, side=_SIDE, room=room)
     draw_tables(figure, page.tables)
