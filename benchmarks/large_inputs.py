@@ -115,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             command += ["--divide", str(args.divide), "--threads", str(args.threads), "--device", args.device]
             done = subprocess.run(command, check=False, capture_output=True, text=True)
             if done.returncode:
-                row.append(done.stderr.strip().splitlines()[-1][:80])
+                said = done.stderr.strip().splitlines()  # killed for its memory, it says nothing
+                row.append(said[-1][:80] if said else f"ended with {done.returncode}")
                 continue
             *_, size, seconds = done.stdout.split()
             row.append(f"{float(size) / 1024:.2f} ({float(seconds):.0f} s)")
