@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,27 @@ def test_edges_and_offsets_are_asked_the_way_red_means() -> None:
             f"By the map, red pulled the {('left', 'top', 'right', 'bottom')[j]} edge "
         )
         assert f"{'lowers' if went else 'raises'} {offset} by" in taken[1].words
+
+
+def test_the_way_an_edge_went_is_what_the_outputs_did_to_it() -> None:
+    """Distances from the anchor's middle: the left edge always went left, wherever the default box's is."""
+    plain, image = linear_detector.detector(), linear_detector.picture()
+
+    def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
+        middle = (anchors[..., :2] + anchors[..., 2:]) / 2
+        return torch.cat([middle - offsets[..., :2].abs(), middle + offsets[..., 2:].abs()], -1)
+
+    detector = replace(plain, decode=decode)
+    d = detector(image).at(0)
+    assert d.default_box is not None
+    assert bool((d.box[:2] > d.default_box[:2]).any())
+    heat = torch.ones(SIDE, SIDE)
+    edges = ["x1", "y1", "x2", "y2"]
+    with torch.inference_mode():
+        checks = check_maps(detector, image, d, [heat] * 4, edges, fills=["mean"], draws=1)
+    assert [c.up for c in checks] == [False, False, True, True]
+    offsets = check_maps(detector, image, d, [heat] * 4, detector.offsets, fills=["mean"], draws=1)
+    assert [c.up for c in offsets] == (d.offsets >= 0).tolist()
 
 
 def test_several_maps_share_the_random_draws() -> None:

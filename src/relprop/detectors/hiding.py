@@ -201,8 +201,8 @@ def check_maps(
         heatmaps: (h, w) each, on the input's pixels.
         of: what each is of: "class", an offset, "objectness", or an edge ("x1", "y1", "x2", "y2").
         targets: for "class", the class that a map is of; None: the detection's own.
-        up: whether red means a larger value (True), or a smaller one (False); None: what the value did: red pushed
-            an offset away from 0, an edge away from the default box's. Classes and objectness: always larger.
+        up: for offsets and edges, whether red means a larger value (True) or a smaller one (False); None: the way
+            that the network pushed it, as `crp` means red: the sign of slope × output (`Method.pushes`).
         share: of the box's patches that are hidden at a time.
         fills: what stands where patches are hidden, see `relprop.detectors.filling`; several, since a check with
             one fill also measures that fill.
@@ -276,7 +276,7 @@ def check_maps(
         row = first + draws
         before = []
         for k, part in enumerate(of):
-            value, sign = _value(said, detection, part, classes[k], ways[k])
+            value, sign = _value(said, part, classes[k], ways[k])
             lost = (sign * (value[0] - value)).tolist()
             ends: list[float | None] = []
             for c in chosen[2 * k : 2 * k + 2]:
@@ -353,19 +353,13 @@ def _extremes(heat: Tensor, label: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return names[red[sums[red] > 0]], names[blue[sums[blue] < 0]]
 
 
-def _value(
-    said: Said, detection: Detection, part: str, target: int | None, up: bool | None
-) -> tuple[Tensor, float]:
+def _value(said: Said, part: str, target: int | None, up: bool | None) -> tuple[Tensor, float]:
     """What is asked in each variant, (M,), and 1 or -1: which way red pushes it."""
     if part in ("class", "objectness"):
         return said.of("margin" if part == "class" else part, target), 1.0
     value = said.of(part)
-    if up is not None:
-        return value, 1.0 if up else -1.0
-    went = value[0]
-    if part in EDGES and detection.default_box is not None:
-        went = went - detection.default_box[EDGES.index(part)].to(went)
-    return value, -1.0 if went < 0 else 1.0
+    larger = said.went_up(part) if up is None else up
+    return value, 1.0 if larger else -1.0
 
 
 def _what(detector: Detector, detection: Detection, part: str, target: int | None) -> str:

@@ -33,6 +33,8 @@ class Said:
         offsets: (M, O).
         objectness: (M,) logits, or None.
         edges: (M, 4), the decoded box x1, y1, x2, y2 in pixels of the picture, not cut at its edge.
+        pushed: (O + 4,), what the network's outputs add to each offset and edge of the input itself, to first
+            order (slope × output): its sign is the way that it went.
     """
 
     label: int
@@ -43,6 +45,7 @@ class Said:
     offsets: Tensor
     objectness: Tensor | None
     edges: Tensor
+    pushed: Tensor
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -78,6 +81,10 @@ class Said:
         if part in self.names:
             return self.offsets[:, self.names.index(part)]
         raise unknown_name("part of a detection", part, self.parts)
+
+    def went_up(self, part: str) -> bool:
+        """Whether the network made an offset or an edge larger than it is where all its outputs are 0."""
+        return bool(self.pushed[[*self.names, *EDGES].index(part)] >= 0)
 
     def rows(self, index: Tensor) -> Said:
         """Some of the M inputs, or some more than once."""
@@ -123,10 +130,7 @@ def ask(
     logits, columns = table[:, :k], table[:, k : k + b]
     objectness = table[:, -1] if unit.layout.objectness else None
     anchors = torch.cat(detector.levels(prepared.x))[[detection.anchor]].expand(len(table), -1)
-    offsets = detector.measured(columns)
-    boxes = prepared.on_picture(detector.decoded(offsets, anchors))
-    if offsets.ndim == 3:  # a box for each class
-        offsets, boxes = offsets[:, detection.label], boxes[:, detection.label]
+    offsets, boxes = _placed(detector, prepared, detection, columns, anchors)
     _check_same(detection, offsets[0])
     said = Said(
         label=detection.label,
@@ -137,6 +141,7 @@ def ask(
         offsets=offsets,
         objectness=objectness,
         edges=boxes,
+        pushed=_pushed(detector, prepared, detection, columns[:1], anchors[:1]),
     )
     if not all(bool(v.isfinite().all()) for v in (said.scores, said.offsets, said.edges)):
         raise InputError(
@@ -144,6 +149,30 @@ def ask(
             f"{', '.join(map(repr, fills))} but got NaN or infinity. Use another fill."
         )
     return said
+
+
+def _placed(
+    detector: Detector, prepared: Prepared, detection: Detection, columns: Tensor, anchors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Offsets (M, O) and edges (M, 4) on the picture, of the detection's class where each has a box of its own."""
+    offsets = detector.measured(columns)
+    boxes = prepared.on_picture(detector.decoded(offsets, anchors))
+    if offsets.ndim == 3:
+        return offsets[:, detection.label], boxes[:, detection.label]
+    return offsets, boxes
+
+
+def _pushed(
+    detector: Detector, prepared: Prepared, detection: Detection, columns: Tensor, anchors: Tensor
+) -> Tensor:
+    """Slope times column, added up, for each offset and edge: (O + 4,)."""
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = columns.detach().clone().requires_grad_()
+        values = torch.cat(_placed(detector, prepared, detection, leaf, anchors.clone()), 1)[0]
+        if not values.requires_grad:
+            return values.detach()  # through a function of the user's that can't be derived
+        slopes = [torch.autograd.grad(v, leaf, retain_graph=True)[0] for v in values]
+        return torch.stack([(slope * leaf).sum() for slope in slopes]).detach()
 
 
 def _batches(prepared: Prepared, masks: Tensor, fills: Sequence[str], batch: int) -> Iterator[Tensor]:
