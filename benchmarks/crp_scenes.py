@@ -1,4 +1,4 @@
-"""Does CRP find what is known? Class, what-if and offset maps of a detector on rendered scenes, with baselines.
+"""Does CRP find what is known? Class and offset maps of a detector on rendered scenes, with baselines.
 
     python benchmarks/crp_scenes.py --scenes 400 --part 1/2 &      # any number of processes share the work
     python benchmarks/crp_scenes.py --scenes 400 --part 2/2
@@ -11,8 +11,6 @@ For each right detection (class, IoU of 0.5 with an object that isn't difficult,
 
 - *class*: the share of its class map's positive relevance that lies on the object's visible pixels, and
   whether its maximum does;
-- *what-if*: where another class B has 1.5 % of the picture within the unit's reach (outside of which its
-  gradient is 0): the share on B of the map of B, of the detection's own, and of a class that the scene lacks;
 - *offsets*: the left, right, top and bottom quarter of an object that is seen nearly whole are replaced by what
   stands behind it, which moves the offsets: relevance in each quarter against that true effect.
 """
@@ -40,10 +38,9 @@ from benchmarks.crp_maps import OCCLUSION, PROPAGATION, Maps, Occlusion, Propaga
 from benchmarks.crp_tables import report
 from benchmarks.crp_truth import Mask, correct, inside_box, strips, without_strips
 from relprop import DRISE
-from relprop.datasets import CLASSES, Scene, Scenes
+from relprop.datasets import Scene, Scenes
 from relprop.detectors import Detection, Detector, load
 
-LEAST = 0.015  # of the picture: what has to be seen of another class within reach
 WHOLE = 0.9  # of the silhouette: what has to be seen of an object whose quarters are taken away
 TRIVIAL = ("evenly over the picture", "evenly over the box")
 
@@ -73,44 +70,19 @@ class Measurement:
         return [self._record(scene, d, k, occlusion) for d, k in pairs]
 
     def _record(self, scene: Scene, d: Detection, k: int, occlusion: Occlusion | None) -> dict[str, Any]:
-        names = self.detector.classes
-        assert names is not None
         x = self.detector.prepared(scene.image).x
-        others = sorted({n for n in scene.names if n != d.name}, key=CLASSES.index)
-        missing = [n for n in CLASSES if n not in scene.names]
-        absent = missing[(scene.index + d.anchor) % len(missing)]
-        maps = self.propagation.maps(x, d, [names.index(n) for n in (d.name, *others, absent)])
-        assert maps.reach is not None
+        maps = self.propagation.maps(x, d, [d.label])
         if occlusion is not None:
-            maps = maps.joined(occlusion.maps(d, [names.index(n) for n in (d.name, *others, absent)]))
-        reach, shape = maps.reach.numpy(), scene.masks.shape[1:]
-        box = inside_box(d.box.tolist(), shape)
-        whole = torch.ones(shape)
-        classes = {m: v for m, v in maps.classes.items() if m in self.methods}
-        fixed = {TRIVIAL[0]: whole, TRIVIAL[1]: torch.from_numpy(box).float()}
-
-        def scored(score: Callable[[Tensor, Mask], float], row: int, region: Mask) -> dict[str, float]:
-            asked = {m: v[row] for m, v in classes.items()}
-            return {m: score(v, region) for m, v in {**fixed, **asked}.items()}
-
-        near = inside_box(d.box.tolist(), shape, 2.0)
-        what_if = []
-        for i, name in enumerate(others):
-            region = scene.class_mask(name)
-            if (region & reach).mean() >= LEAST:
-                what_if.append({
-                    "class": name,
-                    "near": bool((region & near).mean() >= LEAST),
-                    "target": scored(_share, 1 + i, region),
-                    "own": scored(_share, 0, region),
-                    "absent": scored(_share, -1, region),
-                })  # fmt: skip
+            maps = maps.joined(occlusion.maps(d, [d.label]))
+        shape = scene.masks.shape[1:]
+        box = torch.from_numpy(inside_box(d.box.tolist(), shape)).float()
+        classes = {TRIVIAL[0]: torch.ones(shape), TRIVIAL[1]: box}
+        classes |= {m: v[0] for m, v in maps.classes.items() if m in self.methods}
+        mask = scene.masks[k]
         return {
             "scene": scene.index, "object": k, "name": d.name, "anchor": d.anchor, "score": d.score,
-            "reach": float(reach.mean()),
-            "class": scored(_share, 0, scene.masks[k]),
-            "hit": scored(_hit, 0, scene.masks[k]),
-            "what-if": what_if,
+            "class": {m: _share(v, mask) for m, v in classes.items()},
+            "hit": {m: _hit(v, mask) for m, v in classes.items()},
             "offsets": self._offsets(scene, d, k, maps),
         }  # fmt: skip
 

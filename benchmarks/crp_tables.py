@@ -30,9 +30,7 @@ Values = dict[tuple[str, str, str], list[tuple[int, int, float]]]
 Estimates = Mapping[tuple[str, str, str], Estimate]
 
 _CLASS, _OFFSETS = "class", "offsets"
-_REACH, _NEAR = "what-if, B within reach", "what-if, B within the box doubled"
 _RANK_BY, _HEADS = "rank agreement", "by head"
-_ON_B = ("map of B", "own map", "map of an absent class", "B's map has more than the own")
 
 
 def _grid(head: Head) -> str:
@@ -42,8 +40,6 @@ def _grid(head: Head) -> str:
 #: Question → title of its table, and its scores.
 _TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     _CLASS: ("The class map and the object, %", ("positive relevance on it", "maximum on it")),
-    _REACH: ("What if it were B? B within the unit's reach; share of positive relevance on B, %", _ON_B),
-    _NEAR: ("The same, where 1.5 % of the picture is B within the detection's box at twice its size", _ON_B),
     _OFFSETS: (
         f"Offsets of at least {LEAST_OFFSET} in magnitude, % (rank: Spearman x 100)",
         ("axis", "direction", "rank", "top-1"),
@@ -118,16 +114,6 @@ def values(done: Records) -> Values:
             for part, score in zip(("class", "hit"), _TABLES[_CLASS][1], strict=True):
                 for method, value in record[part].items():
                     found[_CLASS, score, method].append((scene, n, value))
-            for i, asked in enumerate(record["what-if"]):
-                label = 8 * n + i
-                for question in (_REACH, _NEAR) if asked["near"] else (_REACH,):
-                    for method, share in asked["target"].items():
-                        own = asked["own"][method]
-                        more = float(np.heaviside(share - own, 0.5))
-                        for score, value in zip(
-                            _ON_B, (share, own, asked["absent"][method], more), strict=True
-                        ):
-                            found[question, score, method].append((scene, label, value))
             for method, label, offset, value, scores in _offsets(n, record["offsets"]):
                 for score, number in scores.items():
                     found[_OFFSETS, score, method].append((scene, label, number))

@@ -42,7 +42,7 @@ from torch import Tensor
 
 import relprop
 from benchmarks.common import markdown
-from benchmarks.crp_maps import Occlusion, head_of, random_masks, source_of
+from benchmarks.crp_maps import Occlusion, head_of, source_of
 from benchmarks.crp_scenes import measure, read
 from benchmarks.crp_truth import Mask, Picture, correct, inside_box, without
 from relprop.benchmark.bootstrap import Estimate, Pairs, Resampling
@@ -104,9 +104,8 @@ class Measurement:
         occlusion = None
         if pairs and scene.index < self.occluded:
             seed = 1_000_003 * scene.seed + scene.index
-            masks = random_masks(self.masks, scene.image.shape[0], CELLS, seed)
-            picture = torch.from_numpy(scene.image.copy()).permute(2, 0, 1) / 255
-            occlusion = Occlusion(self.detector, picture, masks, half=True)
+            method = relprop.DRISE(masks=self.masks, grid=CELLS, seed=seed, chunk=25)
+            occlusion = Occlusion(self.detector, scene.image, method, half=True)
         return [self._record(scene, d, k, occlusion) for d, k in pairs]
 
     def _record(self, scene: Scene, d: Detection, k: int, occlusion: Occlusion | None) -> dict[str, Any]:
@@ -118,11 +117,11 @@ class Measurement:
         maps[SQUARED] = maps["margin-rsp"].clamp(min=0) ** 2
         maps[BOX] = torch.from_numpy(inside_box(d.box.tolist(), scene.masks.shape[1:])).float()
         facts = self.detector.facts
-        alone = relprop.explain(unit, x, lambda y: y[:, d.label], "margin-rsp", facts=facts)
+        alone = relprop.explain(unit, x, d.label, relprop.MarginRSP(rivals="none"), facts=facts)
         maps[ALONE] = alone.heatmap()[0]
         run = relprop.trace(unit, x)
         asked = Question(torch.tensor([[d.label]]), True)
-        slopes = margin_slopes(Request(unit, run, asked), include_background=True, name="margin")
+        slopes = margin_slopes(Request(unit, run, asked), include_background=True, rivals="softmax")
         one = torch.zeros_like(run.output)
         one[:, d.label] = 1
         maps[TARGET] = run.run(one, _PLUS, ledger=False).relevance.sum(1)[0]

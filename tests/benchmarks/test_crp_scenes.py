@@ -209,27 +209,20 @@ def _record(share: float, **extra: object) -> dict:
         "class": {"crp": share, "other": 0.25},
         "hit": {"crp": 1.0},
         "anchor": 400,
-        "what-if": [],
         "offsets": None,
         **extra,
     }
 
 
 def test_tables_average_detections(tmp_path: Path) -> None:
-    what_if = {
-        "near": False, "target": {"crp": 0.5}, "own": {"crp": 0.25}, "absent": {"crp": 0.0},
-    }  # fmt: skip
-    done = {3: [_record(0.5), _record(1.0, **{"what-if": [what_if]})], 8: [_record(0.0)]}
+    done = {3: [_record(0.5), _record(1.0)], 8: [_record(0.0)]}
     text = crp_tables.report(done, ["crp", "other"], tmp_path / "t.csv", replicates=50)
     with (tmp_path / "t.csv").open(encoding="utf-8") as file:
         rows = {(r["question"], r["score"], r["method"]): r for r in csv.DictReader(file)}
     own = rows["class", "positive relevance on it", "crp"]
     assert (float(own["value"]), own["values"], own["scenes"]) == (0.5, "3", "2")
     assert float(rows["class", "positive relevance on it", "other"]["crp_less_this"]) == 0.25
-    assert float(rows["what-if, B within reach", "map of B", "crp"]["value"]) == 0.5
-    assert float(rows["what-if, B within reach", "B's map has more than the own", "crp"]["value"]) == 1.0
     assert float(rows["by head", "7 x 7 on it", "crp"]["value"]) == 0.5
-    assert not [key for key in rows if "doubled" in key[0]]
     assert "| other  | 25.0 [25.0, 25.0]" in text
     assert "2 scenes, 3 right detections" in text
 

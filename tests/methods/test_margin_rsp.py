@@ -105,11 +105,27 @@ def test_two_classes_are_their_difference(x: Tensor) -> None:
     torch.testing.assert_close(pair.extras["margin"], called.extras["margin"])
 
 
+def test_classes_beside_callables_are_classes(x: Tensor) -> None:
+    """As a detection's edges are asked for together with its class; other callables stay what they are."""
+    view = unit(plain(), LOW)
+    alone = relprop.explain(view, x, 1, "margin-rsp")
+    several = relprop.explain(view, x, [1, lambda y: y[:, K] * 2, lambda y: y[:, 1] + y[:, 2]], "margin-rsp")
+    assert_close_to_rounding(several.relevance[0], alone.relevance, view)
+    y = view(x).detach()
+    torch.testing.assert_close(several.extras["margin"][0], alone.extras["margin"])
+    torch.testing.assert_close(several.extras["margin"][1], y[:, K] * 2)
+    torch.testing.assert_close(several.extras["margin"][2], y[:, 1] + y[:, 2])
+
+
 def test_what_has_no_rival_is_its_logit(x: Tensor) -> None:
     model = plain()
     view = unit(model, HIGH)
     e = relprop.explain(view, x, WIDTH - 1, "margin-rsp")
     torch.testing.assert_close(e.extras["margin"], view(x).detach()[:, -1])
+    offset = relprop.explain(view, x, K + 2, "margin-rsp")
+    torch.testing.assert_close(offset.extras["margin"], view(x).detach()[:, K + 2])
+    logit = relprop.explain(view, x, 1, relprop.MarginRSP(rivals="none"))
+    torch.testing.assert_close(logit.extras["margin"], view(x).detach()[:, 1])
     alone = unit(plain(1), HIGH, layout=Layout(1, offsets=tuple("abcdefg"), objectness=True))
     one = relprop.explain(alone, x, 0, "margin-rsp")
     torch.testing.assert_close(one.extras["margin"], alone(x).detach()[:, 0])
@@ -272,7 +288,6 @@ def test_refusals(x: Tensor) -> None:
     for method in ("margin-rsp", "agreement"):
         assert_refused(
             InputError,
-            (lambda m=method: relprop.explain(view, x, K + 2, m), f"{method}.*offset 'w'.*'crp'"),
             (lambda m=method: relprop.explain(view, x, torch.randn(2, WIDTH).to(x), m), "a seed"),
         )
     no_background = unit(plain(), LOW, layout=Layout(K, objectness=True))

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relprop.checks import check_flag, check_number, place_name
+from relprop.checks import check_number, place_name
 from relprop.methods.bounds import Bounds
 from relprop.methods.facts import Facts
 from relprop.methods.lrp import LRPGamma
-from relprop.methods.margin import margin_slopes
+from relprop.methods.margin import Rivals, margin_slopes
 from relprop.methods.margin_rsp import MarginRSP
 from relprop.methods.method import Method, Request, Result
 
@@ -46,7 +46,7 @@ class Agreement(Method):
         sigma: of the Gaussian G, as a share of the picture's longer side (1/56: 2 pixels of 112), cut at 4 σ,
             edges repeated; over the last two axes. 0: as it is.
         gamma: of LRP-γ, see `relprop.rules.Gamma`.
-        include_background, ratio, bounds, at: see `MarginRSP`.
+        rivals, include_background, ratio, bounds, at: see `MarginRSP`.
 
     Raises:
         InputError: sigma < 0; what `MarginRSP` refuses.
@@ -72,6 +72,7 @@ class Agreement(Method):
         *,
         sigma: float = 1 / 56,
         gamma: float = 0.25,
+        rivals: Rivals = "softmax",
         include_background: bool = True,
         ratio: float = 2.0,
         bounds: Bounds = "auto",
@@ -79,17 +80,20 @@ class Agreement(Method):
     ) -> None:
         check_number("sigma", sigma, least=0)
         check_number("gamma", gamma, least=0)
-        check_flag("include_background", include_background)
-        self.sigma, self.gamma, self.include_background = sigma, gamma, include_background
+        self.sigma, self.gamma = sigma, gamma
+        self.rivals: Rivals = rivals
+        self.include_background = include_background
         self.ratio, self.bounds, self.at = ratio, bounds, place_name("at", at)
-        self._regions = MarginRSP(include_background=include_background, ratio=ratio, bounds=bounds, at=at)
+        self._regions = MarginRSP(
+            rivals=rivals, include_background=include_background, ratio=ratio, bounds=bounds, at=at
+        )
         self._pixels = LRPGamma(gamma=gamma).as_composite()
 
     def from_facts(self, facts: Facts) -> dict[str, Any]:
         return {"bounds": facts.box or "sample"}
 
     def explain(self, request: Request) -> Result:
-        slopes = margin_slopes(request, include_background=self.include_background, name=self.name)
+        slopes = margin_slopes(request, include_background=self.include_background, rivals=self.rivals)
         alone = replace(request, layers=(), release=False)
         pixels = alone.propagate(slopes * request.logits, self._pixels, ledger=False).relevance
         found = self._regions.explain(request)

@@ -11,69 +11,67 @@ so the likeliest rival counts most, and a class that nobody thought of hardly at
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.methods.method import Request
 
-__all__ = ["margin_slopes", "margin_values"]
+__all__ = ["Rivals", "margin_slopes", "margin_values"]
+
+Rivals = Literal["softmax", "none"]
 
 
-def margin_slopes(request: Request, *, include_background: bool, name: str) -> Tensor:
+def margin_slopes(request: Request, *, include_background: bool, rivals: Rivals) -> Tensor:
     """The slope of what is asked on the logits, (K, N, outputs, ...).
 
     A class (over a region, too) less its rivals: the other classes of the same anchor and position, weighed by
-    their softmax. Where there is no other, and for an objectness, the logit alone. A difference of two classes
-    and a callable are margins already, and stay as they are asked.
+    their softmax. What else is asked has none and stays as it is: an objectness, an offset, a difference of two
+    classes, a callable; a callable that is one class's logit is that class, as classes that are asked beside
+    callables come as such.
 
     Args:
         request: what is asked.
         include_background: whether a detector's background is among the rivals.
-        name: of the method, for what is refused.
+        rivals: "none" leaves a class alone.
 
     Raises:
-        InputError: an offset was asked, which has no rival; no background to leave out.
+        InputError: no background to leave out.
     """
-    asked, layout = request.asked, request.layout
-    if asked.kind not in ("class", "region"):
-        return request.ones()
+    layout, kind = request.layout, request.asked.kind
     if not include_background and layout.background is None:
         raise InputError(
             "Expected a detector with a background class for include_background=False but this model has none. "
             "Leave the setting out, or name the background in the layout."
         )
     slopes = request.ones()
-    k, n, _, *positions = slopes.shape
-    anchor, column = request.targets // layout.width, request.targets % layout.width  # (K, N)
-    offset = (column >= layout.classes) & (column < layout.classes + len(layout.offsets))
-    if bool(offset.any()):
-        which = layout.offsets[int(column[offset][0]) - layout.classes]
-        raise InputError(
-            f"Expected a class or the objectness for {name}, which weighs a class against its rivals, but got the "
-            f"offset {which!r}. Ask 'crp' for offsets."
-        )
-    # Where the class itself counts: everywhere, or in the region. (K, N, 1, ...)
-    where = slopes.sum(2, keepdim=True)
-    units = request.scores.reshape(n, layout.anchors, layout.width, *positions)
-    rows = torch.arange(n, device=anchor.device)
-    logits = units[rows, anchor][:, :, : layout.classes]  # (K, N, classes, ...)
-    rival = column[..., None] != torch.arange(layout.classes, device=column.device)
+    # A callable behind a sigmoid is about what the sigmoid gives, not about logits.
+    if rivals == "none" or kind == "versus" or (kind == "score" and request.head is not None):
+        return slopes
+    units = slopes.unflatten(2, (layout.anchors, layout.width))  # (K, N, D, width, ...), a view
+    classes = units[:, :, :, : layout.classes]
+    read = (units != 0).flatten(4).any(-1) if units.ndim > 4 else units != 0
+    alone = read.flatten(2).sum(-1)[..., None, None] == 1
+    if kind == "score":
+        alone = alone & (units.reshape(*read.shape, -1).sum(-1) == 1).any(-1, keepdim=True)
+    own = read[..., : layout.classes] & alone  # (K, N, D, classes), at most one of a row
+    rival = own.any(-1, keepdim=True) & ~own
     if not include_background:
         rival[..., layout.background] = False
-    rival &= (column < layout.classes)[..., None]
-    rival = rival.reshape(*rival.shape, *[1] * len(positions))
+    rival = rival.reshape(*rival.shape, *[1] * (units.ndim - 4))
+    logits = request.scores.unflatten(1, (layout.anchors, layout.width))[:, :, : layout.classes]
     # A row without a rival would be a softmax of nothing.
-    weights = logits.masked_fill(~rival, -torch.inf).softmax(2).masked_fill(~rival, 0)
-    whole = slopes.reshape(k, n, layout.anchors, layout.width, *positions)
-    here = torch.arange(layout.anchors, device=anchor.device) == anchor[..., None]  # (K, N, D)
-    here = here.reshape(*here.shape, *[1] * (1 + len(positions)))
-    whole[:, :, :, : layout.classes] -= here * (where * weights)[:, :, None]
+    weights = logits.masked_fill(~rival, -torch.inf).softmax(3).masked_fill(~rival, 0)
+    classes -= classes.sum(3, keepdim=True) * weights
     return slopes
 
 
 def margin_values(request: Request, slopes: Tensor) -> Tensor:
     """The margins themselves, summed over positions, (K, N) float64."""
-    if request.asked.kind == "score":
-        return request.asked.score(request.output)
-    return (slopes * request.scores).flatten(2).double().sum(-1)
+    linear = (slopes * request.scores).flatten(2).double().sum(-1)
+    if request.asked.kind != "score":
+        return linear
+    as_asked = (slopes == request.ones()).flatten(2).all(-1)  # a callable may have a constant, and be curved
+    return torch.where(as_asked, request.asked.score(request.output), linear)

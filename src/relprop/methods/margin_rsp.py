@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relprop.checks import check_flag, place_name
+from relprop.checks import check_choice, check_flag, place_name
 from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.graph.place import label
@@ -17,7 +17,7 @@ from relprop.methods.bounds import Bounds
 from relprop.methods.excitation_backprop import contrast_layer
 from relprop.methods.facts import Facts
 from relprop.methods.feature_map import last_feature_map
-from relprop.methods.margin import margin_slopes, margin_values
+from relprop.methods.margin import Rivals, margin_slopes, margin_values
 from relprop.methods.method import Method, Request, Result
 from relprop.methods.rsp import balanced, feature_map_at, sectional
 from relprop.methods.source_map import source_maps
@@ -41,9 +41,10 @@ class MarginRSP(Method):
     shift that keeps the total, and z^B at the input.
 
     On a `relprop.detectors.DetectionUnit` rivals are the other classes of the same anchor, and a is the map that
-    this anchor's head reads (`relprop.methods.source_map`); an objectness, which has no rival, is its logit alone.
-    On classifiers a is the last feature map, and where that lies behind the last linear operator (scores that are
-    pooled, or a map of them) what this one reads. ``versus=`` takes the place of the rivals.
+    this anchor's head reads (`relprop.methods.source_map`); an objectness or an offset, which has no rival, is its
+    value alone, and red what makes it larger. On classifiers a is the last feature map, and where that lies behind
+    the last linear operator (scores that are pooled, or a map of them) what this one reads. ``versus=`` takes the
+    place of the rivals.
 
     **Below that map the weights are never read**, as in `RSP`: what the class's weights say enters through the
     slope at the map alone.
@@ -54,12 +55,13 @@ class MarginRSP(Method):
     nothing speaks for the class.
 
     Args:
+        rivals: "softmax", or "none": the logit alone.
         include_background: whether a detector's background is among the rivals.
         ratio, bounds: see `RSP`.
         at: module path or node to start at, (N, C, *spatial), for all targets. None: each target's own.
 
     Raises:
-        InputError: an offset as a target; no feature map; what `RSP` refuses.
+        InputError: an unknown word; no background to leave out; no feature map; what `RSP` refuses.
 
     `extras` has "at" (the place, or places), and "margin" (N,), K in front for a list: what is explained.
 
@@ -85,12 +87,15 @@ class MarginRSP(Method):
     def __init__(
         self,
         *,
+        rivals: Rivals = "softmax",
         include_background: bool = True,
         ratio: float = 2.0,
         bounds: Bounds = "auto",
         at: str | None = None,
     ) -> None:
+        check_choice("rivals", rivals, ("softmax", "none"))
         check_flag("include_background", include_background)
+        self.rivals: Rivals = rivals
         self.include_background = include_background
         self.ratio, self.bounds, self.at = ratio, bounds, place_name("at", at)
         self._composite = sectional("paper", ratio, bounds, self.name)
@@ -103,7 +108,7 @@ class MarginRSP(Method):
         return self._composite
 
     def explain(self, request: Request) -> Result:
-        slopes = margin_slopes(request, include_background=self.include_background, name=self.name)
+        slopes = margin_slopes(request, include_background=self.include_background, rivals=self.rivals)
         margin = margin_values(request, slopes)
         places = self._places(request, slopes)
         at = self.at or ", ".join(label(request.trace.graph, node) for node in places)
