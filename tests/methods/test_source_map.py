@@ -71,6 +71,25 @@ def test_a_map_of_one_cell_is_passed_by() -> None:
     assert int((relprop.explain(unit, x, 0, "odam").relevance != 0).sum()) > 1
 
 
+class Padded(nn.Module):
+    """Convolutions that pad by hand, on one side alone, as TensorFlow's do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU())
+        self.out = nn.Conv2d(6, 7, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        units = self.out(F.pad(self.body(x), (0, 2, 0, 2))).flatten(2).mT
+        return units[..., :3], units[..., 3:]
+
+
+def test_a_padded_map_is_no_map() -> None:
+    """Its positions lie elsewhere: drawn over the picture it would be shifted."""
+    raw, x = nets.seeded(Padded(), 5), nets.pictures(1, 3, 12, 12)
+    assert place(raw, Layout(3), 14, x) == "body"
+
+
 class Queries(nn.Module):
     """Queries that look at a map through attention, as DETR has them: there are no anchors on the map."""
 

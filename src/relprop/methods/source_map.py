@@ -17,6 +17,7 @@ from relprop.propagate.trace import Trace
 __all__ = ["common_map", "source_maps"]
 
 _CARRIES = frozenset({"pass", "activation"})
+_JOINS = frozenset({"cat", "concat"})
 _READERS = frozenset({"max_pool", "avg_pool"})
 
 
@@ -99,7 +100,12 @@ def _maps_above(run: Trace, nodes: Sequence[Node]) -> Iterator[Node]:
 
 
 def _is_map(run: Trace, node: Node) -> bool:
-    """Whether a value is (N, C, *spatial), as a convolution or a pool reads it, with several positions."""
+    """Whether a value is (N, C, *spatial), as a convolution or a pool reads it, with several positions.
+
+    Padded, cropped and turned maps aren't: their positions lie elsewhere on the input than a map's do.
+    """
+    if node.kind == "shape" and node.op not in _JOINS:
+        return False
     shape = run.known_shape(node)
     if shape is None or len(shape) != run.input.ndim or len(shape) < 3 or shape[0] != run.batch:
         return False
@@ -113,7 +119,7 @@ def _is_map(run: Trace, node: Node) -> bool:
         seen.add(user)
         if user.kind in _READERS or (user.kind == "linear" and user.op.startswith("conv")):
             return True
-        if user.kind in _CARRIES:
+        if user.kind in _CARRIES or "pad" in user.op:
             waiting += user.users
     return False
 
