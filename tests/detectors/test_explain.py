@@ -108,6 +108,24 @@ def test_rows_at_once_are_the_rows_one_by_one(method: str) -> None:
     assert singles[0].extras["of"] == "class dog"
 
 
+@pytest.mark.parametrize("method", ["gradient-x-input", "crp", "margin-rsp", "agreement"])
+def test_a_class_against_another(method: str) -> None:
+    detector, picture, found = scene("ssd")
+    d = found[1]
+    e = explain_detection(detector, picture, d, "class", "dog", method, versus="cat")
+    assert e.extras["of"] == "class dog − cat"
+    unit, x = detector.unit(detector.prepared(picture), [d.anchor]), detector.prepared(picture).x
+    names = detector.classes or []
+    pair = relprop.explain(
+        unit, x, names.index("dog"), method, versus=names.index("cat"), facts=detector.facts.fitting(x)
+    )
+    assert torch.allclose(e.relevance, pair.relevance, rtol=1e-10, atol=1e-12)
+    assert float(e.relevance.abs().max()) > 0
+    both = explain_detection(detector, picture, [d, found[0]], ["class", "cx"], ["dog"], method, versus=2)
+    other = explain_detection(detector, picture, found[0], "class", "dog", method, versus="cat")
+    assert torch.allclose(both.relevance[0], e.relevance + other.relevance, rtol=1e-10, atol=1e-12)
+
+
 def test_several_detections_are_added() -> None:
     detector, picture, found = scene("ssd")
     chosen = [found[0], found[2], found[3]]
@@ -237,6 +255,11 @@ def test_what_is_refused() -> None:
         error=UnknownNameError,
     )
     refuses("a class from 0 to 4 but got 5", detector, picture, d, "class", 5)
+    refuses(
+        "another class than the target but both are 'dog'", detector, picture, d, "class", "dog", versus="dog"
+    )
+    refuses("no versus without of='class'", detector, picture, d, "cx", versus="dog")
+    refuses("no versus= for d-rise", detector, picture, d, method="d-rise", versus=(d.label + 1) % 5)
     refuses("a class index or name but got float 1.5", detector, picture, d, "class", 1.5)
     nameless = wrap(detector, classes=None)
     refuses("this detector has no class names", nameless, picture, d, "class", "dog")

@@ -41,6 +41,7 @@ def explain_detection(
     method: MethodLike = "crp",
     layers: Sequence[str] = (),
     *,
+    versus: int | str | None = None,
     facts: Facts | None = None,
 ) -> Explanation:
     """What in the picture made this detection its class, or put its box there?
@@ -60,6 +61,8 @@ def explain_detection(
             asks what would speak for it. With a list, each "class" of `of` stands for as many rows.
         method: as for `relprop.explain`.
         layers: modules or nodes of the raw network at whose output relevance is wanted too.
+        versus: another class, for "class": why the target rather than this one. Explained is the target's logit
+            less that of this class, at the same anchor.
         facts: what is known of the network; None: `detector.facts`, where the input lies in the box of its pixels.
 
     Returns:
@@ -92,13 +95,19 @@ def explain_detection(
     rows, single = _rows(of, target, found, detector.classes, unit.layout)
 
     # Several detections: a target each, side by side, and their sum afterwards.
-    aim = _Aim(detector, prepared, unit, found)
+    rival = _rival(versus, rows, detector.classes, unit.layout)
+    aim = _Aim(detector, prepared, unit, found, rival)
     wanted = [aim.target(part, label[d], d) for part, label in rows for d in range(len(found))]
     asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
     known = detector.facts.fitting(prepared.x) if facts is None else facts
     recipe = resolve(method)
     alone = single and len(found) == 1 and not isinstance(recipe, DetectorMethod)
     if isinstance(recipe, DetectorMethod):
+        if rival is not None:
+            raise InputError(
+                f"Expected no versus= for {recipe.name}, which asks for whole detections of a class. Take another "
+                "method, such as margin-rsp."
+            )
         e = recipe.explained(
             DetectionRequest(detector, prepared, found, rows, known),
             [-1 if callable(one) else one for one in wanted],
@@ -111,7 +120,7 @@ def explain_detection(
     _check_same(found, detector, prepared, unit, e)
     if not alone:
         e = _added(e, len(rows), len(found), single)
-    named = [_title(part, label, detector.classes) for part, label in rows]
+    named = [_title(part, label, detector.classes, rival) for part, label in rows]
     described = [d.as_dict() for d in found]
     extras = {
         "detection": described if isinstance(detection, (list, tuple)) else described[0],
@@ -167,6 +176,7 @@ class _Aim:
     prepared: Prepared
     unit: DetectionUnit
     found: list[Detection]
+    rival: int | None = None
 
     def target(self, part: str, label: int | None, d: int) -> int | Callable[[Tensor], Tensor]:
         """What stands for a part at the d-th detection.
@@ -179,10 +189,11 @@ class _Aim:
             valid = ["class", *names, *EDGES, *(["objectness"] if layout.objectness else [])]
             if part not in valid:
                 raise unknown_name("part of a detection", part, valid)
-            return layout.index(part, label, d)
+            own = layout.index(part, label, d)
+            return own if part != "class" or self.rival is None else self._less(own, self.rival, d)
         anchor = torch.cat(self.detector.levels(self.prepared.x))[[self.found[d].anchor]]
         first = d * layout.width + layout.classes
-        own = self.found[d].label
+        label = self.found[d].label
 
         def read(columns: Tensor) -> Tensor:
             offsets = self.detector.measured(columns)
@@ -191,7 +202,7 @@ class _Aim:
                 value, column = self.prepared.on_picture(boxes), EDGES.index(part)
             else:
                 value, column = offsets, names.index(part)
-            return value[:, own, column] if value.ndim == 3 else value[:, column]
+            return value[:, label, column] if value.ndim == 3 else value[:, column]
 
         def moved(output: Tensor) -> Tensor:
             # Where a box lies by itself, by its anchor, belongs to no output.
@@ -200,6 +211,14 @@ class _Aim:
 
         moved.__name__ = f"{part}, less its value at outputs of 0"
         return moved
+
+    def _less(self, own: int, rival: int, d: int) -> Callable[[Tensor], Tensor]:
+        other = self.unit.layout.index("class", rival, d)
+
+        def apart(output: Tensor) -> Tensor:
+            return output[:, own] - output[:, other]
+
+        return apart
 
 
 def _detections(
@@ -261,6 +280,25 @@ def _class_index(target: Any, names: list[str] | None, classes: int) -> int:
     return int(target)
 
 
+def _rival(
+    versus: Any, rows: list[tuple[str, list[int | None]]], names: list[str] | None, layout: Layout
+) -> int | None:
+    """The class that others are held against."""
+    if versus is None:
+        return None
+    rival = _class_index(versus, names, layout.classes)
+    classes = [labels for part, labels in rows if part == "class"]
+    if not classes:
+        raise InputError(
+            f"Expected no versus without of='class' but got {versus!r}: only classes have rivals."
+        )
+    if any(rival in labels for labels in classes):
+        raise InputError(
+            f"Expected versus to be another class than the target but both are {versus!r}. Name two classes."
+        )
+    return rival
+
+
 def _owns(detector: Detector, name: str) -> bool:
     return name in dict(detector.raw.named_modules())
 
@@ -306,8 +344,9 @@ def _added(e: Explanation, rows: int, count: int, single: bool) -> Explanation:
     )
 
 
-def _title(part: str, labels: list[int | None], names: list[str] | None) -> str:
+def _title(part: str, labels: list[int | None], names: list[str] | None, rival: int | None) -> str:
     if part != "class":
         return part
-    words = dict.fromkeys(str(k) if names is None or k is None else names[k] for k in labels)
-    return f"class {', '.join(words)}"
+    said = [str(k) if names is None or k is None else names[k] for k in (*labels, rival)]
+    less = "" if rival is None else f" − {said[-1]}"
+    return f"class {', '.join(dict.fromkeys(said[:-1]))}{less}"
