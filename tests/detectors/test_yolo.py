@@ -161,6 +161,8 @@ def test_heads_of_other_kinds_are_refused() -> None:
     turned.model[-1].ne = 1  # an angle
     by_text = yolo_like()
     by_text.model[-1].cv3[0][-1] = nn.Conv2d(12, 2 * CLASSES, 1)
+    without_bins = yolo_like()
+    without_bins.model[-1].dfl = nn.Identity()
     headless = yolo_like()
     headless.model = headless.model[:-1]
     training = yolo_like().train()
@@ -168,6 +170,7 @@ def test_heads_of_other_kinds_are_refused() -> None:
         InputError,
         (lambda: wrap(turned), r"upright boxes but got one with a Head head\. Pass a model for detection"),
         (lambda: wrap(by_text), "a logit a class"),
+        (lambda: wrap(without_bins), "a logit a class and upright boxes"),
         (lambda: wrap(headless), r"a detector that is known .*but got YoloLike"),
         (lambda: wrap(training)(PICTURE), r"'model\.0\.bn' is in training mode\. Call \.eval\(\)"),
     )

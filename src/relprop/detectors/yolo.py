@@ -6,6 +6,7 @@ Its classes come from sigmoids; a box's edges from distributions over distances 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -20,7 +21,7 @@ from relprop.errors import InputError
 __all__ = ["Distances", "from_yolo"]
 
 _SIDE = 640  # of the input, where the model doesn't say what it was trained on
-_HEAD = ("cv2", "cv3", "nc", "reg_max", "stride")
+_HEAD = ("cv2", "cv3", "dfl", "nc", "reg_max", "stride")
 
 
 def from_yolo(model: nn.Module) -> Detector | None:
@@ -47,7 +48,7 @@ def from_yolo(model: nn.Module) -> Detector | None:
     strides = [float(s) for s in head.stride]
     return Detector(
         raw=_Raw(layers, boxes, classes),
-        anchors=lambda x: cells(x, strides),
+        anchors=partial(cells, strides=strides),
         decode=from_sides,
         offsets=("left", "top", "right", "bottom"),
         measure=Distances(head.dfl, bins) if bins > 1 else None,
@@ -141,7 +142,14 @@ def _check_head(head: Any, boxes: str, classes: str) -> None:
     def widths(name: str) -> set[Any]:
         return {getattr(list(branch.modules())[-1], "out_channels", None) for branch in getattr(head, name)}
 
-    if hasattr(head, "ne") or widths(classes) != {head.nc} or widths(boxes) != {4 * head.reg_max}:
+    bins = int(head.reg_max)
+    places = [p.numel() for p in head.dfl.parameters()] if bins > 1 else [bins]
+    if (
+        hasattr(head, "ne")  # an angle
+        or widths(classes) != {head.nc}
+        or widths(boxes) != {4 * bins}
+        or places != [bins]
+    ):
         raise InputError(
             "Expected a YOLO whose head gives a logit a class and upright boxes but got one with a "
             f"{type(head).__name__} head. Pass a model for detection, such as one of YOLO('yolov8n.yaml')."

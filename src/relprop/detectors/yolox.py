@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def from_yolox(model: nn.Module) -> Detector | None:
     strides = [float(s) for s in head.strides]
     return Detector(
         raw=_Raw(model),
-        anchors=lambda x: cells(x, strides, middle=0.0),
+        anchors=partial(cells, strides=strides, middle=0.0),
         decode=_decode,
         scores="sigmoid",
         prepare=Letterbox((_SIDE, _SIDE), centred=False, std=(1 / 255,) * 3),
