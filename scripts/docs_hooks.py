@@ -20,6 +20,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "facts.md",
             "detectors.md",
             "detect.md",
+            "detect-report.md",
             "measured.md",
             "video.md",
             "affine.md",

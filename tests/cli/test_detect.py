@@ -198,8 +198,8 @@ def test_torchvision_with_random_weights(here: Path, capsys: pytest.CaptureFixtu
         (["a.png", "--model", "{tiny}:make", "--at", "3"], 2, "a place such as 120,80"),
         (["a.png", "--model", "{tiny}:make", "--at", "99,3"], 2, "in the picture of 40 x 24 but got 99,3"),
         (["a.png", "--model", "{tiny}:make", "--anchor", "20"], 2, "from 0 to 19 but got 20"),
-        (["a.png", "--model", "{tiny}:make", "--anchor", "2", "--class", "sheep"], 2, "Valid: ball, cube"),
-        (["a.png", "--model", "{tiny}:make", "--class", "star"], 2, "--at or --anchor with --class"),
+        (["a.png", "--model", "{tiny}:make", "--anchor", "2", "--target", "sheep"], 2, "Valid: ball, cube"),
+        (["a.png", "--model", "{tiny}:make", "--target", "star"], 2, "--at or --anchor with --target"),
         (["a.png", "--model", "{tiny}:make", "--report", "x"], 2, "--truth PATH with --report"),
         (["a.png", "--model", "{tiny}:make", "--truth", "nowhere.json"], 2, "does not exist"),
         (["a.png", "--model", "{tiny}:make", "--truth", "a.png", "--box", "0"], 2, "no --box with --truth"),
@@ -223,14 +223,14 @@ def test_a_unit_that_made_no_detection(here: Path, capsys: pytest.CaptureFixture
         anchor = next(a for a in range(20) if a not in found.anchor.tolist())
         e = relprop.explain_detection(detector, picture, anchor, "class", "star", "gradient-x-input")
     tiny = ["a.png", "--model", f"{TINY}:make", "--method", "gradient-x-input"]
-    document = _document(capsys, *tiny, "--anchor", str(anchor), "--class", "star")
+    document = _document(capsys, *tiny, "--anchor", str(anchor), "--target", "star")
     (one,) = document["images"][0]["explanations"]
     assert (one["box"], one["anchor"], one["targets"][0]["name"]) == (None, anchor, "star")
     assert Path(one["figure"]).name == f"anchor-{anchor}.png"
     assert Path(one["figure"]).is_file()
     assert torch.equal(relprop.Explanation.load(one["folder"]).relevance[0], e.relevance)
     # At a place: the same unit as the library's, of a class and of any.
-    for extra, label in ((["--class", "star"], 3), ([], None)):
+    for extra, label in ((["--target", "star"], 3), ([], None)):
         place = [31.0, 4.0]
         unit = unit_at(found, *place, label)
         document = _document(capsys, *tiny, "--at", "31,4", *extra)
@@ -252,7 +252,7 @@ def test_what_suppression_dropped_is_told(here: Path, capsys: pytest.CaptureFixt
         assert [(d["anchor"], d["score"]) for d in one["dropped"]] == [(d.anchor, d.score) for d in mine]
     lost = next(d for d in found.dropped() if d.by is not None)
     command = ["detect", *tiny, "--box", str(lost.by), "--anchor", str(lost.anchor)]
-    assert run([*command, "--class", tiny_detector.CLASSES[lost.label]]) == 0
+    assert run([*command, "--target", tiny_detector.CLASSES[lost.label]]) == 0
     out = capsys.readouterr().out
     assert f"Suppression dropped {len(found.dropped(by=lost.by))} box" in out
     assert f"suppression dropped it for box {lost.by}" in out

@@ -95,10 +95,13 @@ _Anchor = Annotated[
     list[int] | None,
     typer.Option(metavar="N", help="Explain this anchor's unit, whether it made a detection or not."),
 ]
-_Class = Annotated[
+_Asked = Annotated[
     str | None,
     typer.Option(
-        "--class", metavar="CLASS", help="For --at and --anchor: asked about this class. Default: its best."
+        "--target",
+        "-t",
+        metavar="CLASS",
+        help="For --at and --anchor: asked about this class. Default: its best.",
     ),
 ]
 _Truth = Annotated[
@@ -155,7 +158,7 @@ def detect(
     scale: Scale = "shared",
     at: _At = None,
     anchor: _Anchor = None,
-    label: _Class = None,
+    target: _Asked = None,
     truth: _Truth = None,
     report: _Report = None,
     most: _Most = 8,
@@ -178,7 +181,7 @@ def detect(
     if include_background is not None:
         joint = "," if split_settings(method)[1] else ":"
         method = f"{method}{joint}include_background={include_background}"
-    _check_together(box, versus, explain, at, anchor, label, truth, report)
+    _check_together(box, versus, explain, at, anchor, target, truth, report)
     load = partial(load_detector, model, progress=not output.json, **loading.settings())
     if truth is not None:
         output.show(
@@ -199,9 +202,9 @@ def detect(
             listed_pictures(images) if images else [demo_image_path()],
             box=box or ("all" if explain else None),
             versus=versus,
-            at=[_place(text) for text in at or ()],
+            place=[_place(text) for text in at or ()],
             anchor=anchor or (),
-            label=label,
+            target=target,
             method=method,
             scale=scale,
             out=output.out,
@@ -216,7 +219,7 @@ def _check_together(
     explain: bool,
     at: list[str] | None,
     anchor: list[int] | None,
-    label: str | None,
+    target: str | None,
     truth: Path | None,
     report: Path | None,
 ) -> None:
@@ -233,7 +236,7 @@ def _check_together(
         "--explain": explain,
         "--at": at,
         "--anchor": anchor,
-        "--class": label,
+        "--target": target,
     }
     given = [name for name, value in one.items() if value]
     if truth is not None and given:
@@ -244,7 +247,7 @@ def _check_together(
         raise InputError(
             "Expected --truth PATH with --report: what is in the pictures. Add it, or use --out."
         )
-    if label is not None and not at and not anchor:
+    if target is not None and not at and not anchor:
         raise InputError(
-            "Expected --at or --anchor with --class. Use --versus for another class of a detection."
+            "Expected --at or --anchor with --target. Use --versus for another class of a detection."
         )

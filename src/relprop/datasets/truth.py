@@ -19,7 +19,7 @@ from relprop.datasets.voc import VOC_CLASSES, read_objects
 from relprop.errors import InputError
 from relprop.files import expanded, read_bytes, regular_file, shown_path
 
-__all__ = ["Truth", "TruthOf", "read_truth"]
+__all__ = ["Annotations", "TruthOf", "read_truth"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class TruthOf:
     crowd: NDArray[np.bool_]
 
 
-class Truth(ABC):
+class Annotations(ABC):
     """The objects of many pictures, found by the name of a picture's file.
 
     Attributes:
@@ -75,7 +75,7 @@ class Truth(ABC):
         """Changes with the annotations."""
 
 
-def read_truth(path: str | Path) -> Truth:
+def read_truth(path: str | Path) -> Annotations:
     """Read annotations: a COCO instance file, or a folder of VOC's XML files.
 
     Args:
@@ -91,7 +91,7 @@ def read_truth(path: str | Path) -> Truth:
     return _Coco(regular_file(place, "a COCO instance file, or a folder of VOC annotations,"))
 
 
-class _Coco(Truth):
+class _Coco(Annotations):
     kind = "COCO"
 
     def __init__(self, path: Path) -> None:
@@ -139,7 +139,7 @@ class _Coco(Truth):
         return hashlib.sha256(read_bytes(self.path, "COCO instances")).hexdigest()[:16]
 
 
-class _Voc(Truth):
+class _Voc(Annotations):
     kind = "VOC"
 
     def __init__(self, folder: Path) -> None:

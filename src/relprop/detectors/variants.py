@@ -141,7 +141,7 @@ def ask(
         offsets=offsets,
         objectness=objectness,
         edges=boxes,
-        pushed=_pushed(detector, prepared, detection, columns[:1], anchors[:1]),
+        pushed=pushed(detector, prepared, detection, columns[:1], anchors[:1]),
     )
     if not all(bool(v.isfinite().all()) for v in (said.scores, said.offsets, said.edges)):
         raise InputError(
@@ -162,10 +162,20 @@ def _placed(
     return offsets, boxes
 
 
-def _pushed(
+def pushed(
     detector: Detector, prepared: Prepared, detection: Detection, columns: Tensor, anchors: Tensor
 ) -> Tensor:
-    """Slope times column, added up, for each offset and edge: (O + 4,)."""
+    """How far the network's outputs pushed each offset and edge, to first order: (O + 4,), in the unit of each.
+
+    Slope times column, added up, as `relprop.methods.CRP` counts it to tell which way red pushes.
+
+    Args:
+        detector: what made the detection.
+        prepared: the input it was found in.
+        detection: of whose class the box is.
+        columns: (1, B), what the network said of the box.
+        anchors: (1, 4), in the input's pixels.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         leaf = columns.detach().clone().requires_grad_()
         values = torch.cat(_placed(detector, prepared, detection, leaf, anchors.clone()), 1)[0]

@@ -81,9 +81,9 @@ def detection(
     *,
     box: int | Sequence[int] | Literal["all"] | None = None,
     versus: str | int | None = None,
-    at: Sequence[float] | Sequence[Sequence[float]] = (),
+    place: Sequence[float] | Sequence[Sequence[float]] = (),
     anchor: int | Sequence[int] = (),
-    label: str | int | None = None,
+    target: str | int | None = None,
     method: MethodLike = "crp",
     scale: str | float = "shared",
     out: str | Path | None = None,
@@ -101,10 +101,10 @@ def detection(
         images: one or several of: a file, a PIL picture.
         box: which detections are explained, by their number; None: none of them.
         versus: a class index or name: what would speak for this class instead? Without `box` all are explained.
-        at: a place (x, y) in pixels of the picture, or several: the unit that speaks most strongly there is
+        place: (x, y) in pixels of the picture, or several: the unit that speaks most strongly there is
             explained, whether it made a detection or not: what of an object that was missed?
         anchor: an anchor's index, or several: likewise.
-        label: a class index or name: of which the unit of `at` is taken, and which it and `anchor` are asked
+        target: a class index or name: of which the unit of `place` is taken, and which it and `anchor` are asked
             about; None: the unit's best.
         method: as for `relprop.explain`.
         scale: colours of a page: ``"shared"`` (one scale), ``"symmetric"`` (each map its own), or a number.
@@ -120,8 +120,8 @@ def detection(
     colours = parsed_scale(scale)
     places = folders(out, [picture.source for picture in pictures])
     loaded = loaded_detector(detector)
-    spots = [at] if at and not isinstance(at[0], (list, tuple)) else list(at)
-    units = (listed(anchor), spots, None if label is None else str(label))
+    spots = [place] if place and not isinstance(place[0], (list, tuple)) else list(place)
+    units = (listed(anchor), spots, None if target is None else str(target))
     alone = box is None and (versus is None or bool(units[0] or spots))
     wanted = None if alone else [] if box in (None, "all") else listed(box)
     other = None if versus is None else str(versus)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from relprop.datasets.truth import Truth, TruthOf
+from relprop.datasets.truth import Annotations, TruthOf
 from relprop.detectors import Detections, Detector
 from relprop.detectors.joined import Joined
 from relprop.detectors.matching import FALSE_POSITIVES, Matched, Objects, Verdict, match
@@ -31,7 +31,7 @@ class Judge:
 
     detector: Detector
     names: Sequence[str]
-    truth: Truth
+    truth: Annotations
     joined: Joined
 
     @property

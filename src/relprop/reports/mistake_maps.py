@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from relprop.detectors import Detections, Detector, Prepared
+from relprop.detectors import Detection, Detections, Detector, Prepared
 from relprop.detectors.analysis import positive_inside
 from relprop.detectors.detector import EDGES
 from relprop.detectors.explain import detection_explained
+from relprop.detectors.variants import pushed
 from relprop.explanation import Explanation
 from relprop.explanation.warned import verdict
 from relprop.methods.method import Method
+from relprop.methods.registry import resolve
 from relprop.reports.judging import tidy
 from relprop.viz.overlay import overlay
 from relprop.viz.scale import limits
 
-__all__ = ["Drawn", "crop_around", "explain_mistake", "webp"]
+__all__ = ["MistakeMaps", "crop_around", "explain_mistake", "webp"]
 
+_FOR_EDGES = "crp"  # where a method starts from one output alone
 _SIDES = {"x1": "left", "y1": "top", "x2": "right", "y2": "bottom"}
 _WAYS = {"x1": ("left", "right"), "y1": ("up", "down"), "x2": ("left", "right"), "y2": ("up", "down")}
 _WIDTH, _HEIGHT = 320, 240  # pixels of a drawn map
@@ -35,7 +39,7 @@ _ROOM = 1.6  # how much wider than the boxes it is
 
 
 @dataclass(frozen=True)
-class Drawn:
+class MistakeMaps:
     """An explained mistake.
 
     Attributes:
@@ -50,15 +54,21 @@ class Drawn:
     maps: tuple[bytes, ...]
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """One map: a row of the explanation, or the difference of two."""
+@dataclass(frozen=True, eq=False)
+class _Map:
+    """One map.
+
+    Attributes:
+        title: what it answers.
+        words: what red and blue are.
+        values: (h, w), of the input.
+        group: those of one group share a scale.
+    """
 
     title: str
     words: str
-    row: int
-    less: int | None = None
-    group: str = "class"  # those of one group share a scale
+    values: Tensor
+    group: str = "class"
 
 
 def crop_around(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -92,11 +102,12 @@ def explain_mistake(
     mistake: dict[str, Any],
     names: Sequence[str],
     method: Method,
-) -> Drawn:
+) -> MistakeMaps:
     """Explain a mistake by what is asked of its kind.
 
-    A confusion, and a unit that says another class: both classes and "the one rather than the other"; a poor box:
-    the class and the four edges; anything else: the class.
+    A confusion, and a unit that says another class: "the one rather than the other", and both classes; a poor box:
+    its four edges, and the class; anything else: the class. A method that can't be asked about edges leaves them
+    to `crp`.
 
     Args:
         detector: what made it.
@@ -115,76 +126,91 @@ def explain_mistake(
     rival = mistake["said_label"] if missed else mistake["true_label"]
     if rival in (label, None, -1):
         rival = None
-    edges = EDGES if mistake["kind"] == "localisation" or mistake["reason"] == "poor box" else ()
+    wrong = mistake["kind"] == "localisation" or mistake["reason"] == "poor box"
     unit = found.at(mistake["anchor"], label)
-    classes = [label] if rival is None else [label, rival]
-    e = detection_explained(detector, prepared, unit, ["class", *edges], classes, method)
-    asked = _classes(names, label, rival, method) + _edges(mistake, edges, len(classes))
-    shown = [mistake["box"], *([] if mistake["true_box"] is None else [mistake["true_box"]])]
-    crop = crop_around(shown, prepared.size)
-    photo = _cut(picture, crop)
-    heat = e.heatmap().reshape(-1, *e.relevance.shape[-2:])
-    laid = [_laid(heat, one, prepared, crop, photo.size) for one in asked]
-    facts = {
-        "method": e.method,
-        "adds_up": verdict(e.ledger, e.relevance, e.targets),
-        "warnings": list(e.warnings),
-        "crop": tidy(crop),
-        "maps": [_facts(e, heat, one, prepared, mistake) for one in asked],
-    }
-    return Drawn(facts, webp(photo, 66), tuple(_drawn(laid, asked, photo)))
-
-
-def _classes(names: Sequence[str], label: int, rival: int | None, method: Method) -> list[_Asked]:
+    explained = partial(detection_explained, detector, prepared, unit)
+    every: list[Explanation] = []
+    maps: list[_Map] = []
+    if wrong:
+        by = method if "score" in method.takes else resolve(_FOR_EDGES)
+        every.append(explained(list(EDGES), None, by))
+        maps += _edges(detector, prepared, mistake, unit, every[-1], by)
+    every.append(explained(["class"], [label] if rival is None else [label, rival], method))
+    heat = _heat(every[-1])
     own = names[label]
-    if rival is None:
-        return [_Asked(f"why {own}", f"red spoke for {own}, blue against it", 0)]
-    other = names[rival]
-    words = f"red spoke for {own}, blue for {other}"
-    if not method.contrasts:
-        words += "; the difference of the two maps"
-    return [
-        _Asked(f"{own} rather than {other}", words, 0, 1, "rather"),
-        _Asked(f"why {own}", f"red spoke for {own}, blue against it", 0),
-        _Asked(f"what if {other}", f"red spoke for {other}, blue against it", 1),
-    ]
-
-
-def _edges(mistake: dict[str, Any], edges: Sequence[str], first: int) -> list[_Asked]:
-    """The edges of a poor box, the one that is most wrong first."""
-    if not edges or mistake["true_box"] is None:
-        return []
-    wrong = [a - b for a, b in zip(mistake["box"], mistake["true_box"], strict=True)]
-    asked = []
-    for k in sorted(range(len(edges)), key=lambda k: -abs(wrong[k])):
-        less, more = _WAYS[edges[k]]
-        off = f"{abs(wrong[k]):.0f} px too far {more if wrong[k] > 0 else less}"
-        words = f"{off if abs(wrong[k]) >= 0.5 else 'in place'}; red moved it {more}, blue {less}"
-        asked.append(_Asked(f"{_SIDES[edges[k]]} edge", words, first + k, None, "edges"))
-    return asked
-
-
-def _values(heat: Tensor, one: _Asked) -> Tensor:
-    return heat[one.row] if one.less is None else heat[one.row] - heat[one.less]
-
-
-def _facts(
-    e: Explanation, heat: Tensor, one: _Asked, prepared: Prepared, mistake: dict[str, Any]
-) -> dict[str, Any]:
+    against = ", blue against it" if method.signed else ""
+    maps.append(_Map(f"why {own}", f"red spoke for {own}{against}", heat[0]))
+    if rival is not None:
+        other = names[rival]
+        words = f"red spoke for {own}, blue for {other}"
+        if "score" in method.takes:
+            every.append(explained("class", label, method, versus=rival))
+            rather = _heat(every[-1])[0]
+        else:
+            rather, words = heat[0] - heat[1], f"{words}; the difference of the two maps"
+        maps.append(_Map(f"what if {other}", f"red spoke for {other}{against}", heat[1]))
+        maps.insert(0, _Map(f"{own} rather than {other}", words, rather, "rather"))
+    crop = crop_around(
+        [mistake["box"], *([] if mistake["true_box"] is None else [mistake["true_box"]])], prepared.size
+    )
+    photo = _cut(picture, crop)
     box = prepared.in_input(torch.tensor(mistake["box"], dtype=torch.float64)).tolist()
-    inside = positive_inside(_values(heat, one), box)
-    return {"title": one.title, "words": one.words, "inside": None if np.isnan(inside) else tidy(inside)}
+    facts = {
+        "method": " and ".join(dict.fromkeys(e.method for e in reversed(every))),
+        "adds_up": _worst([verdict(e.ledger, e.relevance, e.targets) for e in every]),
+        "warnings": list(dict.fromkeys(text for e in every for text in e.warnings)),
+        "crop": tidy(crop),
+        "maps": [{"title": one.title, "words": one.words, "inside": _share(one.values, box)} for one in maps],
+    }
+    return MistakeMaps(facts, webp(photo, 66), tuple(_drawn(maps, prepared, crop, photo)))
+
+
+def _heat(e: Explanation) -> Tensor:
+    """The maps of an explanation of one input, (K, h, w)."""
+    heat = e.heatmap().detach().to("cpu", torch.float64)
+    return heat.reshape(-1, *heat.shape[-2:])
+
+
+def _worst(verdicts: Sequence[str]) -> str:
+    return "NO" if "NO" in verdicts else verdicts[0]
+
+
+def _share(values: Tensor, box: Sequence[float]) -> float | None:
+    inside = positive_inside(values, box)
+    return None if np.isnan(inside) else tidy(inside)
+
+
+def _edges(
+    detector: Detector,
+    prepared: Prepared,
+    mistake: dict[str, Any],
+    unit: Detection,
+    e: Explanation,
+    method: Method,
+) -> list[_Map]:
+    """The edges of a poor box, the one that is most wrong first."""
+    wrong = [a - b for a, b in zip(mistake["box"], mistake["true_box"], strict=True)]
+    heat = _heat(e)
+    layout = detector.unit(prepared, [unit.anchor]).layout
+    columns = e.outputs[:1, layout.classes : layout.classes + len(layout.offsets)]
+    anchors = torch.cat(detector.levels(prepared.x))[[unit.anchor]]
+    went = pushed(detector, prepared, unit, columns, anchors)[-len(EDGES) :]
+    maps = []
+    for k in sorted(range(len(EDGES)), key=lambda k: -abs(wrong[k])):
+        less, more = _WAYS[EDGES[k]]
+        off = f"{abs(wrong[k]):.0f} px too far {more if wrong[k] > 0 else less}"
+        # Red is what pushed the edge the way it went, by some methods.
+        turned = method.pushes and bool(went[k] < 0)
+        red, blue = (less, more) if turned else (more, less)
+        words = f"{off if abs(wrong[k]) >= 0.5 else 'in place'}; red moved it {red}, blue {blue}"
+        maps.append(_Map(f"{_SIDES[EDGES[k]]} edge", words, heat[k], "edges"))
+    return maps
 
 
 def _laid(
-    heat: Tensor,
-    one: _Asked,
-    prepared: Prepared,
-    crop: tuple[float, float, float, float],
-    size: tuple[int, int],
+    values: Tensor, prepared: Prepared, crop: tuple[float, float, float, float], size: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """A map of the input on a cut-out of the picture, (h, w), bilinear."""
-    values = _values(heat, one).detach().to("cpu", torch.float64)
+    """A map of the input on a cut-out of the picture of (width, height) pixels, bilinear."""
     rows, columns = values.shape
     x0, y0, x1, y1 = prepared.in_input(torch.tensor(crop, dtype=torch.float64)).tolist()
     width, height = size
@@ -196,15 +222,19 @@ def _laid(
     return np.array(found[0, 0].numpy())
 
 
-def _drawn(laid: Sequence[NDArray[np.float64]], asked: Sequence[_Asked], photo: Image.Image) -> list[bytes]:
-    ends = []
-    for one in asked:
-        group = [values for values, other in zip(laid, asked, strict=True) if other.group == one.group]
-        ends.append(limits(group, "shared")[0].value)
+def _drawn(
+    maps: Sequence[_Map],
+    prepared: Prepared,
+    crop: tuple[float, float, float, float],
+    photo: Image.Image,
+) -> list[bytes]:
+    laid = [_laid(one.values, prepared, crop, photo.size) for one in maps]
     under = np.asarray(photo, dtype=np.float64) / 255
-    return [
-        webp(Image.fromarray(overlay(values, end, under)), 50) for values, end in zip(laid, ends, strict=True)
-    ]
+    drawn = []
+    for values, one in zip(laid, maps, strict=True):
+        group = [shown for shown, other in zip(laid, maps, strict=True) if other.group == one.group]
+        drawn.append(webp(Image.fromarray(overlay(values, limits(group, "shared")[0].value, under)), 50))
+    return drawn
 
 
 def _cut(picture: Image.Image, crop: tuple[float, float, float, float]) -> Image.Image:
@@ -217,5 +247,5 @@ def _cut(picture: Image.Image, crop: tuple[float, float, float, float]) -> Image
 def webp(picture: Image.Image, quality: int) -> bytes:
     """A picture as the bytes of a WebP file."""
     held = io.BytesIO()
-    picture.save(held, "WEBP", quality=quality, method=4)
+    picture.save(held, "WEBP", quality=quality, method=5)
     return held.getvalue()

@@ -8,12 +8,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from relprop.checks import check_count
-from relprop.datasets.truth import Truth, read_truth
+from relprop.datasets.truth import Annotations, read_truth
 from relprop.detectors import Detector
+from relprop.detectors.explain import explain_detection
 from relprop.detectors.joined import Joined, join_classes
 from relprop.detectors.matching import FALSE_POSITIVES, NEAR, THRESHOLD, map_of
 from relprop.detectors.misses import MISSES
@@ -75,7 +77,7 @@ def mistakes(
     truth: str | Path,
     *,
     out: str | Path,
-    method: MethodLike = "crp",
+    method: MethodLike | None = None,
     most: int = 8,
     progress: Progress | None = None,
 ) -> Report:
@@ -94,7 +96,7 @@ def mistakes(
         images: one or several of: a file, a folder (with all below it), a pattern.
         truth: a COCO instance file, or a folder of VOC's XML (or with `Annotations` in it).
         out: the folder of the report.
-        method: as for `relprop.explain`.
+        method: as for `relprop.explain`; None: what `relprop.explain_detection` takes by itself.
         most: how many mistakes of each kind are explained, at most: those with the highest scores, each pair of
             classes in turn; misses count as a kind for each reason, the largest objects first. 0: none.
         progress: called with the steps done, their number, and what is being done.
@@ -104,7 +106,7 @@ def mistakes(
             folder of other settings.
         RelpropError: all pictures failed, or every explanation.
     """
-    recipe = resolve(method)
+    recipe = resolve(signature(explain_detection).parameters["method"].default if method is None else method)
     if most != 0:
         check_count("most", most)
     files = listed_pictures(
@@ -145,7 +147,7 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def _judge(detector: Detector, truth: Truth) -> Judge:
+def _judge(detector: Detector, truth: Annotations) -> Judge:
     if detector.classes is None:
         raise InputError(
             "Expected a detector with class names, by which its classes and the truth's are joined, but it has "
@@ -161,7 +163,7 @@ def _judge(detector: Detector, truth: Truth) -> Judge:
     return Judge(detector, detector.classes, truth, joined)
 
 
-def _settings(detector: Detector, truth: Truth, method: Method) -> dict[str, Any]:
+def _settings(detector: Detector, truth: Annotations, method: Method) -> dict[str, Any]:
     """What the results depend on besides the pictures and how many are explained."""
     names = ("offsets", "scores", "background", "classes", "top_k", "top_k_per", "nms_threshold", "most")
     return {
@@ -452,7 +454,7 @@ def _command(run: _Run, row: Mapping[str, Any], spec: str) -> str:
 
     words = ["relprop", "detect", str(run.files[row["picture"]]), "--model", spec]
     if row["detection"] is None:
-        words += ["--anchor", str(row["anchor"]), "--class", row["true"]]
+        words += ["--anchor", str(row["anchor"]), "--target", row["true"]]
         rival = row["said"] if row["said_label"] != row["true_label"] else None
     else:
         words += ["--box", str(row["detection"])]
@@ -519,7 +521,7 @@ def _page(run: _Run, loaded: LoadedDetector, document: dict[str, Any]) -> Page:
         "",
         Table(["mistake", "how many", "of all", "what it is"], kinds, (1, 2)),
         "",
-        Table(["is", "was called", "times", "and was not found"], pairs, (2, 3)),
+        Table(["is", "was called", "times", "not found itself"], pairs, (2, 3)),
         "",
         *(f"FAILED, {one['picture']}: {one['problem']}" for one in document["failures"][:_SHOWN]),
         f"{summary['explained']} mistakes explained by {run.method.name}",

@@ -22,8 +22,8 @@ from relprop.reports.mistake_maps import crop_around, webp
 __all__ = ["mistakes_page"]
 
 _ROWS = 5000  # that a browser still sorts without a pause
-_SIDES = ((100, 360), (400, 240), (2000, 120))  # up to so many pictures: their longer side on the page
-_QUALITY = 68
+_SIDES = ((100, 320), (400, 240), (2000, 120))  # up to so many pictures: their longer side on the page
+_QUALITY = 62
 _THUMB = (128, 96)
 
 
@@ -76,6 +76,7 @@ def mistakes_page(document: Mapping[str, Any], files: Mapping[str, Path], folder
         every_kind=[*FALSE_POSITIVES, "missed"],
         reasons=MISSES,
         confused=sum(confused.values()),
+        instead=sum(one["not_found"] for one in summary["confusions"]),
         most_confused=_most(confused),
         said=sorted({row["said"] for row in rows}),
         truths=sorted({row["true"] for row in rows if row["true"] is not None}),
@@ -102,9 +103,9 @@ def _row(
         "key": f"r{n}",
         "picture_class": f"p{numbers[row['picture']]}" if row["picture"] in numbers else "",
         "thumb": (
-            f"width:{across * scale:.1f}px;height:{down * scale:.1f}px;"
-            f"background-size:{size[1] * scale:.1f}px {size[0] * scale:.1f}px;"
-            f"background-position:{-crop[0] * scale:.1f}px {-crop[1] * scale:.1f}px"
+            f"width:{across * scale:.0f}px;height:{down * scale:.0f}px;"
+            f"background-size:{size[1] * scale:.0f}px {size[0] * scale:.0f}px;"
+            f"background-position:{-crop[0] * scale:.0f}px {-crop[1] * scale:.0f}px"
         ),
         "at": _placed(row["box"], crop),
         "true_at": None if row["true_box"] is None else _placed(row["true_box"], crop),
@@ -130,7 +131,7 @@ def _placed(box: Sequence[float], crop: Sequence[float]) -> str:
     across, down = crop[2] - crop[0], crop[3] - crop[1]
     left, top = 100 * (box[0] - crop[0]) / across, 100 * (box[1] - crop[1]) / down
     width, height = 100 * (box[2] - box[0]) / across, 100 * (box[3] - box[1]) / down
-    return f"left:{left:.1f}%;top:{top:.1f}%;width:{width:.1f}%;height:{height:.1f}%"
+    return f"left:{left:.3g}%;top:{top:.3g}%;width:{width:.3g}%;height:{height:.3g}%"
 
 
 def _picture(file: Path, side: int) -> str:
@@ -148,7 +149,7 @@ def _link(data: bytes) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.0f} %"
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _score(value: float | None) -> str:
