@@ -3,8 +3,9 @@
 The torchvision wheel on the package index may be built against another torch build than the one
 installed (CPU against CUDA). Its binary extension then fails to load, and `import torchvision` itself
 raises "operator torchvision::nms does not exist", though no model needs a compiled operator.
-`load_torchvision` declares the two operators that the import asks for, and nothing else; a matching pair
-is left alone.
+`load_torchvision` declares the two operators that the import asks for and the one that Faster R-CNN and its
+kin can't do without (torchvision's substitute in Python has to be compiled at the first call); a matching pair is
+left alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from relprop.errors import InputError, RelpropError
 
-__all__ = ["load_av", "load_timm", "load_torchvision", "nms"]
+__all__ = ["load_av", "load_timm", "load_torchvision", "nms", "roi_align"]
 
 _keep: list[torch.library.Library] = []  # a Library un-declares its operators when it is collected
 _importing = threading.RLock()
@@ -57,8 +58,52 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return order[torch.tensor(kept, dtype=torch.long, device=order.device)]
 
 
+def roi_align(
+    maps: Tensor, rois: Tensor, scale: float, rows: int, columns: int, ratio: int, aligned: bool
+) -> Tensor:
+    """RoIAlign in plain torch: averages of feature maps over a grid of cells in each box, (K, C, rows, columns).
+
+    Args:
+        maps: (N, C, H, W).
+        rois: (K, 5), a sample's number and a box in pixels of the input, corners x0, y0, x1, y1.
+        scale: pixels of the maps per pixel of the input.
+        rows, columns: how many cells.
+        ratio: places a cell along each axis; 0 or less: one for each pixel that a cell spans.
+        aligned: whether a pixel's centre, rather than its corner, has whole coordinates.
+
+    Source: He et al., Mask R-CNN, ICCV 2017, section 3.
+
+    >>> rising = torch.arange(5.0).expand(1, 1, 5, 5)  # the value is the column
+    >>> roi_align(rising, torch.tensor([[0.0, 1, 1, 4, 4]]), 1.0, 1, 1, 2, False)
+    tensor([[[[2.5000]]]])
+    """
+    found = [maps.new_zeros(0, maps.shape[1], rows, columns)]
+    for sample, *_ in rois[:, :1].int().tolist():  # the weights of one box at a time: there may be a thousand
+        x0, y0, x1, y1 = rois[len(found) - 1, 1:].to(maps) * scale - 0.5 * aligned
+        top, down = _cell_weights(y0, y1, rows, maps.shape[2], ratio, aligned)
+        left, across = _cell_weights(x0, x1, columns, maps.shape[3], ratio, aligned)
+        part = maps[sample, :, top : top + down.shape[1], left : left + across.shape[1]]
+        found.append((down @ part @ across.T)[None])
+    return torch.cat(found)
+
+
+def _cell_weights(
+    low: Tensor, high: Tensor, cells: int, length: int, ratio: int, aligned: bool
+) -> tuple[int, Tensor]:
+    """The first pixel of an axis that counts, and what it and those behind count in each cell, (cells, pixels)."""
+    extent = high - low if aligned else (high - low).clamp(min=1.0)
+    places = ratio if ratio > 0 else max(1, int(torch.ceil(extent / cells)))
+    at = low + (torch.arange(cells * places).to(low) + 0.5) * (extent / (cells * places))
+    # Up to a pixel outside, the map goes on as at its edge; beyond that it is 0.
+    outside, at = (at < -1) | (at > length), at.clamp(0, length - 1)
+    first = int(at[0])
+    pixels = torch.arange(first, min(int(at[-1]) + 2, length)).to(low)
+    weights = (1 - (at[:, None] - pixels).abs()).clamp(min=0).masked_fill(outside[:, None], 0.0)
+    return first, weights.unflatten(0, (cells, places)).mean(1)
+
+
 def load_torchvision() -> ModuleType:
-    """Import torchvision, declaring its two operators first where its binary can't load.
+    """Import torchvision, declaring its operators first where its binary can't load.
 
     Raises:
         RelpropError: torchvision is not installed, or fails to import for another reason.
@@ -88,6 +133,7 @@ def _torchvision() -> ModuleType:
     if declared:
         # Detection models ask this before they call nms, which exists now.
         importlib.import_module("torchvision.extension")._has_ops = lambda: True  # type: ignore[attr-defined]
+        sys.modules["torchvision.ops.roi_align"]._has_ops = lambda: True  # type: ignore[attr-defined]
     return module
 
 
@@ -139,4 +185,9 @@ def _declare() -> None:
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.impl("nms", nms, "CompositeExplicitAutograd")
+    library.define(
+        "roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, int pooled_width, "
+        "int sampling_ratio, bool aligned) -> Tensor"
+    )
+    library.impl("roi_align", roi_align, "CompositeImplicitAutograd")
     _keep.append(library)

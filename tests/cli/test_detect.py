@@ -176,7 +176,7 @@ def test_torchvision_with_random_weights(here: Path, capsys: pytest.CaptureFixtu
     [
         (["nowhere.png"], 2, "does not exist"),
         (["a.png", "--model", "alexnet"], 2, "Valid: file.py:factory, scenes-ssd, torchvision:NAME"),
-        (["a.png", "--model", "torchvision:fasterrcnn_resnet50_fpn"], 2, "Valid: retinanet_resnet50_fpn"),
+        (["a.png", "--model", "torchvision:fasterrcnn_resnet50"], 2, "Valid: fasterrcnn_mobilenet_v3"),
         (["a.png", "--model", "{tiny}:mak"], 2, "Did you mean 'make'"),
         (["a.png", "--model", "{tiny}:module"], 2, "Pass anchors="),
         (["a.png", "--model", "{tiny}:SIDE"], 2, "to give a relprop.detectors.Detector or a torch.nn.Module"),

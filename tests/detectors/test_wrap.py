@@ -12,7 +12,6 @@ from tests.refusals import assert_refused
 from torch import Tensor, nn
 
 import relprop
-from relprop.compat import load_torchvision
 from relprop.detectors import BoxCode, Detector, wrap
 from relprop.errors import InputError, UnknownNameError
 
@@ -131,11 +130,6 @@ def test_what_cannot_be_wrapped() -> None:
     )
     with pytest.raises(UnknownNameError, match=r"'treshold'.*score_threshold"):
         wrap(nn.Linear(1, 1), anchors=box, decode=BoxCode().decode, treshold=0.3)
-    two_stage = load_torchvision().models.detection.fasterrcnn_mobilenet_v3_large_fpn(
-        weights=None, weights_backbone=None
-    )
-    with pytest.raises(InputError, match="but got FasterRCNN"):
-        wrap(two_stage)
 
 
 def test_training_mode_is_refused() -> None:

@@ -67,7 +67,7 @@ _Model = Annotated[
         "--model",
         "-m",
         metavar="SPEC",
-        help="A bundled detector, torchvision:NAME (SSD, SSDLite, RetinaNet, FCOS), or file.py:factory.",
+        help="A bundled detector, torchvision:NAME (SSD, RetinaNet, Faster R-CNN, …), or file.py:factory.",
         autocompletion=_detector_names,
         callback=checked(DETECTOR_SPECS.check),
     ),

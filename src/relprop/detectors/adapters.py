@@ -9,6 +9,7 @@ from torch import nn
 
 from relprop.detectors.detector import Detector
 from relprop.detectors.torchvision_models import from_torchvision
+from relprop.detectors.two_stage import from_two_stage
 from relprop.detectors.yolo import from_yolo
 from relprop.detectors.yolox import from_yolox
 
@@ -30,6 +31,7 @@ class Adapter:
 
 #: Asked one after the other; the first that knows a model makes its detector.
 ADAPTERS: tuple[Adapter, ...] = (
+    Adapter("torchvision's Faster, Mask and Keypoint R-CNN", from_two_stage),
     Adapter("torchvision's SSD, SSDLite, RetinaNet and FCOS", from_torchvision),
     Adapter("YOLO in ultralytics' layout", from_yolo),
     Adapter("YOLOX", from_yolox),

@@ -25,7 +25,7 @@ from relprop.precision import full_precision
 from relprop.propagate.layout import Layout
 from relprop.tracing.values import checked_output
 
-__all__ = ["EDGES", "Detector"]
+__all__ = ["EDGES", "Detector", "anchors_of"]
 
 #: The decoded box's left, top, right and bottom edge.
 EDGES = ("x1", "y1", "x2", "y2")
@@ -69,6 +69,7 @@ class Detector:
         top_k: candidates kept before suppression.
         top_k_per: of each "class" (SSD), of each "level", all classes together (RetinaNet), or of "all" (YOLO).
         per_anchor: "every" class over the threshold is a candidate, or only an anchor's "best" (YOLO).
+        least_side: boxes narrower or lower than so many pixels of the input are no detections.
         nms_threshold: the largest overlap (IoU) of two detections of one class.
         cut_first: boxes are cut at the picture's edge before overlaps are measured (SSD, FCOS); False: after that
             (YOLO).
@@ -107,6 +108,7 @@ class Detector:
     top_k: int = 400
     top_k_per: Literal["class", "level", "all"] = "class"
     per_anchor: Literal["every", "best"] = "every"
+    least_side: float = 0.0
     nms_threshold: float = 0.45
     cut_first: bool = True
     most: int = 200
@@ -178,6 +180,10 @@ class Detector:
             reading = self._reading(every, logits[0], self.measured(offsets[0]), first, anchors, prepared)
             row, label = self._candidates(reading.scores, [len(level) for level in levels])
             boxes = reading.boxes[row, label] if reading.class_boxes else reading.boxes[row]
+            if self.least_side > 0:
+                sides = (boxes[:, 2:] - boxes[:, :2]) / boxes.new_tensor(prepared.scale)
+                wide = (sides >= self.least_side).all(1)
+                row, label, boxes = row[wide], label[wide], boxes[wide]
             scores = reading.scores[row, label]
             # Overlaps are those in the input's pixels: scaling an axis changes both areas alike.
             whole = boxes
@@ -246,8 +252,12 @@ class Detector:
         """
         with capture_lock, torch.no_grad():
             made = self.raw(x)
+        return self._checked(made, len(x))
+
+    def _checked(self, made: Any, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The parts of what the raw network returned for n inputs; what they are is remembered."""
         logits, columns, objectness = checked_form(
-            made, x.shape[0], len(self.offsets) if self.measure is None else None
+            made, n, len(self.offsets) if self.measure is None else None
         )
         checked_output(self.raw, made)
         classes = logits.shape[2]
@@ -337,18 +347,35 @@ class Detector:
     @full_precision
     def localised(self, prepared: Prepared, detection: Detection) -> Tensor:
         """A detection's box as decoded, (4,) in picture pixels: not cut at the picture's edge."""
-        anchors = torch.cat(self.levels(prepared.x))[[detection.anchor]]
+        anchors = self.places(prepared, [detection])
         with torch.no_grad():
             return prepared.on_picture(self.decoded(detection.offsets[None].to(anchors), anchors))[0]
 
     @full_precision
-    def unit(self, prepared: Prepared, anchors: Sequence[int]) -> DetectionUnit:
-        """The output units at these anchors, in the shape of a classifier: what is explained.
+    def places(self, prepared: Prepared, chosen: Sequence[Detection | int]) -> Tensor:
+        """The anchors of these detections, or those with these numbers, (D, 4), in pixels of the input.
 
-        All views of equally many anchors share their graphs.
+        Raises:
+            InputError: no such anchor.
+        """
+        table = torch.cat(self.levels(prepared.x))
+        anchors = anchors_of(chosen)
+        for anchor in anchors:
+            if not 0 <= anchor < len(table):
+                raise InputError(
+                    f"Expected an anchor from 0 to {len(table) - 1} but got {anchor}. Detections belong to the "
+                    "detector and the size of picture that they came from."
+                )
+        return table[anchors]
+
+    @full_precision
+    def unit(self, prepared: Prepared, chosen: Sequence[Detection | int]) -> DetectionUnit:
+        """The output units of these detections, or at these anchors, in the shape of a classifier.
+
+        That is what is explained. All views of equally many anchors share their graphs.
         """
         heads, units = self.heads(prepared.x), self.learned.units
-        count = len(anchors)
+        count, anchors = len(chosen), anchors_of(chosen)
         if count not in units:
             names = self.offsets
             if self.measure is not None:
@@ -419,6 +446,11 @@ class Detector:
 
     def __repr__(self) -> str:
         return f"Detector({self.name}, {type(self.raw).__name__})"
+
+
+def anchors_of(chosen: Sequence[Detection | int]) -> list[int]:
+    """The number of each detection's anchor; numbers stay as they are."""
+    return [one.anchor if isinstance(one, Detection) else one for one in chosen]
 
 
 def checked_form(made: Any, n: int, columns: int | None = None) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -96,7 +96,7 @@ class DetectorMethod(Method):
         relevance = (
             (heat / x.shape[1]).expand(-1, 1, *x.shape[1:]).to(torch.promote_types(x.dtype, torch.float32))
         )
-        unit = request.detector.unit(request.prepared, [d.anchor for d in request.found])
+        unit = request.detector.unit(request.prepared, request.found)
         with capture_lock, torch.no_grad():
             outputs = unit(x)
         asked = torch.tensor(list(targets), device=x.device)[:, None]

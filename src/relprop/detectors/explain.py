@@ -89,14 +89,14 @@ def explain_detection(
         )
     prepared = detector.prepared(image)
     chosen = _chosen(detection)
-    anchors = _anchors(detector, prepared, chosen)
-    unit = detector.unit(prepared, anchors)
+    places = detector.places(prepared, chosen)
+    unit = detector.unit(prepared, chosen)
     found = _detections(detector, prepared, unit, chosen)
     rows, single = _rows(of, target, found, detector.classes, unit.layout)
 
     # Several detections: a target each, side by side, and their sum afterwards.
     rival = _rival(versus, rows, detector.classes, unit.layout)
-    aim = _Aim(detector, prepared, unit, found, rival)
+    aim = _Aim(detector, prepared, unit, found, places, rival)
     wanted = [aim.target(part, label[d], d) for part, label in rows for d in range(len(found))]
     asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
     known = detector.facts.fitting(prepared.x) if facts is None else facts
@@ -117,7 +117,7 @@ def explain_detection(
         e = explanation_of(
             unit, prepared.x, wanted[0] if alone else wanted, recipe, list(asked.values()), facts=known
         )
-    _check_same(found, detector, prepared, unit, e)
+    _check_same(found, detector, unit, e)
     if not alone:
         e = _added(e, len(rows), len(found), single)
     named = [_title(part, label, detector.classes, rival) for part, label in rows]
@@ -156,18 +156,6 @@ def _chosen(detection: Any) -> list[Detection | int]:
     return chosen
 
 
-def _anchors(detector: Detector, prepared: Prepared, chosen: list[Detection | int]) -> list[int]:
-    total = sum(len(level) for level in detector.levels(prepared.x))
-    anchors = [one.anchor if isinstance(one, Detection) else one for one in chosen]
-    for anchor in anchors:
-        if not 0 <= anchor < total:
-            raise InputError(
-                f"Expected an anchor from 0 to {total - 1} but got {anchor}. Detections belong to the detector "
-                "and the size of picture that they came from."
-            )
-    return anchors
-
-
 @dataclass(frozen=True)
 class _Aim:
     """From a part of a detection to what is asked of the unit's outputs: an index, or a callable."""
@@ -176,6 +164,7 @@ class _Aim:
     prepared: Prepared
     unit: DetectionUnit
     found: list[Detection]
+    places: Tensor
     rival: int | None = None
 
     def target(self, part: str, label: int | None, d: int) -> int | Callable[[Tensor], Tensor]:
@@ -191,7 +180,7 @@ class _Aim:
                 raise unknown_name("part of a detection", part, valid)
             own = layout.index(part, label, d)
             return own if part != "class" or self.rival is None else self._less(own, self.rival, d)
-        anchor = torch.cat(self.detector.levels(self.prepared.x))[[self.found[d].anchor]]
+        anchor = self.places[[d]]
         first = d * layout.width + layout.classes
         label = self.found[d].label
 
@@ -233,11 +222,15 @@ def _detections(
 
 
 def _reading(detector: Detector, prepared: Prepared, unit: DetectionUnit, output: Tensor) -> Reading:
+    return detector.reading(prepared, unit.anchors, *_table(unit, output))
+
+
+def _table(unit: DetectionUnit, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Logits (D, K), columns of the boxes (D, B), objectness (D,) or None of the first sample."""
     layout = unit.layout
-    k, o = layout.classes, len(layout.offsets)  # names of the raw columns
+    k, b = layout.classes, len(layout.offsets)  # names of the raw columns
     table = output[0].reshape(layout.anchors, layout.width)
-    objectness = table[:, -1] if layout.objectness else None
-    return detector.reading(prepared, unit.anchors, table[:, :k], table[:, k : k + o], objectness)
+    return table[:, :k], table[:, k : k + b], table[:, -1] if layout.objectness else None
 
 
 def _rows(
@@ -303,11 +296,9 @@ def _owns(detector: Detector, name: str) -> bool:
     return name in dict(detector.raw.named_modules())
 
 
-def _check_same(
-    found: list[Detection], detector: Detector, prepared: Prepared, unit: DetectionUnit, e: Explanation
-) -> None:
+def _check_same(found: list[Detection], detector: Detector, unit: DetectionUnit, e: Explanation) -> None:
     """The detection's offsets are a fingerprint of the picture and the network it came from."""
-    offsets = _reading(detector, prepared, unit, e.outputs).offsets
+    offsets = detector.measured(_table(unit, e.outputs)[1])
     here = [row[d.label] if row.ndim == 2 else row for d, row in zip(found, offsets, strict=True)]
     for d, now in zip(found, here, strict=True):
         # Another batch size, device or library version rounds otherwise; another picture differs by far more.

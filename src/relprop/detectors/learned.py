@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from relprop.detectors.analysis import LayerInput
@@ -39,10 +40,10 @@ class Learned:
 
     Attributes:
         heads: what the outputs are, None before the network was run.
-        units: by number of anchors, the view that all views of as many anchors are made from.
+        units: by number of anchors, and what else their graphs depend on, the view that all such are made from.
         tables: by method and shape of the input.
     """
 
     heads: Heads | None = None
-    units: dict[int, DetectionUnit] = field(default_factory=dict)
+    units: dict[Hashable, DetectionUnit] = field(default_factory=dict)
     tables: dict[tuple[str, tuple[int, ...]], Tables] = field(default_factory=dict)

@@ -21,11 +21,8 @@ from relprop.own_file import seeded
 
 __all__ = ["LoadedDetector", "load_detector", "torchvision_detectors"]
 
-_KINDS = (
-    "ssd",
-    "retinanet",
-    "fcos",
-)  # torchvision's one-stage detectors with anchors, by the beginning of their names
+# torchvision's detectors that have an adapter, by the beginning of their names.
+_KINDS = ("ssd", "retinanet", "fcos", "fasterrcnn", "maskrcnn", "keypointrcnn")
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,8 @@ def load_detector(
     """Load the detector that a specification names.
 
     Args:
-        spec: a bundled name, ``torchvision:NAME`` (SSD300, SSDLite, RetinaNet, FCOS), or ``file.py:factory``: a
+        spec: a bundled name, ``torchvision:NAME`` (SSD300, SSDLite, RetinaNet, FCOS, Faster, Mask and
+            Keypoint R-CNN), or ``file.py:factory``: a
             function or class without arguments that returns a `Detector` or what `wrap` takes, or one itself.
             The file is run as it is.
         weights: a state dict of the model, ``.safetensors`` or ``.pth`` (read with ``weights_only=True``).

@@ -120,7 +120,7 @@ def ask(
         InputError: masks of another size, an unknown fill, a detection from another picture.
     """
     check_count("batch", batch)
-    unit = detector.unit(prepared, [detection.anchor])
+    unit = detector.unit(prepared, [detection])
     rows = []
     for inputs in _batches(prepared, masks, fills, batch):
         with capture_lock:
@@ -129,7 +129,7 @@ def ask(
     k, b = unit.layout.classes, len(unit.layout.offsets)
     logits, columns = table[:, :k], table[:, k : k + b]
     objectness = table[:, -1] if unit.layout.objectness else None
-    anchors = torch.cat(detector.levels(prepared.x))[[detection.anchor]].expand(len(table), -1)
+    anchors = detector.places(prepared, [detection]).expand(len(table), -1)
     offsets, boxes = _placed(detector, prepared, detection, columns, anchors)
     _check_same(detection, offsets[0])
     said = Said(

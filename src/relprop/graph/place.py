@@ -10,7 +10,17 @@ from relprop.graph.bottlenecks import bottleneck
 from relprop.graph.fusion import Fused, is_affine
 from relprop.graph.node import Graph, Node
 
-__all__ = ["Place", "Places", "factors", "falls", "gate_signal", "label", "product_kind", "read_at_places"]
+__all__ = [
+    "Place",
+    "Places",
+    "factors",
+    "falls",
+    "gate_signal",
+    "label",
+    "product_kind",
+    "read_at_places",
+    "resampled",
+]
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,14 @@ def read_at_places(node: Node) -> Node:
     """The value that an interpolation reads, apart from the places where it does."""
     values: Node = node.argument("input", node.argument("self", None))
     return values
+
+
+def resampled(graph: Graph) -> frozenset[Node]:
+    """The values that are computed from a map read at other places: their positions aren't the input's.
+
+    Such as a box of a map that was scaled to a fixed size (RoIAlign), or a map that was turned upright.
+    """
+    return graph.descendants([node for node in graph.nodes if node.op == "grid_sampler" and node.dependent])
 
 
 def falls(node: Node) -> bool:

@@ -9,7 +9,7 @@ import torch
 from relprop.checks import check_choice, check_flag, place_name
 from relprop.errors import InputError
 from relprop.graph import Graph, Node
-from relprop.graph.place import Place, label
+from relprop.graph.place import Place, label, resampled
 from relprop.methods.method import Method, Request, Result
 from relprop.propagate.composite import Composite
 from relprop.propagate.fallback import handed_on
@@ -227,13 +227,18 @@ def _stop(run: Trace, stop: str | None, start: Node | None = None) -> tuple[Node
 
 
 def _lowest_nonnegative(run: Trace, start: Node) -> Node:
-    """The first value that every path from the input to `start` crosses and that is proven >= 0."""
+    """The first value that every path from the input to `start` crosses and that is proven >= 0.
+
+    The input where there is none that has the input's positions (`resampled`).
+    """
     graph = run.graph
     between = {n for n in graph.ancestors([start]) if n.dependent}
+    elsewhere = graph.derived(resampled)
     reach = graph.input.index  # the furthest reader of any value so far
     for node in sorted(between, key=lambda n: n.index):
         # Nothing before this node is read behind it: all paths meet here.
-        if node is not graph.input and reach <= node.index and node.nonneg and node is not graph.output:
+        fits = node.nonneg and node not in (graph.input, graph.output) and node not in elsewhere
+        if fits and reach <= node.index:
             return node
         reach = max([reach, *(u.index for u in node.users if u in between)])
     return graph.input

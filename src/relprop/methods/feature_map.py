@@ -6,7 +6,7 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.graph import Node
-from relprop.graph.place import label
+from relprop.graph.place import label, read_at_places, resampled
 from relprop.methods.head import head_of
 from relprop.methods.source_map import common_map
 from relprop.propagate.trace import Trace
@@ -23,8 +23,9 @@ def last_feature_map(run: Trace, *, branches: bool = False) -> Node:
     activations, flattening) to the first value with as many axes as the input and a spatial axis longer
     than 1; then back through the pools that end the feature extractor. That is the ReLU before the
     last pool of AlexNet and VGG, the last block's output of ResNets, the last concatenation of
-    GoogLeNet. Its value is (N, C, *spatial), but (N, *spatial, C) in networks that have no other there, such
-    as Swin: `channel_axis` tells.
+    GoogLeNet. What was read from a map at other places (RoIAlign, a spatial transformer) has positions of its
+    own, so the map that was read is taken. Its value is (N, C, *spatial), but (N, *spatial, C) in networks that
+    have no other there, such as Swin: `channel_axis` tells.
 
     Args:
         run: a forward run.
@@ -42,6 +43,7 @@ def last_feature_map(run: Trace, *, branches: bool = False) -> Node:
     """
     graph = run.graph
     rank = run.input.ndim
+    elsewhere = graph.derived(resampled)
     seen: set[Node] = set()
     found: list[Node] = []
     head = head_of(graph)
@@ -54,9 +56,11 @@ def last_feature_map(run: Trace, *, branches: bool = False) -> Node:
         value = run.stored(node)
         if not isinstance(value, Tensor):
             stack.extend(node.signals())
+        elif node.op == "grid_sampler" and node.dependent:
+            stack.append(read_at_places(node))
         elif node is graph.input or (value.ndim not in (2, rank) and _is_table(value)):
             raise _none(node, value)
-        elif value.ndim == rank and _is_map(value) and node.batch_axis in (0, None):
+        elif value.ndim == rank and _is_map(value) and node.batch_axis in (0, None) and node not in elsewhere:
             found.append(node)
         else:
             stack.extend(node.signals())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from relprop.graph import Graph, Node
+from relprop.graph.place import resampled
 from relprop.methods.method import Request
 from relprop.propagate.composite import DERIVATIVES
 from relprop.propagate.layout import Layout
@@ -27,8 +28,9 @@ def source_maps(request: Request) -> list[Node] | None:
     The last map that everything said at the anchor (classes, offsets, objectness) is computed from, of those
     behind which the anchor's outputs see more than one position: SSD's source of that level, the level of a
     feature pyramid in front of the two towers, what the neck of a YOLO hands to its head. A map that only 1 × 1
-    convolutions follow shows one position, and is passed by for the one before it. The head's operators are run
-    backward for it, not the trunk.
+    convolutions follow shows one position, and is passed by for the one before it. Boxes of a map that were scaled
+    to one size (RoIAlign) have positions of their own: the map that they were read from is taken. The head's
+    operators are run backward for it, not the trunk.
 
     Models have anchors where they say so themselves, by a `layout` of their own (`relprop.propagate.layout`).
 
@@ -109,7 +111,7 @@ def _is_map(run: Trace, node: Node) -> bool:
     shape = run.known_shape(node)
     if shape is None or len(shape) != run.input.ndim or len(shape) < 3 or shape[0] != run.batch:
         return False
-    if max(shape[2:]) <= 1 or not node.per_sample:
+    if max(shape[2:]) <= 1 or not node.per_sample or node in run.graph.derived(resampled):
         return False
     waiting, seen = list(node.users), set[Node]()
     while waiting:
@@ -117,7 +119,11 @@ def _is_map(run: Trace, node: Node) -> bool:
         if user in seen:
             continue
         seen.add(user)
-        if user.kind in _READERS or (user.kind == "linear" and user.op.startswith("conv")):
+        if (
+            user.kind in _READERS
+            or user.op == "grid_sampler"
+            or (user.kind == "linear" and user.op.startswith("conv"))
+        ):
             return True
         if user.kind in _CARRIES or "pad" in user.op:
             waiting += user.users
