@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from tests.detectors.nets import tiny_detector
 
 import relprop
 from relprop.cli import run
+from relprop.detectors.hiding import check_maps
 from relprop.detectors.misses import unit_at
+from relprop.detectors.removal import measured_effects
+from relprop.detectors.what_if import what_if_effects
 
 TINY = str(Path(tiny_detector.__file__))
 
@@ -56,9 +60,11 @@ def test_numbers_are_those_of_the_library(here: Path, capsys: pytest.CaptureFixt
         versus = next(k for k in (1, 2, 3) if k != d.label)
         name = tiny_detector.CLASSES[versus]
         e = relprop.explain_detection(
-            detector, picture, d, ["class", "cx", "cy", "w", "h"], [d.label, versus]
+            detector, picture, d, ["class", "x1", "y1", "x2", "y2"], [d.label, versus]
         )
-    document = _document(capsys, "a.png", "--model", f"{TINY}:make", "--box", "1", "--versus", name)
+    document = _document(
+        capsys, "a.png", "--model", f"{TINY}:make", "--box", "1", "--versus", name, "--layers"
+    )
     (image,) = document["images"]
     assert image["size"] == [24, 40]
     assert image["input_size"] == [16, 16]
@@ -70,7 +76,8 @@ def test_numbers_are_those_of_the_library(here: Path, capsys: pytest.CaptureFixt
     (one,) = image["explanations"]
     assert one["box"] == 1
     assert one["method"] == "crp"
-    assert [t["name"] for t in one["targets"]] == [d.name, name, "cx", "cy", "w", "h"]
+    edges = ["left edge", "top edge", "right edge", "bottom edge"]
+    assert [t["name"] for t in one["targets"]] == [d.name, name, *edges]
     saved = relprop.Explanation.load(one["folder"])
     assert torch.equal(saved.relevance, e.relevance)
     for k, target in enumerate(one["targets"]):
@@ -82,10 +89,11 @@ def test_numbers_are_those_of_the_library(here: Path, capsys: pytest.CaptureFixt
             [float(e.relevance[k].max()), float(e.relevance[k].min())]
         )
     assert one["ledger"]["closes"] is True
-    for path in (one["figure"], image["drawn"], *one["files"]):
+    assert one["edges"] is None  # crp answers for the edges, too
+    for path in (one["figure"], one["layers"], image["drawn"], *one["files"]):
         assert Path(path).is_file()
     with Image.open(one["figure"]) as figure:
-        assert figure.width > figure.height > 800
+        assert min(figure.size) > 800
     manifest = json.loads((Path(one["folder"]) / "manifest.json").read_text())
     assert [t["name"] for t in manifest["targets"]] == [t["name"] for t in one["targets"]]
     assert manifest["extras"]["detection"]["anchor"] == d.anchor
@@ -104,7 +112,79 @@ def test_explain_takes_all_boxes_and_goes_over_old_results(
     expected = {"detections.png"} | {f"box-{i}{end}" for i in range(count) for end in ("", ".png")}
     assert {p.name for p in folder.iterdir()} == expected
     assert "by gradient-x-input" in out
-    assert "centre moved" in out
+    assert "left edge" in out
+    index = here / "relprop-out" / "index.html"
+    assert f"Index: {index.relative_to(here)}" in out
+    links = re.findall('(?:href|src)="([^"]*)"', index.read_text())
+    assert {f"a/box-{i}.png" for i in range(count)} | {"a/detections.png"} == set(links)
+    assert all((index.parent / link).is_file() for link in links)
+
+
+def test_offsets_in_place_of_edges(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["a.png", "--model", f"{TINY}:make", "--box", "0", "--offsets"]
+    document = _document(capsys, *arguments)
+    (one,) = document["images"][0]["explanations"]
+    assert [t["of"] for t in one["targets"]] == ["class", "cx", "cy", "w", "h"]
+    assert one["layers"] is None  # nobody asked
+    assert one["measured"]["cells"] is None
+    assert not (here / "relprop-out" / "index.html").exists()  # one page needs none
+    assert run(["detect", *arguments]) == 0
+    assert "centre " in capsys.readouterr().out
+
+
+def test_what_was_measured_is_the_librarys(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    detector = tiny_detector.detector()
+    with Image.open("a.png") as picture:
+        found = detector(picture)
+        prepared = detector.prepared(picture)
+    versus = next(k for k in (1, 2, 3) if k != found[0].label)
+    tiny = ["a.png", "--model", f"{TINY}:make", "--box", "0", "--versus", str(versus)]
+    document = _document(capsys, *tiny)
+    (one,) = document["images"][0]["explanations"]
+    saved = relprop.Explanation.load(one["folder"])
+    names = [t["of"] for t in one["targets"]]
+    checks = check_maps(
+        detector,
+        prepared,
+        found[0],
+        list(saved.heatmap()[:, 0]),
+        names,
+        [t["target"] for t in one["targets"]],
+        up=[t["red_is_more"] for t in one["targets"]],
+    )
+    measured = one["measured"]
+    assert [c["words"] for c in measured["checks"]] == [c.words for c in checks]
+    assert [c["holds"] for c in measured["checks"]] == [c.holds for c in checks]
+    effects = measured_effects(detector, prepared, found[0])
+    assert measured["cells"]["effects"]["y2"] == pytest.approx(effects.of("y2").tolist())
+    what_if = what_if_effects(detector, prepared, found[0], versus, found)
+    assert measured["what_if"]["words"] == what_if.words
+    assert measured["runs"] == checks[0].runs + effects.runs + what_if.runs
+    assert run(["detect", *tiny]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert what_if.words in out
+    assert effects.words("x1") in out
+    assert "hiding a tenth costs" in out
+    assert run(["detect", *tiny, "--not-measured"]) == 0
+    assert "hiding" not in capsys.readouterr().out
+
+
+def test_edges_by_crp_stand_in_a_folder_of_their_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A method that starts from one output can't be asked about an edge."""
+    tiny = ["a.png", "--model", f"{TINY}:make", "--box", "0", "--method", "excitation-backprop"]
+    document = _document(capsys, *tiny)
+    (one,) = document["images"][0]["explanations"]
+    assert (one["method"], one["edges"]["method"]) == ("excitation-backprop", "crp")
+    assert relprop.Explanation.load(one["edges"]["folder"]).relevance.shape == (4, 1, 3, 16, 16)
+    assert relprop.Explanation.load(one["folder"]).relevance.shape == (
+        1,
+        1,
+        6,
+        16,
+        16,
+    )  # behind the first layer
+    assert run(["detect", *tiny]) == 0  # over the old results
+    assert "by excitation-backprop, its edges by crp" in capsys.readouterr().out
 
 
 def test_settings_of_the_method_and_the_detector(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

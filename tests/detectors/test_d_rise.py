@@ -208,11 +208,14 @@ def test_refusals() -> None:
         explain_detection(detector, PICTURE, stale, method=DRISE(**FEW))
 
 
-def test_the_page_of_a_detection_has_its_class_alone() -> None:
+def test_the_page_of_a_detection_has_its_class_by_d_rise_and_its_edges_by_crp() -> None:
     from relprop.detectors.parts import explain_parts
 
     detector = tiny_detector.detector(objectness=True)
     d = detector(PICTURE)[0]
     whole = explain_parts(detector, PICTURE, d, d.label % 3 + 1, DRISE(**FEW))
-    assert [part.of for part in whole.parts] == ["class", "class"]
+    assert [part.of for part in whole.parts] == ["class", "class", "x1", "y1", "x2", "y2"]
+    assert [len(e.relevance) for e in whole.explanations] == [2, 4]
+    assert whole.box is not None
+    assert whole.box.method == "crp"
     assert F.relu(-whole.explanation.relevance).sum() == 0

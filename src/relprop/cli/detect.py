@@ -118,6 +118,19 @@ _Report = Annotated[
 _Most = Annotated[
     int, typer.Option(min=0, metavar="N", help="With --truth: how many mistakes of each kind are explained.")
 ]
+_Offsets = Annotated[
+    bool, typer.Option("--offsets", help="Explain the raw offsets of the box in place of its four edges.")
+]
+_Layers = Annotated[
+    bool, typer.Option("--layers", help="Draw relevance layer by layer, too: box-0-layers.png.")
+]
+_Measured = Annotated[
+    bool,
+    typer.Option(
+        "--measured/--not-measured",
+        help="Hold each map against the network by hiding its strongest places, and measure what moves each edge.",
+    ),
+]
 _Background = Annotated[
     bool | None,
     typer.Option(
@@ -156,6 +169,9 @@ def detect(
     method: Method = "crp",
     include_background: _Background = None,
     scale: Scale = "shared",
+    offsets: _Offsets = False,
+    layers: _Layers = False,
+    measured: _Measured = True,
     at: _At = None,
     anchor: _Anchor = None,
     target: _Asked = None,
@@ -169,7 +185,7 @@ def detect(
     """Detect objects, and explain why this class and why this box.
 
     Draws the detections and lists them. Explained, each gets a page: the map for its class (and for another with
-    --versus), the four maps of its box, the strongest pixels, and relevance layer by layer.
+    --versus), the strongest pixels, and what moved each edge of its box.
 
     With --truth every detection is held against what is there: one page of what went wrong, by kind, with the
     telling mistakes explained. The same command goes on where it stopped.
@@ -207,6 +223,9 @@ def detect(
             target=target,
             method=method,
             scale=scale,
+            offsets=offsets,
+            layers=layers,
+            measured=measured,
             out=output.out,
             progress=bar,
         )

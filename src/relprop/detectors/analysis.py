@@ -1,4 +1,4 @@
-"""What a detection's relevance says in numbers: statistics a layer, the strongest pixels, offsets in words."""
+"""What a detection's relevance says in numbers: statistics a layer, strongest pixels, the share in a box."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from torch import Tensor
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.graph.kinds import kind_of
-from relprop.propagate.table import PlanTable
+from relprop.propagate.table import PlanRow, PlanTable
 
 __all__ = [
     "LayerInput",
     "LayerRow",
-    "direction",
     "layer_inputs",
     "layer_tables",
-    "offset_words",
     "positive_inside",
     "recorded",
     "strongest",
@@ -103,13 +101,14 @@ def layer_inputs(plan: PlanTable | None) -> tuple[LayerInput, ...]:
         plan: an explanation's plan; none, or one that an older version saved, has no places.
     """
     rows = () if plan is None else plan.rows
+    names = _layer_names(rows)
     layers: dict[str, list[tuple[str, str]]] = {}
     readers: Counter[str] = Counter()
     for row in rows:
         readers.update(row.reads)
-        if any(kind_of(op) in _MIXING for op in row.operator.split(" + ")):
+        if row.node in names:
             for value in row.reads:
-                layers.setdefault(value, []).append((row.module or row.main, row.node))
+                layers.setdefault(value, []).append((names[row.node], row.node))
     order = {row.node: i for i, row in enumerate(rows)}  # what no row makes lies at the stop or past it
     return tuple(
         LayerInput(
@@ -117,6 +116,31 @@ def layer_inputs(plan: PlanTable | None) -> tuple[LayerInput, ...]:
         )
         for value in sorted(layers, key=lambda value: order.get(value, len(order)))
     )
+
+
+def _layer_names(rows: Sequence[PlanRow]) -> dict[str, str]:
+    """What each layer is called, by the node that it makes: its module's path where that has no other layer.
+
+    Else (weights used by functions, a module called several times) the operator and its place in forward order
+    among the module's, such as "head: conv2d (2)".
+    """
+    made: dict[str, tuple[str, str]] = {}
+    for row in reversed(rows):  # forward
+        mixing = next((op for op in row.operator.split(" + ") if kind_of(op) in _MIXING), None)
+        if mixing is not None:
+            made.setdefault(row.node, (row.module, mixing))
+    alone = Counter(module for module, _ in made.values())
+    several = Counter(made.values())
+    names, place = {}, Counter[tuple[str, str]]()
+    for node, (module, op) in made.items():
+        place[module, op] += 1
+        name = op if several[module, op] == 1 else f"{op} ({place[module, op]})"
+        if module and alone[module] == 1:
+            name = module
+        elif module:
+            name = f"{module}: {name}"
+        names[node] = name
+    return names
 
 
 def recorded(found: Sequence[LayerInput]) -> tuple[str, ...]:
@@ -169,27 +193,33 @@ def _row(place: LayerInput, held: Mapping[str, Tensor], lead: int, k: int, prefi
     if not bool(relevance.any()):
         return None
     through = [layer for layer, behind in place.layers if place.alone or bool(at(behind).any())]
-    names = dict.fromkeys(name.removeprefix(prefix) for name in through)
+    root = f"{prefix.removesuffix('.')}: "  # of what the network itself runs, in no module of its own
+    names = dict.fromkeys(name.removeprefix(prefix).removeprefix(root) for name in through)
     return LayerRow.of(" + ".join(names), relevance) if names else None
 
 
-def strongest(heatmap: Tensor, percentile: float = 85.0) -> Tensor:
-    """Where a map reaches its percentile over all pixels and is above 0: (…, H, W) bool.
+def strongest(heatmap: Tensor, count: int) -> Tensor:
+    """Where a map's so many largest values lie, those above 0 alone: (H, W) bool.
 
-    The second condition matters for a box whose receptive field covers less than the rest of the pixels: the
-    percentile is then 0, and everything that the model didn't look at would pass.
+    Of equal values the first ones in reading order count.
+
+    Args:
+        heatmap: (H, W).
+        count: of pixels, 1 or more.
 
     Raises:
-        InputError: a percentile outside of 0 to 100.
+        InputError: a count below 1.
 
-    >>> strongest(torch.tensor([[0.0, 1.0], [3.0, -2.0]]), 50).tolist()
+    >>> strongest(torch.tensor([[0.0, 1.0], [3.0, -2.0]]), 3).tolist()
     [[False, True], [True, False]]
     """
-    if not 0 <= percentile <= 100:
-        raise InputError(f"Expected a percentile from 0 to 100 but got {percentile}.")
-    values = heatmap.detach().to("cpu", torch.float64)
-    bounds = np.percentile(values.numpy(), percentile, axis=(-2, -1), keepdims=True)
-    return (values >= torch.from_numpy(np.asarray(bounds))) & (values > 0)
+    if count < 1:
+        raise InputError(f"Expected a count of 1 or more pixels but got {count}.")
+    values = heatmap.detach().to("cpu", torch.float64).flatten()
+    best = values.argsort(descending=True, stable=True)[:count]
+    mask = torch.zeros(values.shape, dtype=torch.bool)
+    mask[best] = values[best] > 0
+    return mask.reshape(heatmap.shape)
 
 
 def positive_inside(heatmap: Tensor, box: Sequence[float]) -> float:
@@ -207,47 +237,3 @@ def positive_inside(heatmap: Tensor, box: Sequence[float]) -> float:
     x0, y0, x1, y1 = box
     within = ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
     return float(positive[within].sum() / positive.sum())
-
-
-def offset_words(name: str, before: Sequence[float], after: Sequence[float]) -> str:
-    """What one offset did to the default box, in words.
-
-    Args:
-        name: cx, cy, w or h.
-        before: the default box, x0, y0, x1, y1 in pixels.
-        after: the box after localisation.
-
-    >>> offset_words("cx", (0, 0, 40, 40), (-12, 0, 28, 20))
-    'centre moved 12 px left'
-    >>> offset_words("h", (0, 0, 40, 40), (-12, 0, 28, 20))
-    'height 40 → 20 px (× 0.50)'
-    """
-    axis = {"cx": 0, "cy": 1, "w": 0, "h": 1}[name]
-    (low, high), (new_low, new_high) = ((box[axis], box[axis + 2]) for box in (before, after))
-    if name in ("cx", "cy"):
-        moved = (new_low + new_high - low - high) / 2
-        if round(moved, 1) == 0:
-            return "centre stayed"
-        return f"centre moved {_pixels(abs(moved))} px {direction(name, moved > 0)}"
-    what = "width" if name == "w" else "height"
-    ratio = (new_high - new_low) / (high - low)
-    return f"{what} {_pixels(high - low)} → {_pixels(new_high - new_low)} px (× {ratio:.2f})"
-
-
-def direction(name: str, more: bool) -> str:
-    """Which way an offset goes: up is towards the top of the picture.
-
-    >>> direction("cy", more=False), direction("w", more=True)
-    ('up', 'wider')
-    """
-    less_more = {
-        "cx": ("left", "right"),
-        "cy": ("up", "down"),
-        "w": ("narrower", "wider"),
-        "h": ("shorter", "taller"),
-    }
-    return less_more[name][more]
-
-
-def _pixels(length: float) -> str:
-    return f"{length:.0f}" if length >= 10 else f"{length:.1f}"

@@ -1,27 +1,23 @@
-"""One detection explained whole: its class, a what-if class, its four offsets, each with a table a layer."""
+"""One detection explained whole: its class, a what-if class, and its box's edges or offsets."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
-from relprop.detectors.analysis import (
-    LayerRow,
-    direction,
-    layer_inputs,
-    layer_tables,
-    offset_words,
-    positive_inside,
-    recorded,
-)
+from relprop.checks import check_choice
+from relprop.detectors.analysis import LayerRow, layer_inputs, layer_tables, positive_inside, recorded
 from relprop.detectors.detections import Detection
-from relprop.detectors.detector import Detector
+from relprop.detectors.detector import EDGES, Detector
 from relprop.detectors.detector_method import DetectorMethod
 from relprop.detectors.explain import detection_explained
 from relprop.detectors.learned import Tables
+from relprop.detectors.moves import direction, edge_of, moved, moved_words, part_title
 from relprop.detectors.prepare import Prepared
 from relprop.errors import InputError
 from relprop.explanation import Explanation
@@ -33,6 +29,9 @@ __all__ = ["Part", "Parts", "explain_parts"]
 
 _BYTES = 1 << 30  # relevance at all layers that is held at once
 _HALF = 0.5  # share of a side's relevance that has to arrive, or the part is faint
+_FOR_BOXES = "crp"  # where a method can't be asked about an edge
+
+_Asked = Sequence[tuple[str, int | None]]
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,20 @@ class Part:
     """One target of a detection.
 
     Attributes:
-        of: "class", "cx", "cy", "w", "h" or "objectness".
+        of: as `explain_detection` takes it: "class", "objectness", "x1", "y1", "x2", "y2" or an offset's name.
         target: the class, for "class".
-        name: the class's name, or `of`.
-        value: the raw output: logit or offset.
+        name: the class's name, or what the part is called: "left edge".
+        value: the raw output: logit or offset; of an edge its place on the picture in pixels, not cut at its end.
         score: the class's, 0 to 1; None for other parts.
-        words: what the offset did to the default box; "" for other parts.
+        moved: how far an edge, the centre or a side went from the default box, in pixels of the picture: right,
+            down and larger are positive; NaN for other parts, or without a default box.
+        words: the same in words; "" for other parts.
         red: what positive relevance speaks for, such as "left"; "" for other parts.
         blue: likewise of negative relevance.
+        red_is_more: whether positive relevance speaks for a larger value; else for a smaller one.
         inside: share of the positive relevance at the input that lies in the detection's box; NaN without any.
-        table: relevance layer by layer, from the head to the input; empty for methods without a plan.
+        table: relevance layer by layer, from the head to the input; empty unless asked, and for methods without a
+            plan.
     """
 
     of: str
@@ -57,11 +60,18 @@ class Part:
     name: str
     value: float
     score: float | None
+    moved: float
     words: str
     red: str
     blue: str
+    red_is_more: bool
     inside: float
     table: tuple[LayerRow, ...]
+
+    @property
+    def on_box(self) -> bool:
+        """Whether it is about the box: an edge or an offset."""
+        return self.of not in ("class", "objectness")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +82,12 @@ class Parts:
         detection: what was explained.
         localised: its box as decoded, (4,) in picture pixels: not cut at the edge.
         explanation: relevance at the input, a target a part: (K, 1, 3, h, w).
-        parts: the K targets: the label, the what-if class if one was asked, the offsets, the objectness if any;
-            of methods that explain some of these alone (`DetectorMethod.parts`), those.
+        parts: the label, the what-if class if one was asked, the objectness if any (of methods that explain some
+            of these alone, `DetectorMethod.parts`, those), then the edges or offsets.
         method: how it was explained.
+        box: the edges' or offsets' own explanation, where `method` can't be asked about them; else `explanation`
+            has them too.
+        box_method: how edges or offsets were explained.
     """
 
     detection: Detection
@@ -82,6 +95,17 @@ class Parts:
     explanation: Explanation
     parts: tuple[Part, ...]
     method: Method
+    box: Explanation | None
+    box_method: Method
+
+    @property
+    def explanations(self) -> tuple[Explanation, ...]:
+        """One, or two where edges are explained by another method."""
+        return (self.explanation,) if self.box is None else (self.explanation, self.box)
+
+    def heatmaps(self) -> Tensor:
+        """A map a part: (parts, h, w)."""
+        return torch.cat([e.heatmap()[:, 0] for e in self.explanations])
 
     @property
     def rather(self) -> Tensor | None:
@@ -104,11 +128,16 @@ class Parts:
         Of the two sides of each contrast the one that lost more counts. Empty for methods that don't tell it
         (`extras["survived"]`).
         """
-        survived = self.explanation.extras.get("survived")
-        if survived is None:
-            return {}
-        least = survived.amin(-1)[:, 0].tolist()
-        return {part.name: share for part, share in zip(self.parts, least, strict=True) if share < _HALF}
+        found: dict[str, float] = {}
+        first = 0
+        for e in self.explanations:
+            count = len(e.relevance)
+            if "survived" in e.extras:
+                least = e.extras["survived"].amin(-1)[:, 0].tolist()
+                names = [part.name for part in self.parts[first : first + count]]
+                found |= {name: share for name, share in zip(names, least, strict=True) if share < _HALF}
+            first += count
+        return found
 
 
 def explain_parts(
@@ -118,6 +147,8 @@ def explain_parts(
     versus: int | None = None,
     method: MethodLike = "crp",
     *,
+    box: Literal["edges", "offsets"] = "edges",
+    layers: bool = False,
     facts: Facts | None = None,
 ) -> Parts:
     """Explain everything about a detection.
@@ -127,7 +158,10 @@ def explain_parts(
         image: the picture it was found in, or the `Prepared` of it.
         detection: one of `detector(image)`.
         versus: a class index: what would speak for this class instead? None, or the label: not asked.
-        method: as for `relprop.explain`.
+        method: as for `relprop.explain`. Where it starts from one output alone it can't be asked about an edge:
+            these are then explained by `crp`.
+        box: what of the box is explained: where its four "edges" lie, or the raw "offsets".
+        layers: whether to make the tables of relevance layer by layer.
         facts: as for `relprop.explain_detection`.
 
     Raises:
@@ -137,30 +171,50 @@ def explain_parts(
         H. Tsunakawa et al., "Contrastive Relevance Propagation for Interpreting Predictions by a Single-Shot
         Object Detector", IJCNN 2019: maps of a predicted and a what-if class and of the offsets, and the tables.
     """
+    check_choice("box", box, ("edges", "offsets"))
     prepared = detector.prepared(image)
     recipe = resolve(method)
-    asked: list[tuple[str, int | None]] = [("class", detection.label)]
+    first: list[tuple[str, int | None]] = [("class", detection.label)]
     if versus not in (None, detection.label):
-        asked.append(("class", versus))
-    asked += [(name, None) for name in detector.offsets]
+        first.append(("class", versus))
     if detector.heads(prepared.x).objectness:
-        asked.append(("objectness", None))
+        first.append(("objectness", None))
     if isinstance(recipe, DetectorMethod):
-        asked = [(of, target) for of, target in asked if of in recipe.parts]
-    whole, tables = _with_tables(detector, prepared, detection, asked, recipe, facts)
-    localised = detector.localised(prepared, detection).cpu()
-    parts = [
-        _part(detector, prepared, detection, localised, whole, recipe, k, of, target, tables[k])
-        for k, (of, target) in enumerate(asked)
-    ]
-    return Parts(detection, localised, whole, tuple(parts), recipe)
+        first = [(of, target) for of, target in first if of in recipe.parts]
+    of_box: _Asked = [(name, None) for name in (EDGES if box == "edges" else detector.offsets)]
+    one_output = box == "offsets" and detector.measure is None
+    answers = one_output or "score" in recipe.takes
+    if isinstance(recipe, DetectorMethod):
+        answers = all(of in recipe.parts for of, _ in of_box)
+    box_recipe = recipe if answers else resolve(_FOR_BOXES)
+    groups: list[tuple[Method, _Asked]] = [(recipe, first), (box_recipe, of_box)]
+    if answers:
+        groups = [(recipe, [*first, *of_box])]
+    localised = detector.localised(prepared, detection)
+    explanations, parts = [], []
+    for by, asked in groups:
+        if layers:
+            e, tables = _with_tables(detector, prepared, detection, asked, by, facts)
+        else:
+            e = _explained(detector, prepared, detection, asked, by, facts)
+            tables = [() for _ in asked]
+        heat = e.heatmap()[:, 0]
+        made = [
+            _part(detector, prepared, detection, localised.cpu(), e, by, heat[k], of, target, tables[k])
+            for k, (of, target) in enumerate(asked)
+        ]
+        parts += made
+        # Rows asked as scores are named after them; plain indices keep their targets.
+        explanations.append(replace(e, asked=tuple(part.name for part in made)) if e.asked else e)
+    other = explanations[1] if len(explanations) > 1 else None
+    return Parts(detection, localised.cpu(), explanations[0], tuple(parts), recipe, other, box_recipe)
 
 
 def _explained(
     detector: Detector,
     prepared: Prepared,
     detection: Detection,
-    asked: Sequence[tuple[str, int | None]],
+    asked: _Asked,
     method: Method,
     facts: Facts | None,
     layers: Sequence[str] = (),
@@ -176,7 +230,7 @@ def _with_tables(
     detector: Detector,
     prepared: Prepared,
     detection: Detection,
-    asked: Sequence[tuple[str, int | None]],
+    asked: _Asked,
     method: Method,
     facts: Facts | None,
 ) -> tuple[Explanation, list[tuple[LayerRow, ...]]]:
@@ -215,35 +269,52 @@ def _part(
     localised: Tensor,
     e: Explanation,
     recipe: Method,
-    k: int,
+    heat: Tensor,
     of: str,
     target: int | None,
     table: tuple[LayerRow, ...],
 ) -> Part:
-    if of in detector.offsets:
-        value = float(detection.offsets[detector.offsets.index(of)])
-    else:
-        value = float(e.outputs[0, e.targets[k, 0]])
-    sx, sy = prepared.scale
-    box = [v / s for v, s in zip(detection.box.tolist(), (sx, sy, sx, sy), strict=True)]
-    words, red, blue = "", "", ""
-    if of in detector.offsets:
-        if detection.default_box is not None:
-            words = offset_words(of, detection.default_box.tolist(), localised.tolist())
-        onward = value >= 0 or not recipe.pushes
-        red, blue = direction(of, onward), direction(of, not onward)
-    name = of
+    way, words, red, blue, more = math.nan, "", "", "", True
     if target is not None:
         name = f"class {target}" if detector.classes is None else detector.classes[target]
-    return Part(
-        of,
-        target,
-        name,
-        value,
-        None if target is None else float(detection.scores[target]),
-        words,
-        red,
-        blue,
-        positive_inside(e.heatmap()[k, 0], box),
-        table,
-    )
+        value = float(e.outputs[0, target])
+    elif of == "objectness":
+        name, value = of, float(e.outputs[0, -1])
+    else:
+        name = part_title(of)
+        value, onward, says = _of_box(detector, prepared, detection, e.outputs, of)
+        if detection.default_box is not None:
+            before, after = detection.default_box.tolist(), localised.tolist()
+            way, words = moved(of, before, after), moved_words(of, before, after)
+        more = onward or not recipe.pushes
+        red, blue = says if more else says[::-1]
+    score = None if target is None else float(detection.scores[target])
+    inside = positive_inside(heat, prepared.in_input(detection.box).tolist())
+    return Part(of, target, name, value, score, way, words, red, blue, more, inside, table)
+
+
+def _of_box(
+    detector: Detector, prepared: Prepared, detection: Detection, outputs: Tensor, of: str
+) -> tuple[float, bool, tuple[str, str]]:
+    """The value of an edge or offset, whether its units made it larger, and where a larger and a smaller one lead.
+
+    What the units made is meant to first order, as `CRP` counts it.
+    """
+    layout = detector.unit(prepared, [detection.anchor]).layout
+    anchors = torch.cat(detector.levels(prepared.x))[[detection.anchor]]
+    with torch.enable_grad():
+        columns = outputs[:1, layout.classes : layout.classes + len(layout.offsets)].detach().clone()
+        columns.requires_grad_()
+        offsets = detector.measured(columns)
+        edges = prepared.on_picture(detector.decoded(offsets, anchors.to(columns)))
+        own = (0, detection.label) if offsets.ndim == 3 else (0,)
+        column = None if of in EDGES else detector.offsets.index(of)
+        value = edges[own][EDGES.index(of)] if column is None else offsets[own][column]
+        says = direction(of, True), direction(of, False)
+        if column is not None and (edge := edge_of(of)) is not None:
+            # A distance from inside or a coordinate: the decoder knows which way the edge goes.
+            (slope,) = torch.autograd.grad(edges[own][EDGES.index(edge)], offsets, retain_graph=True)
+            further = float(slope[own][column]) >= 0
+            says = direction(edge, further), direction(edge, not further)
+        (slopes,) = torch.autograd.grad(value, columns)
+    return float(value.detach()), float((slopes * columns.detach()).sum()) >= 0, says

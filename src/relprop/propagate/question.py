@@ -272,6 +272,10 @@ def _of_function(function: Score, value: Any, n: int, names: tuple[str, ...]) ->
     return Question(targets, single, "score", names, function=rows, notes=notes)
 
 
+#: How a note tells that the first-order part of a score leaves something out.
+CURVED = "isn't linear in the outputs"
+
+
 def _left_out(scores: Tensor, slopes: Tensor, value: Tensor, names: Sequence[str]) -> tuple[str, ...]:
     """What the first-order part of a score leaves out, where it does."""
     parts = (slopes * value).flatten(2).double()
@@ -283,7 +287,7 @@ def _left_out(scores: Tensor, slopes: Tensor, value: Tensor, names: Sequence[str
         return ()
     k, i = far.nonzero()[0].tolist()
     said = (
-        f"Of {names[k]}, which isn't linear in the outputs, relevance starts from the first-order part, "
+        f"Of {names[k]}, which {CURVED}, relevance starts from the first-order part, "
         f"gradient × output, {float(parts.sum(-1)[k, i]):.4g} of {float(scores[k, i]):.4g} here; the rest, "
         f"{float(rest[k, i]):.4g} (constants and curvature), belongs to no output."
     )

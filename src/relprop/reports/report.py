@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,12 +76,14 @@ class Report:
         key: under which the pages stand in the document; None: there is one, and its entries follow the head's.
         pages: one a subject.
         folder: where it was saved, or None.
+        binding: what stands for all pages together, or None; its entries follow the head's.
     """
 
     head: Mapping[str, Any]
     key: str | None
     pages: tuple[Page, ...]
     folder: Path | None = None
+    binding: Page | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -90,7 +92,8 @@ class Report:
         Names of files are those under `folder`, and relative to it until the report is saved.
         """
         described = [page.document for page in self.pages]
-        whole = {**self.head, self.key: described} if self.key else {**self.head, **described[0]}
+        head = {**self.head, **({} if self.binding is None else self.binding.document)}
+        whole = {**head, self.key: described} if self.key else {**head, **described[0]}
         found: dict[str, Any] = plain(whole, self.folder)
         return found
 
@@ -117,14 +120,18 @@ class Report:
     @property
     def tables(self) -> tuple[Table, ...]:
         """The tables that are printed, in order."""
-        return tuple(block for page in self.pages for block in page.text if isinstance(block, Table))
+        return tuple(block for page in self._all for block in page.text if isinstance(block, Table))
 
     def lines(self, console: Console | None = None) -> list[str]:
         """What the command prints, line by line; tables as wide as the console (160 characters) at most."""
-        return [line for page in self.pages for line in lines(page.text, self.folder, console)]
+        return [line for page in self._all for line in lines(page.text, self.folder, console)]
 
     def _works(self) -> Iterator[tuple[str, Work]]:
-        return ((path.as_posix(), work) for page in self.pages for path, work in page.works.items())
+        return ((path.as_posix(), work) for page in self._all for path, work in page.works.items())
+
+    @property
+    def _all(self) -> tuple[Page, ...]:
+        return self.pages if self.binding is None else (*self.pages, self.binding)
 
     def save(self, folder: str | Path) -> Report:
         """Write figures and numbers as the command does.
@@ -139,7 +146,7 @@ class Report:
         Raises:
             InputError: the folder is a file, or a folder in it holds other things.
         """
-        for page in self.pages:
+        for page in self._all:
             page.write(Path(folder))
         return replace(self, folder=Path(folder))
 
@@ -158,12 +165,26 @@ class Report:
 
 
 def gathered(
-    head: Mapping[str, Any], key: str | None, pages: Iterable[Page], out: str | Path | None
+    head: Mapping[str, Any],
+    key: str | None,
+    pages: Iterable[Page],
+    out: str | Path | None,
+    bind: Callable[[Sequence[Page]], Page | None] | None = None,
 ) -> Report:
-    """The report of pages that are made one after another; each is written to `out` once it is made."""
+    """The report of pages that are made one after another; each is written to `out` once it is made.
+
+    Args:
+        head, key: as `Report`.
+        pages: made as they are asked for.
+        out: a folder, or None.
+        bind: makes what stands for all of them together, or None, once they are done.
+    """
     kept = []
     for page in pages:
         if out is not None:
             page.write(Path(out))
         kept.append(page)
-    return Report(head, key, tuple(kept), None if out is None else Path(out))
+    binding = None if bind is None else bind(kept)
+    if out is not None and binding is not None:
+        binding.write(Path(out))
+    return Report(head, key, tuple(kept), None if out is None else Path(out), binding)

@@ -1,4 +1,4 @@
-"""Works: what a report can write: a drawing, a film, or a folder of numbers."""
+"""Works: what a report can write: a drawing, a film, words, or a folder of numbers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from relprop.storage import write_file
 from relprop.viz.file import save_figure
 from relprop.viz.film import save_gif, save_mp4
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Drawing", "Film", "Numbers", "Work"]
+__all__ = ["Drawing", "Film", "Numbers", "Text", "Work"]
 
 
 class Work(Protocol):
@@ -60,6 +61,21 @@ class Film(Work):
             save_mp4(frames, path.with_suffix(".mp4"), self.fps)
 
         return write
+
+
+class Text(Work):
+    """A file of words.
+
+    Args:
+        write: gives the words.
+    """
+
+    def __init__(self, write: Callable[[], str]) -> None:
+        self.write = write
+
+    def made(self) -> Callable[[Path], Any]:
+        data = self.write().encode()
+        return lambda path: write_file(path, data)
 
 
 class Numbers(Work):

@@ -1,4 +1,4 @@
-"""Per-layer tables at the foot of a page."""
+"""Relevance layer by layer, as tables on a page."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from relprop.viz.canvas import Canvas
 from relprop.viz.labels import number
 from relprop.viz.text import clean, fit, style, width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["LayerTable", "draw_tables", "tables_height"]
+__all__ = ["LayerTable", "layers_figure"]
 
 _SIZE = 6.5  # points
 _LINE = 17  # pixels from line to line at 144 dots an inch
 _HEADS = ("max", "95 %", "median", "5 %", "min", "Σ|R|")
 _LAYER, _NUMBER, _GAP = 180, 70, 26  # widths of columns and of the space between tables, in pixels
-_MARGIN = 22
+_MARGIN = 24  # the canvas's own
 _WHOLE = _LAYER + len(_HEADS) * _NUMBER
-_ACROSS = 2  # side by side; four panels are wider than two tables
+_ACROSS = 2  # side by side
 _LONG = 16  # a table alone on the page that has more rows is broken into two
 
 
@@ -38,19 +39,27 @@ class LayerTable:
     rows: Sequence[tuple[str, Sequence[float]]]
 
 
-def tables_height(tables: Sequence[LayerTable]) -> int:
-    """Pixels that the tables need at the foot of a page of four panels or more."""
-    return sum(map(_height, _lines(tables)))
+def layers_figure(tables: Sequence[LayerTable], title: str, notes: Sequence[str] = ()) -> Figure:
+    """A page of tables, two side by side.
 
-
-def draw_tables(figure: Figure, tables: Sequence[LayerTable]) -> None:
-    """Write the tables at the foot of a page that left `tables_height` pixels of room there."""
-    width_, height_ = (round(float(v)) for v in figure.bbox.size)
-    top = height_ - tables_height(tables)
-    for line in _lines(tables):
+    Args:
+        tables: at least one.
+        title: line on top.
+        notes: sentences at the foot.
+    """
+    lines = _lines(tables)
+    across = max(map(len, lines))
+    canvas = Canvas(2 * _MARGIN + across * _WHOLE + (across - 1) * _GAP, title)
+    start = canvas.top
+    canvas.top += sum(map(_height, lines))
+    canvas.caption(notes)
+    figure = canvas.figure()
+    top = start
+    for line in lines:
         for c, table in enumerate(line):
-            _draw(figure, table, _MARGIN + c * (_WHOLE + _GAP), top, width_, height_)
+            _draw(figure, table, _MARGIN + c * (_WHOLE + _GAP), top, canvas.wide, canvas.top)
         top += _height(line)
+    return figure
 
 
 def _lines(tables: Sequence[LayerTable]) -> list[Sequence[LayerTable]]:

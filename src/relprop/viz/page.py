@@ -52,7 +52,14 @@ class Line:
 
 
 def compose(
-    lines: Sequence[Line], *, title: str, caption: str, limits: Sequence[Limit], least: int, room: int = 0
+    lines: Sequence[Line],
+    *,
+    title: str,
+    caption: str,
+    limits: Sequence[Limit],
+    least: int,
+    room: int = 0,
+    words: float = _SMALL,
 ) -> Figure:
     """Put cells, words, colour bar and caption on a page; pixels stay pixels.
 
@@ -63,6 +70,7 @@ def compose(
         limits: the scales of the maps on the page; no colour bar without any.
         least: least width of a column in pixels.
         room: pixels left empty at the bottom, for what the caller draws there.
+        words: size in points of the words below cells and of the caption.
 
     Raises:
         InputError: if the page would be too large to draw.
@@ -74,7 +82,7 @@ def compose(
     column = max(least, *(cell.pixels.shape[1] for cell in cells))
     columns = max(len(line.cells) for line in lines)
     inner = max(columns * column + (columns - 1) * _GAP, 2 * least, 440)
-    _, small = fit([text for cell in cells for text in cell.below], column / _POINT, _SMALL)
+    _, small = fit([text for cell in cells for text in cell.below], column / _POINT, words)
 
     # From the top down: every mark with its place; the page is as tall as they need.
     marks = _Marks()
@@ -89,8 +97,8 @@ def compose(
     beside = bool(limits) and inner >= _BESIDE
     left = _MARGIN + _BAR[0] + 130 if beside else _MARGIN
     under_bar = top + _BAR[1] + 4 + _height(_SMALL) if limits else top
-    foot = wrap(caption, (inner + _MARGIN - left) / _POINT, _SMALL, 20) if caption else []
-    end = marks.block(left, top - 2 if beside else under_bar + 8, foot, _SMALL, colour="#555555")
+    foot = wrap(caption, (inner + _MARGIN - left) / _POINT, words, 20) if caption else []
+    end = marks.block(left, top - 2 if beside else under_bar + 8, foot, words, colour="#555555")
     width, height = inner + 2 * _MARGIN, max(end, under_bar) + _MARGIN + room
     if max(width, height) > _MOST_SIDE or width * height > _MOST_PIXELS:
         raise InputError(
@@ -130,7 +138,7 @@ def _place(marks: _Marks, line: Line, top: int, column: int, inner: int, small: 
         under = words
         for k, text in enumerate(cell.below):
             weight = "bold" if cell.bold and k == 0 else "normal"
-            parts = wrap(text, column / _POINT, small, 2, weight, even=True)
+            parts = wrap(text, column / _POINT, small, 3, weight, even=True)
             under = marks.block(middle, under, parts, small, weight, "center")
         end = max(end, under)
     return end + _GAP + line.room

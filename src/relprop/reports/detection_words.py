@@ -1,0 +1,177 @@
+"""Words of what was measured of a detection: short lines for its page, a table for the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relprop.detectors.detector import EDGES
+from relprop.detectors.filling import fill_words
+from relprop.detectors.moves import direction
+from relprop.reports.text import Table
+
+if TYPE_CHECKING:
+    from relprop.detectors.hiding import Check
+    from relprop.detectors.measured import Measured
+    from relprop.detectors.parts import Part, Parts
+    from relprop.detectors.removal import Effects
+    from relprop.detectors.what_if import WhatIf
+
+__all__ = [
+    "arrows",
+    "check_lines",
+    "check_table",
+    "measured_document",
+    "measured_note",
+    "most",
+    "pulls",
+    "what_if_lines",
+]
+
+_SHARES = {0.05: "twentieth", 0.1: "tenth", 0.2: "fifth", 0.25: "quarter", 0.5: "half"}
+_ARROWS = {"left": "←", "right": "→", "up": "↑", "down": "↓"}
+_LEAST = 0.1  # of the largest effect: a smaller one is not written on its cell
+
+
+def check_lines(check: Check) -> tuple[str, ...]:
+    """Whether a map holds up, in one or two short lines."""
+    share = _share(check)
+    if check.red is None:
+        first = "⚠ doesn't hold up: nothing in the map is red"
+    else:
+        verdict = "holds up" if check.holds else "⚠ doesn't hold up"
+        reddest, random = _number(check.red), _number(check.random[0])
+        if check.way:
+            did = f"the edge goes back {reddest} px; without a random one {random} px"
+        else:
+            did = f"the {_asked(check)} falls by {reddest}; without a random one by {random}"
+        first = f"{verdict}: without its reddest {share} {did}"
+    lines = [first]
+    if check.blue is not None and check.blue > 0 and not check.against:
+        lines.append(f"blue isn't against: its bluest {share} costs {_number(check.blue)}, too")
+    return tuple(lines)
+
+
+def check_table(parts: Parts, measured: Measured) -> Table:
+    """What hiding cost, a row a map."""
+    rows = []
+    for part, check in zip(parts.parts, measured.checks, strict=True):
+        mean, low, high = (_number(v) for v in check.random)
+        rows.append(
+            [
+                part.name,
+                "–" if check.red is None else f"{_number(check.red)}{check.unit}",
+                f"{mean} [{low}, {high}]",
+                "–" if check.blue is None else _number(check.blue),
+                "yes" if check.holds else f"no{_worse(check)}",
+                {None: "–", True: "yes", False: "no"}[check.against],
+            ]
+        )
+    share = _share(measured.checks[0])
+    headers = [f"hiding a {share} costs", "reddest", "random", "bluest", "red holds up", "blue is against"]
+    return Table(headers, rows, (1, 2, 3))
+
+
+def measured_note(measured: Measured) -> str:
+    """How it was measured, in a sentence or two."""
+    share = _share(measured.checks[0])
+    fills = " and ".join(fill_words(loss.fill) for loss in measured.checks[0].losses)
+    note = f"Hidden was a {share} of the box's area, filled with {fills} (means; range over random draws)."
+    if measured.effects is not None:
+        note += f" Cells were taken away one at a time, filled with {fill_words(measured.effects.fill)}."
+    return note
+
+
+def measured_document(measured: Measured) -> dict[str, Any]:
+    """Plain values of all of it."""
+    effects, what_if = measured.effects, measured.what_if
+    return {
+        "runs": measured.runs,
+        "checks": [
+            asdict(check)
+            | {
+                "red": check.red,
+                "blue": check.blue,
+                "random": check.random,
+                "holds": check.holds,
+                "against": check.against,
+                "words": check.words,
+            }
+            for check in measured.checks
+        ],
+        "cells": None
+        if effects is None
+        else {
+            "grid": effects.cells,
+            "fill": effects.fill,
+            "boxes": effects.boxes.tolist(),
+            "effects": {edge: effects.of(edge).tolist() for edge in EDGES},
+            "words": {edge: effects.words(edge) for edge in EDGES},
+        },
+        "what_if": None if what_if is None else asdict(what_if) | {"words": what_if.words},
+    }
+
+
+def what_if_lines(found: WhatIf) -> tuple[str, ...]:
+    """The two measured effects on the what-if class's logit."""
+    alone = f"its logit without the {found.label}: {_change(-found.box[1])}"
+    if found.region is None:
+        return (f"{alone} (no {found.other} is known here)",)
+    mixed = "" if found.apart else " (they overlap)"
+    return (f"{alone}, without the {found.other}'s region: {_change(-found.region[1])}{mixed}",)
+
+
+def pulls(part: Part, effects: Effects) -> NDArray[np.float64]:
+    """How far each cell pulls an edge, in pixels: positive where the edge's map is to be red."""
+    found = effects.of(part.of).cpu().double().numpy()
+    return np.asarray(found if part.red_is_more else -found)
+
+
+def arrows(part: Part, effects: Effects) -> list[str]:
+    """The same with an arrow, such as "←8"; "" for what is little beside the most."""
+    found = effects.of(part.of).tolist()
+    least = _LEAST * max(map(abs, found))
+    return [f"{_ARROWS[_way(part, v)]}{_pixels(abs(v))}" if abs(v) > least else "" for v in found]
+
+
+def most(part: Part, effects: Effects) -> str:
+    """Which cell pulls an edge most, in a short line."""
+    k = effects.strongest(part.of)
+    value = float(effects.of(part.of)[k])
+    place = "the middle" if effects.names[k] == "middle" else f"the {effects.names[k]} part"
+    return f"most by {place}: {_pixels(abs(value))} px {_way(part, value)}"
+
+
+def _way(part: Part, effect: float) -> str:
+    return direction(part.of, effect > 0)
+
+
+def _pixels(length: float) -> str:
+    return f"{length:.0f}" if length >= 3 else f"{length:.1f}"
+
+
+def _share(check: Check) -> str:
+    return _SHARES.get(check.share, f"{check.share:.0%}")
+
+
+def _asked(check: Check) -> str:
+    return check.what.removeprefix("the ").partition(" of ")[0]
+
+
+def _worse(check: Check) -> str:
+    if check.red is None or check.red <= 0:
+        return ""
+    worse, draws = check.as_much
+    return f": {worse} of {draws} random ones cost as much"
+
+
+def _number(value: float) -> str:
+    text = f"{value:.1f}" if abs(value) >= 1 else f"{value:.2f}"
+    return text.replace("-", "−") if float(text) else "0"
+
+
+def _change(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−") if round(value, 1) else "0.0"
