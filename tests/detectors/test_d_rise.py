@@ -87,7 +87,7 @@ def halves() -> Detector:
 def test_a_detector_whose_answer_is_known() -> None:
     """The weight is the mean of the mask over the half itself: the map is its covariance with each pixel."""
     detector, picture = halves(), torch.ones(3, 8, 16, dtype=torch.float64)
-    method = DRISE(masks=300, grid=4)
+    method = DRISE(masks=300, grid=4, threshold=0.0)
     masks = masks_of(method, (8, 16)).double()
     for anchor in (0, 1):
         half = slice(0, 8) if anchor == 0 else slice(8, 16)
@@ -164,12 +164,15 @@ def test_padding_is_neither_masked_nor_marked() -> None:
 
 
 def test_what_counts_as_found() -> None:
-    """Without background and objectness the likeliest class tells; nothing above the threshold leaves no map."""
+    """Without a background class the likeliest class tells; nothing above the threshold leaves no map."""
     raw = tiny_detector.raw().double()
     detector = replace(tiny_detector.detector(), raw=raw, scores="sigmoid", background=None)
     d = detector(PICTURE).at(3)
     free = explain_detection(detector, PICTURE, d, method=DRISE(**FEW, threshold=0.0))
     assert float(free.relevance.max()) > 0
+    faint = replace(detector, scores=lambda logits, _: logits.sigmoid() * 0.04)  # never 0.05
+    with pytest.warns(RelpropWarning, match="zero everywhere"):
+        explain_detection(faint, PICTURE, faint(PICTURE).at(3), method=DRISE(**FEW))
     with pytest.warns(RelpropWarning, match="zero everywhere"):
         none = explain_detection(detector, PICTURE, d, method=DRISE(**FEW, threshold=1.0))
     assert float(none.relevance.abs().max()) == 0.0

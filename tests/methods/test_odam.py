@@ -196,6 +196,15 @@ def test_targets_of_two_levels_lie_on_the_finer_grid(method: str) -> None:
         assert_close_to_rounding(e.layers["raw.low"][row], alone.layers["raw.low"], detector.raw)
 
 
+@pytest.mark.parametrize("name", ["odam", "grad-cam"])
+def test_a_place_goes_by_the_raw_networks_names(name: str) -> None:
+    detector, picture = tiny_detector.detector(), nets.pictures(1, 3, 16, 16)[0].sigmoid()
+    e = relprop.explain_detection(detector, picture, 17, method=f"{name}:at=low")
+    assert e.relevance.shape == (1, 1, 16, 16)
+    inner = relprop.explain_detection(detector, picture, 17, method=f"{name}:at=raw.low")
+    assert_close_to_rounding(e.relevance, inner.relevance, detector.raw)
+
+
 def test_detections_of_two_levels_are_added() -> None:
     detector, picture = tiny_detector.detector(), nets.pictures(1, 3, 16, 16)[0].sigmoid()
     e = relprop.explain_detection(detector, picture, [3, 17], ["class", "w"], [2], "odam")

@@ -21,9 +21,7 @@ from relprop.errors import InputError
 
 __all__ = ["DRISE", "RandomMasks", "Seen"]
 
-_NOWHERE = (
-    0.05  # least score of what counts as found, where no background and no objectness says that nothing is
-)
+_LEAST = 0.05  # score of what counts as found, where no background class says that nothing is there
 
 
 class DRISE(DetectorMethod):
@@ -38,7 +36,8 @@ class DRISE(DetectorMethod):
 
     Source: Petsiuk et al., CVPR 2021 (arXiv 2006.03204), equations 2 to 6, masks as in RISE (Petsiuk et al., BMVC
     2018, section 3.2): a coarse grid whose cells are shown at random, enlarged bilinearly to a cell more than the
-    picture and cut out at a random place; what is hidden is black. They take 5,000 masks. Ours: padding around
+    picture and cut out at a random place; what is hidden is black. They take 5,000 masks of 16 cells a side:
+    ``"d-rise:masks=5000,grid=16"``; the defaults here take a fifth of the time. Ours: padding around
     the picture isn't masked; all anchors count as found, not only what suppression leaves (the maximum is
     the same or larger), above `threshold`; a class that the detection isn't has a P of 1 at that class.
 
@@ -51,8 +50,8 @@ class DRISE(DetectorMethod):
         probability: of a cell to be shown.
         seed: of the masks.
         chunk: masked pictures that run at once; memory grows with it.
-        threshold: least score of what counts as found; None: 0 with a background class or an objectness, whose
-            numbers say that nothing is there, 0.05 without.
+        threshold: least score of what counts as found; None: 0 with a background class, which says by itself
+            that nothing is there, 0.05 without.
         progress: called with (masks done, masks).
 
     Raises:
@@ -63,7 +62,7 @@ class DRISE(DetectorMethod):
     >>> detector = load("scenes-ssd")
     >>> ball = detector(demo_image_path())[0]
     >>> import relprop
-    >>> e = relprop.explain_detection(detector, demo_image_path(), ball, method="d-rise:masks=40,grid=7")
+    >>> e = relprop.explain_detection(detector, demo_image_path(), ball, method="d-rise:masks=40")
     >>> tuple(e.relevance.shape), float(e.relevance.min())
     ((1, 3, 112, 112), 0.0)
     """
@@ -77,7 +76,7 @@ class DRISE(DetectorMethod):
         self,
         *,
         masks: int = 1000,
-        grid: int = 16,
+        grid: int = 8,
         probability: float = 0.5,
         seed: int = 0,
         chunk: int = 8,
@@ -190,7 +189,7 @@ def _alike(
     if objectness is not None:
         found = found * objectness.sigmoid()
     if threshold is None:
-        threshold = _NOWHERE if background is None and objectness is None else 0.0
+        threshold = _LEAST if background is None else 0.0
     likely = scores.clone()
     if background is not None:
         likely[:, background] = 0.0

@@ -59,7 +59,7 @@ def explain_detection(
             start as slope × output, as a callable of the output units does (`relprop.explain`).
         target: for "class", a class index or name; None: the detection's own (an anchor's best). Another
             asks what would speak for it. With a list, each "class" of `of` stands for as many rows.
-        method: as for `relprop.explain`.
+        method: as for `relprop.explain`; a setting `at` names a module or node of the raw network.
         layers: modules or nodes of the raw network at whose output relevance is wanted too.
         versus: another class, for "class": why the target rather than this one. Explained is the target's logit
             less that of this class, at the same anchor.
@@ -101,6 +101,9 @@ def explain_detection(
     asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
     known = detector.facts.fitting(prepared.x) if facts is None else facts
     recipe = resolve(method)
+    place = recipe.settings().get("at")
+    if isinstance(place, str) and _owns(detector, place):
+        recipe = recipe.with_(at=f"raw.{place}")
     alone = single and len(found) == 1 and not isinstance(recipe, DetectorMethod)
     if isinstance(recipe, DetectorMethod):
         if rival is not None:
