@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import relprop
 from relprop.detectors import DetectionUnit, Layout
 from relprop.errors import InputError
+from relprop.explanation.sheet import combination, ledger_note
 from relprop.methods.agreement import smoothed
 
 K, WIDTH, SIDE = 4, 9, 16  # classes; with four offsets and an objectness
@@ -293,3 +294,10 @@ def test_refusals(x: Tensor) -> None:
     no_background = unit(plain(), LOW, layout=Layout(K, objectness=True))
     without = relprop.MarginRSP(include_background=False)
     assert_refused(InputError, (lambda: relprop.explain(no_background, x, 1, without), "background"))
+
+
+def test_what_adds_up_is_said_of_the_factor(x: Tensor) -> None:
+    view = unit(plain(), LOW)
+    assert ledger_note(relprop.explain(view, x, 1, "agreement")).startswith("adds up before the product: 100")
+    assert ledger_note(relprop.explain(view, x, 1, "margin-rsp")).startswith("adds up: 100")
+    assert "contrast" in combination(relprop.explain(view, x, 1, "crp"))

@@ -20,7 +20,7 @@ from relprop.viz.sheet import SheetMap, SheetRow, sheet_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["MOST_SAMPLES", "contact_sheet", "explanation_figure", "is_difference", "ledger_note"]
+__all__ = ["MOST_SAMPLES", "combination", "contact_sheet", "explanation_figure", "ledger_note"]
 
 #: Samples (and targets) of one explanation that are drawn unless more are asked for; the picture says so.
 MOST_SAMPLES = 8
@@ -233,7 +233,8 @@ def ledger_note(e: Shown) -> str:
     if all_zero(e.relevance):
         return "nothing to add up"
     summary = e.ledger.summary()
-    lead = "adds up before the contrast: " if is_difference(e) else "adds up: "
+    word = combination(e)
+    lead = f"adds up before the {word}: " if word else "adds up: "
     start = float(summary.get("start", 0.0))
     # A contrast starts from relevance that sums to nearly nothing: shares of that would mean nothing.
     size = e.ledger.rows[0].absolute if e.ledger.rows else 0.0
@@ -249,9 +250,11 @@ def ledger_note(e: Shown) -> str:
     return lead + ", ".join([*parts, *([f"{empty}\u00a0all\u00a0zero"] if empty else [])])
 
 
-def is_difference(e: Shown) -> bool:
-    """Whether the map is a difference of two, and its ledger is that of what was subtracted from or of both."""
-    return e.ledger is not None and "ledger_of" in e.extras
+def combination(e: Shown) -> str:
+    """What made the map of two, where its ledger is that of what it was made of: "contrast", "product", or ""."""
+    if e.ledger is None or "ledger_of" not in e.extras:
+        return ""
+    return str(e.extras.get("combined", "contrast"))
 
 
 def target_name(e: Shown, k: int, n: int, labels: Labels | None) -> str:

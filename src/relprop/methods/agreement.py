@@ -104,7 +104,8 @@ class Agreement(Method):
         channels = found.relevance.shape[2]
         shown = agreed * (share / channels).reshape(*share.shape, *[1] * (agreed.ndim - 2))
         found.extras |= {
-            "ledger_of": "margin-rsp's map, one of the two that are multiplied; a product has none"
+            "ledger_of": "margin-rsp's map, one of the two that are multiplied; a product has none",
+            "combined": "product",
         }
         return replace(found, relevance=shown.expand_as(found.relevance).contiguous())
 

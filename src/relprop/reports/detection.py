@@ -17,7 +17,7 @@ from relprop.detectors.sources import LoadedDetector, load_detector
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.explanation.folder import version
-from relprop.explanation.sheet import is_difference
+from relprop.explanation.sheet import combination
 from relprop.explanation.warned import verdict
 from relprop.methods.method import Method
 from relprop.methods.registry import MethodLike, resolve
@@ -375,7 +375,7 @@ def _adds_up(e: Explanation) -> str:
     if e.ledger is None:
         return verdict(None, e.relevance, e.targets)
     word = verdict(e.ledger, e.relevance, e.targets)
-    before = " before the contrast" if is_difference(e) else ""
+    before = f" before the {combination(e)}" if combination(e) else ""
     return f"adds up at every operator{before}: {word} (largest error {e.ledger.max_error:.1e})"
 
 

@@ -15,7 +15,7 @@ from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.explanation.folder import version
 from relprop.explanation.inquiry import Inquiry
-from relprop.explanation.sheet import contact_sheet, is_difference
+from relprop.explanation.sheet import combination, contact_sheet
 from relprop.explanation.warned import verdict
 from relprop.methods.facts import facts_of
 from relprop.methods.method import Method
@@ -52,9 +52,16 @@ if TYPE_CHECKING:
 __all__ = ["named_methods", "picture"]
 
 _SHEET = "sheet.png"
-_DIFFERENCE = (
-    "† adds up before the contrast: the map is the difference of two that do, and sums to 0 or nearly"
-)
+_COMBINED = {
+    "contrast": (
+        "†",
+        "adds up before the contrast: the map is the difference of two that do, and sums to 0 or nearly",
+    ),
+    "product": (
+        "‡",
+        "adds up before the product: one of the two factors does, the map itself conserves nothing",
+    ),
+}
 _HEADERS = ["method", "adds up", "largest error", "arrived", "bias", "stabiliser", "lost", "Σ|R|/start"]
 
 
@@ -241,7 +248,7 @@ def _sheet(model: LoadedModel, asked: _Asked, found: _Found) -> Figure:
 def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet: Path) -> tuple[Block, ...]:
     together = " (all targets together)" if len(found.targets) > 1 else ""
     contrasts = any(_contrast(e) for e in found.explanations.values())
-    differences = any(is_difference(e) for e in found.explanations.values())
+    made = {combination(e) for e in found.explanations.values()}
     kind = "" if asked.spot.start is not None else "sigmoid" if model.multi_label else "softmax"
     said = asked.spot.said()
     note = "* starts from relevance that sums to nearly 0 (a contrast): shares of its Σ|R|"
@@ -254,7 +261,7 @@ def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet:
         f"Where the relevance went, as shares of the explained output{together}:",
         Table(_HEADERS, [_ledger_row(name, e) for name, e in found.explanations.items()], range(2, 8)),
         *([note] if contrasts else []),
-        *([_DIFFERENCE] if differences else []),
+        *(f"{sign} {said}" for word, (sign, said) in _COMBINED.items() if word in made),
         *remark_lines({name: (e.warnings, e.notes) for name, e in found.explanations.items()}),
         "",
         Written("Sheet (red: for the class, blue: against)", sheet),
@@ -275,7 +282,7 @@ def _ledger_row(text: str, e: Explanation) -> list[str]:
     if _contrast(e):
         whole, text = _size(e), f"{text} *"
     shares = [percent(float(s[key]), whole) for key in ("input", "bias", "stabiliser", "lost")]
-    text = f"{text} †" if is_difference(e) else text
+    text = f"{text} {_COMBINED[combination(e)][0]}" if combination(e) else text
     return [
         text,
         verdict(e.ledger, e.relevance, e.targets),
