@@ -15,8 +15,9 @@ from tests.detectors.nets import linear_detector, tiny_detector
 from tests.detectors.nets.linear_detector import SIDE
 from torch import Tensor
 
-from relprop.detectors import Detector, Prepared, measured_effects
+from relprop.detectors import Detector, Prepared, measured_effects, wrap
 from relprop.detectors.removal import BANDS
+from relprop.detectors.two_stage import TwoStage
 from relprop.detectors.variants import inside
 from relprop.errors import InputError
 
@@ -172,6 +173,29 @@ def test_a_class_with_a_box_of_its_own() -> None:
             unit = 3 + plain.offsets.index(offset)
             for part in (edge, offset):
                 assert_close_to_rounding(found.of(part), k * lost[:, unit], TERMS, 1e3)
+
+
+@pytest.mark.parametrize("name", ["faster", "mask", "one-level"])
+@torch.no_grad()
+def test_a_proposal_stays_where_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second stage judges it in each variant; the first one isn't asked again."""
+    from tests.detectors.nets import two_stage_nets
+
+    torch.manual_seed(0)
+    detector, image = wrap(two_stage_nets.small(name)), torch.rand(3, 50, 70)
+    prepared = detector.prepared(image)
+    d = detector(prepared)[0]
+    monkeypatch.setattr(TwoStage, "_read", lambda self, x: pytest.fail("the first stage ran"))
+    found = measured_effects(detector, prepared, d, "bands", fill="mean", batch=3)
+    x0, y0, x1, y1 = prepared.window
+    mean = prepared.x[..., y0:y1, x0:x1].mean((2, 3), keepdim=True)
+    inputs = torch.where(found.masks[:, None], mean, prepared.x)
+    rows = detector.unit(prepared, [d])(torch.cat([prepared.x, inputs]))
+    logits = rows[:, d.label]
+    assert bool((logits[0] != logits[1:]).any())
+    size = float(rows.abs().max())
+    assert_close_to_rounding(found.of("class"), logits[0] - logits[1:], detector.raw, size)
+    assert (found.said.edges[0] - detector.localised(prepared, d)).abs().max() < 1e-3
 
 
 def test_refusals() -> None:
