@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from tests.close import assert_close_to_rounding
 from tests.detectors.nets import tiny_detector
+from tests.detectors.nets.two_stage_nets import SMALL
+from tests.detectors.nets.two_stage_nets import small as two_stage
 from torch import Tensor, nn
 
 import relprop
@@ -222,3 +224,25 @@ def test_the_page_of_a_detection_has_its_class_by_d_rise_and_its_edges_by_crp() 
     assert whole.box is not None
     assert whole.box.method == "crp"
     assert F.relu(-whole.explanation.relevance).sum() == 0
+
+
+def test_the_second_stage_of_a_two_stage_detector() -> None:
+    """Its proposals are others in every masked picture: it is asked one by one, boxes are those of the class."""
+    detector = wrap(two_stage(SMALL[0]))
+    picture = torch.rand(3, 50, 70, generator=torch.Generator().manual_seed(0))
+    d = detector(picture)[0]
+    e = explain_detection(detector, picture, d, method=DRISE(masks=3, grid=2))
+    masks = masks_of(DRISE(masks=3, grid=2), detector.prepared(picture).extent)
+    total = torch.zeros(masks.shape[1:], dtype=torch.float64)
+    prepared = detector.prepared(picture)
+    h, w = masks.shape[1:]
+    mean, std = (torch.tensor(v)[:, None, None] for v in (detector.mean, detector.std))
+    for mask in masks:
+        x = prepared.x.clone()
+        x[0, :, :h, :w] = ((x[0, :, :h, :w] * std + mean) * mask - mean) / std
+        seen = detector(replace(prepared, x=x)).reading
+        cosine = F.normalize(seen.scores, dim=1) @ F.normalize(d.scores, dim=0)
+        total += float((iou(seen.boxes[:, d.label], d.box[None])[:, 0] * cosine).max()) * mask.double()
+    expected = (total - total.min()) / 3
+    torch.testing.assert_close(e.heatmap()[0, :h, :w].double(), expected, rtol=1e-3, atol=1e-4)
+    assert float(expected.max()) > 0
