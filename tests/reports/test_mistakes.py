@@ -186,6 +186,12 @@ def test_json_csv_and_page_say_the_same(tmp_path: Path) -> None:
     )
     assert sum(c["count"] for c in summary["confusions"]) == summary["false_positives"]["confusion"]
     assert sum(c["found"] for c in summary["classes"]) == summary["hits"]
+    sides = [
+        ((m["true_box"][2] - m["true_box"][0]) * (m["true_box"][3] - m["true_box"][1])) ** 0.5
+        for m in mistakes
+        if m["reason"] == "poor box"
+    ]
+    assert summary["median_side"]["poor box"] == pytest.approx(np.median(sides), rel=1e-5)
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:

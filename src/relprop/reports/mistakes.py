@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -377,6 +379,13 @@ def _summary(
         "unjudged": kinds["unjudged"],
         "false_positives": {kind: kinds[kind] for kind in FALSE_POSITIVES},
         "missed": {reason: sum(row["reason"] == reason for row in missed) for reason in MISSES},
+        "median_side": {
+            "found": _side(_found_boxes(seen)),
+            **{
+                reason: _side([row["true_box"] for row in missed if row["reason"] == reason])
+                for reason in MISSES
+            },
+        },
         "map50": tidy(mean) if each else None,
         "explained": sum(row["explained"] is not None for row in rows),
         "confusions": [
@@ -395,6 +404,22 @@ def _summary(
             for k, name in sorted(((k, names[k]) for k in each), key=lambda pair: (-wanted[pair[1]], pair[1]))
         ],
     }
+
+
+def _found_boxes(seen: Mapping[str, dict[str, Any]]) -> list[Sequence[float]]:
+    """The boxes of all objects that were found."""
+    return [
+        one["objects"][d["object"]]["box"]
+        for one in seen.values()
+        for d in one["detections"]
+        if d["kind"] == "hit"
+    ]
+
+
+def _side(boxes: Sequence[Sequence[float]]) -> float | None:
+    """The middle one of the boxes' sides (the root of the area) in pixels of the picture; None without any."""
+    sides = [math.sqrt((x1 - x0) * (y1 - y0)) for x0, y0, x1, y1 in boxes]
+    return tidy(statistics.median(sides)) if sides else None
 
 
 def _words(row: Mapping[str, Any], detector: Detector) -> str:

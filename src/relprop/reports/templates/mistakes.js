@@ -23,19 +23,22 @@
     return item.dataset[name] === wanted[name];
   });
 
+  const words = new Intl.Collator();
   const compare = (key) => (a, b) => {
-    if (key === "explained") return b.dataset.explained.localeCompare(a.dataset.explained) || b.dataset.score - a.dataset.score;
+    if (key === "explained") return (b.dataset.explained !== "") - (a.dataset.explained !== "") || b.dataset.score - a.dataset.score;
     const [x, y] = [a.dataset[key], b.dataset[key]];
     if (x === "" || y === "") return (x === "") - (y === "");
-    return numbers.includes(key) ? y - x : x.localeCompare(y);
+    return numbers.includes(key) ? y - x : words.compare(x, y);
   };
 
   const draw = () => {
-    shown.forEach((item, n) => { item.hidden = n >= room; });
+    const part = shown.slice(0, room);
+    part.forEach((item) => { item.hidden = false; });
+    list.append(...part);
     next.hidden = shown.length <= room;
     next.textContent = "Show " + Math.min(step, shown.length - room) + " more";
-    const part = shown.length > room ? ", the first " + room + " shown" : "";
-    count.textContent = shown.length + " of " + items.length + " mistakes" + part;
+    const some = shown.length > room ? ", the first " + room + " shown" : "";
+    count.textContent = shown.length + " of " + items.length + " mistakes" + some;
   };
 
   const update = () => {
@@ -43,9 +46,7 @@
     const key = value("sort");
     shown = items.filter((item) => fits(item, wanted)).sort(compare(key));
     if (reverse) shown.reverse();
-    const held = new Set(shown);
-    items.forEach((item) => { if (!held.has(item)) item.hidden = true; });
-    list.append(...shown);
+    items.forEach((item) => { item.hidden = true; });
     room = step;
     draw();
     document.querySelectorAll("[data-set-kind]").forEach((button) => {
