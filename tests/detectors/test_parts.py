@@ -147,6 +147,16 @@ def test_edges_are_explained_by_crp_where_the_method_can_not(method: str) -> Non
     assert explain_parts(detector, _picture(), d, method=method, box="offsets").box is None
 
 
+@pytest.mark.parametrize("method", ["margin-rsp", "agreement"])
+def test_a_method_made_for_classes_is_not_asked_about_the_box(method: str) -> None:
+    detector = tiny_detector.detector()
+    d = detector(_picture())[0]
+    for box in ("edges", "offsets"):
+        made = explain_parts(detector, _picture(), d, method=method, box=box)
+        assert [e.method for e in made.explanations] == [method, "crp"]
+        assert [len(e.relevance) for e in made.explanations] == [1, 4]
+
+
 def test_the_label_is_no_what_if_and_objectness_is_a_part() -> None:
     detector = tiny_detector.detector(objectness=True)
     d = detector(_picture()).at(17)

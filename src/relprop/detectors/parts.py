@@ -29,7 +29,7 @@ __all__ = ["Part", "Parts", "explain_parts"]
 
 _BYTES = 1 << 30  # relevance at all layers that is held at once
 _HALF = 0.5  # share of a side's relevance that has to arrive, or the part is faint
-_FOR_BOXES = "crp"  # where a method can't be asked about an edge
+_FOR_BOXES = "crp"  # where a method can't be asked about an edge, or is made for classes
 
 _Asked = Sequence[tuple[str, int | None]]
 
@@ -85,8 +85,8 @@ class Parts:
         parts: the label, the what-if class if one was asked, the objectness if any (of methods that explain some
             of these alone, `DetectorMethod.parts`, those), then the edges or offsets.
         method: how it was explained.
-        box: the edges' or offsets' own explanation, where `method` can't be asked about them; else `explanation`
-            has them too.
+        box: the edges' or offsets' own explanation, where `method` can't be asked about them or is made for
+            classes; else `explanation` has them too.
         box_method: how edges or offsets were explained.
     """
 
@@ -183,7 +183,7 @@ def explain_parts(
         first = [(of, target) for of, target in first if of in recipe.parts]
     of_box: _Asked = [(name, None) for name in (EDGES if box == "edges" else detector.offsets)]
     one_output = box == "offsets" and detector.measure is None
-    answers = one_output or "score" in recipe.takes
+    answers = (one_output or "score" in recipe.takes) and not recipe.for_classes
     if isinstance(recipe, DetectorMethod):
         answers = all(of in recipe.parts for of, _ in of_box)
     box_recipe = recipe if answers else resolve(_FOR_BOXES)

@@ -62,6 +62,7 @@ class Agreement(Method):
     """
 
     name = "agreement"
+    for_classes = True
     takes = MarginRSP.takes
     signed = False
     summary = "Agreement: margin RSP where LRP-gamma of the same margin agrees; a display, conserves nothing"

@@ -79,6 +79,7 @@ class MarginRSP(Method):
     """
 
     name = "margin-rsp"
+    for_classes = True
     takes = frozenset({"region", "versus", "score"})
     summary = (
         "Margin RSP: RSP from gradient x activation of a class's margin over its rivals; signed, totals 1"

@@ -197,6 +197,7 @@ class Method:
         contrasts: each map is the target's relevance less the mean of the other outputs', so that what two maps
             have in common cancels in their difference.
         pushes: positive relevance is what pushed an output the way it went; else what speaks for a larger value.
+        for_classes: made for classes: a page of a detection asks another method about its box.
         reading: a sentence on how to read a map, for captions; "" where there is nothing to know.
         needs: what a network must have ("attention"); "" where the method explains any.
         takes: what else than classes may be asked: "region" (of a map), "versus" and "score" (a class less
@@ -208,6 +209,7 @@ class Method:
     signed: ClassVar[bool] = True
     contrasts: ClassVar[bool] = False
     pushes: ClassVar[bool] = False
+    for_classes: ClassVar[bool] = False
     reading: ClassVar[str] = ""
     needs: ClassVar[str] = ""
     takes: ClassVar[frozenset[str]] = frozenset()
