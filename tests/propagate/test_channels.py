@@ -11,6 +11,7 @@ from tests.nets import METHODS, seeded
 from torch import Tensor, nn
 
 import relprop
+from relprop.graph import agreement
 from relprop.tracing import channels, values
 
 SIZE = 96  # the smallest side that is laid out so
@@ -173,3 +174,41 @@ def test_a_kernel_of_one_pixel_may_be_asked_for_as_dilated() -> None:
     assert channels.dilation_of(x, torch.randn(6, 8, 3, 3), (1, 1)) == (1, 1)
     found, wanted = channels.convolved(x, weight, None, 2), torch.conv2d(x.double(), weight.double(), None, 2)
     assert float((found - wanted).abs().max()) < 1e-5
+
+
+def wide_sums() -> nn.Sequential:
+    """Sums of thousands of terms that mostly cancel: what another order of adding moves most."""
+    layers: list[nn.Module] = []
+    for inside, out in ((3, 64), (64, 128), (128, 256), (256, 256)):
+        layers += [nn.Conv2d(inside, out, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)]
+    whole = nn.Sequential(*layers, nn.Flatten(), nn.Linear(256 * 36, 1000), nn.Linear(1000, 4))
+    return seeded(whole, 3).float()  # type: ignore[return-value]
+
+
+def test_sums_in_another_order_are_rounding_and_a_wrong_map_is_not() -> None:
+    model, x = wide_sums(), pictures(1)
+    run = relprop.trace(model, x)
+    assert run.last_channels
+    assert run.graph.reorders
+    whole = run.output
+    size = float(whole.abs().max())
+    assert agreement.reordering(run.graph, whole + 30 * torch.finfo(x.dtype).eps * size, whole) is None
+    moved = whole.clone()
+    moved[0, 1] += 1e-3 * size
+    assert "differs by up to" in str(agreement.reordering(run.graph, moved, whole))
+    assert agreement.reordering(run.graph, (whole,), whole) == "is of another structure"
+
+
+def test_the_first_run_computes_nothing_in_double_precision() -> None:
+    """Where the two orders differ by rounding a run in the model's own order settles it, at half the memory."""
+    model, x = wide_sums(), pictures(1)
+    seen: list[torch.dtype] = []
+    replay = values.replay
+
+    def noted(graph: object, params: object, at: Tensor) -> object:
+        seen.append(at.dtype)
+        return replay(graph, params, at)  # type: ignore[arg-type]
+
+    with patch.object(values, "replay", noted):
+        relprop.trace(model, x)
+    assert set(seen) <= {torch.float32}

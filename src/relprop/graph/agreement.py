@@ -16,6 +16,9 @@ from relprop.graph.schedule import schedule
 __all__ = ["disagreement", "reordering", "replay"]
 
 _ROUNDINGS = 4
+_REORDERED = (
+    64  # a sum of thousands of terms in another order moves by dozens of roundings; a wrong one by all
+)
 _COARSER = 4  # how far the errors of another precision, scaled, may lie from this one's
 
 
@@ -71,19 +74,23 @@ def disagreement(
     return _differing(graph, names, ours, theirs, eps, lambda: _tried(again, torch.float32), ratio)
 
 
-def reordering(graph: Graph, found: Any, usual: Any) -> str | None:
+def reordering(graph: Graph, found: Any, usual: Any, times: int = _REORDERED) -> str | None:
     """What differs between two runs of a graph by more than sums in another order do, in words; None: nothing.
 
-    Every operator may add a rounding of the largest output: 4 times the random walk of `disagreement`.
+    Every operator may add a rounding of the largest output: some times the random walk of `disagreement`. Nothing
+    is run again.
 
     Args:
         graph: the network.
         found: its output from maps that lie otherwise in memory.
         usual: its output from maps that lie as the model has them.
+        times: how often the random walk.
     """
-    names, ours, _ = _leaves(found)
-    theirs = _leaves(usual)[1]
-    eps = _ROUNDINGS * max(torch.finfo(t.dtype).eps for t in theirs if _rounds(t))
+    names, ours, structure = _leaves(found)
+    _, theirs, other = _leaves(usual)
+    if structure != other:
+        return "is of another structure"
+    eps = times * max((torch.finfo(t.dtype).eps for t in theirs if _rounds(t)), default=0.0)
     return _differing(graph, names, ours, theirs, eps, lambda: usual, 0.0)
 
 
