@@ -9,19 +9,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.detectors.nets import tiny_detector
 
 import relprop
 from relprop.detectors import Detector
 from relprop.detectors.analysis import positive_inside
-from relprop.errors import InputError
+from relprop.errors import InputError, RelpropError
 from relprop.reports.mistakes import chosen_of
+
+mistakes = import_module("relprop.reports.mistakes")  # the package has a function of that name
 
 SIZE = (24, 40)  # of the pictures
 CLASSES = ["nothing", "ball", "cube", "star"]
@@ -334,6 +338,10 @@ def test_other_settings_are_refused_and_more_is_added(tmp_path: Path) -> None:
         made(tmp_path, method="gradient")
     with pytest.raises(InputError, match="same threshold"):
         made(tmp_path, detector=detector(score_threshold=0.4))
+    with pytest.raises(InputError, match="same detector"):
+        made(tmp_path, detector=detector(nms_threshold=0.5))
+    with pytest.raises(InputError, match="same detector"):
+        made(tmp_path, detector=replace(detector(), anchors=tiny_detector.anchors() + 0.5))
     truth = json.loads((tmp_path / "instances.json").read_text())
     before = json.loads((tmp_path / "out" / "mistakes.json").read_text())["summary"]["explained"]
     assert made(tmp_path, most=3).document["summary"]["explained"] > before
@@ -390,6 +398,55 @@ def test_what_one_side_alone_knows_is_said(tmp_path: Path) -> None:
     assert "STAR = star" in said
     assert "doesn't know crate" in said
     assert "FAILED, b.png" in said
+
+
+def test_what_a_network_raises_at_one_picture_stops_no_other(tmp_path: Path) -> None:
+    class Picky(torch.nn.Module):
+        def __init__(self, most: float) -> None:
+            super().__init__()
+            self.raw, self.most = tiny_detector.raw().double(), most
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            if x.mean() > self.most:
+                raise ValueError("too bright")
+            return self.raw(x)
+
+    means = [float(detector().prepared(picture(seed)).x.mean()) for seed in SEEDS.values()]
+    picky = replace(detector(), raw=Picky(sorted(means)[1]).eval())
+    document = made(tmp_path, detector=picky, most=0).document
+    assert document["pictures"]["judged"] == 2
+    assert document["failures"][0]["problem"] == "ValueError: too bright"
+    with pytest.raises(ValueError, match="too bright"):  # at every picture it is the network's own
+        made(tmp_path, detector=replace(detector(), raw=Picky(-9.0).eval()), most=0, out=tmp_path / "other")
+
+
+def test_a_mistake_that_cannot_be_explained_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = mistakes.explain_mistake
+
+    def failing(*kinds: str) -> Callable[..., Any]:
+        def explain(*given: Any) -> Any:
+            if given[4]["kind"] in kinds:
+                raise RuntimeError(f"no <{given[4]['kind']}>")
+            return own(*given)
+
+        return explain
+
+    monkeypatch.setattr(mistakes, "explain_mistake", failing("background"))
+    report = made(tmp_path, most=1)
+    assert report.open
+    assert {m["problem"] for m in report.document["mistakes"]} == {None, "RuntimeError: no <background>"}
+    assert (
+        "Not explained: RuntimeError: no &lt;background&gt;" in (tmp_path / "out" / "report.html").read_text()
+    )
+    monkeypatch.undo()
+    assert not made(tmp_path, most=1).open  # the next run makes up for it
+    monkeypatch.setattr(
+        mistakes,
+        "explain_mistake",
+        failing("background", "missed", "confusion", "localisation", "both", "duplicate"),
+    )
+    with pytest.raises((RuntimeError, RelpropError), match="no <"):
+        made(tmp_path, most=1, out=tmp_path / "other")
 
 
 def test_refusals(tmp_path: Path) -> None:

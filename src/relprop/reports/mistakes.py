@@ -9,7 +9,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ __all__ = ["COLUMNS", "mistakes"]
 
 _KEPT, _MAPS = "pictures.jsonl", "maps"
 _PAGE, _JSON, _CSV = "report.html", "mistakes.json", "mistakes.csv"
-_SAME = 3  # equal errors in a row, and nothing explained yet: it isn't the mistakes
+_SAME = 3  # equal errors, and nothing done yet: it isn't about one picture or mistake
 _SHOWN = 12  # lines of a printed table
 
 COLUMNS = (
@@ -140,7 +140,7 @@ def mistakes(
 
 
 def _named(files: Sequence[Path]) -> dict[str, Path]:
-    """A name for each picture: of its file, with as many folders before it as tell them apart."""
+    """A name for each picture: of its file, or its whole path where several files have that name."""
     counted = Counter(path.name for path in files)
     found: dict[str, Path] = {}
     for path in files:
@@ -167,7 +167,8 @@ def _judge(detector: Detector, truth: Annotations) -> Judge:
 
 def _settings(detector: Detector, truth: Annotations, method: Method) -> dict[str, Any]:
     """What the results depend on besides the pictures and how many are explained."""
-    names = ("offsets", "scores", "background", "classes", "top_k", "top_k_per", "nms_threshold", "most")
+    others = ("raw", "prepare", "score_threshold", "name")
+    names = [field.name for field in fields(detector) if field.init and field.name not in others]
     return {
         "report": "mistakes",
         "version": version(),
@@ -193,8 +194,14 @@ def _seen(run: _Run) -> dict[str, dict[str, Any]]:
                 there = run.judge.truth.of(path, size)
                 run.kept.add(key, {"seen": run.judge.judge(run.judge.detector(picture), there, size)})
             found[name] = run.kept[key]["seen"]
-        except RelpropError as error:
-            run.failures[name] = " ".join(str(error).split())
+        except Exception as error:  # a damaged file can make a decoder do anything, and so can a network
+            text = " ".join(str(error).split()) or "no reason given"
+            run.failures[name] = (
+                text if isinstance(error, RelpropError) else f"{type(error).__name__}: {text}"
+            )
+            same = len(run.failures) >= _SAME and len(set(run.failures.values())) == 1
+            if same and not found:
+                raise  # it isn't about one picture
     if not found:
         name, text = next(iter(run.failures.items()))
         raise InputError(
@@ -202,6 +209,12 @@ def _seen(run: _Run) -> dict[str, dict[str, Any]]:
             f"{text}"
         )
     return found
+
+
+def _said(error: Exception) -> str:
+    """An error in a line."""
+    text = " ".join(str(error).split()) or "no reason given"
+    return text if isinstance(error, RelpropError) else f"{type(error).__name__}: {text}"
 
 
 def _rows(run: _Run, name: str, seen: dict[str, Any], spec: str) -> list[dict[str, Any]]:
@@ -273,8 +286,8 @@ def _explain(run: _Run, rows: list[dict[str, Any]], chosen: Sequence[int], pictu
                 made = explain_mistake(
                     run.judge.detector, prepared, found, picture, row, run.judge.names, run.method
                 )
-            except RelpropError as error:
-                text = " ".join(str(error).split())
+            except Exception as error:
+                text = _said(error)
                 troubles.append(text)
                 if not done and len(troubles) >= _SAME and len(set(troubles[-_SAME:])) == 1:
                     raise  # it isn't about one mistake
