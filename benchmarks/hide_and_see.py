@@ -48,6 +48,7 @@ MAKERS = {"ssd": mobilenet_ssd, "yolo": yolo_nano}
 FILLS = ("inpaint", "mean")
 RANDOM, CENTRE, CELLS = "random", "centre of the box", "cells 5 x 5"
 DRAWS = 16
+BESIDE = "crp"  # the method that others are compared with, pair by pair
 
 Maker = Callable[[Detector, Prepared, Detection], Tensor]
 
@@ -174,13 +175,19 @@ def table(folder: Path, methods: Sequence[str]) -> str:
     random = read(folder / f"{RANDOM}.jsonl")
     columns = (
         *(f"{fill}: {s}" for fill in FILLS for s in ("red", "random", "blue", "red less random", "beats")),
-        "holds up", "blue against",
+        "holds up", "blue against", *(f"{fill}: red less {BESIDE}'s" for fill in FILLS),
     )  # fmt: skip
+    beside = dict(rows(random, read(folder / f"{BESIDE}.jsonl")))
     lines = []
     for method in methods:
         each = dict(rows(random, random if method == RANDOM else read(folder / f"{method}.jsonl")))
         if not each:
             continue
+        for picture, scores in each.items():
+            if picture in beside and method not in (BESIDE, RANDOM):
+                for fill in FILLS:
+                    gap = scores[f"{fill}: red"] - beside[picture][f"{fill}: red"]
+                    scores[f"{fill}: red less {BESIDE}'s"] = gap
         resampling = Resampling(sorted(each), 1000)
         line = ["a random tenth" if method == RANDOM else method, str(len(each))]
         for column in columns:
@@ -194,6 +201,30 @@ def table(folder: Path, methods: Sequence[str]) -> str:
             line.append(f"{mid} [{low}, {high}]")
         lines.append(line)
     return markdown(["method", "n", *columns], lines)
+
+
+def together(folder: Path, detectors: Sequence[str], methods: Sequence[str]) -> str:
+    """What has no unit, over all detectors and fills: a table as Markdown; bootstrap over pictures of each."""
+    lines = []
+    for method in methods:
+        each: dict[str, dict[str, float]] = {}
+        for name in detectors:
+            random = read(folder / name / f"{RANDOM}.jsonl")
+            found = random if method == RANDOM else read(folder / name / f"{method}.jsonl")
+            for picture, scores in rows(random, found):
+                scores["beats"] = float(np.mean([scores[f"{fill}: beats"] for fill in FILLS]))
+                each[f"{name} {picture}"] = scores
+        resampling = Resampling(sorted(each), 1000)
+        line = ["a random tenth" if method == RANDOM else method, str(len(each))]
+        for column in ("beats", "holds up", "blue against"):
+            values = [(resampling.index[p], 0, s[column]) for p, s in each.items() if column in s]
+            if not values:
+                line.append("")
+                continue
+            e = resampling.estimate(Pairs.of(values), "pair")
+            line.append(f"{100 * e.value:.0f} [{100 * e.low:.0f}, {100 * e.high:.0f}]")
+        lines.append(line)
+    return markdown(["method", "n", "beats", "holds up", "blue against"], lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -216,6 +247,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in asked.detectors:
         known = sorted(p.stem for p in (asked.out / name).glob("*.jsonl"))
         print(f"**{name}**\n\n{table(asked.out / name, known)}\n")
+    every = sorted({p.stem for name in asked.detectors for p in (asked.out / name).glob("*.jsonl")})
+    print(f"**together**\n\n{together(asked.out, asked.detectors, every)}")
     return 0
 
 
