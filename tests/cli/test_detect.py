@@ -187,6 +187,21 @@ def test_edges_by_crp_stand_in_a_folder_of_their_own(here: Path, capsys: pytest.
     assert "by excitation-backprop, its edges by crp" in capsys.readouterr().out
 
 
+def test_one_class_rather_than_the_other_has_a_folder_of_its_own(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    d = tiny_detector.detector()(Image.open("a.png"))[0]
+    versus = str(next(k for k in (1, 2, 3) if k != d.label))
+    tiny = ["a.png", "--model", f"{TINY}:make", "--box", "0", "--versus", versus, "--not-measured"]
+    document = _document(capsys, *tiny, "--method", "gradient-x-input")
+    (one,) = document["images"][0]["explanations"]
+    assert one["edges"] is None
+    pair = relprop.Explanation.load(one["rather"]["folder"])
+    both = relprop.Explanation.load(one["folder"])
+    torch.testing.assert_close(pair.relevance, both.relevance[0] - both.relevance[1])  # it is linear
+    assert one["measured"] is None
+
+
 def test_settings_of_the_method_and_the_detector(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "names.txt").write_text("zero\none\ntwo\nthree\n")
     tiny = ["a.png", "--model", f"{TINY}:make", "--box", "0"]

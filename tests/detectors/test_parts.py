@@ -80,7 +80,21 @@ def test_one_class_rather_than_the_other_is_their_own_contrast() -> None:
     assert made.rather is not None
     torch.testing.assert_close(made.rather, expected, rtol=1e-10, atol=1e-15)
     assert explain_parts(detector, _picture(), d).rather is None
-    assert explain_parts(detector, _picture(), d, versus, method="lrp-0").rather is None
+    assert made.pair is None
+
+
+def test_by_other_methods_one_class_rather_than_the_other_is_asked_about() -> None:
+    detector = tiny_detector.detector()
+    d = detector(_picture())[0]
+    versus = next(k for k in (1, 2, 3) if k != d.label)
+    for method in ("lrp-gamma", "margin-rsp"):
+        made = explain_parts(detector, _picture(), d, versus, method)
+        e = relprop.explain_detection(detector, _picture(), d, method=method, versus=versus)
+        assert made.rather is not None
+        torch.testing.assert_close(made.rather, e.heatmap()[0], rtol=1e-12, atol=1e-15)
+        assert float(made.rather.abs().sum()) > 0
+    assert explain_parts(detector, _picture(), d, method="lrp-gamma").rather is None
+    assert explain_parts(detector, _picture(), d, versus, method="deep-taylor").rather is None
 
 
 def test_red_follows_the_way_that_the_box_went() -> None:

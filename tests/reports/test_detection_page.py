@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.detectors.nets import tiny_detector
+from tests.detectors.nets.yolo_like import yolo_like
 from tests.viz.make import words
 
-from relprop.detectors import Detections, Letterbox, Prepared
+from relprop.detectors import Detections, Letterbox, Prepared, wrap
 from relprop.detectors.hiding import Check, Loss
 from relprop.detectors.measured import Measured, measure
 from relprop.detectors.parts import Parts, explain_parts
@@ -132,6 +134,37 @@ def test_a_map_that_does_not_hold_up_is_called_so() -> None:
     assert (
         edge == "holds up: without its reddest tenth the edge goes back 3.0 px; without a random one 1.0 px"
     )
+
+
+def test_a_box_without_pixels_has_a_page_and_nothing_measured(
+    picture: Image.Image, made: tuple[Prepared, Detections, Parts, Measured]
+) -> None:
+    """Random networks make such boxes: no width, or between two pixels."""
+    prepared, found, parts, _ = made
+    empty = replace(parts.detection, box=torch.tensor([20.0, 10.0, 20.0, 22.0], dtype=torch.float64))
+    still = replace(parts, detection=empty)
+    assert measure(DETECTOR, prepared, still, found) is None
+    notes = page_notes(prepared, still)
+    assert "The box has no pixel of the input: nothing can be measured." in notes
+    detection_figure(page_of(DETECTOR, picture, prepared, found, still), title="", notes=notes)
+    assert not any("no pixel" in note for note in page_notes(prepared, parts))
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_a_page_of_yolo(default: bool, picture: Image.Image) -> None:
+    """Distances as means of distributions, with a letterbox; and as if there were no boxes to start from."""
+    detector = replace(wrap(yolo_like()), default_boxes=default)
+    prepared = detector.prepared(picture)
+    found = detector(prepared)
+    parts = explain_parts(detector, prepared, found[0])
+    page = page_of(detector, picture, prepared, found, parts, measure(detector, prepared, parts, found))
+    text = words(detection_figure(page, title="t", notes=page_notes(prepared, parts))).replace("\n", " ")
+    assert (page.default_box is not None) == default
+    assert ("default box" in text) == default
+    assert ("left edge: moved" in text) == default
+    assert ("as strongly as their edges moved" in text) == default
+    assert "centre" not in text
+    assert len(page.cells) == len(page.edges) == 4
 
 
 class _Reader(HTMLParser):

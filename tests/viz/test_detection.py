@@ -117,7 +117,7 @@ def test_class_maps_share_a_scale_that_edges_do_not_touch() -> None:
         assert _middle(figure, panel).tolist() == colourise(1.0, 1.0).tolist()
     text = words(figure).replace("\n", " ")
     assert "Class maps share one scale, up to 1:" in text
-    assert "as strongly as their edges moved" in text
+    assert "drawn each on its own" in text
 
 
 def test_an_edge_fades_with_the_way_that_it_went() -> None:
@@ -127,6 +127,7 @@ def test_an_edge_fades_with_the_way_that_it_went() -> None:
     for c, share in enumerate(shares):
         for row in (2, 3):
             assert _middle(figure, f"map-{row}-{c}").tolist() == colourise(-share, 1.0).tolist()
+    assert "as strongly as their edges moved" in words(figure).replace("\n", " ")
     own = detection_figure(page, title="", scale="symmetric", clip=None)
     assert _middle(own, "map-2-2").tolist() == colourise(-1.0, 1.0).tolist()
     fixed = detection_figure(page, title="", scale=6.0)

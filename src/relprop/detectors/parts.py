@@ -88,6 +88,8 @@ class Parts:
         box: the edges' or offsets' own explanation, where `method` can't be asked about them or is made for
             classes; else `explanation` has them too.
         box_method: how edges or offsets were explained.
+        pair: of the label's logit less the what-if class's, by methods that can be asked and whose maps are no
+            contrasts already; None without a what-if class.
     """
 
     detection: Detection
@@ -97,6 +99,12 @@ class Parts:
     method: Method
     box: Explanation | None
     box_method: Method
+    pair: Explanation | None = None
+
+    @property
+    def all_explanations(self) -> tuple[Explanation, ...]:
+        """Those of the parts, and that of the pair."""
+        return self.explanations if self.pair is None else (*self.explanations, self.pair)
 
     @property
     def explanations(self) -> tuple[Explanation, ...]:
@@ -111,12 +119,14 @@ class Parts:
     def rather(self) -> Tensor | None:
         r"""What spoke for the label rather than for the what-if class, (h, w); None without one.
 
-        By a method of contrasts (`Method.contrasts`); None by others.
+        By a method of contrasts (`Method.contrasts`)
 
         .. math:: Q[k] - Q[j] = \frac{K}{K-1} (R[k] - R[j]),
 
-        since the classes that both are contrasted with cancel.
+        since the classes that both are contrasted with cancel; by others `pair`, None where they can't be asked.
         """
+        if self.pair is not None:
+            return self.pair.heatmap()[0]
         heat = self.explanation.heatmap()[:, 0]
         versus = len(self.parts) > 1 and self.parts[1].of == "class"
         return heat[0] - heat[1] if versus and self.method.contrasts else None
@@ -207,7 +217,12 @@ def explain_parts(
         # Rows asked as scores are named after them; plain indices keep their targets.
         explanations.append(replace(e, asked=tuple(part.name for part in made)) if e.asked else e)
     other = explanations[1] if len(explanations) > 1 else None
-    return Parts(detection, localised.cpu(), explanations[0], tuple(parts), recipe, other, box_recipe)
+    pair = None
+    if versus not in (None, detection.label) and "score" in recipe.takes and not recipe.contrasts:
+        pair = detection_explained(
+            detector, prepared, detection, target=detection.label, method=recipe, versus=versus, facts=facts
+        )
+    return Parts(detection, localised.cpu(), explanations[0], tuple(parts), recipe, other, box_recipe, pair)
 
 
 def _explained(

@@ -92,9 +92,14 @@ class _Seen:
         return self.folder / f"{tag(one.detection)}-layers.png"
 
     def numbers(self, one: Parts) -> dict[Path, Explanation]:
-        """The folders of its numbers: one, or another for the box where another method explains it."""
-        names = (tag(one.detection), f"{tag(one.detection)}-edges")
-        return {self.folder / name: e for name, e in zip(names, one.explanations, strict=False)}
+        """The folders of its numbers: one, and others for the box by another method and for two classes."""
+        name = tag(one.detection)
+        found = {self.folder / name: one.explanation}
+        if one.box is not None:
+            found[self.folder / f"{name}-edges"] = one.box
+        if one.pair is not None:
+            found[self.folder / f"{name}-rather"] = one.pair
+        return found
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def detection(
     for one in seen:
         names = [tag(chosen) for chosen in one.chosen]
         drawn = [f"{name}{end}.png" for name in names for end in ("", *(["-layers"] if layers else []))]
-        numbers = [one.folder / f"{name}{end}" for name in names for end in ("", "-edges")]
+        numbers = [one.folder / f"{name}{end}" for name in names for end in ("", "-edges", "-rather")]
         check_places(out, [one.drawn, *(one.folder / name for name in drawn)], numbers)
     steps = Steps(progress, sum(len(one.chosen) for one in seen))
     asking = _Asking(recipe, "offsets" if offsets else "edges", layers, measured, colours)
@@ -251,7 +256,7 @@ def _page(loaded: LoadedDetector, seen: _Seen, asking: _Asking) -> Page:
         if tables := layer_pages(one):
             head = f"{_head(detector, one)} · {title} · {one.explanation.method}"
             works[seen.layers(one)] = Drawing(partial(layers_figure, tables, head, _LAYERS))
-    ledgers = [e.ledger for one in seen.explained for e in one.explanations]
+    ledgers = [e.ledger for one in seen.explained for e in one.all_explanations]
     unclosed = any(ledger is not None and not ledger.closes for ledger in ledgers)
     return Page(works, _document(detector, seen), _text(loaded, seen), unclosed)
 
@@ -342,7 +347,7 @@ def _explained_text(detector: Detector, seen: _Seen, one: Parts, measured: Measu
     return [
         f"{call(d)}, {detection_name(d, detector)} {d.score:.2f}, by {by}:",
         _parts_table(one),
-        *([] if measured is None else _measured_text(one, measured)),
+        *_measured_text(one, measured),
         *dict.fromkeys(map(_adds_up, one.explanations)),
         *remark_lines(remarks),
         *loss_notes(one),
@@ -354,7 +359,9 @@ def _explained_text(detector: Detector, seen: _Seen, one: Parts, measured: Measu
     ]
 
 
-def _measured_text(one: Parts, measured: Measured) -> list[Block]:
+def _measured_text(one: Parts, measured: Measured | None) -> list[Block]:
+    if measured is None:
+        return []
     said: list[Block] = [check_table(one, measured)]
     if measured.what_if is not None:
         said.append(measured.what_if.words)
@@ -465,7 +472,8 @@ def _described(seen: _Seen, one: Parts, measured: Measured | None) -> dict[str, 
         "anchor": one.detection.anchor,
         "dropped": dropped_document(seen.found, one.detection),
         **folders[0],
-        "edges": folders[1] if len(folders) > 1 else None,
+        "edges": None if one.box is None else folders[1],
+        "rather": None if one.pair is None else folders[-1],
         "localised": one.localised.tolist(),
         "faint": one.faint,
         "targets": [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from relprop.detectors.analysis import LayerRow, strongest
 from relprop.detectors.detector import EDGES
+from relprop.detectors.measured import has_pixels
 from relprop.propagate.question import CURVED
 from relprop.reports.detection_words import arrows, check_lines, measured_note, most, pulls, what_if_lines
 from relprop.reports.text import percent
@@ -77,24 +78,26 @@ def page_of(
     """What stands on the page of one detection."""
     d = result.detection
     heat = result.heatmaps().cpu().double()
+    signs = [(result.explanations[-1] if part.on_box else result.explanation).signed for part in result.parts]
     maps = [
         BoxMap(
             heat[k].numpy(),
             _title(part, k),
-            _lines(part, k, measured),
-            (result.explanations[-1] if part.on_box else result.explanation).signed,
+            _lines(part, k, signed, measured),
+            signed,
             share,
         )
-        for k, (part, share) in enumerate(zip(result.parts, _shares(result), strict=True))
+        for k, (part, share, signed) in enumerate(zip(result.parts, _shares(result), signs, strict=True))
     ]
     edges = [m for m, part in zip(maps, result.parts, strict=True) if part.on_box]
     classes = [m for m, part in zip(maps, result.parts, strict=True) if not part.on_box]
     label = result.parts[0].name
     if result.rather is not None:
         other = result.parts[1].name
-        lines = (f"red: {label}, blue: {other}",)
+        signed = result.explanation.signed
+        lines = (f"red: {label}" + (f", blue: {other}" if signed else ""),)
         rather = result.rather.cpu().double().numpy()
-        classes.insert(2, BoxMap(rather, f"{label} rather than {other}", lines))
+        classes.insert(2, BoxMap(rather, f"{label} rather than {other}", lines, signed))
     box = prepared.in_input(d.box)
     count = max(1, round(_SHARE * float((box[2] - box[0]) * (box[3] - box[1]))))
     mask = strongest(heat[0], count)
@@ -165,6 +168,8 @@ def page_notes(prepared: Prepared, result: Parts, measured: Measured | None = No
     notes += loss_notes(result)
     if measured is not None:
         notes.append(measured_note(measured))
+    elif not has_pixels(result.detection.box, prepared):
+        notes.append("The box has no pixel of the input: nothing can be measured.")
     notes += read_notes(result)
     squashed = prepared.scale[0] / prepared.scale[1]
     if abs(squashed - 1) >= 0.01:
@@ -207,11 +212,11 @@ def _title(part: Part, k: int) -> str:
     return part.name if part.on_box else f"why anything ({part.of})"
 
 
-def _lines(part: Part, k: int, measured: Measured | None) -> tuple[str, ...]:
+def _lines(part: Part, k: int, signed: bool, measured: Measured | None) -> tuple[str, ...]:
     checked = () if measured is None else check_lines(measured.checks[k])
     if part.on_box:
         moved = part.words if measured is None or measured.effects is None else ""
-        return *filter(None, [moved]), f"red: {part.red}, blue: {part.blue}", *checked
+        return *filter(None, [moved]), _sides(part, signed), *checked
     said = f"score {_score(part.score or 0)}" if part.target is not None else f"output {part.value:.2f}"
     lines: tuple[str, ...] = () if k == 0 else (said.replace("-", "−"),)
     if k == 1 and part.target is not None:
@@ -227,8 +232,12 @@ def _cells(part: Part, effects: Effects) -> CellMap:
         pulls(part, effects),
         arrows(part, effects),
         f"{part.name}: {part.words}" if part.words else part.name,
-        (most(part, effects), f"red: {part.red}, blue: {part.blue}"),
+        (most(part, effects), _sides(part, True)),
     )
+
+
+def _sides(part: Part, signed: bool) -> str:
+    return f"red: {part.red}" + (f", blue: {part.blue}" if signed else "")
 
 
 def _score(score: float) -> str:

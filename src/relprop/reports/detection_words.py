@@ -46,8 +46,10 @@ def check_lines(check: Check) -> tuple[str, ...]:
         reddest, random = _number(check.red), _number(check.random[0])
         if check.way:
             did = f"the edge goes back {reddest} px; without a random one {random} px"
-        else:
+        elif check.of in ("class", "objectness"):
             did = f"the {_asked(check)} falls by {reddest}; without a random one by {random}"
+        else:
+            did = f"the offset goes back by {reddest}; without a random one by {random}"
         first = f"{verdict}: without its reddest {share} {did}"
     lines = [first]
     if check.blue is not None and check.blue > 0 and not check.against:

@@ -37,7 +37,7 @@ _FAINT = 0.15  # of the colours of what is masked out
 _WEAK = "#333333"  # of lines that stand back
 _WORDS = 7.0  # points, of the words below a panel
 _SMALL = 18  # pixels: the number of a smaller box would hide it
-_NUMBERED = 12  # beyond so many boxes their numbers would hide the small picture
+_OTHERS = 12  # the best of the other boxes: more would hide the small picture
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class _Sheet:
             drawn = [
                 Outline(box, self._number(i, box), thick=0.5, colour=_WEAK)
                 for i, box in enumerate(view.boxes(page.boxes).tolist())
-                if i != page.chosen
+                if i != page.chosen and i < _OTHERS
             ]
         if before and page.default_box is not None:
             dashed = view.boxes(page.default_box).tolist()
@@ -266,7 +266,7 @@ class _Sheet:
     def _number(self, i: int, box: Sequence[float]) -> str:
         """A box's number, where it hides neither the box nor the picture."""
         small = min(box[2] - box[0], box[3] - box[1]) < _SMALL
-        return "" if small or len(self.page.boxes) > _NUMBERED else self.page.names[i]
+        return "" if small else self.page.names[i]
 
 
 def _on_cells(cells: CellMap, view: View) -> NDArray[np.float64]:
@@ -307,7 +307,9 @@ def _caption(
     if scale == "shared":
         value = number(found[0].value)
         scales = [f"Class maps share one scale, up to {value}: {end}{beyond}."]
-        if page.edges:
+        if page.edges and all(m.share == 1 for m in page.edges):
+            scales.append("The other maps are drawn each on its own.")
+        elif page.edges:
             scales.append(
                 f"The other maps are drawn as strongly as {page.moved}: in full colour the one that went furthest."
             )

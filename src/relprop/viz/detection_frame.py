@@ -258,7 +258,9 @@ def draw_marks(figure: Figure, panel: str, marks: Sequence[Mark], size: float = 
             points -= 0.5
         if text and width(text, points) * _POINT <= x1 - x0 and points * _POINT * 0.8 <= y1 - y0:
             words = style(points, colour="white" if mark.light else "#111111")
-            edge = withStroke(linewidth=1.2, foreground="#333333" if mark.light else "white")
+            edge = withStroke(
+                linewidth=1.2 if mark.light else 2.4, foreground="#333333" if mark.light else "white"
+            )
             axes.text(
                 (x0 + x1) / 2,
                 (y0 + y1) / 2,
