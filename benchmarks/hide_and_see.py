@@ -205,26 +205,38 @@ def table(folder: Path, methods: Sequence[str]) -> str:
 
 def together(folder: Path, detectors: Sequence[str], methods: Sequence[str]) -> str:
     """What has no unit, over all detectors and fills: a table as Markdown; bootstrap over pictures of each."""
-    lines = []
-    for method in methods:
-        each: dict[str, dict[str, float]] = {}
+
+    def scores_of(method: str) -> dict[str, dict[str, float]]:
+        each = {}
         for name in detectors:
             random = read(folder / name / f"{RANDOM}.jsonl")
             found = random if method == RANDOM else read(folder / name / f"{method}.jsonl")
             for picture, scores in rows(random, found):
                 scores["beats"] = float(np.mean([scores[f"{fill}: beats"] for fill in FILLS]))
                 each[f"{name} {picture}"] = scores
+        return each
+
+    known = {method: scores_of(method) for method in methods}
+    columns = ["beats", "holds up", "blue against", *(f"beats, less {other}'s" for other in (BESIDE, CENTRE))]
+    lines = []
+    for method, each in known.items():
         resampling = Resampling(sorted(each), 1000)
         line = ["a random tenth" if method == RANDOM else method, str(len(each))]
-        for column in ("beats", "holds up", "blue against"):
-            values = [(resampling.index[p], 0, s[column]) for p, s in each.items() if column in s]
-            if not values:
+        for column in columns:
+            score, _, other = column.partition(", less ")
+            beside = known.get(other.removesuffix("'s"), {}) if other else {}
+            values = [
+                (resampling.index[p], 0, s[score] - (beside[p][score] if other else 0.0))
+                for p, s in each.items()
+                if score in s and (not other or p in beside)
+            ]
+            if not values or (other and beside is each):
                 line.append("")
                 continue
             e = resampling.estimate(Pairs.of(values), "pair")
             line.append(f"{100 * e.value:.0f} [{100 * e.low:.0f}, {100 * e.high:.0f}]")
         lines.append(line)
-    return markdown(["method", "n", "beats", "holds up", "blue against"], lines)
+    return markdown(["method", "n", *columns], lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
