@@ -42,7 +42,7 @@ from torch import Tensor
 
 import relprop
 from benchmarks.common import markdown
-from benchmarks.crp_maps import Occlusion, head_of, source_of
+from benchmarks.crp_maps import Occlusion, head_of
 from benchmarks.crp_scenes import measure, read
 from benchmarks.crp_truth import Mask, Picture, correct, inside_box, without
 from relprop.benchmark.bootstrap import Estimate, Pairs, Resampling
@@ -55,7 +55,7 @@ from relprop.methods.margin import margin_slopes
 from relprop.methods.method import Request
 from relprop.metrics.energy import energy
 from relprop.metrics.rank_accuracy import rank_accuracy
-from relprop.propagate.composite import DERIVATIVES, Composite
+from relprop.propagate.composite import Composite
 from relprop.propagate.question import Question
 from relprop.rules import MaxPool, ZPlus
 
@@ -75,11 +75,10 @@ NAMED = (
     "gradient-x-input",
 )
 SQUARED, ALONE = "margin-rsp, squared", "margin-rsp of the logit alone"
-START = "margin-rsp's start"
 BOX, TARGET = "evenly over the box", "R[k] alone, z+"
 SLIDING, DRISE = "sliding occlusion", "d-rise"
 ORDER = (
-    "margin-rsp", SQUARED, ALONE, "agreement", "crp", BOX, TARGET, START, "odam", "grad-cam",
+    "margin-rsp", SQUARED, ALONE, "agreement", "crp", BOX, TARGET, "odam", "grad-cam",
     "lrp-composite", "lrp-gamma", "gradient-x-input", SLIDING, DRISE,
 )  # fmt: skip
 SCORES = ("energy", "rank", "hit", "within 3 px")
@@ -125,7 +124,6 @@ class Measurement:
         one = torch.zeros_like(run.output)
         one[:, d.label] = 1
         maps[TARGET] = run.run(one, _PLUS, ledger=False).relevance.sum(1)[0]
-        maps[START] = _start(run, slopes, source_of(d.anchor), x)
         if occlusion is not None:
             maps[DRISE] = occlusion.maps(d, [d.label]).classes[DRISE][0]
             maps[SLIDING] = self._sliding(scene, d.anchor, slopes)
@@ -175,12 +173,6 @@ def _heat(heat: Tensor, x: Tensor) -> Tensor:
     if heat.shape[-2:] != x.shape[-2:]:
         heat = F.interpolate(heat[None], size=x.shape[-2:], mode="bilinear", align_corners=False)[0]
     return heat[0]
-
-
-def _start(run: relprop.Trace, slopes: Tensor, source: str, x: Tensor) -> Tensor:
-    """Where margin RSP starts, itself drawn as a map: gradient times activation at the head's map, (H, W)."""
-    slope = run.run(slopes[0], DERIVATIVES, stop=source, multiplier=True, ledger=False).relevance
-    return _heat((slope * run.value(source)).sum(1).clamp(min=0), x)
 
 
 def _empty(scene: Scene) -> Picture:
