@@ -6,6 +6,7 @@ from relprop.detectors.boxes import BoxCode, iou, nms
 from relprop.detectors.bundled import load
 from relprop.detectors.detections import Detection, Detections, Reading
 from relprop.detectors.detector import Detector
+from relprop.detectors.detr import processed
 from relprop.detectors.hiding import Check, check_map, check_maps
 from relprop.detectors.prepare import Letterbox, Prepared, Squash, to_tensor
 from relprop.detectors.removal import Effects, measured_effects
@@ -34,6 +35,7 @@ __all__ = [
     "load",
     "measured_effects",
     "nms",
+    "processed",
     "to_tensor",
     "what_if_effects",
     "wrap",

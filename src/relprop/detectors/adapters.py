@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from relprop.detectors.detector import Detector
+from relprop.detectors.detr import from_hugging_face
 from relprop.detectors.torchvision_models import from_torchvision
 from relprop.detectors.two_stage import from_two_stage
 from relprop.detectors.yolo import from_yolo
@@ -33,6 +34,7 @@ class Adapter:
 ADAPTERS: tuple[Adapter, ...] = (
     Adapter("torchvision's Faster, Mask and Keypoint R-CNN", from_two_stage),
     Adapter("torchvision's SSD, SSDLite, RetinaNet and FCOS", from_torchvision),
+    Adapter("DETR and RT-DETR in Hugging Face's layout", from_hugging_face),
     Adapter("YOLO in ultralytics' layout", from_yolo),
     Adapter("YOLOX", from_yolox),
 )
