@@ -88,6 +88,10 @@ def _value(module: str, value: ast.expr) -> Any:
         if not isinstance(found, (ast.Assign, ast.AnnAssign)) or found.value is None:
             raise ValueError(f"Expected a constant but {value.id} is something else.")
         value = found.value
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div):  # 1 / 56 says more than 0.018
+        above, below = _value(module, value.left), _value(module, value.right)
+        if all(isinstance(part, (int, float)) for part in (above, below)) and below:
+            return above / below
     return ast.literal_eval(value)
 
 
