@@ -8,12 +8,15 @@ import pytest
 import torch
 from tests import nets
 from tests.close import assert_close_to_rounding
+from tests.detectors.nets import torchvision_nets, two_stage_nets
+from tests.detectors.nets.yolo_like import yolo_like
+from tests.detectors.nets.yolox_like import yolox_like
 from tests.methods import sectional
 from tests.refusals import assert_refused
 from torch import Tensor, nn
 
 import relprop
-from relprop.detectors import DetectionUnit, Layout
+from relprop.detectors import DetectionUnit, Layout, wrap
 from relprop.errors import InputError
 from relprop.explanation.sheet import combination, ledger_note
 from relprop.methods.agreement import smoothed
@@ -250,6 +253,25 @@ def test_branches_start_at_the_last_map_that_they_have_in_common() -> None:
     assert e.extras["at"] == "low"
     assert e.ledger is not None
     assert e.ledger.closes
+
+
+@pytest.mark.parametrize("name", ["ssd", "retinanet", "fcos", "faster", "yolo", "yolox"])
+def test_detectors_of_all_kinds(name: str) -> None:
+    """The whole is 1 less what the ledger lists as lost, whichever head the detection comes from."""
+    made = {
+        "faster": lambda: two_stage_nets.small("faster"),
+        "yolo": yolo_like,
+        "yolox": yolox_like,
+    }.get(name, lambda: torchvision_nets.small(name))
+    detector = wrap(made())
+    picture = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1))
+    d = detector(picture).near(1)[0]
+    e = relprop.explain_detection(detector, picture, d, method="margin-rsp")
+    assert e.ledger is not None
+    assert e.ledger.closes
+    assert float(e.relevance.sum()) + e.ledger.lost == pytest.approx(1, abs=1e-5)
+    assert float(e.relevance.abs().max()) > 0
+    assert e.extras["at"]
 
 
 # Agreement ------------------------------------------------------------------------------------------
