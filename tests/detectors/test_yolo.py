@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.close import assert_close_to_rounding
 from tests.detectors.greedy import greedy
-from tests.detectors.nets.yolo_like import CLASSES, Holder, YoloLike, yolo_like
+from tests.detectors.nets.yolo_like import BINS, CLASSES, Holder, YoloLike, yolo_like
 from tests.refusals import assert_refused
 from torch import Tensor, nn
 
@@ -136,12 +136,27 @@ def test_sides_are_distances_in_cells() -> None:
     d = detector(PICTURE)[0]
     assert detector.offsets == SIDES
     x0, y0, x1, y1 = prepared.in_input(d.default_box).tolist()
-    stride = x1 - x0
+    stride = (x1 - x0) / (BINS - 1)
     assert stride == pytest.approx(4) or stride == pytest.approx(8)
     left, top, right, bottom = (stride * v for v in d.offsets.tolist())
     cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
     whole = prepared.in_input(detector.localised(prepared, d)).tolist()
     assert whole == pytest.approx([cx - left, cy - top, cx + right, cy + bottom], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["as v8", "plain distances"])
+def test_the_default_box_is_where_nothing_was_said(kind: str) -> None:
+    detector = wrap(yolo_like(**KINDS[kind]))
+    anchors = torch.cat(detector.levels(detector.prepared(PICTURE).x))
+    columns = torch.zeros(len(anchors), 4 * (1 if kind == "plain distances" else BINS))
+    boxes = detector.decoded(detector.measured(columns), anchors)
+    middles = (anchors[:, :2] + anchors[:, 2:]) / 2
+    assert middles[17].tolist() == [6.0, 6.0]  # of the second place in the second row of 16
+    if detector.measure is None:  # distances of nothing: no box to speak of, so that the cell stands for it
+        assert torch.equal(boxes, torch.cat([middles, middles], 1))
+        assert (anchors[17, 2:] - anchors[17, :2]).tolist() == [4.0, 4.0]
+    else:
+        assert_close_to_rounding(boxes, anchors, BINS)
 
 
 def test_the_model_is_left_alone() -> None:

@@ -99,6 +99,17 @@ def test_a_large_box_is_drawn_whole_alone() -> None:
     ]
 
 
+def test_a_default_box_that_dwarfs_the_box_leaves_it_large() -> None:
+    x0, y0, x1, y1 = BOX
+    large = (x0 - 2 * (x1 - x0), y0 - 2 * (y1 - y0), x1, y1)  # nine times its area
+    figure = detection_figure(_page(default_box=large), title="")
+    part = window_around([BOX], PICTURE)
+    assert part is not None
+    shape = drawn(figure, "map-2-0").shape
+    assert shape[0] / shape[1] == pytest.approx((part[3] - part[1]) / (part[2] - part[0]), abs=0.01)
+    assert len(_boxes(figure, "map-2-0")) == 2  # it is drawn all the same
+
+
 def test_without_a_default_box_none_is_drawn() -> None:
     figure = detection_figure(_page(default_box=None), title="")
     assert len(_boxes(figure, "map-2-0")) == 1

@@ -10,13 +10,14 @@ from torch import Tensor
 __all__ = ["cells", "from_sides"]
 
 
-def cells(x: Tensor, strides: Sequence[float], middle: float = 0.5) -> list[Tensor]:
-    """Squares of a stride's side around the places of each level's grid, row by row.
+def cells(x: Tensor, strides: Sequence[float], middle: float = 0.5, side: float = 1.0) -> list[Tensor]:
+    """Squares around the places of each level's grid, row by row.
 
     Args:
         x: the input (1, 3, h, w).
         strides: input pixels a cell, one a level.
         middle: where in its cell a place lies: 0.5 in its middle, 0 in its upper left corner.
+        side: of the squares, in cells.
 
     Returns:
         A table (⌈h / stride⌉ · ⌈w / stride⌉, 4) a level: x0, y0, x1, y1 in input pixels.
@@ -32,16 +33,18 @@ def cells(x: Tensor, strides: Sequence[float], middle: float = 0.5) -> list[Tens
         )
         y, x_ = torch.meshgrid(rows, columns, indexing="ij")
         places = torch.stack([x_, y], -1).reshape(-1, 2)
-        levels.append(torch.cat([places - stride / 2, places + stride / 2], 1))
+        half = side * stride / 2
+        levels.append(torch.cat([places - half, places + half], 1))
     return levels
 
 
-def from_sides(offsets: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes of distances from a cell's middle to the left, top, right and bottom edge, in widths of the cell.
+def from_sides(offsets: Tensor, anchors: Tensor, side: float = 1.0) -> Tensor:
+    """Boxes of distances from a cell's middle to the left, top, right and bottom edge, in cells.
 
     Args:
         offsets: (..., 4) left, top, right, bottom.
         anchors: (..., 4) squares, in input pixels.
+        side: of the squares, in cells.
 
     Returns:
         (..., 4) x0, y0, x1, y1 in input pixels.
@@ -52,5 +55,5 @@ def from_sides(offsets: Tensor, anchors: Tensor) -> Tensor:
     [-4.0, -12.0, 28.0, 8.0]
     """
     low, high = anchors[..., :2], anchors[..., 2:]
-    middle, side = (low + high) / 2, high - low
-    return torch.cat([middle - offsets[..., :2] * side, middle + offsets[..., 2:] * side], -1)
+    middle, cell = (low + high) / 2, (high - low) / side
+    return torch.cat([middle - offsets[..., :2] * cell, middle + offsets[..., 2:] * cell], -1)

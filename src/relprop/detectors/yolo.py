@@ -46,10 +46,12 @@ def from_yolo(model: nn.Module) -> Detector | None:
     _check_head(head, boxes, classes)
     bins = int(head.reg_max)
     strides = [float(s) for s in head.stride]
+    # Where all bins of an edge are alike, it lies half of them away: the box that the logits move.
+    side = max(1.0, bins - 1.0)
     return Detector(
         raw=_Raw(layers, boxes, classes),
-        anchors=partial(cells, strides=strides),
-        decode=from_sides,
+        anchors=partial(cells, strides=strides, side=side),
+        decode=partial(from_sides, side=side),
         offsets=("left", "top", "right", "bottom"),
         measure=Distances(head.dfl, bins) if bins > 1 else None,
         scores="sigmoid",

@@ -32,6 +32,7 @@ __all__ = ["BoxMap", "CellMap", "DetectionPage", "detection_figure"]
 
 _NEAR = (400, 320)  # most pixels (h, w) of what is drawn near
 _SLIM = 0.6  # the least proportion of the cells' panel
+_DWARFED = 4.0  # times a box's area: a larger default box is no reason to draw the box small
 _FAR = (190, 190)  # and of the whole picture below it
 _FAINT = 0.15  # of the colours of what is masked out
 _WEAK = "#333333"  # of lines that stand back
@@ -146,7 +147,9 @@ def detection_figure(
         InputError: on NaN or infinite relevance, or maps of another size than the frame's input.
     """
     box = page.boxes[page.chosen]
-    around = [box] if page.default_box is None else [box, page.default_box]
+    around = [box]
+    if page.default_box is not None and _area(page.default_box) <= _DWARFED * _area(box):
+        around.append(page.default_box)  # else the map would be a few pixels of the panel
     part = window_around(around, page.frame.picture)
     near = page.frame.view(_NEAR, part)
     views = [near] if part is None else [near, page.frame.view(_FAR)]
@@ -267,6 +270,10 @@ class _Sheet:
         """A box's number, where it hides neither the box nor the picture."""
         small = min(box[2] - box[0], box[3] - box[1]) < _SMALL
         return "" if small else self.page.names[i]
+
+
+def _area(box: Sequence[float]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _on_cells(cells: CellMap, view: View) -> NDArray[np.float64]:
