@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.benchmark.make import pictures, recipe
 from tests.close import assert_close_to_rounding
-from tests.detectors.nets import tiny_detector
+from tests.detectors.nets import queries, tiny_detector, two_stage_nets
 from tests.elsewhere import THERE, Elsewhere, WrongDeviceError, elsewhere
 from torch import Tensor, nn
 
@@ -182,6 +182,32 @@ def test_clips(mode: Any, device: Elsewhere) -> None:
         clip = torch.rand(1, 3, 16, 32, 32)
     found = relprop.separate_motion(device.take(net), device.take(clip), 1, mode=mode)
     assert all(device.is_there(film) for film in (found.original, found.spatial, found.temporal))
+
+
+def test_two_stages(device: Elsewhere) -> None:
+    model = two_stage_nets.small("faster")
+    device.take(model)
+    detector = relprop.detectors.wrap(model)
+    picture = torch.rand(3, 50, 70)
+    found = detector(picture)
+    for of in ("class", "cx", "x1"):
+        e = relprop.explain_detection(detector, picture, found[0], of)
+        assert e.ledger is not None
+        assert e.ledger.closes
+    relprop.explain_detection(detector, picture, [found[0], int(found[1].anchor)])
+    relprop.explain_detection(detector.rpn, picture, found[0].proposal, method="lrp-composite")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", [queries.Detr, queries.RtDetr])
+def test_queries(device: Elsewhere, kind: type[Any]) -> None:
+    model = queries.lively_queries(kind)
+    device.take(model)
+    detector = relprop.detectors.wrap(model, score_threshold=0.1)
+    x = torch.randn(3, 32, 48)
+    for of in ("class", "cx", "x1"):
+        e = relprop.explain_detection(detector, x, detector(x)[0], of)
+        assert e.ledger is not None
+        assert e.ledger.closes
 
 
 def test_detections(device: Elsewhere) -> None:
