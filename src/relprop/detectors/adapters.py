@@ -32,8 +32,8 @@ class Adapter:
 
 #: Asked one after the other; the first that knows a model makes its detector.
 ADAPTERS: tuple[Adapter, ...] = (
-    Adapter("torchvision's Faster, Mask and Keypoint R-CNN", from_two_stage),
     Adapter("torchvision's SSD, SSDLite, RetinaNet and FCOS", from_torchvision),
+    Adapter("torchvision's Faster, Mask and Keypoint R-CNN", from_two_stage),
     Adapter("DETR and RT-DETR in Hugging Face's layout", from_hugging_face),
     Adapter("YOLO in ultralytics' layout", from_yolo),
     Adapter("YOLOX", from_yolox),

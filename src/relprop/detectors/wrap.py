@@ -26,8 +26,9 @@ def wrap(
 
     Args:
         model: a detector of a kind that `relprop.detectors.adapters` knows (torchvision's SSD300, SSDLite,
-            RetinaNet and FCOS; YOLO in ultralytics' layout; YOLOX); or any module that returns (logits (N, A, K),
-            offsets (N, A, 4)) or these and objectness (N, A), with `anchors` and `decode`; or a `Detector`.
+            RetinaNet and FCOS, Faster, Mask and Keypoint R-CNN; DETR and RT-DETR in Hugging Face's layout; YOLO in
+            ultralytics' layout; YOLOX); or any module that returns (logits (N, A, K), offsets (N, A, 4)) or these
+            and objectness (N, A), with `anchors` and `decode`; or a `Detector`.
         anchors, decode: as `Detector` has them.
         settings: any other of `Detector`'s arguments, instead of the model's own or the default.
 
