@@ -232,7 +232,7 @@ class _Sheet:
                 words = (cell.title, cell.lines) if v == 0 else ("", ())
                 slots.append(Slot(self._pixels(cell, view, photo), name, *words))
                 if cell.measured is not None:
-                    self.marks[name] = _marks(cell.measured, view, cell.limit)
+                    self.marks[name] = _marks(cell.measured, view)
                 others = cell.kind == "picture" and v == len(views) - 1
                 thick = 0.8 if cell.measured is not None else 1.3  # numbers stand there
                 self.outlines[name] = self._boxes(view, others, edges or v == 0, thick)
@@ -285,12 +285,9 @@ def _on_cells(cells: CellMap, view: View) -> NDArray[np.float64]:
     return made
 
 
-def _marks(cells: CellMap, view: View, limit: Limit | None) -> list[Mark]:
-    most = 1.0 if limit is None else limit.value
-    return [
-        Mark(box.tolist(), text, abs(value) > 0.6 * most)
-        for box, value, text in zip(view.boxes(cells.boxes), cells.values, cells.texts, strict=True)
-    ]
+def _marks(cells: CellMap, view: View) -> list[Mark]:
+    boxes = view.boxes(cells.boxes).tolist()
+    return [Mark(box, text) for box, text in zip(boxes, cells.texts, strict=True)]
 
 
 def _limits(maps: Sequence[BoxMap], scale: Scale, clip: float | None) -> list[Limit]:

@@ -223,12 +223,10 @@ class Mark:
     Attributes:
         box: the cell, x0, y0, x1, y1 in pixels of the panel.
         text: in its middle; left out where the cell is too small for it.
-        light: for dark cells.
     """
 
     box: Sequence[float]
     text: str
-    light: bool = False
 
 
 def draw_marks(figure: Figure, panel: str, marks: Sequence[Mark], size: float = 7.0) -> None:
@@ -257,10 +255,8 @@ def draw_marks(figure: Figure, panel: str, marks: Sequence[Mark], size: float = 
         while points > _SMALLEST and width(text, points) * _POINT > x1 - x0 - 8:
             points -= 0.5
         if text and width(text, points) * _POINT <= x1 - x0 and points * _POINT * 0.8 <= y1 - y0:
-            words = style(points, colour="white" if mark.light else "#111111")
-            edge = withStroke(
-                linewidth=1.2 if mark.light else 2.4, foreground="#333333" if mark.light else "white"
-            )
+            edge = withStroke(linewidth=2.4, foreground="white")
+            words = style(points, colour="#111111")
             axes.text(
                 (x0 + x1) / 2,
                 (y0 + y1) / 2,

@@ -32,7 +32,7 @@ def place_labels(
         A corner (x, y) a box, or None where no room is left.
 
     >>> place_labels([(10, 30, 50, 60), (10, 30, 50, 61)], [(30, 12), (30, 12)], (100, 100))
-    [(10.0, 18.0), (10.0, 60.0)]
+    [(10.0, 18.0), (10.0, 61.0)]
     """
     edges = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     areas = np.prod(np.maximum(edges[:, 2:] - edges[:, :2], 1), axis=1)
