@@ -19,6 +19,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "command-line.md",
             "facts.md",
             "detectors.md",
+            "detectors/",
             "detect.md",
             "detect-report.md",
             "measured.md",

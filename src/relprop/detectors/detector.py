@@ -189,7 +189,7 @@ class Detector:
             whole = boxes
             if not self.cut_first:
                 whole = prepared.on_picture(self.decoded(reading.offsets[row], anchors[row]))
-                whole = whole if whole.ndim == 2 else whole[torch.arange(len(row)), label]
+                whole = whole if whole.ndim == 2 else whole[torch.arange(len(row), device=row.device), label]
             kept = nms(whole, scores, label, self.nms_threshold)[: self.most]
             candidates = Candidates(row, label, scores, whole, kept, self.nms_threshold)
         row, label = row[kept], label[kept]
