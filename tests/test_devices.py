@@ -13,6 +13,9 @@ import torch
 from tests.benchmark.make import pictures, recipe
 from tests.close import assert_close_to_rounding
 from tests.detectors.nets import queries, tiny_detector, two_stage_nets
+from tests.detectors.nets.torchvision_nets import small
+from tests.detectors.nets.yolo_like import yolo_like
+from tests.detectors.nets.yolox_like import yolox_like
 from tests.elsewhere import THERE, Elsewhere, WrongDeviceError, elsewhere
 from torch import Tensor, nn
 
@@ -20,6 +23,7 @@ import relprop
 from relprop.benchmark.worker import Worker
 from relprop.catalogue import METHODS, METRICS
 from relprop.datasets.demo import demo_clip_path, demo_image_path
+from relprop.detectors import Letterbox
 from relprop.errors import RelpropError
 from relprop.models.c3d import C3D
 from relprop.models.loaded import LoadedModel
@@ -206,6 +210,23 @@ def test_queries(device: Elsewhere, kind: type[Any]) -> None:
     x = torch.randn(3, 32, 48)
     for of in ("class", "cx", "x1"):
         e = relprop.explain_detection(detector, x, detector(x)[0], of)
+        assert e.ledger is not None
+        assert e.ledger.closes
+
+
+@pytest.mark.parametrize("make", [lambda: yolo_like(attends=True), yolox_like, lambda: small("fcos")])
+def test_detectors_that_measure_from_a_grid(device: Elsewhere, make: Callable[[], Any]) -> None:
+    with device.paused():
+        model = make()
+    device.take(model)
+    detector = relprop.detectors.wrap(model)
+    prepare = Letterbox((64, 64), std=detector.std) if detector.name == "YoloxLike" else detector.prepare
+    detector = relprop.detectors.wrap(detector, prepare=prepare)
+    picture = torch.rand(3, 50, 70)
+    found = detector(picture)
+    for of in ("class", detector.offsets[0], "x1"):
+        e = relprop.explain_detection(detector, picture, found[0], of)
+        assert device.is_there(e.relevance)
         assert e.ledger is not None
         assert e.ledger.closes
 
