@@ -20,7 +20,7 @@ from relprop.detectors.measured import Measured, measure
 from relprop.detectors.parts import Parts, explain_parts
 from relprop.reports.detection_index import Indexed, index_html
 from relprop.reports.detection_page import page_notes, page_of
-from relprop.reports.detection_words import arrows, check_lines, pulls
+from relprop.reports.detection_words import arrows, check_lines, most, pulls
 from relprop.viz.detection import DetectionPage, detection_figure
 
 DETECTOR = replace(tiny_detector.detector(), prepare=Letterbox((16, 16), mean=(0.5,) * 3, std=(0.25,) * 3))
@@ -90,6 +90,19 @@ def test_cells_point_where_they_pull(
             assert not text or text[0] == (forward if effect > 0 else backward)
         assert cells.texts[int(np.argmax(np.abs(found)))]
         assert cells.boxes.shape == (25, 4)
+
+
+def test_what_moves_nothing_is_said_to(made: tuple[Prepared, Detections, Parts, Measured]) -> None:
+    _, _, parts, measured = made
+    effects = measured.effects
+    assert effects is not None
+    still = replace(
+        effects, said=replace(effects.said, edges=effects.said.edges[:1].expand(len(effects.said.edges), 4))
+    )
+    for part in parts.parts[2:]:
+        assert set(arrows(part, still)) == {""}
+        assert most(part, still) == "no part alone moves it"
+        assert f" px {most(part, effects).rpartition(' ')[2]}" in most(part, effects)
 
 
 def test_the_page_says_all_of_it(

@@ -33,6 +33,7 @@ __all__ = [
 
 _SHARES = {0.05: "twentieth", 0.1: "tenth", 0.2: "fifth", 0.25: "quarter", 0.5: "half"}
 _ARROWS = {"left": "←", "right": "→", "up": "↑", "down": "↓"}
+_NOTHING = 0.05  # pixels: less would be written as 0
 _LEAST = 0.1  # of the largest effect: a smaller one is not written on its cell
 
 
@@ -81,7 +82,8 @@ def measured_note(measured: Measured) -> str:
     """How it was measured, in a sentence or two."""
     share = _share(measured.checks[0])
     fills = " and ".join(fill_words(loss.fill) for loss in measured.checks[0].losses)
-    note = f"Hidden was a {share} of the box's area, filled with {fills} (means; range over random draws)."
+    draws = len(measured.checks[0].losses[0].random)
+    note = f"Hidden was a {share} of the box's area, filled with {fills}: means over both and over {draws} random draws."
     if measured.effects is not None:
         note += f" Cells were taken away one at a time, filled with {fill_words(measured.effects.fill)}."
     return note
@@ -135,7 +137,7 @@ def pulls(part: Part, effects: Effects) -> NDArray[np.float64]:
 def arrows(part: Part, effects: Effects) -> list[str]:
     """The same with an arrow, such as "←8"; "" for what is little beside the most."""
     found = effects.of(part.of).tolist()
-    least = _LEAST * max(map(abs, found))
+    least = max(_NOTHING, _LEAST * max(map(abs, found)))
     return [f"{_ARROWS[_way(part, v)]}{_pixels(abs(v))}" if abs(v) > least else "" for v in found]
 
 
@@ -143,6 +145,8 @@ def most(part: Part, effects: Effects) -> str:
     """Which cell pulls an edge most, in a short line."""
     k = effects.strongest(part.of)
     value = float(effects.of(part.of)[k])
+    if abs(value) < _NOTHING:
+        return "no part alone moves it"
     place = "the middle" if effects.names[k] == "middle" else f"the {effects.names[k]} part"
     return f"most by {place}: {_pixels(abs(value))} px {_way(part, value)}"
 
