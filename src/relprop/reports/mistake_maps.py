@@ -144,6 +144,7 @@ def explain_mistake(
         other = names[rival]
         words = f"red spoke for {own}, blue for {other}"
         if "score" in method.takes:
+            words = words if method.signed else f"red spoke for {own} more than for {other}"
             every.append(explained("class", label, method, versus=rival))
             rather = _heat(every[-1])[0]
         else:
