@@ -133,6 +133,8 @@ def test_words_name_the_part_that_moves_an_edge() -> None:
         f"The lower left part moves the box most; without it: the left edge {-effect:.1f} px right."
     )
     assert "the logit would be lower" in found.words("class")
+    assert "bottom edge" not in found.summary
+    assert found.summary.startswith(f"{found.words('box')} {found.words('x1')} Measured: ")
     assert found.summary.endswith("9 parts, each replaced by the picture's mean colour; 10 runs.")
     with pytest.raises(InputError, match=re.escape("for a sentence but got 'left'. Read .of('left').")):
         found.words("left")

@@ -147,9 +147,10 @@ class Effects:
 
     @property
     def summary(self) -> str:
-        """The box and its four edges in sentences, and how they were measured."""
+        """The box, and each edge that some part moves, in sentences; and how they were measured."""
+        moved = [edge for edge in EDGES if float(self.of(edge).abs().max()) >= self._least(edge)]
         how = f"{len(self.names)} parts, each replaced by {fill_words(self.fill)}; {self.runs} runs."
-        return " ".join([*(self.words(part) for part in ("box", *EDGES)), f"Measured: {how}"])
+        return " ".join([*(self.words(part) for part in ("box", *moved)), f"Measured: {how}"])
 
 
 def measured_effects(
