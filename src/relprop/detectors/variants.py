@@ -17,7 +17,7 @@ from relprop.errors import InputError, unknown_name
 from relprop.graph import capture_lock
 from relprop.precision import full_precision
 
-__all__ = ["Said", "ask", "inside"]
+__all__ = ["Said", "ask", "inside", "pushed"]
 
 
 @dataclass(frozen=True, eq=False)

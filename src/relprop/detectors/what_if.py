@@ -14,7 +14,7 @@ from relprop.detectors.filling import check_fill, fill_words
 from relprop.detectors.variants import ask, inside
 from relprop.errors import InputError
 
-__all__ = ["WhatIf", "what_if_effects"]
+__all__ = ["WhatIf", "nearest", "what_if_effects"]
 
 _REST = 0.5  # of the other region: what has to lie outside of the detection's box to be taken away alone
 
