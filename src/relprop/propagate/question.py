@@ -16,7 +16,7 @@ from relprop.own_file import blame
 from relprop.propagate.targets import class_indices, one_hot
 from relprop.tracing.inputs import unusable
 
-__all__ = ["Question", "question"]
+__all__ = ["CURVED", "Question", "question"]
 
 Score = Callable[[Tensor], Tensor]
 
