@@ -15,7 +15,7 @@ from torch import Tensor
 import relprop
 from relprop.detectors import wrap
 from relprop.detectors.detector import EDGES
-from relprop.detectors.two_stage import Proposed, TwoStage
+from relprop.detectors.two_stage import ProposalUnit, Proposed, TwoStage
 from relprop.errors import InputError
 
 WRAPPED = [*SMALL, *(pytest.param(name, marks=pytest.mark.nightly) for name in BIG)]
@@ -32,6 +32,19 @@ def two_stage(name: str = "faster") -> tuple[TwoStage, Tensor]:
     detector = wrap(model)
     assert isinstance(detector, TwoStage)
     return detector, picture
+
+
+def level_by_level(detector: TwoStage, picture: Tensor) -> dict[int, Proposed]:
+    """For each pyramid level the first proposal that is read from it, with its best class."""
+    found, prepared = detector(picture), detector.prepared(picture)
+    levels: dict[int, Proposed] = {}
+    for anchor in range(len(found.reading.scores)):
+        unit = detector.unit(prepared, [anchor])
+        assert isinstance(unit, ProposalUnit)
+        one = found.at(anchor)
+        assert isinstance(one, Proposed)
+        levels.setdefault(unit.aligns[0][0], one)
+    return levels
 
 
 def own_proposals(model: Any, x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -109,15 +122,16 @@ def test_the_unit_says_what_the_detector_says(name: str) -> None:
 @pytest.mark.parametrize("name", ["faster", "faster-conv", "one-level"])
 def test_ledgers_close_from_class_and_box_to_the_picture(name: str, method: str) -> None:
     detector, picture = two_stage(name)
-    one = detector(picture)[0]
-    parts = ["class", "cx", "h", "x1"] if method in ("crp", "lrp-epsilon", "lrp-composite") else ["class"]
-    e = relprop.explain_detection(detector, picture, one, parts, method=method)
-    assert e.ledger is not None
-    assert e.ledger.closes, str(e.ledger)
-    assert e.plan is not None
-    assert "grid_sampler" in str(e.plan)
-    assert all(bool(row.any()) for row in e.relevance)
-    assert e.extras["of"][1:] == parts[1:]
+    levels = level_by_level(detector, picture)
+    assert sorted(levels) == ([0] if name == "one-level" else [0, 1])
+    parts = ["class"] if method == "excitation-backprop" else ["class", "cx", "h", "x1"]
+    for one in levels.values():
+        e = relprop.explain_detection(detector, picture, one, parts, method=method)
+        assert e.ledger is not None
+        assert e.ledger.closes, str(e.ledger)
+        assert "grid_sampler" in str(e.plan)
+        assert all(bool(row.any()) for row in e.relevance)
+        assert e.extras["of"][1:] == parts[1:]
 
 
 def test_edges_are_the_decoded_boxs_for_the_chosen_class() -> None:
@@ -143,18 +157,19 @@ def test_graphs_are_shared_between_detections(monkeypatch: pytest.MonkeyPatch) -
 
     module = sys.modules["relprop.graph.capture"]  # the package has a function of that name
     detector, picture = two_stage()
-    found = detector(picture)
-    captured = []
-    own = module._capture
+    found, levels = detector(picture), level_by_level(detector, picture)
+    captured: list[int] = []
+    own = module._capture  # type: ignore[attr-defined]
     monkeypatch.setattr(module, "_capture", lambda *a, **k: captured.append(1) or own(*a, **k))
-    for d in found[:8]:
+    for d in (*levels.values(), *found[:6]):
         relprop.explain_detection(detector, picture, d)
-    levels = {unit.aligns[0][0] for unit in detector.learned.units.values()}
-    assert len(captured) == len(levels)
-    relprop.explain_detection(detector, picture, found[:2])
-    assert len(captured) == len(levels) + 1
+    assert len(captured) == len(levels) == 2
+    both = list(levels.values())
+    for pair in (both, both[::-1], both):  # one graph for each order of levels
+        relprop.explain_detection(detector, picture, pair)
+    assert len(captured) == 4
     relprop.explain_detection(detector, picture, found[0], ["class", "cx"])
-    assert len(captured) == len(levels) + 1
+    assert len(captured) == 4
 
 
 def test_explaining_a_detection_asks_for_no_proposals(monkeypatch: pytest.MonkeyPatch) -> None:

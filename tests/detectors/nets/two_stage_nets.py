@@ -32,6 +32,10 @@ BIG = (
 )
 
 
+#: A side in the midst of each network's proposals, so that both of its maps are read.
+_SIDES = {"faster": 18, "faster-conv": 50, "mask": 28, "keypoint": 10, "one-level": 45}
+
+
 class Pyramid(nn.Module):
     """A backbone with two maps of signed values, strides 4 and 8, the coarse one added to the fine one."""
 
@@ -74,7 +78,7 @@ def small(name: str) -> nn.Module:
 
     def pool(size: int) -> MultiScaleRoIAlign:
         return MultiScaleRoIAlign(
-            levels, size, 0 if name == "one-level" else 2, canonical_scale=32, canonical_level=3
+            levels, size, 0 if name == "one-level" else 2, canonical_scale=_SIDES[name], canonical_level=3
         )
 
     settings: dict[str, Any] = {
