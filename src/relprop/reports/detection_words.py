@@ -83,7 +83,7 @@ def measured_note(measured: Measured) -> str:
     share = _share(measured.checks[0])
     fills = " and ".join(fill_words(loss.fill) for loss in measured.checks[0].losses)
     draws = len(measured.checks[0].losses[0].random)
-    note = f"Hidden was a {share} of the box's area, filled with {fills}: means over both and over {draws} random draws."
+    note = f"Hidden was a {share} of the box's area, filled with {fills}: means over both and {draws} draws."
     if measured.effects is not None:
         note += f" Cells were taken away one at a time, filled with {fill_words(measured.effects.fill)}."
     return note
