@@ -129,8 +129,14 @@ def test_the_model_is_left_alone(kind: type[Any]) -> None:
 def test_boxes_of_another_make_are_refused_by_name() -> None:
     model = lively_queries(Detr)
     model.shift = 1.0  # as if they began at a reference point
-    with pytest.raises(InputError, match="as DETR or RT-DETR makes them but Detr makes others"):
+    with pytest.raises(
+        InputError, match="classes and boxes as DETR or RT-DETR makes them but Detr makes others"
+    ):
         wrap(model)(X)
+    bare = lively_queries(Detr)
+    bare.class_labels_classifier = nn.Linear(16, CLASSES)  # without "no object"
+    with pytest.raises(InputError, match="but Detr makes others"):
+        wrap(bare)(X)
     wide = lively_queries(RtDetr)
     wide.model.decoder.bbox_embed = nn.ModuleList([nn.Linear(16, 8) for _ in range(2)])
     wide.model.decoder.forward = lambda *a: SimpleNamespace(

@@ -136,8 +136,8 @@ class _Refined(_Network):
 
 def _unlike(model: nn.Module) -> InputError:
     return InputError(
-        f"Expected boxes as DETR or RT-DETR makes them but {type(model).__name__} makes others of its states. "
-        "Wrap a module that returns (logits, what decode makes boxes of), with anchors= and decode=."
+        f"Expected classes and boxes as DETR or RT-DETR makes them but {type(model).__name__} makes others of its "
+        "states. Wrap a module that returns (logits, what decode makes boxes of), with anchors= and decode=."
     )
 
 
@@ -160,7 +160,9 @@ class Queries(Detector):
             return super().outputs(x)
         with capture_lock, torch.no_grad():
             logits, offsets, boxes = network.said(x)
-        if not torch.allclose(offsets.sigmoid(), boxes, rtol=1e-3, atol=1e-4):
+        # DETR's last class is "no object"; Conditional DETR has none.
+        whole = self.background is None or logits.shape[2] == self.background + 1
+        if not whole or not torch.allclose(offsets.sigmoid(), boxes, rtol=1e-3, atol=1e-4):
             raise _unlike(network.network)
         return self._checked((logits, offsets), len(x))
 
