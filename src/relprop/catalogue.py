@@ -8,6 +8,8 @@ from relprop.registry import Registry, Specifications
 
 __all__ = [
     "BASELINES",
+    "BOX_METHOD",
+    "CLASS_METHOD",
     "CLIP_MODELS",
     "DATASETS",
     "DETECTORS",
@@ -19,8 +21,13 @@ __all__ = [
     "MODEL_SOURCES",
     "MODEL_SPECS",
     "PACKAGED_MODELS",
+    "SHOWN_METHOD",
     "GeometryMode",
 ]
+
+#: How a detection is explained where nobody says: its class in numbers that add up, its class on a page, its box.
+#: Chosen by what was measured (docs/methods/margin-rsp.md, docs/measured.md).
+CLASS_METHOD, SHOWN_METHOD, BOX_METHOD = "margin-rsp", "agreement", "crp"
 
 #: What `relprop.explain` knows by name: subclasses of `relprop.methods.Method`.
 METHODS: Registry[Any] = Registry(

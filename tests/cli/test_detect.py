@@ -63,7 +63,17 @@ def test_numbers_are_those_of_the_library(here: Path, capsys: pytest.CaptureFixt
             detector, picture, d, ["class", "x1", "y1", "x2", "y2"], [d.label, versus]
         )
     document = _document(
-        capsys, "a.png", "--model", f"{TINY}:make", "--box", "1", "--versus", name, "--layers"
+        capsys,
+        "a.png",
+        "--model",
+        f"{TINY}:make",
+        "--box",
+        "1",
+        "--versus",
+        name,
+        "--layers",
+        "--method",
+        "crp",
     )
     (image,) = document["images"]
     assert image["size"] == [24, 40]
@@ -138,7 +148,7 @@ def test_what_was_measured_is_the_librarys(here: Path, capsys: pytest.CaptureFix
         found = detector(picture)
         prepared = detector.prepared(picture)
     versus = next(k for k in (1, 2, 3) if k != found[0].label)
-    tiny = ["a.png", "--model", f"{TINY}:make", "--box", "0", "--versus", str(versus)]
+    tiny = ["a.png", "--model", f"{TINY}:make", "--box", "0", "--versus", str(versus), "--method", "crp"]
     document = _document(capsys, *tiny)
     (one,) = document["images"][0]["explanations"]
     saved = relprop.Explanation.load(one["folder"])

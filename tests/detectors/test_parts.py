@@ -27,13 +27,13 @@ def test_parts_are_what_explain_detection_finds() -> None:
     detector = tiny_detector.detector()
     d = detector(_picture())[0]
     versus = next(k for k in (1, 2, 3) if k != d.label)
-    made = explain_parts(detector, _picture(), d, versus, layers=True)
+    made = explain_parts(detector, _picture(), d, versus, "crp", layers=True)
     assert [(p.of, p.target) for p in made.parts] == [
         ("class", d.label), ("class", versus), *((edge, None) for edge in EDGES)
     ]  # fmt: skip
     heat = made.heatmaps()
     for k, part in enumerate(made.parts):
-        e = relprop.explain_detection(detector, _picture(), d, part.of, part.target)
+        e = relprop.explain_detection(detector, _picture(), d, part.of, part.target, "crp")
         torch.testing.assert_close(made.explanation.relevance[k], e.relevance, rtol=1e-12, atol=1e-15)
         torch.testing.assert_close(heat[k], e.heatmap()[0], rtol=1e-12, atol=1e-15)
         assert part.table[-1].size == pytest.approx(float(e.relevance.abs().sum()))
@@ -56,7 +56,7 @@ def test_parts_are_what_explain_detection_finds() -> None:
 def test_offsets_take_the_edges_place() -> None:
     detector = tiny_detector.detector()
     d = detector(_picture())[0]
-    made = explain_parts(detector, _picture(), d, box="offsets")
+    made = explain_parts(detector, _picture(), d, method="crp", box="offsets")
     assert [p.of for p in made.parts] == ["class", *detector.offsets]
     for k, (name, value) in enumerate(zip(detector.offsets, d.offsets.tolist(), strict=True), 1):
         e = relprop.explain_detection(detector, _picture(), d, name)
@@ -71,7 +71,7 @@ def test_one_class_rather_than_the_other_is_their_own_contrast() -> None:
     detector = tiny_detector.detector()
     d = detector(_picture())[0]
     versus = next(k for k in (1, 2, 3) if k != d.label)
-    made = explain_parts(detector, _picture(), d, versus)
+    made = explain_parts(detector, _picture(), d, versus, "crp")
     unit = DetectionUnit(detector.raw, Layout(4, 0)).at(d.anchor)
     run = relprop.trace(unit, detector.prepared(_picture()).x)
     seed = torch.zeros_like(run.output)
@@ -152,7 +152,7 @@ def test_edges_are_explained_by_crp_where_the_method_can_not(method: str) -> Non
     ours, theirs = made.explanations
     assert (ours.method, theirs.method) == (method, "crp")
     assert (len(ours.relevance), len(theirs.relevance)) == (2, 4)
-    other = explain_parts(detector, _picture(), d)
+    other = explain_parts(detector, _picture(), d, method="crp")
     torch.testing.assert_close(theirs.relevance, other.explanation.relevance[1:], rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(made.heatmaps()[2:], other.heatmaps()[1:], rtol=1e-12, atol=1e-15)
     assert all(part.table for part in made.parts[2:])
@@ -174,9 +174,9 @@ def test_a_method_made_for_classes_is_not_asked_about_the_box(method: str) -> No
 def test_the_label_is_no_what_if_and_objectness_is_a_part() -> None:
     detector = tiny_detector.detector(objectness=True)
     d = detector(_picture()).at(17)
-    made = explain_parts(detector, _picture(), d, versus=d.label)
+    made = explain_parts(detector, _picture(), d, versus=d.label, method="crp")
     assert [p.of for p in made.parts] == ["class", "objectness", *EDGES]
-    e = relprop.explain_detection(detector, _picture(), d, "objectness")
+    e = relprop.explain_detection(detector, _picture(), d, "objectness", method="crp")
     torch.testing.assert_close(made.explanation.relevance[1], e.relevance, rtol=1e-12, atol=1e-15)
     assert made.parts[1].value == pytest.approx(float(e.outputs[0, -1]))
     assert made.parts[1].words == ""
@@ -206,7 +206,7 @@ def test_methods_that_keep_no_layers_have_no_tables() -> None:
 
 def test_parts_that_lost_most_of_their_relevance_are_named() -> None:
     detector = tiny_detector.detector()
-    made = explain_parts(detector, _picture(), detector(_picture())[0])
+    made = explain_parts(detector, _picture(), detector(_picture())[0], method="crp")
     assert made.faint == {}  # nothing is lost in this network
     e = made.explanation
     survived = e.extras["survived"].clone()
@@ -217,3 +217,17 @@ def test_parts_that_lost_most_of_their_relevance_are_named() -> None:
     assert any("Of top edge at most 12.5 % of the relevance arrived" in note for note in notes)
     other = explain_parts(detector, _picture(), detector(_picture())[0], method="lrp-0")
     assert other.faint == {}
+
+
+def test_what_is_asked_decides_the_method_where_nobody_names_one() -> None:
+    """Numbers of a class add up, a page shows where two maps agree, and boxes are crp's."""
+    detector = tiny_detector.detector()
+    d = detector(_picture())[0]
+    assert relprop.explain_detection(detector, _picture(), d).method == "margin-rsp"
+    assert relprop.explain_detection(detector, _picture(), d, ["class", "x1"]).method == "crp"
+    assert relprop.explain_detection(detector, _picture(), d, "y2").method == "crp"
+    made = explain_parts(detector, _picture(), d)
+    assert made.method.name == "agreement"
+    assert made.box is not None
+    assert made.box.method == "crp"
+    assert [part.of for part in made.parts] == ["class", "x1", "y1", "x2", "y2"]

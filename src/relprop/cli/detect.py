@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from relprop.catalogue import DETECTOR_SPECS
+from relprop.catalogue import DETECTOR_SPECS, SHOWN_METHOD
 from relprop.cli.groups import Loading, Output, flat
 from relprop.cli.options import Method, Scale, checked, each, existing, parsed_numbers
 from relprop.files import LABELS, PICTURE
@@ -166,7 +166,7 @@ def detect(
     explain: _Explain = False,
     box: _Boxes = None,
     versus: _Versus = None,
-    method: Method = "crp",
+    method: Method = SHOWN_METHOD,
     include_background: _Background = None,
     scale: Scale = "shared",
     offsets: _Offsets = False,

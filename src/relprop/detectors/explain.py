@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relprop.catalogue import BOX_METHOD, CLASS_METHOD
 from relprop.checks import layer_names
 from relprop.detectors.detections import Detection, Reading
 from relprop.detectors.detector import EDGES, Detector
@@ -59,7 +60,8 @@ def explain_detection(
             start as slope × output, as a callable of the output units does (`relprop.explain`).
         target: for "class", a class index or name; None: the detection's own (an anchor's best). Another
             asks what would speak for it. With a list, each "class" of `of` stands for as many rows.
-        method: as for `relprop.explain`; a setting `at` names a module or node of the raw network.
+        method: as for `relprop.explain`; a setting `at` names a module or node of the raw network. None:
+            "margin-rsp" where classes and objectness alone are asked, "crp" where the box is asked too.
         layers: modules or nodes of the raw network at whose output relevance is wanted too.
         versus: another class, for "class": why the target rather than this one. Explained is the target's logit
             less that of this class, at the same anchor.
@@ -100,6 +102,9 @@ def explain_detection(
     wanted = [aim.target(part, label[d], d) for part, label in rows for d in range(len(found))]
     asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
     known = detector.facts.fitting(prepared.x) if facts is None else facts
+    if method is None:
+        box = any(part not in ("class", "objectness") for part, _ in rows)
+        method = BOX_METHOD if box else CLASS_METHOD
     recipe = resolve(method)
     place = recipe.settings().get("at")
     if isinstance(place, str) and _owns(detector, place):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from relprop.catalogue import BOX_METHOD, SHOWN_METHOD
 from relprop.checks import check_choice
 from relprop.detectors.analysis import LayerRow, layer_inputs, layer_tables, positive_inside, recorded
 from relprop.detectors.detections import Detection
@@ -29,7 +30,6 @@ __all__ = ["Part", "Parts", "explain_parts"]
 
 _BYTES = 1 << 30  # relevance at all layers that is held at once
 _HALF = 0.5  # share of a side's relevance that has to arrive, or the part is faint
-_FOR_BOXES = "crp"  # where a method can't be asked about an edge, or is made for classes
 
 _Asked = Sequence[tuple[str, int | None]]
 
@@ -155,7 +155,7 @@ def explain_parts(
     image: Any,
     detection: Detection,
     versus: int | None = None,
-    method: MethodLike = "crp",
+    method: MethodLike = SHOWN_METHOD,
     *,
     box: Literal["edges", "offsets"] = "edges",
     layers: bool = False,
@@ -168,8 +168,8 @@ def explain_parts(
         image: the picture it was found in, or the `Prepared` of it.
         detection: one of `detector(image)`.
         versus: a class index: what would speak for this class instead? None, or the label: not asked.
-        method: as for `relprop.explain`. Where it starts from one output alone it can't be asked about an edge:
-            these are then explained by `crp`.
+        method: as for `relprop.explain`. Where it is made for classes, or starts from one output alone, edges are
+            explained by `crp`.
         box: what of the box is explained: where its four "edges" lie, or the raw "offsets".
         layers: whether to make the tables of relevance layer by layer.
         facts: as for `relprop.explain_detection`.
@@ -196,7 +196,7 @@ def explain_parts(
     answers = (one_output or "score" in recipe.takes) and not recipe.for_classes
     if isinstance(recipe, DetectorMethod):
         answers = all(of in recipe.parts for of, _ in of_box)
-    box_recipe = recipe if answers else resolve(_FOR_BOXES)
+    box_recipe = recipe if answers else resolve(BOX_METHOD)
     groups: list[tuple[Method, _Asked]] = [(recipe, first), (box_recipe, of_box)]
     if answers:
         groups = [(recipe, [*first, *of_box])]

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from relprop.catalogue import SHOWN_METHOD
 from relprop.checks import parsed_scale
 from relprop.detectors import Detection, Detections, Detector, Prepared
 from relprop.detectors.detector import EDGES
@@ -123,7 +124,7 @@ def detection(
     place: Sequence[float] | Sequence[Sequence[float]] = (),
     anchor: int | Sequence[int] = (),
     target: str | int | None = None,
-    method: MethodLike = "crp",
+    method: MethodLike = SHOWN_METHOD,
     scale: str | float = "shared",
     offsets: bool = False,
     layers: bool = False,

@@ -44,13 +44,15 @@ def check_lines(check: Check) -> tuple[str, ...]:
         first = "⚠ doesn't hold up: nothing in the map is red"
     else:
         verdict = "holds up" if check.holds else "⚠ doesn't hold up"
-        reddest, random = _number(check.red), _number(check.random[0])
+        what, back, on = "offset", "goes back by", "goes on by"
         if check.way:
-            did = f"the edge goes back {reddest} px; without a random one {random} px"
+            what = "edge"
         elif check.of in ("class", "objectness"):
-            did = f"the {_asked(check)} falls by {reddest}; without a random one by {random}"
-        else:
-            did = f"the offset goes back by {reddest}; without a random one by {random}"
+            what, back, on = _asked(check), "falls by", "rises by"
+        red, random = (
+            f"{back if v >= 0 else on} {_number(abs(v))}{check.unit}" for v in (check.red, check.random[0])
+        )
+        did = f"the {what} {red}; without a random one it {random}"
         first = f"{verdict}: without its reddest {share} {did}"
     lines = [first]
     if check.blue is not None and check.blue > 0 and not check.against:

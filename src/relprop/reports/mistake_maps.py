@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from relprop.catalogue import BOX_METHOD
 from relprop.detectors import Detection, Detections, Detector, Prepared
 from relprop.detectors.analysis import positive_inside
 from relprop.detectors.detector import EDGES
@@ -30,7 +31,6 @@ from relprop.viz.scale import limits
 
 __all__ = ["MistakeMaps", "crop_around", "explain_mistake", "webp"]
 
-_FOR_EDGES = "crp"  # where a method starts from one output alone
 _SIDES = {"x1": "left", "y1": "top", "x2": "right", "y2": "bottom"}
 _WAYS = {"x1": ("left", "right"), "y1": ("up", "down"), "x2": ("left", "right"), "y2": ("up", "down")}
 _WIDTH, _HEIGHT = 320, 240  # pixels of a drawn map
@@ -132,7 +132,7 @@ def explain_mistake(
     every: list[Explanation] = []
     maps: list[_Map] = []
     if wrong:
-        by = method if "score" in method.takes else resolve(_FOR_EDGES)
+        by = method if "score" in method.takes and not method.for_classes else resolve(BOX_METHOD)
         every.append(explained(list(EDGES), None, by))
         maps += _edges(detector, prepared, mistake, unit, every[-1], by)
     every.append(explained(["class"], [label] if rival is None else [label, rival], method))

@@ -10,14 +10,13 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from relprop.catalogue import SHOWN_METHOD
 from relprop.checks import check_count
 from relprop.datasets.truth import Annotations, read_truth
 from relprop.detectors import Detector
-from relprop.detectors.explain import explain_detection
 from relprop.detectors.joined import Joined, join_classes
 from relprop.detectors.matching import FALSE_POSITIVES, NEAR, THRESHOLD, map_of
 from relprop.detectors.misses import MISSES
@@ -79,7 +78,7 @@ def mistakes(
     truth: str | Path,
     *,
     out: str | Path,
-    method: MethodLike | None = None,
+    method: MethodLike = SHOWN_METHOD,
     most: int = 8,
     progress: Progress | None = None,
 ) -> Report:
@@ -98,7 +97,7 @@ def mistakes(
         images: one or several of: a file, a folder (with all below it), a pattern.
         truth: a COCO instance file, or a folder of VOC's XML (or with `Annotations` in it).
         out: the folder of the report.
-        method: as for `relprop.explain`; None: what `relprop.explain_detection` takes by itself.
+        method: as for `relprop.explain`.
         most: how many mistakes of each kind are explained, at most: those with the highest scores, each pair of
             classes in turn; misses count as a kind for each reason, the largest objects first. 0: none.
         progress: called with the steps done, their number, and what is being done.
@@ -108,7 +107,7 @@ def mistakes(
             folder of other settings.
         RelpropError: all pictures failed, or every explanation.
     """
-    recipe = resolve(signature(explain_detection).parameters["method"].default if method is None else method)
+    recipe = resolve(method)
     if most != 0:
         check_count("most", most)
     files = listed_pictures(
