@@ -192,7 +192,7 @@ def _sizes(args: argparse.Namespace) -> None:
         done = (e.index or 0) + 1
         if done % max(1, args.count // 10) == 0:
             now = time.perf_counter()
-            kept = sum(len(found) for found in graphs.values())
+            kept = len(graphs[model])
             print(f"| {done} | {resident():.0f} | {kept} | {now - last:.0f} |", flush=True)
             last = now
 

@@ -24,9 +24,11 @@ def _picture() -> torch.Tensor:
 
 def _explained(anchor: int, of: list[str]) -> tuple[Explanation, tuple[LayerInput, ...]]:
     detector = tiny_detector.detector()
-    found = analysis.layer_inputs(relprop.explain_detection(detector, _picture(), anchor, of).plan)
+    found = analysis.layer_inputs(
+        relprop.explain_detection(detector, _picture(), anchor, of, method="crp").plan
+    )
     layers = analysis.recorded(found)
-    return relprop.explain_detection(detector, _picture(), anchor, of, layers=layers), found
+    return relprop.explain_detection(detector, _picture(), anchor, of, None, "crp", layers), found
 
 
 def test_a_row_holds_the_statistics_of_all_elements() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -170,13 +171,14 @@ def test_extras_and_a_saved_explanation(tmp_path: Path) -> None:
 
 def test_layers_go_by_the_raw_networks_names() -> None:
     detector, picture, found = scene("ssd")
-    e = explain_detection(detector, picture, found[0], layers=["backbone.high.0", "head.regression_head"])
+    ask = partial(explain_detection, detector, picture, found[0], method="crp")
+    e = ask(layers=["backbone.high.0", "head.regression_head"])
     assert list(e.layers) == ["backbone.high.0", "head.regression_head"]
     assert e.layers["backbone.high.0"].shape[:2] == (1, 8)
     with pytest.raises(UnknownNameError):
-        explain_detection(detector, picture, found[0], layers=["backbone.hihg"])
+        ask(layers=["backbone.hihg"])
     with pytest.raises(InputError, match="string 'backbone'"):
-        explain_detection(detector, picture, found[0], layers="backbone")
+        ask(layers="backbone")
 
 
 def test_one_graph_serves_all_anchors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,7 @@ def test_graphs_are_shared_between_detections(monkeypatch: pytest.MonkeyPatch) -
 def test_explaining_a_detection_asks_for_no_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
     detector, picture = two_stage()
     d = detector(picture)[0]
-    by_number = relprop.explain_detection(detector, picture, d.anchor)
+    by_number = relprop.explain_detection(detector, picture, d.anchor, method="crp")
     monkeypatch.setattr(TwoStage, "_read", lambda self, x: pytest.fail("the first stage ran"))
     e = relprop.explain_detection(detector, picture, d, ["class", "x2"])
     assert_close_to_rounding(e.relevance[0], by_number.relevance, 5000)

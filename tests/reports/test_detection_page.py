@@ -137,16 +137,19 @@ def _check(red: float | None, blue: float | None, random: float, way: str = "") 
 def test_a_map_that_does_not_hold_up_is_called_so() -> None:
     good, bad = _check(2.0, -1.0, 0.5), _check(0.25, 1.5, 0.5)
     assert check_lines(good) == (
-        "holds up: without its reddest tenth the logit falls by 2.0; without a random one by 0.50",
+        "holds up: without its reddest tenth the logit falls by 2.0; without a random one it falls by 0.50",
     )
     first, second = check_lines(bad)
     assert first.startswith("⚠ doesn't hold up: without its reddest tenth")
     assert second == "blue isn't against: its bluest tenth costs 1.5, too"
     assert check_lines(_check(None, None, 0.5)) == ("⚠ doesn't hold up: nothing in the map is red",)
     (edge,) = check_lines(_check(3.0, None, 1.0, "left"))
-    assert (
-        edge == "holds up: without its reddest tenth the edge goes back 3.0 px; without a random one 1.0 px"
+    assert edge == (
+        "holds up: without its reddest tenth the edge goes back by 3.0 px; without a random one it goes back by "
+        "1.0 px"
     )
+    (against,) = check_lines(_check(-3.0, None, -0.5))
+    assert against.endswith("the logit rises by 3.0; without a random one it rises by 0.50")
 
 
 def test_a_box_without_pixels_has_a_page_and_nothing_measured(

@@ -39,7 +39,7 @@ def explain_detection(
     detection: Detection | int | Sequence[Detection | int],
     of: str | Sequence[str] = "class",
     target: int | str | Sequence[int | str | None] | None = None,
-    method: MethodLike = "crp",
+    method: MethodLike | None = None,
     layers: Sequence[str] = (),
     *,
     versus: int | str | None = None,
