@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from relprop import explain_detection
 from relprop.detectors import BoxCode, Detector, Prepared, wrap
+from relprop.detectors.parts import explain_parts
 from relprop.errors import InputError
 
 EDGES = ("x1", "y1", "x2", "y2")
@@ -234,3 +235,20 @@ def test_anchors_that_are_no_boxes() -> None:
     assert d.default_box is None
     assert d.as_dict()["default_box"] is None
     assert explain_detection(detector, PICTURE, d, "x2").extras["of"] == "x2"
+
+
+def test_a_detector_of_one_class_has_a_page_by_default() -> None:
+    detector = wrap(
+        Head(1, 4).double().eval(),
+        anchors=cells(),
+        decode=BoxCode(scales=(10, 10, 5, 5)).decode,
+        prepare=doubled,
+        scores="sigmoid",
+        score_threshold=0.0,
+    )
+    d = detector(PICTURE)[0]
+    made = explain_parts(detector, PICTURE, d)
+    assert [part.of for part in made.parts] == ["class", *EDGES]
+    assert explain_detection(detector, PICTURE, d).method == "margin-rsp"
+    with pytest.raises(InputError, match="Expected another class to contrast with"):
+        explain_detection(detector, PICTURE, d, ["class", "x1"])
