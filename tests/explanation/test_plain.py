@@ -92,7 +92,7 @@ def test_settings_of_every_kind_come_back_the_same(tmp_path: Path) -> None:
         [("first", relprop.rules.ZBox(torch.full((3,), -9.0), torch.full((3,), 9.0)))]
     )
     low, high = torch.tensor([-1.0, -0.1, -2.0]), torch.tensor(9.0, dtype=torch.float64)
-    for method in (
+    methods = (
         relprop.DeepTaylor(bounds=(low * 90, high)),
         relprop.DeepTaylor(bounds=(-torch.full((3, 8, 8), 9.0), 9)),
         relprop.LRP(composite=composite),
@@ -100,12 +100,12 @@ def test_settings_of_every_kind_come_back_the_same(tmp_path: Path) -> None:
         relprop.RSP(hostile=range(2)),
         relprop.IntegratedGradients(baseline=torch.zeros(1, 3, 8, 8)),
         relprop.LRPEpsilon(epsilon=np.float32(0.1)),
-    ):
+    )
+    for i, method in enumerate(methods):
         e = relprop.explain(net(), X, 1, method)
-        folder = tmp_path / str(id(e))
-        made = Explanation.load(e.save(folder))
+        made = Explanation.load(e.save(tmp_path / f"{i}"))
         assert made.settings == e.settings
-        assert Explanation.load(made.save(tmp_path / f"{id(e)} again")).settings == e.settings
+        assert Explanation.load(made.save(tmp_path / f"{i} again")).settings == e.settings
         assert e.settings.keys() == method.settings().keys()
     bounds = relprop.explain(net(), X, 1, relprop.DeepTaylor(bounds=(low * 90, high))).settings["bounds"]
     assert bounds == [(low * 90).tolist(), 9.0]

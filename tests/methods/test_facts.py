@@ -17,6 +17,7 @@ from relprop.methods import facts as facts_file
 from relprop.methods.facts import facts_of, remember
 from relprop.methods.method import Method
 from relprop.methods.registry import METHODS
+from relprop.models import bundled_clips
 from relprop.models.sources import load_model
 
 LOW, HIGH = torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([4.0, 5.0, 6.0])
@@ -34,6 +35,7 @@ BOXED = [name for name, method in OPEN.items() if "bounds" in method.settings()]
 
 def test_who_asks() -> None:
     asked = {"lrp", "lrp-composite", "lrp-alpha-beta", "deep-taylor", "clrp", "rsp", "contrastive-rsp", "rap"}
+    asked |= {"margin-rsp", "agreement"}
     assert set(BOXED) == asked
     assert set(OPEN) == asked | {"odam"}  # tests/methods/test_odam.py
 
@@ -127,7 +129,7 @@ def test_loaded_models_come_with_theirs() -> None:
     assert facts.box[0].tolist() == [-2.0] * 3
     assert facts.multi_label is False
     assert facts.classes == loaded.classes
-    clips = relprop.models.bundled_clips.load()
+    clips = bundled_clips.load()
     assert facts_of(clips.module).box[1].tolist() == [255 - m for m in clips.mean]  # type: ignore[index]
 
 

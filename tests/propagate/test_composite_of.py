@@ -45,6 +45,7 @@ def test_methods_of_one_walk_are_these() -> None:
         "deep-taylor",
         "excitation-backprop",
         *lrp,
+        "margin-rsp",
         "rap",
         "rsp",
     ] == ONE_WALK
