@@ -13,11 +13,11 @@ from relprop.checks import check_count, check_number, check_seed
 from relprop.detectors.detections import Detection
 from relprop.detectors.detector import EDGES, Detector
 from relprop.detectors.filling import check_fill, fill_words
-from relprop.detectors.removal import direction_of, edge_names
+from relprop.detectors.moves import direction, part_title
 from relprop.detectors.variants import Said, ask, inside
 from relprop.errors import InputError
 
-__all__ = ["Check", "Loss", "check_map", "check_maps", "patches"]
+__all__ = ["Check", "Loss", "check_map", "check_maps", "patches", "short_number"]
 
 _FINEST, _FEWEST, _MOST = 8.0, 4, 8  # pixels of a patch's side; patches along a square box's side
 _CHANCE = 0.1  # share of random draws that may do as much before a map no longer holds up
@@ -110,15 +110,20 @@ class Check:
         return all(blue < 0 for blue in blues) if blues else None
 
     @property
+    def portion(self) -> str:
+        """The share of the box that was hidden, in a word: "tenth"."""
+        return _SHARES.get(self.share, f"{self.share:.0%}")
+
+    @property
     def words(self) -> str:
         """The check in sentences."""
-        part = _SHARES.get(self.share, f"{self.share:.0%}")
+        part = self.portion
         fills = " and by ".join(fill_words(loss.fill) for loss in self.losses)
         how = f"(Hidden by {fills}{'; means' if len(self.losses) > 1 else ''}.)"
         said = []
         if self.way:
             said.append(f"By the map, red pulled {self.what} {self.way}.")
-        mean, low, high = (_number(v) for v in self.random)
+        mean, low, high = (short_number(v) for v in self.random)
         if self.red is None:
             said.append("Nothing in the map is red.")
         else:
@@ -139,8 +144,8 @@ class Check:
 
     def _change(self, loss: float) -> str:
         if self.way:
-            return f"moves it back by {_number(loss)}{self.unit}"
-        return f"{'lowers' if self.up else 'raises'} {self.what} by {_number(loss)}"
+            return f"moves it back by {short_number(loss)}{self.unit}"
+        return f"{'lowers' if self.up else 'raises'} {self.what} by {short_number(loss)}"
 
 
 def check_map(
@@ -290,7 +295,7 @@ def check_maps(
             of=part,
             what=_what(detector, detection, part, classes[k]),
             up=before[k][1],
-            way=direction_of(part, before[k][1]) if part in EDGES else "",
+            way=direction(part, before[k][1]) if part in EDGES else "",
             unit=" px" if part in EDGES else "",
             value=before[k][0],
             share=share,
@@ -364,7 +369,7 @@ def _value(said: Said, part: str, target: int | None, up: bool | None) -> tuple[
 
 def _what(detector: Detector, detection: Detection, part: str, target: int | None) -> str:
     if part in EDGES:
-        return f"the {edge_names()[part]}"
+        return f"the {part_title(part)}"
     if part != "class":
         return part
     kind = "log-odds" if detector.scores == "softmax" else "logit"
@@ -373,7 +378,12 @@ def _what(detector: Detector, detection: Detection, part: str, target: int | Non
     return f"the {kind} of {target if detector.classes is None else detector.classes[target]}"
 
 
-def _number(value: float) -> str:
+def short_number(value: float) -> str:
+    """A number with one or two digits behind the point, as sentences have it.
+
+    >>> short_number(-0.456), short_number(12.34), short_number(0.001)
+    ('−0.46', '12.3', '0')
+    """
     text = f"{value:.1f}" if abs(value) >= 1 else f"{value:.2f}"
     return text.replace("-", "−") if float(text) else "0"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["direction", "edge_of", "moved", "moved_words", "part_title"]
+__all__ = ["direction", "edge_of", "moved", "moved_words", "part_title", "pixels"]
 
 _EDGES = {"x1": ("left", 0), "y1": ("top", 1), "x2": ("right", 2), "y2": ("bottom", 3)}
 #: Edges and distances to them: the side, and its column of a box.
@@ -75,13 +75,13 @@ def moved_words(of: str, before: Sequence[float], after: Sequence[float]) -> str
         what, axis = ("width", 0) if of == "w" else ("height", 1)
         old, new = (box[axis + 2] - box[axis] for box in (before, after))
         ratio = f" (× {new / old:.2f})" if old > 0 else ""
-        return f"{what} {_pixels(old)} → {_pixels(new)} px{ratio}"
+        return f"{what} {pixels(old)} → {pixels(new)} px{ratio}"
     lead = "centre " if of in ("cx", "cy") else ""
     if round(way, 1) == 0:
         return f"{lead}stayed"
     across = _SIDES[of][1] % 2 == 0 if of in _SIDES else of == "cx"
     ways = ("left", "right") if across else ("up", "down")
-    return f"{lead}moved {_pixels(abs(way))} px {ways[way > 0]}"
+    return f"{lead}moved {pixels(abs(way))} px {ways[way > 0]}"
 
 
 def direction(of: str, more: bool) -> str:
@@ -103,5 +103,10 @@ def direction(of: str, more: bool) -> str:
     return less_more.get(of, ("smaller", "larger"))[more]
 
 
-def _pixels(length: float) -> str:
+def pixels(length: float) -> str:
+    """A length in pixels, as sentences have it.
+
+    >>> pixels(12.3), pixels(3.04)
+    ('12', '3.0')
+    """
     return f"{length:.0f}" if length >= 10 else f"{length:.1f}"

@@ -13,34 +13,15 @@ from relprop.checks import check_number
 from relprop.detectors.detections import Detection
 from relprop.detectors.detector import EDGES, Detector
 from relprop.detectors.filling import check_fill, fill_words
+from relprop.detectors.moves import direction, part_title, pixels
 from relprop.detectors.variants import Said, ask, inside
 from relprop.errors import InputError
 
-__all__ = ["BANDS", "Effects", "direction_of", "edge_names", "measured_effects"]
+__all__ = ["BANDS", "Effects", "measured_effects"]
 
 #: The parts of ``cells="bands"``, in order.
 BANDS = ("left", "right", "top", "bottom")
-_SIDES = {"x1": "left", "y1": "top", "x2": "right", "y2": "bottom"}
-_WAYS = {"x": ("left", "right"), "y": ("up", "down")}
 _LEAST = 0.02  # of the box's side: an edge that moves less stays where it is
-
-
-def edge_names() -> dict[str, str]:
-    """What the edges are called in sentences.
-
-    >>> edge_names()["y2"]
-    'bottom edge'
-    """
-    return {edge: f"{side} edge" for edge, side in _SIDES.items()}
-
-
-def direction_of(edge: str, more: bool) -> str:
-    """Where an edge goes when its coordinate grows, or shrinks.
-
-    >>> direction_of("y1", more=False)
-    'up'
-    """
-    return _WAYS[edge[0]][more]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +97,7 @@ class Effects:
         if part == "box":
             edges = [(edge, float(self.of(edge)[k])) for edge in EDGES]
             moved = [
-                f"the {edge_names()[edge]} {_pixels(abs(v))} px {direction_of(edge, v < 0)}"
+                f"the {part_title(edge)} {pixels(abs(v))} px {direction(edge, v < 0)}"
                 for edge, v in edges
                 if abs(v) >= self._least(edge)
             ]
@@ -131,13 +112,13 @@ class Effects:
         if part not in EDGES:
             valid = ", ".join(map(repr, ("box", *EDGES, "class", "margin", "score")))
             raise InputError(f"Expected one of {valid} for a sentence but got {part!r}. Read .of({part!r}).")
-        edge = edge_names()[part]
+        edge = part_title(part)
         if abs(effect) < self._least(part):
             return f"None of the parts alone moves the {edge} by {_LEAST:.0%} of the box."
-        way = direction_of(part, effect < 0)  # the effect is with the part less without
+        way = direction(part, effect < 0)  # the effect is with the part less without
         return (
             f"The {edge} lies where it does mostly because of {place}: without it the edge would lie "
-            f"{_pixels(abs(effect))} px further {way}."
+            f"{pixels(abs(effect))} px further {way}."
         )
 
     def _least(self, edge: str) -> float:
@@ -265,7 +246,3 @@ def _places(rows: int, columns: int) -> list[str]:
             across = third(j, columns, ("left", "", "right"))
             made.append(" ".join(w for w in (down, across) if w) or "middle")
     return made
-
-
-def _pixels(length: float) -> str:
-    return f"{length:.0f}" if length >= 10 else f"{length:.1f}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from relprop.detectors.detector import EDGES
 from relprop.detectors.filling import fill_words
+from relprop.detectors.hiding import short_number
 from relprop.detectors.moves import direction
 from relprop.reports.text import Table
 
@@ -31,7 +32,6 @@ __all__ = [
     "what_if_lines",
 ]
 
-_SHARES = {0.05: "twentieth", 0.1: "tenth", 0.2: "fifth", 0.25: "quarter", 0.5: "half"}
 _ARROWS = {"left": "←", "right": "→", "up": "↑", "down": "↓"}
 _NOTHING = 0.05  # pixels: less would be written as 0
 _LEAST = 0.1  # of the largest effect: a smaller one is not written on its cell
@@ -39,7 +39,7 @@ _LEAST = 0.1  # of the largest effect: a smaller one is not written on its cell
 
 def check_lines(check: Check) -> tuple[str, ...]:
     """Whether a map holds up, in one or two short lines."""
-    share = _share(check)
+    share = check.portion
     if check.red is None:
         first = "⚠ doesn't hold up: nothing in the map is red"
     else:
@@ -50,13 +50,14 @@ def check_lines(check: Check) -> tuple[str, ...]:
         elif check.of in ("class", "objectness"):
             what, back, on = _asked(check), "falls by", "rises by"
         red, random = (
-            f"{back if v >= 0 else on} {_number(abs(v))}{check.unit}" for v in (check.red, check.random[0])
+            f"{back if v >= 0 else on} {short_number(abs(v))}{check.unit}"
+            for v in (check.red, check.random[0])
         )
         did = f"the {what} {red}; without a random one it {random}"
         first = f"{verdict}: without its reddest {share} {did}"
     lines = [first]
     if check.blue is not None and check.blue > 0 and not check.against:
-        lines.append(f"blue isn't against: its bluest {share} costs {_number(check.blue)}, too")
+        lines.append(f"blue isn't against: its bluest {share} costs {short_number(check.blue)}, too")
     return tuple(lines)
 
 
@@ -64,25 +65,25 @@ def check_table(parts: Parts, measured: Measured) -> Table:
     """What hiding cost, a row a map."""
     rows = []
     for part, check in zip(parts.parts, measured.checks, strict=True):
-        mean, low, high = (_number(v) for v in check.random)
+        mean, low, high = (short_number(v) for v in check.random)
         rows.append(
             [
                 part.name,
-                "–" if check.red is None else f"{_number(check.red)}{check.unit}",
+                "–" if check.red is None else f"{short_number(check.red)}{check.unit}",
                 f"{mean} [{low}, {high}]",
-                "–" if check.blue is None else _number(check.blue),
+                "–" if check.blue is None else short_number(check.blue),
                 "yes" if check.holds else f"no{_worse(check)}",
                 {None: "–", True: "yes", False: "no"}[check.against],
             ]
         )
-    share = _share(measured.checks[0])
+    share = measured.checks[0].portion
     headers = [f"hiding a {share} costs", "reddest", "random", "bluest", "red holds up", "blue is against"]
     return Table(headers, rows, (1, 2, 3))
 
 
 def measured_note(measured: Measured) -> str:
     """How it was measured, in a sentence or two."""
-    share = _share(measured.checks[0])
+    share = measured.checks[0].portion
     fills = " and ".join(fill_words(loss.fill) for loss in measured.checks[0].losses)
     draws = len(measured.checks[0].losses[0].random)
     note = f"Hidden was a {share} of the box's area, filled with {fills}: means over both and {draws} draws."
@@ -161,10 +162,6 @@ def _pixels(length: float) -> str:
     return f"{length:.0f}" if length >= 3 else f"{length:.1f}"
 
 
-def _share(check: Check) -> str:
-    return _SHARES.get(check.share, f"{check.share:.0%}")
-
-
 def _asked(check: Check) -> str:
     return check.what.removeprefix("the ").partition(" of ")[0]
 
@@ -174,11 +171,6 @@ def _worse(check: Check) -> str:
         return ""
     worse, draws = check.as_much
     return f": {worse} of {draws} random ones cost as much"
-
-
-def _number(value: float) -> str:
-    text = f"{value:.1f}" if abs(value) >= 1 else f"{value:.2f}"
-    return text.replace("-", "−") if float(text) else "0"
 
 
 def _change(value: float) -> str:

@@ -20,6 +20,7 @@ from relprop.detectors import Detection, Detections, Detector, Prepared
 from relprop.detectors.analysis import positive_inside
 from relprop.detectors.detector import EDGES
 from relprop.detectors.explain import detection_explained
+from relprop.detectors.moves import direction, part_title
 from relprop.detectors.variants import pushed
 from relprop.explanation import Explanation
 from relprop.explanation.warned import verdict
@@ -31,8 +32,6 @@ from relprop.viz.scale import limits
 
 __all__ = ["MistakeMaps", "crop_around", "explain_mistake", "webp"]
 
-_SIDES = {"x1": "left", "y1": "top", "x2": "right", "y2": "bottom"}
-_WAYS = {"x1": ("left", "right"), "y1": ("up", "down"), "x2": ("left", "right"), "y2": ("up", "down")}
 _WIDTH, _HEIGHT = 320, 240  # pixels of a drawn map
 _LEAST = 48.0  # pixels of the picture that a crop shows at least
 _ROOM = 1.6  # how much wider than the boxes it is
@@ -198,13 +197,13 @@ def _edges(
     went = pushed(detector, prepared, unit, columns, anchors)[-len(EDGES) :]
     maps = []
     for k in sorted(range(len(EDGES)), key=lambda k: -abs(wrong[k])):
-        less, more = _WAYS[EDGES[k]]
+        less, more = direction(EDGES[k], False), direction(EDGES[k], True)
         off = f"{abs(wrong[k]):.0f} px too far {more if wrong[k] > 0 else less}"
         # Red is what pushed the edge the way it went, by some methods.
         turned = method.pushes and bool(went[k] < 0)
         red, blue = (less, more) if turned else (more, less)
         words = f"{off if abs(wrong[k]) >= 0.5 else 'in place'}; red moved it {red}, blue {blue}"
-        maps.append(_Map(f"{_SIDES[EDGES[k]]} edge", words, heat[k], "edges"))
+        maps.append(_Map(part_title(EDGES[k]), words, heat[k], "edges"))
     return maps
 
 
