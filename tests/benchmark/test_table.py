@@ -236,3 +236,32 @@ def test_outcome_titles_may_hold_commas():
 
     table = tabulate([Record("a", 0, "alpha", "comma", {"x": 0.5})], {"comma": Comma()}, ["alpha"])
     assert table.columns[0].title == "Share, ALL of it"
+
+
+def test_rows_are_methods_then_controls_then_the_ceiling():
+    names = ["center", "world", "alpha", "mask", "beta"]
+    made = [
+        Record(f"{k}", 0, m, "pointing", {"hit": v})
+        for k in range(3)
+        for m, v in zip(names, (0.9, 1.0, 0.5, 1.0, 0.4), strict=True)
+    ]
+    table = tabulate(made, METRICS, names, controls=["center", "mask"], ceiling="world", oracle="mask")
+    assert table.judged == ("alpha", "beta")
+    assert table.groups == (("alpha", "beta"), ("center", "mask"), ("world",))
+    assert table.rows == ("alpha", "beta", "center", "mask", "world")
+    assert table.best(table.column("pointing.hit")) == ("alpha",)
+    assert table.cell("world", "pointing.hit").value == 1.0
+    plain = tabulate(made, METRICS, names)
+    assert plain.groups == (tuple(names),)
+    assert plain.best(plain.column("pointing.hit")) == ("world", "mask")
+
+
+def test_controls_and_ceilings_are_rows_of_the_table():
+    assert_refused(
+        UnknownNameError,
+        (lambda: _table(controls=["center"]), "row for controls but got 'center'"),
+        (lambda: _table(ceiling="world"), "row for ceiling but got 'world'"),
+        (lambda: _table(controls=["random"], oracle="alpha"), "row for oracle but got 'alpha'"),
+    )
+    with pytest.raises(InputError, match="no control but got 'random' as both"):
+        _table(controls=["random"], ceiling="random")

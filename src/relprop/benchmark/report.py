@@ -44,6 +44,7 @@ def table_of(done: Finished) -> Table:
         notes=list(_notes(done)),
         seed=recipe.seed,
         replicates=recipe.replicates,
+        controls=[name for name, (_, made) in done.worker.methods.items() if isinstance(made, Baseline)],
     )
     return replace(table, notes=(*table.notes, *_orders(table)))
 

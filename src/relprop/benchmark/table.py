@@ -111,6 +111,9 @@ class Table:
         replicates: number of draws behind the intervals.
         seed: of the draws.
         level: of the intervals.
+        controls: which of `methods` know nothing of what the network learned, or only sharpen another's map.
+        ceiling: which of `methods` isn't one but says how much can be had; "" if nothing does.
+        oracle: which of `controls` no method has to beat, because it was told the answer; "" if none was.
     """
 
     title: str
@@ -122,6 +125,37 @@ class Table:
     replicates: int = 1000
     seed: int = 0
     level: float = 0.95
+    controls: tuple[str, ...] = ()
+    ceiling: str = ""
+    oracle: str = ""
+
+    def __post_init__(self) -> None:
+        for what, given, among in (
+            ("controls", self.controls, self.methods),
+            ("ceiling", (self.ceiling,) if self.ceiling else (), self.methods),
+            ("oracle", (self.oracle,) if self.oracle else (), self.controls),
+        ):
+            for label in given:
+                if label not in among:
+                    raise unknown_name(f"row for {what}", label, among)
+        if self.ceiling in self.controls:
+            raise InputError(f"Expected a ceiling that is no control but got {self.ceiling!r} as both.")
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The methods alone: no controls, no ceiling."""
+        return tuple(m for m in self.methods if m not in self.controls and m != self.ceiling)
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Rows as they are shown, in blocks: methods, controls, the ceiling. None of them is empty."""
+        blocks = (self.judged, self.controls, (self.ceiling,) if self.ceiling else ())
+        return tuple(block for block in blocks if block)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Every row in the order of `groups`."""
+        return tuple(m for block in self.groups for m in block)
 
     @property
     def main(self) -> tuple[Column, ...]:
@@ -144,8 +178,11 @@ class Table:
         return self.cells[method, column if isinstance(column, str) else column.id]
 
     def best(self, column: Column) -> tuple[str, ...]:
-        """The methods with the best value: several where they tie, none where there is nothing to compare."""
-        found = {m: self.cell(m, column).value for m in self.methods}
+        """The methods with the best value: several where they tie, none where there is nothing to compare.
+
+        Looked for among methods alone: a control or the ceiling is no answer.
+        """
+        found = {m: self.cell(m, column).value for m in self.judged}
         found = {m: v for m, v in found.items() if not math.isnan(v)}
         if len(found) < 2 or not column.better:
             return ()
@@ -170,6 +207,9 @@ def tabulate(
     seed: int = 0,
     replicates: int = 1000,
     level: float = 0.95,
+    controls: Sequence[str] = (),
+    ceiling: str = "",
+    oracle: str = "",
 ) -> Table:
     """Average records to a table with intervals.
 
@@ -187,10 +227,12 @@ def tabulate(
         seed: of the bootstrap over pictures, see `Resampling`.
         replicates: number of draws.
         level: of the intervals.
+        controls, ceiling, oracle: labels among `methods`, see `Table`.
 
     Raises:
         InputError: two records of the same pair, or a value that is NaN or infinite.
-        UnknownNameError: a record or a published number of an unknown method, metric, outcome or column.
+        UnknownNameError: a record, a control, a ceiling or a published number of an unknown method, metric,
+            outcome or column.
     """
     held = _Held(records, metrics, methods)
     draws = Resampling(sorted(held.images), replicates, seed)
@@ -237,6 +279,9 @@ def tabulate(
         replicates,
         seed,
         level,
+        tuple(controls),
+        ceiling,
+        oracle,
     )
 
 
