@@ -72,6 +72,7 @@ METRICS: Registry[Any] = Registry(
         "miou": "relprop.metrics.iou:MeanIoU",
         "energy": "relprop.metrics.energy:Energy",
         "rank-accuracy": "relprop.metrics.rank_accuracy:RankAccuracy",
+        "odi": "relprop.metrics.odi:ObjectDiscrimination",
         "opposition": "relprop.metrics.opposition:Opposition",
         "segmentation-miou": "relprop.metrics.segmentation:Segmentation",
         "randomisation": "relprop.metrics.randomisation:Randomisation",

@@ -13,6 +13,7 @@ from tests.metrics import make
 
 from relprop.errors import InputError
 from relprop.metrics import Energy, energy
+from relprop.metrics.region import grown
 
 MAPS = arrays(np.int16, (4, 5), elements=st.integers(-64, 64))
 MASKS = arrays(np.bool_, (4, 5))
@@ -64,3 +65,36 @@ def test_refusals() -> None:
         energy([[np.nan, 1.0]], [[1, 0]])
     with pytest.raises(InputError, match=r"region .*got \(2, 2\)"):
         energy([[1.0, 1.0]], [[1, 0], [1, 0]])
+
+
+@given(MASKS, st.floats(0, 6))
+def test_grown_is_by_distance(region: np.ndarray, pixels: float) -> None:
+    own = np.argwhere(region)
+    expected = [
+        [any((y - a) ** 2 + (x - b) ** 2 <= pixels**2 for a, b in own) for x in range(5)] for y in range(4)
+    ]
+    assert grown(region, pixels).tolist() == expected
+
+
+def test_energy_within_some_pixels() -> None:
+    # From the pixel at (0, 0): 1, 2, 3 pixels along the row; 1 and the square root of 2 in the second row.
+    heat = [[4.0, 2.0, 1.0, 1.0], [0.5, 0.5, 0.0, -9.0], [0.0, 0.0, 0.0, 7.0]]
+    region = np.zeros((3, 4), bool)
+    region[0, 0] = True
+    case = make.masked_case(heat, region)
+    shares = {0.5: 4 / 16, 1: 6.5 / 16, 1.5: 7 / 16, 2: 8 / 16, 3: 9 / 16, 3.6: 9 / 16, 3.61: 1.0, 99: 1.0}
+    for within, share in shares.items():
+        found = Energy(region="masks", within=within).measure(case)
+        assert found == {"inside": 0.25, "inside-pair": 0.25, "near": share, "near-pair": share}
+    white = make.masked_case(heat, region, ignore=np.arange(12).reshape(3, 4) == 1)
+    assert Energy(region="masks", within=2).measure(white)["near"] == pytest.approx(6 / 14, rel=1e-14)
+    assert Energy(region="masks", within=2).measure(make.masked_case(heat, np.zeros((3, 4)))) == {}
+    with pytest.raises(InputError, match="within to be >= 0 but got -1"):
+        Energy(within=-1)
+
+
+def test_the_distance_stands_in_the_title_where_one_is_asked() -> None:
+    assert [o.title for o in Energy().reported()] == ["Energy inside", "Energy inside (pairs)"]
+    titles = [o.title for o in Energy(within=3).reported()]
+    assert titles[2:] == ["Energy within 3 px", "Energy within 3 px (pairs)"]
+    assert {o.key for o in Energy(within=3).reported()} == {o.key for o in Energy.outcomes}

@@ -383,11 +383,11 @@ def _columns(metrics: Mapping[str, Metric]) -> list[Column]:
     """Every column that the metrics can fill."""
     uses: dict[str, set[str]] = {}
     for name, metric in metrics.items():
-        for outcome in metric.outcomes:
+        for outcome in metric.reported():
             uses.setdefault(outcome.title, set()).add(name)
     columns = []
     for name, metric in metrics.items():
-        for outcome in metric.outcomes:
+        for outcome in metric.reported():
             # One metric with two settings: the recipe's label tells them apart.
             title = outcome.title if len(uses[outcome.title]) == 1 else f"{outcome.title} ({name})"
             for subset in SUBSETS if outcome.subsets else ("all",):

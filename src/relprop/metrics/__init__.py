@@ -8,6 +8,7 @@ from relprop.metrics.iou import MeanIoU, iou
 from relprop.metrics.ledger import LedgerClosure
 from relprop.metrics.masking import MaskingFidelity, masking_fidelity
 from relprop.metrics.metric import SUBSETS, Case, Metric, Outcome
+from relprop.metrics.odi import ObjectDiscrimination, object_discrimination
 from relprop.metrics.opposition import Opposition, opposition
 from relprop.metrics.perturbation import Perturbation, perturbation_curves
 from relprop.metrics.pointing_game import PointingGame, point, pointing_game
@@ -28,6 +29,7 @@ __all__ = [
     "MaskingFidelity",
     "MeanIoU",
     "Metric",
+    "ObjectDiscrimination",
     "Opposition",
     "Outcome",
     "Perturbation",
@@ -43,6 +45,7 @@ __all__ = [
     "load_metric",
     "masking_fidelity",
     "metrics",
+    "object_discrimination",
     "opposition",
     "perturbation_curves",
     "point",

@@ -1,13 +1,15 @@
-"""Energy: the share of positive relevance that lies on the object."""
+"""Energy: the share of positive relevance that lies on the object, or near it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from relprop.checks import check_number
 from relprop.metrics.metric import Case, Outcome
-from relprop.metrics.region import RegionMetric, masked
+from relprop.metrics.region import RegionMetric, Truth, grown, masked
 
 __all__ = ["Energy", "energy"]
 
@@ -17,7 +19,9 @@ def energy(heat: Any, region: Any, ignore: Any = None) -> float | None:
 
     .. math:: E = \frac{\sum_{p \in \text{region}} \max(0, R_p)}{\sum_p \max(0, R_p)}
 
-    Source: Wang et al. 2020 (Score-CAM), "energy-based pointing game".
+    Source: Wang et al. 2020 (Score-CAM), "energy-based pointing game"; for maps without negative values it is the
+    relevance mass accuracy of Arras et al. 2022 (CLEVR-XAI). For the share within some pixels of the region, pass
+    `grown(region, pixels)`.
 
     Args:
         heat: (H, W), finite.
@@ -46,25 +50,50 @@ def energy(heat: Any, region: Any, ignore: Any = None) -> float | None:
 
 
 class Energy(RegionMetric):
-    """Share of positive relevance on the object, averaged per class, then over classes.
+    """Share of positive relevance on the object, and near it, averaged per class, then over classes.
 
     Source: Wang et al. 2020 (Score-CAM). See `energy` for maps without positive values and empty regions.
 
     Args:
         region: "boxes", "masks", or "auto" (boxes where the picture has some, else masks).
         ignore: leave pixels without truth out (masks only).
+        within: also report the share on the object or at most so many pixels of the picture from it; 0: don't.
+
+    Raises:
+        InputError: another region, or a distance below 0.
     """
 
     name = "energy"
-    summary = "Energy: share of positive relevance that lies on the object"
+    summary = "Energy: share of positive relevance that lies on the object, or within some pixels of it"
     outcomes = (
         Outcome("inside", "Energy inside"),
         Outcome("inside-pair", "Energy inside (pairs)", average="pair", detail=True),
+        Outcome("near", "Energy near"),
+        Outcome("near-pair", "Energy near (pairs)", average="pair", detail=True),
     )
+
+    def __init__(self, *, region: Truth = "boxes", ignore: bool = True, within: float = 0) -> None:
+        super().__init__(region=region, ignore=ignore)
+        check_number("within", within, least=0)
+        self.within = within
 
     def measure(self, case: Case) -> dict[str, float]:
         region, ignore = self.truth(case)
         if region is None:
             return {}
         share = energy(case.heat, region, ignore)
-        return {} if share is None else {"inside": share, "inside-pair": share}
+        if share is None:
+            return {}
+        found = {"inside": share, "inside-pair": share}
+        if self.within:
+            # Not None: a region with a pixel that counts has it here, too.
+            near = float(energy(case.heat, grown(region, self.within), ignore) or 0.0)
+            found |= {"near": near, "near-pair": near}
+        return found
+
+    def reported(self) -> tuple[Outcome, ...]:
+        if not self.within:
+            return self.outcomes[:2]
+        said = f"Energy within {self.within:g} px"
+        near, pairs = self.outcomes[2:]
+        return (*self.outcomes[:2], replace(near, title=said), replace(pairs, title=f"{said} (pairs)"))

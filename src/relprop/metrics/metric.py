@@ -217,6 +217,10 @@ class Metric:
         """The outcome that a measurement's key belongs to."""
         return next(o for o in cls.outcomes if o.key == key.split("@")[0])
 
+    def reported(self) -> tuple[Outcome, ...]:
+        """The outcomes that these settings ask for, as tables show them; all of them unless a metric says less."""
+        return self.outcomes
+
     def settings(self) -> dict[str, Any]:
         """The configured settings, as plain values."""
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from relprop.checks import check_choice
 from relprop.metrics.metric import Case, Metric, as_heat, as_region
 
-__all__ = ["RegionMetric", "Truth", "check_truth", "masked", "truth_of"]
+__all__ = ["RegionMetric", "Truth", "check_truth", "grown", "masked", "truth_of"]
 
 Truth = Literal["boxes", "masks", "auto"]
 """The union of a class's boxes, of its masks, or boxes where the picture has some for it and else masks."""
@@ -50,6 +51,28 @@ def masked(heat: Any, region: Any, ignore: Any = None) -> tuple[NDArray[np.float
     inside = as_region(region, values)
     valid = np.ones_like(inside) if ignore is None else ~as_region(ignore, values)
     return values[valid], inside[valid]
+
+
+def grown(region: Any, pixels: float) -> NDArray[np.bool_]:
+    """The region and all pixels at most so far from one of its own, centre to centre, (H, W) bool.
+
+    >>> grown([[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], 1.5).astype(int).tolist()
+    [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]]
+    """
+    inside = np.asarray(region, dtype=bool)
+    height, width = inside.shape
+    found = np.zeros_like(inside)
+    counted = np.concatenate([np.zeros((height, 1), int), inside.cumsum(1)], axis=1)
+    for down in range(-min(math.floor(pixels), height - 1), min(math.floor(pixels), height - 1) + 1):
+        # So many rows away, a pixel is near enough to those that are at most `reach` columns away.
+        reach = math.floor(math.sqrt(pixels**2 - down**2))
+        columns = np.arange(width)
+        left, right = np.maximum(columns - reach, 0), np.minimum(columns + reach + 1, width)
+        near = counted[:, right] > counted[:, left]
+        here = slice(max(0, down), height + min(0, down))
+        there = slice(max(0, -down), height + min(0, -down))
+        found[here] |= near[there]
+    return found
 
 
 class RegionMetric(Metric):
