@@ -95,12 +95,15 @@ DATASETS: Registry[Any] = Registry(
     },
 )
 
-#: Maps that know nothing of the model: subclasses of `relprop.benchmark.baselines.Baseline`.
+#: Maps that know nothing of the model, the controls of every recipe: subclasses of
+#: `relprop.benchmark.baselines.Baseline`.
 BASELINES: Registry[Any] = Registry(
     "baseline",
     {
         "center": "relprop.benchmark.baselines:Center",
         "random": "relprop.benchmark.baselines:Noise",
+        "edges": "relprop.benchmark.baselines:Edges",
+        "oracle": "relprop.benchmark.baselines:Oracle",
     },
 )
 

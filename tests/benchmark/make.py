@@ -109,6 +109,7 @@ def recipe(folder: Path, **changes: Any) -> Recipe:
         "data": {"name": "folder", "folder": str(folder)},
         "methods": ["center", "random", "gradient-x-input", "lrp-epsilon"],
         "metrics": [{"name": "pointing-game", "tolerance": 3}, "miou", "energy"],
+        "controls": False,
         "chunk": 2,
         "replicates": 20,
         **changes,

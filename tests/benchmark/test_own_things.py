@@ -86,13 +86,13 @@ from relprop.datasets import DataSet, SceneSamples
 
 
 class Stripes(Baseline):
-    def draw(self, size, random):
+    def draw(self, view):
         import numpy as np
-        return np.tile(np.arange(size[1]) % 2.0, (size[0], 1))
+        return np.tile(np.arange(view.size[1]) % 2.0, (view.size[0], 1))
 
 
 class Odd(Baseline):
-    def draw(self, size, random):
+    def draw(self, view):
         return [[0.0]]
 
 

@@ -111,7 +111,8 @@ def test_tables_plots_and_the_second_time(here: Path, capsys: pytest.CaptureFixt
     assert "3 pictures in " in out
     first = (folder / "table.csv").read_bytes()
     rows = list(csv.DictReader(first.decode().splitlines()))
-    assert {row["method"] for row in rows} == {"center", "gradient"}
+    squared = "gradient, squared"
+    assert {row["method"] for row in rows} == {"center", "gradient", "random", "edges", "oracle", squared}
     assert {row["metric"] for row in rows} == {"pointing-game", "energy"}
     (folder / "bars.png").unlink()
 

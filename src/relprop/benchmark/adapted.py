@@ -49,7 +49,7 @@ def adapted(
     base = read_recipe(recipe)
     changes: dict[str, Any] = _given(**numbers)
     if methods:
-        own = dict(zip(base.method_labels, base.methods, strict=True))
+        own = dict(zip(base.method_labels, base.rows, strict=True))
         changes["methods"] = tuple(own.get(text, MethodEntry(text)) for text in dict.fromkeys(methods))
     changes["model"] = replace(
         base.model,

@@ -11,18 +11,31 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from relprop.catalogue import DATASETS, GEOMETRIES
+from relprop.catalogue import BASELINES, DATASETS, GEOMETRIES
 from relprop.checks import check_choice, check_spelling
 from relprop.errors import InputError, unknown_name
 from relprop.files import brief, read_text
 from relprop.own_file import beside, without_folder
 
-__all__ = ["MethodEntry", "MetricEntry", "ModelEntry", "Recipe", "read_recipe", "recipe_from", "recipes"]
+__all__ = [
+    "SQUARED",
+    "MethodEntry",
+    "MetricEntry",
+    "ModelEntry",
+    "Recipe",
+    "read_recipe",
+    "recipe_from",
+    "recipes",
+]
 
 _REDUCTIONS = ("sum", "max-abs", "positive")
 _PREDICTED = ("auto", "sigmoid", "top-1", "top-5")
 _TARGETS = ("labels", "top-1")
 _CLASSES = ("auto", "names", "synsets")
+
+#: The control that is no map of its own: the map of the method that is best in energy, squared.
+SQUARED = "squared"
+_STEEPEST = 8.0  # of an exponent: beyond it nothing is left but the strongest pixel
 
 
 def _is_number(value: Any) -> bool:
@@ -38,6 +51,12 @@ _VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("a text", lambda v: isinstance(v, str)),
     "bool": ("true or false", lambda v: isinstance(v, bool)),
     "float": ("a number", _is_number),
+    "bool | tuple[str, ...]": (
+        "true, false or a list of texts",
+        lambda v: (
+            isinstance(v, bool) or (isinstance(v, (list, tuple)) and all(isinstance(t, str) for t in v))
+        ),
+    ),
     "tuple[int, ...]": (
         "a list of whole numbers",
         lambda v: isinstance(v, (list, tuple)) and all(map(_is_whole, v)),
@@ -90,12 +109,14 @@ class MethodEntry:
 
     Attributes:
         method: `name`, `name:key=value,...` or `file.py:Name` as on the command line; or a baseline ("center",
-            "random", or one of your own).
+            "random", "edges", "oracle", or one of your own).
         label: its name in tables; default: the text of `method`.
         reduce: how channels become a map: "sum", "max-abs" (largest magnitude), "positive" (positive part of
             the sum).
         smooth: Gaussian blur of the map on the picture, sigma as a share of the picture's longer side.
         at: a layer: the relevance there instead of the input's.
+        power: the map R on the picture becomes sign(R) |R|^power before it is judged. Above 1 it is sharper and
+            ranks pixels as before, so a gain in energy by it is no better explanation.
     """
 
     method: str
@@ -103,6 +124,7 @@ class MethodEntry:
     reduce: str = "sum"
     smooth: float = 0.0
     at: str = ""
+    power: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +147,10 @@ class Recipe:
         model: the model.
         methods: what is judged.
         metrics: how.
+        controls: what every method should beat, added to the methods. True: every baseline that comes with
+            relprop, and "squared", the map of the method that is best in energy (in the first metric with a
+            region, where energy isn't measured), squared. False: none. Or a list of names. What is among the
+            methods anyway isn't added.
         targets: "labels": every annotated class of a picture that the model knows; "top-1": the class that
             the model finds likeliest, judged by all the picture's objects.
         seed: of everything random: baselines, bootstrap.
@@ -144,6 +170,7 @@ class Recipe:
     methods: tuple[MethodEntry, ...]
     metrics: tuple[MetricEntry, ...]
     about: str = ""
+    controls: bool | tuple[str, ...] = True
     targets: Literal["labels", "top-1"] = "labels"
     seed: int = 0
     limit: int = 0
@@ -181,15 +208,32 @@ class Recipe:
                 raise InputError(
                     f"Expected {what}s with different labels but {twice[0]!r} comes twice. Set label."
                 )
-        for entry in self.methods:
+        for entry in self.rows:
             check_choice(f"reduce of {entry.method}", entry.reduce, _REDUCTIONS)
+            if not 0 < entry.power <= _STEEPEST:
+                raise InputError(
+                    f"Expected power of {entry.method} above 0 and at most {_STEEPEST:g} but got {entry.power!r}."
+                )
             if not 0 <= entry.smooth < 1:
                 raise InputError(f"Expected smooth of {entry.method} from 0 to 1 but got {entry.smooth!r}.")
 
     @property
+    def rows(self) -> tuple[MethodEntry, ...]:
+        """The methods, then those controls that are baselines and aren't among them."""
+        taken = {text for entry in self.methods for text in (entry.label or entry.method, entry.method)}
+        names = (BASELINES if self.controls else ()) if isinstance(self.controls, bool) else self.controls
+        added = (name for name in dict.fromkeys(names) if name != SQUARED and name not in taken)
+        return (*self.methods, *map(MethodEntry, added))
+
+    @property
+    def squares(self) -> bool:
+        """Whether the best method squared is a control."""
+        return self.controls if isinstance(self.controls, bool) else SQUARED in self.controls
+
+    @property
     def method_labels(self) -> list[str]:
-        """Names of the methods in tables."""
-        return [entry.label or entry.method for entry in self.methods]
+        """Names of the methods and baselines in tables."""
+        return [entry.label or entry.method for entry in self.rows]
 
     @property
     def metric_labels(self) -> list[str]:
@@ -236,6 +280,8 @@ class Recipe:
             *((metric, "name") for metric in kept["metrics"]),
         ]:
             entry[key] = without_folder(entry[key])
+        if not isinstance(self.controls, bool):
+            kept["controls"] = [without_folder(name) for name in self.controls]
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     def with_(self, **changes: Any) -> Recipe:
@@ -301,6 +347,8 @@ def recipe_from(table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
         for m in _list(table["methods"], "methods", where)
     )
     values["metrics"] = tuple(_metric(m, where) for m in _list(table["metrics"], "metrics", where))
+    if not isinstance(table.get("controls", True), bool):
+        values["controls"] = tuple(table["controls"])
     return Recipe(**values)
 
 

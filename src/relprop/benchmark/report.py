@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from relprop.benchmark.baselines import Baseline
+from relprop.benchmark.controls import best_squared, squared_label
 from relprop.benchmark.formats import FORMATS
 from relprop.benchmark.formats import shown as shown_value
 from relprop.benchmark.run import Finished
@@ -34,17 +34,25 @@ _SHOWN = 3  # best and worst cases a sheet
 
 def table_of(done: Finished) -> Table:
     """The table of a finished benchmark, with notes on what was left out."""
-    recipe = done.recipe
+    recipe, worker = done.recipe, done.worker
+    judged = [label for label in recipe.method_labels if label not in worker.controls]
+    best = best_squared(done.records, worker.metrics, judged) if recipe.squares else None
+    squared = [] if best is None else [squared_label(best)]
+    # A control that found nothing to draw (the oracle, where no picture has a region) is no row.
+    drawn = {record.method for record in done.records}
+    controls = [label for label in worker.controls if label in drawn]
+    rows = [*(m for m in recipe.method_labels if m in controls or m not in worker.controls), *squared]
     table = tabulate(
-        done.records,
-        done.worker.metrics,
-        recipe.method_labels,
+        [record for record in done.records if record.method in rows],
+        worker.metrics,
+        rows,
         title=f"{recipe.name}: {recipe.model.spec} on {recipe.data['name']}, {done.pictures} pictures",
         published=recipe.published,
         notes=list(_notes(done)),
         seed=recipe.seed,
         replicates=recipe.replicates,
-        controls=[name for name, (_, made) in done.worker.methods.items() if isinstance(made, Baseline)],
+        controls=[*controls, *squared],
+        oracle=worker.oracle if worker.oracle in controls else "",
     )
     return replace(table, notes=(*table.notes, *_orders(table)))
 
@@ -128,24 +136,22 @@ def _judged(done: Finished, table: Table) -> list[Column]:
     first: dict[str, Column] = {}
     for column in table.columns:
         regional = hasattr(done.worker.metrics[column.metric], "region")
-        if column.better and column.subset == "all" and regional and _best(done, table, column):
+        if column.better and column.subset == "all" and regional and _best(table, column):
             first.setdefault(column.metric, column)
     return list(first.values())
 
 
-def _best(done: Finished, table: Table, column: Column) -> str | None:
-    """The best method in a column that is no baseline and has a number there."""
-    order = [*table.best(column), *table.methods]
-    own = {name for name, (_, method) in done.worker.methods.items() if not isinstance(method, Baseline)}
-    known = (m for m in order if m in own and table.cell(m, column).pairs)
-    return next(known, None)
+def _best(table: Table, column: Column) -> str | None:
+    """The best method in a column that is no control and has a number there."""
+    order = [*table.best(column), *table.judged]
+    return next((m for m in order if table.cell(m, column).pairs), None)
 
 
 def _cases(done: Finished, table: Table, column: Column) -> Figure:
     """Best and worst pairs of the best method in a column, drawn once more."""
     from relprop.benchmark.cases_sheet import case_sheet
 
-    method = _best(done, table, column)
+    method = _best(table, column)
     assert method is not None  # or the sheet wasn't asked for
     found = [
         (r.values[column.key], r.image, r.label)

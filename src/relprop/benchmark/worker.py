@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from relprop.benchmark.baselines import BASELINES, Baseline, baseline
+from relprop.benchmark.baselines import BASELINES, Baseline, View, baseline, seeded
 from relprop.benchmark.classes import ClassMap
+from relprop.benchmark.controls import raised, squared_label, squares
 from relprop.benchmark.recipe import MethodEntry, ModelEntry, Recipe
 from relprop.benchmark.record import Problem, Record
 from relprop.benchmark.store import ChunkResult
@@ -96,9 +97,10 @@ class Worker:
         # Names first: a typing error shall not wait for the model.
         self.methods: dict[str, tuple[MethodEntry, Method | Baseline]] = {
             label: (entry, _method(recipe.located(entry.method)))
-            for label, entry in zip(recipe.method_labels, recipe.methods, strict=True)
+            for label, entry in zip(recipe.method_labels, recipe.rows, strict=True)
         }
         self.metrics = load_metrics(recipe)
+        self._squares = squares(self.metrics) if recipe.squares else {}
         self.model = _load(recipe, device)
         self.geometry = _geometry(recipe.model, self.model)
         self.classes = _class_map(recipe, self.model, self.data)
@@ -113,6 +115,21 @@ class Worker:
     def chunks(self) -> int:
         """Number of chunks."""
         return -(-self.pictures // self.recipe.chunk)
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Labels of the rows that know nothing of what the network learned, or only sharpen another's map."""
+        return tuple(
+            label
+            for label, (entry, method) in self.methods.items()
+            if isinstance(method, Baseline) or entry.power != 1
+        )
+
+    @property
+    def oracle(self) -> str:
+        """Label of the row that was told the truth; "" where there is none."""
+        told = (m for m, (_, made) in self.methods.items() if isinstance(made, Baseline) and made.oracle)
+        return next(told, "")
 
     def facts(self) -> dict[str, str]:
         """What the results depend on: recipe, data, weights, class names, the model's own file, version."""
@@ -221,17 +238,31 @@ class Worker:
             else:
                 problems.append(Problem(group[0].sample.name, label, _said(error)))
             return
-        for (row, _), case in cases:
-            name = group[row].sample.name
-            for metric_label, metric in self.metrics.items():
-                if metric.of_model and label != self.recipe.method_labels[0]:
-                    continue
-                try:
-                    values = metric.measure(case)
-                except Exception as error:
-                    problems.append(Problem(name, f"{label} / {metric_label}", _said(error)))
-                    continue
-                records.append(Record(name, case.label, label, metric_label, values, case.subsets))
+        first = label == self.recipe.method_labels[0]
+        asked = {k: m for k, m in self.metrics.items() if first or not m.of_model}
+        for _, case in cases:
+            self._measure(case, label, asked, records, problems)
+            if self._squares and isinstance(method, Method) and entry.power == 1:
+                heat = raised(case.heat, 2.0)
+                sharper = replace(case, heat=heat, map=None, explanation=None, explain=None)
+                self._measure(sharper, squared_label(label), self._squares, records, problems)
+
+    def _measure(
+        self,
+        case: Case,
+        label: str,
+        metrics: Mapping[str, Metric],
+        records: list[Record],
+        problems: list[Problem],
+    ) -> None:
+        name = case.sample.name
+        for metric_label, metric in metrics.items():
+            try:
+                values = metric.measure(case)
+            except Exception as error:
+                problems.append(Problem(name, f"{label} / {metric_label}", _said(error)))
+                continue
+            records.append(Record(name, case.label, label, metric_label, values, case.subsets))
 
     def _cases(
         self, group: list[_Picture], entry: MethodEntry, method: Method | Baseline, asking: _Asking
@@ -242,14 +273,17 @@ class Worker:
             size = picture.sample.size
             again: dict[nn.Module, list[Tensor]] = {}
             for k, label in enumerate(picture.labels):
-                # A baseline knows the input's size alone; a map takes its own way through the geometry.
+                # A baseline knows the input alone; a map takes its own way through the geometry.
+                draw: Any
                 if found is None or isinstance(method, Baseline):
-                    draw: Any = partial(self._baseline, method, picture, label)
-                    values = draw(None)
+                    drawn = self._baseline(method, picture, label)
+                    if drawn is None:
+                        continue
+                    values, draw = drawn, partial(_same, drawn)
                 else:
                     values = _reduced(_relevance(found, entry)[k, row], entry.reduce)
                     draw = partial(self._again, picture, k, entry, method, again)
-                heat = _smoothed(self.geometry.back(values, size), entry.smooth)
+                heat = raised(_smoothed(self.geometry.back(values, size), entry.smooth), entry.power)
                 yield (
                     (row, k),
                     Case(
@@ -293,10 +327,25 @@ class Worker:
             known[net] = [_reduced(r, entry.reduce).cpu() for r in _relevance(found, entry)[:, 0]]
         return known[net][k]
 
-    def _baseline(self, which: Any, picture: _Picture, label: int, _: nn.Module | None) -> Tensor:
-        height, width = picture.x.shape[-2:]
-        values = baseline(which, (height, width), self.recipe.seed, picture.sample.name, label)
-        return torch.from_numpy(values)
+    def _baseline(self, which: Any, picture: _Picture, label: int) -> Tensor | None:
+        """What a baseline draws for a class, (h, w), or None."""
+        size = (picture.x.shape[-2], picture.x.shape[-1])
+        truth = picture.sample.region(label, "masks")
+        if truth is None:
+            truth = picture.sample.region(label, "boxes")
+        view = View(
+            size,
+            seeded(self.recipe.seed, picture.sample.name, label),
+            self.geometry.seen(picture.sample.image),
+            None if truth is None else self.geometry.seen_region(truth),
+        )
+        drawn = baseline(which, view)
+        return None if drawn is None else torch.from_numpy(drawn)
+
+
+def _same(values: Tensor, _: nn.Module) -> Tensor:
+    """What a baseline draws on another network: the same."""
+    return values
 
 
 def load_metrics(recipe: Recipe) -> dict[str, Metric]:
@@ -328,7 +377,7 @@ def _code(recipe: Recipe) -> str:
     named = [
         recipe.model.spec,
         recipe.data["name"],
-        *(entry.method for entry in recipe.methods),
+        *(entry.method for entry in recipe.rows),
         *(entry.name for entry in recipe.metrics),
     ]
     found = [code for code in map(code_of, map(recipe.located, named)) if code]

@@ -103,7 +103,7 @@ class _Changes:
             "--method",
             "-x",
             metavar="NAME[:KEY=VALUE,...]",
-            help="Instead of the recipe's methods. Repeat for several; also center and random.",
+            help="Instead of the recipe's methods. Repeat for several; also baselines, such as center.",
             autocompletion=method_names,
             callback=checked(each(_known_method)),
         ),

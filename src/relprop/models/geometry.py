@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -45,6 +45,21 @@ class Geometry:
             side, shorter = min(height, width), min(picture.size)
             height, width = (round(side * length / shorter) for length in (picture.height, picture.width))
         return self.preprocess.scaled(picture, (height, width))
+
+    def seen(self, picture: Image.Image) -> NDArray[np.float64]:
+        """The picture as the model's input shows it, before it is normalised: (h, w, 3) float64 from 0 to 1.
+
+        Grey three times where the model takes one channel.
+        """
+        channels = len(self.preprocess.mean)
+        plain = replace(self.preprocess, mean=(0.0,) * channels, std=(1.0,) * channels)
+        values = replace(self, preprocess=plain).input(picture)[0].permute(1, 2, 0).double().numpy()
+        return np.array(np.broadcast_to(values, (*values.shape[:2], 3)))
+
+    def seen_region(self, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The pixels (h, w) of the input whose place in the picture lies in a region (H, W)."""
+        nearest = replace(self, preprocess=replace(self.preprocess, interpolation="nearest"))
+        return np.asarray(nearest.seen(Image.fromarray(region.astype(np.uint8) * 255)).mean(2) > 0.5)
 
     def back(self, heat: Tensor, size: tuple[int, int]) -> NDArray[np.float64]:
         """A map (h, w) of the input, or of a layer's values, laid on the picture: (H, W) float64.
