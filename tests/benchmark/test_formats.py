@@ -6,53 +6,67 @@ import json
 import math
 
 import pytest
-from tests.benchmark.reports import METHODS, METRICS, PUBLISHED, records
+from tests.benchmark.reports import METHODS, METRICS, PUBLISHED, ranked, records
 
-from relprop.benchmark.formats import FORMATS, shown, to_csv, to_json, to_markdown, to_text
+from relprop.benchmark.formats import (
+    FORMATS,
+    NAMES,
+    format_named,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+    to_text,
+)
+from relprop.benchmark.legend import shown
+from relprop.benchmark.record import Record
 from relprop.benchmark.table import tabulate
+from relprop.errors import UnknownNameError
 
 
 def _table(**changes):
-    return tabulate(records(), METRICS, METHODS, **({"title": "Small", "published": PUBLISHED} | changes))
+    given = {"title": "Small", "published": PUBLISHED, "network": "a VGG", "source": "a paper"}
+    return tabulate(records(), METRICS, METHODS, **(given | changes))
 
 
 TEXT = """\
 Small
 
-          Pointing                         Pointing
-          ALL (%)                          DIF (%)
-------------------------------------------------------------------
-alpha     66.7  [0.0, 100.0] (paper 57.6)   50.0  [–]
-beta      83.3* [0.0, 100.0]               100.0* [–] (paper 40.0)
-random     0.0  [0.0, 0.0]                   0.0  [–]
-------------------------------------------------------------------
-pairs     4                                2
-pictures  3                                1
-
-          Pointing            Pointing    Pointing (pairs)
-          ALL, P (%)          DIF, P (%)  (%)
+          Pointing            Pointing    Pointing
+          ALL (%)             DIF (%)     ALL, P (%)
 ------------------------------------------------------------
-alpha     75.0* [0.0, 100.0]  100.0* [–]  50.0  [0.0, 100.0]
-beta      75.0* [0.0, 100.0]  100.0* [–]  75.0* [0.0, 100.0]
+alpha     66.7  [0.0, 100.0]   50.0  [–]  75.0* [0.0, 100.0]
+beta      83.3* [0.0, 100.0]  100.0* [–]  75.0* [0.0, 100.0]
 random     0.0  [0.0, 0.0]      0.0  [–]   0.0  [0.0, 0.0]
 ------------------------------------------------------------
-pairs     3                   1           4
+pairs     4                   2           3
 pictures  3                   1           3
 
-          Error
--------------------------------------
-alpha     1.0e-08* [1.0e-08, 1.0e-08]
-beta      3.0e-08  [3.0e-08, 3.0e-08]
-random        n/a
--------------------------------------
-pairs     4
-pictures  3
+          Pointing    Pointing (pairs)
+          DIF, P (%)  (%)                 Error
+---------------------------------------------------------------------
+alpha     100.0* [–]  50.0  [0.0, 100.0]  1.0e-08* [1.0e-08, 1.0e-08]
+beta      100.0* [–]  75.0* [0.0, 100.0]  3.0e-08  [3.0e-08, 3.0e-08]
+random      0.0  [–]   0.0  [0.0, 0.0]        n/a
+---------------------------------------------------------------------
+pairs     1           4                   4
+pictures  1           3                   3
 
 Intervals: 95 %, percentile bootstrap over 3 pictures, 1000 draws,
   seed 0.
 Without any number, so not shown: Share.
-n/a: no pair to judge.
+n/a: none of its pairs has this number.
 *: best of the column.
+
+Published numbers, measured by others on a VGG. Source: a paper. Not
+  comparable with the numbers of this table unless network, weights
+  and pictures are the same.
+
+       Pointing  Pointing
+       ALL (%)   DIF (%)
+-------------------------
+alpha   57.6
+beta              40.0
 """
 
 
@@ -64,9 +78,11 @@ def test_text_is_this():
 def test_text_keeps_the_width_and_loses_no_column(width):
     text = to_text(_table(), width)
     assert max(map(len, text.splitlines())) <= width
-    assert text.count("(paper 57.6)") == text.count("(paper 40.0)") == 1
-    heads = [line for line in text.splitlines() if line.startswith("   ")]
+    assert text.count("57.6") == text.count("40.0") == 1
+    ours, paper = text.split("Published numbers")
+    heads = [line for line in ours.splitlines() if line.startswith("   ")]
     assert sum(line.count("Pointing") for line in heads) == 5
+    assert paper.count("Pointing") == 2
     assert sum(line.count("Error") for line in heads) == 1
 
 
@@ -93,13 +109,22 @@ def test_markdown_has_a_cell_for_each_column():
     lines = text.splitlines()
     assert lines[0] == "**a \\| b**"
     rows = [line for line in lines if line.startswith("|")]
-    assert len(rows) == 2 + 3 + 2
+    rows, paper = rows[:7], rows[7:]
     assert {row.count(" | ") for row in rows} == {6}
-    assert rows[2].startswith("| alpha | 66.7 [0.0, 100.0] (paper 57.6) | 50.0 [–] | **75.0** [0.0, 100.0] |")
+    assert rows[2].startswith("| alpha | 66.7 [0.0, 100.0] | 50.0 [–] | **75.0** [0.0, 100.0] |")
     assert rows[4].endswith("| n/a |")
     assert rows[5] == "| *pairs* | 4 | 2 | 3 | 1 | 4 | 4 |"
     assert rows[6] == "| *pictures* | 3 | 1 | 3 | 1 | 3 | 3 |"
-    assert "over 3 pictures, 1000 draws, seed 0." in lines[-1]
+    assert paper == [
+        "| Method | Pointing, ALL (%) | Pointing, DIF (%) |",
+        "| :--- | ---: | ---: |",
+        "| alpha | 57.6 |  |",
+        "| beta |  | 40.0 |",
+    ]
+    notes = [line for line in lines if "over 3 pictures, 1000 draws, seed 0." in line]
+    assert len(notes) == 1
+    heading = lines[lines.index(paper[0]) - 2]
+    assert heading.startswith("Published numbers, measured by others on a VGG. Source: a paper.")
 
 
 def test_csv_parses_back_to_every_digit():
@@ -128,6 +153,12 @@ def test_csv_parses_back_to_every_digit():
         "published": "",
         "percent": "false",
         "better": "lower",
+        "row": "method",
+        "unbeaten": "",
+        "share": "",
+        "share_low": "",
+        "share_high": "",
+        "missing": "",
     }
 
 
@@ -152,8 +183,80 @@ def test_json_parses_back_with_series_and_settings():
         "pairs": 0,
         "images": 0,
         "published": None,
+        "missing": "",
+        "unbeaten": [],
+        "share": None,
     }
     assert found["notes"] == list(table.notes)
+    assert found["published"] == {"network": "a VGG", "source": "a paper"}
+
+
+def test_methods_controls_and_the_ceiling_stand_apart():
+    text, table = to_text(ranked()).splitlines(), ranked()
+    names = ["-" if line.startswith("-") else line.split("  ")[0] for line in text[2:13]]
+    assert names == ["-", "alpha", "beta", "-", "center", "mask", "-", "world", "-", "pairs", "pictures"]
+    rows = [line.split(" | ")[0] for line in to_markdown(table).splitlines() if line.startswith("|")]
+    assert rows[2:] == [
+        "| *methods*", "| alpha", "| beta", "| *controls*", "| center", "| mask", "| *ceiling*", "| world",
+        "| *pairs*", "| *pictures*",
+    ]  # fmt: skip
+    kinds = [row["row"] for row in csv.DictReader(io.StringIO(to_csv(table)))][:5]
+    assert kinds == ["method", "method", "control", "oracle", "ceiling"]
+    found = json.loads(to_json(table))
+    assert (found["controls"], found["oracle"], found["ceiling"]) == (["center", "mask"], "mask", "world")
+
+
+def test_what_does_not_beat_the_controls_is_marked_and_said():
+    table = ranked()
+    said = "†: doesn't beat every control (center) in this column"
+    text = to_text(table)
+    assert "beta       30.9† [30.7, 31.2]" in text
+    assert "alpha      71.0* [70.7, 71.2]" in text
+    assert said in text
+    assert "mask is told the answer; no method has to beat it." in text
+    assert "| beta | 30.9† [30.7, 31.2]" in to_markdown(table)
+    assert "beta & 30.9 & \\makebox[0.6em][l]{$^{\\dagger}$}" in to_latex(table)
+    assert said.removeprefix("†") in to_latex(table)
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert [row["unbeaten"] for row in rows][:5] == ["", "center", "", "", ""]
+    none = ranked(controls=[], oracle="")
+    assert "†" not in to_text(none) + to_markdown(none)
+
+
+def test_shares_of_the_ceiling_stand_in_round_brackets():
+    table = ranked()
+    assert "71.0* [70.7, 71.2]   (88 %)" in to_text(table)
+    assert "101.0  [100.7, 101.2] (125 %)" in to_text(table)
+    assert "which is the number of world on the same pairs" in to_text(table)
+    assert "(88 \\%)" in to_latex(table)
+    assert "\\%)}" not in to_latex(table, intervals=False).split("world")[1].split("pairs")[0]
+    first = next(csv.DictReader(io.StringIO(to_csv(table))))
+    assert float(first["share"]) == pytest.approx(0.7095 / 0.8095, rel=1e-3)
+    assert float(first["share_low"]) <= float(first["share"]) <= float(first["share_high"])
+    assert "%)" not in "".join(line for line in to_text(ranked(ceiling="")).splitlines() if "71.0" in line)
+
+
+def test_missing_numbers_are_told_apart_by_their_reason():
+    made = [Record(f"{k}", 0, m, "pointing", {"hit": 0.5}) for k in range(3) for m in ("alpha", "beta")]
+    made += [Record(f"{k}", 0, "random", "closing", {"error": 0.1}) for k in range(3)]
+    made += [Record(f"{k}", 0, "alpha", "closing", {}) for k in range(3)]
+    text = to_text(tabulate(made, METRICS, METHODS))
+    assert "n/a¹: not measured." in text
+    assert "n/a²: none of its pairs has this number." in text
+    lines = {
+        line.split()[0]: line for line in text.splitlines() if line.startswith(("alpha", "beta", "random"))
+    }
+    assert lines["alpha"].endswith("n/a²")
+    assert lines["beta"].endswith("n/a¹")
+    assert "n/a¹" in lines["random"]
+
+
+def test_formats_have_names():
+    assert set(NAMES.values()) == set(FORMATS)
+    assert format_named("latex") is FORMATS["tex"]
+    assert format_named("md") is to_markdown
+    with pytest.raises(UnknownNameError, match="format but got 'word'"):
+        format_named("word")
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

@@ -265,3 +265,106 @@ def test_controls_and_ceilings_are_rows_of_the_table():
     )
     with pytest.raises(InputError, match="no control but got 'random' as both"):
         _table(controls=["random"], ceiling="random")
+
+
+def _against(values, **changes):
+    """Rows of 20 pictures by name: a function of the picture's number."""
+    made = [
+        Record(f"{k}", k % 2, m, "pointing", {"hit": at(k)}) for k in range(20) for m, at in values.items()
+    ]
+    return tabulate(made, {"pointing": Pointing()}, list(values), **changes)
+
+
+def test_a_method_beats_a_control_by_the_paired_difference():
+    # Both lie between 0.1 and 0.9; their own intervals overlap widely, their difference is always 0.01.
+    hard = {"alpha": lambda k: 0.1 + 0.04 * k, "center": lambda k: 0.09 + 0.04 * k, "beta": lambda k: 0.5}
+    table = _against(hard, controls=["center"])
+    a, c = table.cell("alpha", "pointing.hit"), table.cell("center", "pointing.hit")
+    assert a.low < c.high
+    assert a.unbeaten == ()
+    assert table.cell("beta", "pointing.hit").unbeaten == ("center",)
+    assert c.unbeaten == ()
+
+
+def test_lower_is_better_turns_what_it_means_to_beat():
+    made = [
+        Record(f"{k}", 0, m, "closing", {"error": v + 0.001 * k})
+        for k in range(20)
+        for m, v in (("alpha", 0.1), ("beta", 0.3), ("random", 0.2))
+    ]
+    table = tabulate(made, METRICS, METHODS, controls=["random"])
+    assert table.cell("alpha", "closing.error").unbeaten == ()
+    assert table.cell("beta", "closing.error").unbeaten == ("random",)
+
+
+def test_few_pictures_beat_nothing():
+    made = [
+        Record(f"{k}", 0, m, "pointing", {"hit": v}) for k in range(5) for m, v in (("a", 0.9), ("c", 0.1))
+    ]
+    five = tabulate(made, METRICS, ["a", "c"], controls=["c"])
+    assert five.cell("a", "pointing.hit").unbeaten == ("c",)
+    six = [*made, *(replace(r, image="5") for r in made[:2])]
+    assert tabulate(six, METRICS, ["a", "c"], controls=["c"]).cell("a", "pointing.hit").unbeaten == ()
+
+
+def test_a_sharpened_map_judges_nothing_where_it_equals_its_method():
+    rank = {"alpha": lambda k: 0.5 + 0.01 * k, "beta": lambda k: 0.4, "squared": lambda k: 0.5 + 0.01 * k}
+    table = _against(rank, controls=["squared"], sharpened={"squared": "alpha"})
+    assert [table.cell(m, "pointing.hit").unbeaten for m in ("alpha", "beta")] == [(), ()]
+    energy = rank | {"squared": lambda k: 0.6 + 0.01 * k}
+    table = _against(energy, controls=["squared"], sharpened={"squared": "alpha"})
+    assert [table.cell(m, "pointing.hit").unbeaten for m in ("alpha", "beta")] == [("squared",)] * 2
+    # A control that knows nothing of the method and still equals it is not beaten.
+    assert _against(rank, controls=["squared"]).cell("alpha", "pointing.hit").unbeaten == ("squared",)
+
+
+def test_the_oracle_and_a_control_without_numbers_need_not_be_beaten():
+    given = {"alpha": lambda k: 0.5, "mask": lambda k: 1.0}
+    table = _against(given, controls=["mask"], oracle="mask")
+    assert table.cell("alpha", "pointing.hit").unbeaten == ()
+    made = [Record(f"{k}", 0, "alpha", "pointing", {"hit": 0.5}) for k in range(9)]
+    assert tabulate(made, METRICS, METHODS, controls=["random"]).cell("alpha", "pointing.hit").unbeaten == ()
+
+
+def test_shares_of_the_ceiling_are_over_the_pairs_that_both_have():
+    made = [Record(f"{k}", 0, "alpha", "pointing", {"hit": 0.4 if k < 10 else 0.9}) for k in range(20)]
+    made += [Record(f"{k}", 0, "world", "pointing", {"hit": 0.8}) for k in range(10)]
+    table = tabulate(made, METRICS, ["alpha", "world"], ceiling="world")
+    share = table.cell("alpha", "pointing.hit").share
+    assert share is not None
+    assert (share.value, share.low, share.high, share.pairs) == (0.5, 0.5, 0.5, 10)
+    assert table.cell("world", "pointing.hit").share is None
+    assert table.counts(table.column("pointing.hit"), "pairs") == (20, 20)
+    made += [Record(f"{k}", 0, m, "closing", {"error": 1e-8}) for k in range(9) for m in ("alpha", "world")]
+    low = tabulate(made, METRICS, ["alpha", "world"], ceiling="world")
+    assert low.cell("alpha", "closing.error").share is None  # of a number that shall be low there is no share
+
+
+def test_why_a_number_is_missing_is_said():
+    class Signed(Metric):
+        name, summary = "signed", ""
+        outcomes = (Outcome("x", "X", absent="the maps have no negative values", subsets=True),)
+
+    class OfModel(Metric):
+        name, summary, of_model = "of-model", "", True
+        outcomes = (Outcome("y", "Y"),)
+
+    metrics = {"signed": Signed(), "of-model": OfModel()}
+    subsets = ("all", "dif")
+    made = [Record(f"{k}", 0, "a", "signed", {"x": 0.5}, subsets) for k in range(3)]
+    made += [Record(f"{k}", 0, "b", "signed", {}, subsets) for k in range(3)]
+    made += [Record(f"{k}", 0, "d", "signed", {"x": 0.5}) for k in range(3)]
+    made += [Record(f"{k}", 0, "a", "of-model", {"y": 0.5}) for k in range(3)]
+    table = tabulate(made, metrics, ["a", "b", "c", "d", "world"], ceiling="world")
+    missing = {m: table.cell(m, "signed.x").missing for m in table.rows}
+    assert missing == {
+        "a": "",
+        "b": "none of its pairs has this number: the maps have no negative values",
+        "c": "not measured",
+        "d": "",
+        "world": "no ceiling is known for this metric",
+    }
+    assert table.cell("d", "signed.x[dif]").missing == "none of its pairs is in this subset"
+    assert table.cell("b", "of-model.y").missing == (
+        "said of the network, whatever the method: it stands in the row of a"
+    )

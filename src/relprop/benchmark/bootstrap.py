@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from relprop.errors import InputError
 from relprop.metrics.metric import Tally
 
-__all__ = ["Average", "Estimate", "Pairs", "Resampling"]
+__all__ = ["Average", "Estimate", "Pairs", "Resampling", "interval"]
 
 Average = Literal["class", "pair"]
 
@@ -124,12 +124,24 @@ class Resampling:
         if len(set(self.images)) < len(self.images):
             raise InputError("Expected the name of each picture once but some occur twice.")
         self.index = {name: k for k, name in enumerate(self.images)}
-        count = len(self.images)
+        self.weights = _drawn(np.random.default_rng(seed), len(self.images), replicates)
+
+    @classmethod
+    def parts(
+        cls, images: Sequence[str], replicates: int, seed: int = 0, size: int = 2000
+    ) -> Iterator[Resampling]:
+        """The draws of `Resampling(images, replicates, seed)`, at most `size` of them at a time.
+
+        >>> whole = Resampling("ab", 5)
+        >>> parts = list(Resampling.parts("ab", 5, size=2))
+        >>> np.array_equal(np.concatenate([p.weights for p in parts], axis=1), whole.weights)
+        True
+        """
         generator = np.random.default_rng(seed)
-        # (pictures, replicates): the rows of a class's pictures lie together in memory.
-        self.weights = np.zeros((count, replicates), dtype=np.uint16)
-        for b in range(replicates if count else 0):
-            self.weights[:, b] = np.bincount(generator.integers(0, count, count), minlength=count)
+        for first in range(0, replicates, size):
+            part = cls(images, 1, seed)
+            part.weights = _drawn(generator, len(part.images), min(size, replicates - first))
+            yield part
 
     def means(self, pairs: Pairs, average: Average) -> NDArray[np.float64]:
         """The mean in each draw, (replicates,); NaN in draws that hold no pair."""
@@ -156,7 +168,7 @@ class Resampling:
             InputError: a level outside (0, 1).
         """
         images = len(np.unique(pairs.images))
-        low, high = _interval(self.means(pairs, average), level) if images > 1 else (math.nan, math.nan)
+        low, high = interval(self.means(pairs, average), level) if images > 1 else (math.nan, math.nan)
         return Estimate(pairs.mean(average), low, high, len(pairs.values), images)
 
     def difference(self, one: Pairs, two: Pairs, average: Average, level: float = 0.95) -> Estimate:
@@ -177,11 +189,25 @@ class Resampling:
         one, two = one.shared(two)
         images = len(np.unique(one.images))
         gaps = self.means(one, average) - self.means(two, average)
-        low, high = _interval(gaps, level) if images > 1 else (math.nan, math.nan)
+        low, high = interval(gaps, level) if images > 1 else (math.nan, math.nan)
         return Estimate(one.mean(average) - two.mean(average), low, high, len(one.values), images)
 
 
-def _interval(means: NDArray[np.float64], level: float) -> tuple[float, float]:
+def _drawn(generator: np.random.Generator, count: int, replicates: int) -> NDArray[np.uint16]:
+    """How often each draw took each picture, (count, replicates)."""
+    # The rows of a class's pictures lie together in memory.
+    weights = np.zeros((count, replicates), dtype=np.uint16)
+    for b in range(replicates if count else 0):
+        weights[:, b] = np.bincount(generator.integers(0, count, count), minlength=count)
+    return weights
+
+
+def interval(means: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """The percentile interval of what draws gave; NaN ones are passed over.
+
+    Raises:
+        InputError: a level outside (0, 1).
+    """
     if not 0 < level < 1:
         raise InputError(f"Expected a level between 0 and 1 but got {level}.")
     counted = means[~np.isnan(means)]

@@ -159,7 +159,8 @@ class Recipe:
         batch: pictures of one size that run through the model together.
         threads: CPU threads a worker. 1 gives the same digits whatever the number of workers.
         replicates: of the bootstrap.
-        published: column -> method -> a paper's number, printed beside ours.
+        published: column -> method -> a paper's number, printed apart from ours.
+        network: what the published numbers were measured on: "VGG-16 trained on VOC".
         source: what the published numbers are from.
         folder: where the files of `file.py:Name` lie, if they aren't found from here; a recipe's own file says it.
     """
@@ -179,6 +180,7 @@ class Recipe:
     threads: int = 1
     replicates: int = 1000
     published: dict[str, dict[str, float]] = field(default_factory=dict)
+    network: str = ""
     source: str = ""
     folder: str = ""
 
@@ -268,7 +270,7 @@ class Recipe:
 
         Nor with where files lie: what is in them is in the data set's fingerprint and the weights' hash.
         """
-        shown = ("about", "replicates", "published", "source", "name", "folder")
+        shown = ("about", "replicates", "published", "network", "source", "name", "folder")
         kept = {k: v for k, v in self.plain().items() if k not in shown}
         places = getattr(self.data_set, "places", ())
         kept["data"] = {k: v for k, v in kept["data"].items() if k not in places}

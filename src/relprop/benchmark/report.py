@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from relprop.benchmark.columns import Column
 from relprop.benchmark.controls import best_squared, squared_label
 from relprop.benchmark.formats import FORMATS
-from relprop.benchmark.formats import shown as shown_value
+from relprop.benchmark.legend import shown as shown_value
 from relprop.benchmark.run import Finished
-from relprop.benchmark.table import Column, Table, tabulate
+from relprop.benchmark.table import Table, tabulate
 from relprop.errors import RelpropError
 from relprop.metrics.randomisation import Randomisation
 from relprop.storage import write_file
@@ -53,12 +54,25 @@ def table_of(done: Finished) -> Table:
         replicates=recipe.replicates,
         controls=[*controls, *squared],
         oracle=worker.oracle if worker.oracle in controls else "",
+        sharpened=_sharpened(done, controls) | ({} if best is None else {squared_label(best): best}),
+        network=recipe.network,
+        source=recipe.source,
     )
     return replace(table, notes=(*table.notes, *_orders(table)))
 
 
+def _sharpened(done: Finished, controls: Sequence[str]) -> dict[str, str]:
+    """Control -> the method that it is a power of, where the recipe has that method, too."""
+    entries = {label: entry for label, (entry, _) in done.worker.methods.items()}
+    plain = {replace(entry, label=""): label for label, entry in entries.items() if entry.power == 1}
+    bases = {
+        c: plain.get(replace(entries[c], label="", power=1.0)) for c in controls if entries[c].power != 1
+    }
+    return {control: base for control, base in bases.items() if base is not None}
+
+
 def _orders(table: Table) -> Iterator[str]:
-    """How far the order of the methods is the published one."""
+    """How far the order of the methods is the published one, which is another network's."""
     for column in table.main:
         known = [table.cell(m, column) for m in table.methods]
         both = [(c.value, c.published) for c in known if c.published is not None and not math.isnan(c.value)]
@@ -67,7 +81,7 @@ def _orders(table: Table) -> Iterator[str]:
             agree = sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)
             yield (
                 f"{column.title}: of {len(pairs)} pairs of methods with different published numbers, {agree} "
-                "stand in the published order here."
+                f"stand in the published order here. That order was found on {table.network or 'another network'}."
             )
 
 
@@ -112,19 +126,18 @@ def _notes(done: Finished) -> Iterator[str]:
         failed = Counter(p.where for p in done.problems if p.where not in ("data", "model"))
         for where, count in sorted(failed.items()):
             yield f"{where} failed on {count} {'picture' if count == 1 else 'pictures'}."
-    if recipe.published:
-        yield f"Published numbers: {recipe.source}."
 
 
 def _figures(done: Finished, table: Table) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    from relprop.benchmark import plots
+    from relprop.benchmark.bars import bars_page
+    from relprop.benchmark.curves import curves
 
-    if table.columns:
-        yield "bars.png", partial(plots.bars_page, table)
+    if table.main:
+        yield "bars.png", partial(bars_page, table)
     for metric in dict.fromkeys(series.metric for series in table.series):
         random = isinstance(done.worker.metrics[metric], Randomisation)
         along = "layers randomised, from the output to the input" if random else ""
-        yield f"curves-{metric}.png", partial(plots.curves, table, metric, along=along)
+        yield f"curves-{metric}.png", partial(curves, table, metric, along=along)
         if random:
             yield f"steps-{metric}.png", partial(_steps, done, metric)
     for column in _judged(done, table):

@@ -4,52 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
 from relprop.benchmark.bootstrap import Average, Estimate, Pairs, Resampling
+from relprop.benchmark.columns import Column, columns_of
+from relprop.benchmark.held import Held
+from relprop.benchmark.paired import Paired
 from relprop.benchmark.record import Record
+from relprop.benchmark.significance import enough
 from relprop.errors import InputError, unknown_name
-from relprop.metrics.metric import SUBSETS, Metric, Outcome
+from relprop.metrics.metric import Metric, Outcome
 
-__all__ = ["SUBSET_TITLES", "Cell", "Column", "Series", "Table", "paired_difference", "tabulate"]
-
-SUBSET_TITLES = {"all": "ALL", "dif": "DIF", "all-p": "ALL, P", "dif-p": "DIF, P"}
-"""How titles name `metrics.SUBSETS`."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One outcome of one metric in one subset.
-
-    Attributes:
-        metric: the metric as the recipe labels it.
-        key: the outcome's key.
-        subset: one of `metrics.SUBSETS`.
-        title: what stands above the column.
-        better: whether more or less is better, or neither.
-        percent: shown times 100.
-        detail: for files that a program reads, not for tables and plots to look at.
-    """
-
-    metric: str
-    key: str
-    subset: str
-    title: str
-    better: Literal["higher", "lower", ""]
-    percent: bool
-    detail: bool = False
-
-    @property
-    def id(self) -> str:
-        """A short name, unique in the table.
-
-        >>> Column("pointing-game", "hit", "dif", "", "higher", True).id
-        'pointing-game.hit[dif]'
-        """
-        return f"{self.metric}.{self.key}" + ("" if self.subset == "all" else f"[{self.subset}]")
+__all__ = ["Cell", "Series", "Table", "paired_difference", "tabulate"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +31,9 @@ class Cell:
         pairs: how many pairs (picture, class) were averaged.
         images: how many pictures they come from.
         published: what the paper reports, in the same unit, or None.
+        missing: where there is no number, why.
+        unbeaten: controls that the method doesn't beat in this column; see `tabulate`.
+        share: of the ceiling, over the pairs that both have; None where no ceiling is known.
     """
 
     value: float = math.nan
@@ -71,6 +42,9 @@ class Cell:
     pairs: int = 0
     images: int = 0
     published: float | None = None
+    missing: str = ""
+    unbeaten: tuple[str, ...] = ()
+    share: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +88,8 @@ class Table:
         controls: which of `methods` know nothing of what the network learned, or only sharpen another's map.
         ceiling: which of `methods` isn't one but says how much can be had; "" if nothing does.
         oracle: which of `controls` no method has to beat, because it was told the answer; "" if none was.
+        network: what the published numbers were measured on.
+        source: what they are from.
     """
 
     title: str
@@ -128,6 +104,8 @@ class Table:
     controls: tuple[str, ...] = ()
     ceiling: str = ""
     oracle: str = ""
+    network: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         for what, given, among in (
@@ -156,6 +134,14 @@ class Table:
     def rows(self) -> tuple[str, ...]:
         """Every row in the order of `groups`."""
         return tuple(m for block in self.groups for m in block)
+
+    def kind(self, row: str) -> Literal["method", "control", "oracle", "ceiling"]:
+        """What a row is."""
+        if row == self.ceiling:
+            return "ceiling"
+        if row in self.controls:
+            return "oracle" if row == self.oracle else "control"
+        return "method"
 
     @property
     def main(self) -> tuple[Column, ...]:
@@ -189,9 +175,14 @@ class Table:
         top = max(found.values()) if column.better == "higher" else min(found.values())
         return tuple(m for m, v in found.items() if v == top)
 
+    @property
+    def published(self) -> tuple[Column, ...]:
+        """The columns to look at that somebody published numbers of."""
+        return tuple(c for c in self.main if any(self.cell(m, c).published is not None for m in self.methods))
+
     def counts(self, column: Column, what: Literal["pairs", "images"]) -> tuple[int, int]:
-        """Least and most pairs or pictures behind a column's numbers, over methods that have one."""
-        numbers = [getattr(self.cell(m, column), what) for m in self.methods]
+        """Least and most pairs or pictures behind a column's numbers, over methods and controls that have one."""
+        numbers = [getattr(self.cell(m, column), what) for m in self.methods if m != self.ceiling]
         numbers = [n for n in numbers if n] or [0]
         return min(numbers), max(numbers)
 
@@ -210,6 +201,9 @@ def tabulate(
     controls: Sequence[str] = (),
     ceiling: str = "",
     oracle: str = "",
+    sharpened: Mapping[str, str] | None = None,
+    network: str = "",
+    source: str = "",
 ) -> Table:
     """Average records to a table with intervals.
 
@@ -227,17 +221,23 @@ def tabulate(
         seed: of the bootstrap over pictures, see `Resampling`.
         replicates: number of draws.
         level: of the intervals.
-        controls, ceiling, oracle: labels among `methods`, see `Table`.
+        controls, ceiling, oracle: labels among `methods`, see `Table`. A method beats a control where the
+            interval of their paired difference lies on the better side of 0, on enough pictures that differ
+            for a sign test to say so (`relprop.benchmark.significance.enough`).
+        sharpened: control -> the method whose map it sharpens. Where the two are equal pair by pair, because
+            a metric looks at the order of pixels alone, that control judges nothing.
+        network: what the published numbers were measured on.
+        source: what the published numbers are from.
 
     Raises:
         InputError: two records of the same pair, or a value that is NaN or infinite.
         UnknownNameError: a record, a control, a ceiling or a published number of an unknown method, metric,
             outcome or column.
     """
-    held = _Held(records, metrics, methods)
+    held = Held(records, metrics, methods)
     draws = Resampling(sorted(held.images), replicates, seed)
     ours = published or {}
-    possible = _columns(metrics)
+    possible = columns_of(metrics)
     for name in ours:
         if name not in {c.id for c in possible}:
             raise unknown_name("column with published numbers", name, [c.id for c in possible])
@@ -248,19 +248,25 @@ def tabulate(
     columns, cells, empty = [], {}, []
     series = _series(held, metrics, methods, estimate)
     curved = {(s.metric, s.key) for s in series}
+    rows = Table(title, tuple(methods), (), {}, controls=tuple(controls), ceiling=ceiling, oracle=oracle)
     for column in possible:
         outcome = metrics[column.metric].outcome(column.key)
-        row = {}
-        for method in methods:
-            found = estimate(method, column.metric, column.key, column.subset, outcome)
-            paper = _own_unit(ours.get(column.id, {}).get(method), column.percent)
-            row[method] = _cell(found, paper)
-        if all(cell.pairs == 0 and cell.published is None for cell in row.values()):
+        pairs = {m: held.pairs(m, column.metric, column.key, column.subset, draws) for m in methods}
+        papers = {m: _own_unit(ours.get(column.id, {}).get(m), column.percent) for m in methods}
+        if not any(len(found.values) for found in pairs.values()) and set(papers.values()) == {None}:
             if (column.metric, column.key) not in curved:
                 empty.append(column.title)
             continue
         columns.append(column)
-        cells.update({(method, column.id): cell for method, cell in row.items()})
+        for method, cell in _column_cells(
+            rows, column, pairs, outcome, draws, level, sharpened or {}
+        ).items():
+            missing = ""
+            if not cell.pairs:
+                missing = held.missing(method, column.metric, column.subset, outcome.absent)
+                if method == ceiling:
+                    missing = "no ceiling is known for this metric"
+            cells[method, column.id] = replace(cell, published=papers[method], missing=missing)
     said = list(notes)
     if draws.images:
         pictures = "1 picture" if len(draws.images) == 1 else f"{len(draws.images)} pictures"
@@ -282,6 +288,8 @@ def tabulate(
         tuple(controls),
         ceiling,
         oracle,
+        network,
+        source,
     )
 
 
@@ -304,102 +312,55 @@ def paired_difference(
     Raises:
         UnknownNameError: no such column, or a record of an unknown metric or outcome.
     """
-    found = next((c for c in _columns(metrics) if c.id == column), None)
+    found = next((c for c in columns_of(metrics) if c.id == column), None)
     if found is None:
-        raise unknown_name("column", column, [c.id for c in _columns(metrics)])
-    held = _Held((r for r in records if r.method in (one, two)), metrics, (one, two))
+        raise unknown_name("column", column, [c.id for c in columns_of(metrics)])
+    held = Held((r for r in records if r.method in (one, two)), metrics, (one, two))
     draws = Resampling(sorted(held.images), replicates, seed)
     average: Average = metrics[found.metric].outcome(found.key).average
     a, b = (held.pairs(m, found.metric, found.key, found.subset, draws) for m in (one, two))
     return draws.difference(a, b, average, level)
 
 
-@dataclass
-class _Held:
-    """Records by (method, metric, key), checked."""
+def _column_cells(
+    rows: Table,
+    column: Column,
+    pairs: Mapping[str, Pairs],
+    outcome: Outcome,
+    draws: Resampling,
+    level: float,
+    sharpened: Mapping[str, str],
+) -> dict[str, Cell]:
+    """The cells of one column: means, what isn't beaten, shares of the ceiling."""
+    filled = [m for m, found in pairs.items() if len(found.values)]
+    rivals = [c for c in rows.controls if c in filled and c != rows.oracle and column.better]
+    judged = [m for m in rows.judged if m in filled]
+    capped = rows.ceiling in filled and column.better == "higher"
+    below = [m for m in filled if m != rows.ceiling] if capped else []
+    twins = [(c, sharpened[c]) for c in rivals if sharpened.get(c) in filled]
+    compared = [*((m, c) for m in judged for c in rivals), *((m, rows.ceiling) for m in below), *twins]
+    paired = Paired(pairs, outcome.average, dict.fromkeys(compared))
+    paired.draw(draws)
+    rivals = [c for c in rivals if (c, sharpened.get(c)) not in twins or paired.differing(c, sharpened[c])]
+    sign = -1 if column.better == "lower" else 1
 
-    records: Iterable[Record]
-    metrics: Mapping[str, Metric]
-    methods: Sequence[str]
-    images: set[str] = field(default_factory=set)
-    rows: dict[tuple[str, str, str], list[tuple[str, int, float, tuple[str, ...]]]] = field(
-        default_factory=dict
-    )
-    places: dict[tuple[str, str], set[tuple[str, ...]]] = field(default_factory=dict)
+    def beats(one: str, two: str) -> bool:
+        found = paired.difference(one, two, level)
+        ahead = found.low > 0 if sign > 0 else found.high < 0
+        return ahead and enough(paired.differing(one, two), level)
 
-    def __post_init__(self) -> None:
-        seen: set[tuple[str, int, str, str]] = set()
-        known = {name: {o.key for o in metric.outcomes} for name, metric in self.metrics.items()}
-        for record in self.records:
-            if record.method not in self.methods:
-                raise unknown_name("method in the records", record.method, self.methods)
-            if record.metric not in known:
-                raise unknown_name("metric in the records", record.metric, known)
-            pair = (record.image, record.label, record.method, record.metric)
-            if pair in seen:
-                raise InputError(
-                    f"Expected one record for each picture, class, method and metric but got two of "
-                    f"{record.image!r}, class {record.label}, {record.method!r}, {record.metric!r}. "
-                    "Read each result once."
-                )
-            seen.add(pair)
-            self.images.add(record.image)
-            placed: dict[str, list[str]] = {}
-            for key, value in record.values.items():
-                if key.split("@")[0] not in known[record.metric]:
-                    raise unknown_name(f"outcome of {record.metric!r}", key, known[record.metric])
-                if "@" in key:
-                    own, where = key.split("@", 1)
-                    placed.setdefault(own, []).append(where)
-                self.rows.setdefault((record.method, record.metric, key), []).append(
-                    (record.image, record.label, value, record.subsets)
-                )
-            for own, wheres in placed.items():
-                self.places.setdefault((record.metric, own), set()).add(tuple(wheres))
-
-    def pairs(self, method: str, metric: str, key: str, subset: str, draws: Resampling) -> Pairs:
-        rows = self.rows.get((method, metric, key), [])
-        return Pairs.of([(draws.index[i], label, v) for i, label, v, subsets in rows if subset in subsets])
-
-    def wheres(self, metric: str, key: str) -> tuple[str, ...]:
-        """Places in order: `0.1` and `01 conv1` by their numbers, bare names as the measurements list them."""
-        after: TopologicalSorter[str] = TopologicalSorter()
-        names: set[str] = set()
-        for places in sorted(self.places.get((metric, key), ())):
-            names.update(places)
-            for k, place in enumerate(places):
-                after.add(place, *places[max(0, k - 1) : k])
-        try:
-            return tuple(sorted(names, key=lambda place: float(place.split(" ")[0])))
-        except ValueError:
-            pass
-        try:
-            return tuple(after.static_order())
-        except CycleError:  # measurements disagree
-            return tuple(sorted(names))
-
-
-def _columns(metrics: Mapping[str, Metric]) -> list[Column]:
-    """Every column that the metrics can fill."""
-    uses: dict[str, set[str]] = {}
-    for name, metric in metrics.items():
-        for outcome in metric.reported():
-            uses.setdefault(outcome.title, set()).add(name)
-    columns = []
-    for name, metric in metrics.items():
-        for outcome in metric.reported():
-            # One metric with two settings: the recipe's label tells them apart.
-            title = outcome.title if len(uses[outcome.title]) == 1 else f"{outcome.title} ({name})"
-            for subset in SUBSETS if outcome.subsets else ("all",):
-                whole = f"{title}, {SUBSET_TITLES[subset]}" if outcome.subsets else title
-                columns.append(
-                    Column(name, outcome.key, subset, whole, outcome.better, outcome.percent, outcome.detail)
-                )
-    return columns
+    cells = {}
+    for method in pairs:
+        found = paired.estimate(method, level)
+        unbeaten = tuple(c for c in rivals if not beats(method, c)) if method in judged else ()
+        share = paired.ratio(method, rows.ceiling, level) if method in below else None
+        share = None if share is None or math.isnan(share.value) else share
+        cells[method] = replace(_cell(found), unbeaten=unbeaten, share=share)
+    return cells
 
 
 def _series(
-    held: _Held,
+    held: Held,
     metrics: Mapping[str, Metric],
     methods: Sequence[str],
     estimate: Callable[[str, str, str, str, Outcome], Estimate],
@@ -420,8 +381,8 @@ def _series(
     return found
 
 
-def _cell(found: Estimate, published: float | None = None) -> Cell:
-    return Cell(found.value, found.low, found.high, found.pairs, found.images, published)
+def _cell(found: Estimate) -> Cell:
+    return Cell(found.value, found.low, found.high, found.pairs, found.images)
 
 
 def _own_unit(shown: float | None, percent: bool) -> float | None:

@@ -11,6 +11,8 @@ from relprop.metrics.region import RegionMetric, masked
 
 __all__ = ["MeanIoU", "iou", "mean_of_positives"]
 
+_UNSIGNED = "the maps have no negative values, so 0 is no threshold"
+
 
 def iou(heat: Any, region: Any, threshold: float = 0.0, ignore: Any = None) -> float | None:
     r"""Intersection over union of the pixels above a threshold and the region.
@@ -75,9 +77,9 @@ class MeanIoU(RegionMetric):
     name = "miou"
     summary = "mIoU: overlap of the map's positive part with the object, at threshold 0 and at the mean"
     outcomes = (
-        Outcome("zero", "mIoU > 0"),
+        Outcome("zero", "mIoU > 0", absent=_UNSIGNED),
         Outcome("mean", "mIoU > mean"),
-        Outcome("zero-pair", "mIoU > 0 (pairs)", average="pair", detail=True),
+        Outcome("zero-pair", "mIoU > 0 (pairs)", average="pair", detail=True, absent=_UNSIGNED),
         Outcome("mean-pair", "mIoU > mean (pairs)", average="pair", detail=True),
     )
 

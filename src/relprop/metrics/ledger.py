@@ -8,6 +8,8 @@ from relprop.metrics.metric import Case, Metric, Outcome
 
 __all__ = ["LedgerClosure"]
 
+_NONE = "the method keeps no ledger"
+
 
 class LedgerClosure(Metric):
     """How many explanations balance at every operator, and what was lost on the way.
@@ -24,9 +26,9 @@ class LedgerClosure(Metric):
     name = "ledger"
     summary = "Ledger: share of explanations that add up at every operator, largest error, share lost"
     outcomes = (
-        Outcome("closes", "Ledger closes", average="pair"),
-        Outcome("error", "Largest error", better="lower", average="pair", percent=False),
-        Outcome("lost", "Lost", better="lower", average="pair"),
+        Outcome("closes", "Ledger closes", average="pair", absent=_NONE),
+        Outcome("error", "Largest error", better="lower", average="pair", percent=False, absent=_NONE),
+        Outcome("lost", "Lost", better="lower", average="pair", absent=_NONE),
     )
 
     def measure(self, case: Case) -> dict[str, float]:

@@ -83,6 +83,7 @@ class Outcome:
         percent: shown times 100.
         subsets: whether it is reported for each of `SUBSETS` (else for "all" only).
         detail: left to the files that a program reads; tables to look at have enough without it.
+        absent: why maps may have no such number, for the note below a table: "they have no negative values".
     """
 
     key: str
@@ -92,6 +93,7 @@ class Outcome:
     percent: bool = True
     subsets: bool = False
     detail: bool = False
+    absent: str = ""
 
 
 class Tally:

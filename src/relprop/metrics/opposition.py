@@ -47,6 +47,9 @@ def opposition(heat: Any, others: Any, ignore: Any = None) -> float | None:
     return float(np.where(inside, negative, 0.0).sum() / negative.sum())
 
 
+_NONE = "the maps have no negative values, or the pictures no object of another class"
+
+
 class Opposition(RegionMetric):
     """Share of negative relevance on objects of other classes, averaged per class, then over classes.
 
@@ -66,8 +69,8 @@ class Opposition(RegionMetric):
     name = "opposition"
     summary = "Opposition: share of negative relevance that lies on objects of other classes"
     outcomes = (
-        Outcome("share", "Blue on others"),
-        Outcome("area", "Area of others", better=""),
+        Outcome("share", "Blue on others", absent=_NONE),
+        Outcome("area", "Area of others", better="", absent=_NONE),
     )
 
     def measure(self, case: Case) -> dict[str, float]:
