@@ -183,11 +183,13 @@ def fit(
     checkpoint: Path,
     loss_of: Callable[[NDArray[np.int64], int], Tensor],
     score_of: Callable[[], float],
+    enough: float = 0.0,
 ) -> dict[str, Any]:
     """Train with AdamW, warm-up and cosine decay; one checkpoint an epoch.
 
     `loss_of(rows, turn)` is the loss of those training scenes, turned; `score_of()` the mAP on validation
-    scenes. Return the last checkpoint's content.
+    scenes. It ends after the epochs, or after the first one whose mean loss is below `enough`. Return the last
+    checkpoint's content.
     """
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
@@ -203,6 +205,8 @@ def fit(
         optimiser.load_state_dict(state["optimiser"])
         print(f"going on after epoch {state['epoch']}")
     for epoch in range(state["epoch"], args.epochs):
+        if state["history"] and state["history"][-1][0] < enough:
+            break
         begin = time.monotonic()
         model.train()
         # All that is random in an epoch comes from its number, so a resumed run equals an unbroken one.

@@ -22,6 +22,7 @@ __all__ = [
     "MODEL_SPECS",
     "PACKAGED_MODELS",
     "SHOWN_METHOD",
+    "TWINS",
     "GeometryMode",
 ]
 
@@ -76,8 +77,12 @@ METRICS: Registry[Any] = Registry(
         "opposition": "relprop.metrics.opposition:Opposition",
         "segmentation-miou": "relprop.metrics.segmentation:Segmentation",
         "randomisation": "relprop.metrics.randomisation:Randomisation",
+        "data-randomisation": "relprop.metrics.data_randomisation:DataRandomisation",
         "masking-fidelity": "relprop.metrics.masking:MaskingFidelity",
         "perturbation": "relprop.metrics.perturbation:Perturbation",
+        "information-curves": "relprop.metrics.information_curves:InformationCurves",
+        "infidelity": "relprop.metrics.infidelity:Infidelity",
+        "max-sensitivity": "relprop.metrics.max_sensitivity:MaxSensitivity",
         "bias-ratio": "relprop.metrics.bias_ratio:BiasRatio",
         "ledger": "relprop.metrics.ledger:LedgerClosure",
     },
@@ -125,6 +130,9 @@ MODELS: Registry[Any] = Registry(
         ),
     },
 )
+
+#: Bundled models whose network comes a second time, trained on shuffled labels: the files of that twin.
+TWINS = {"scenes-resnet": "scenes-resnet-shuffled"}
 
 #: Classifiers of pictures whose weights are a package on the index: the networks' classes.
 PACKAGED_MODELS: Registry[Any] = Registry(

@@ -86,4 +86,10 @@ def model_case(
         explanation=explanation,
         predicted=bool(seed % 2),
         explain=lambda network: relprop.explain(network, x, target, method).heatmap()[0],
+        explain_at=lambda other: relprop.explain(model, other, target, method).heatmap(),
     )
+
+
+def twin() -> nn.Module:
+    """Another network of the same layers, as `net` is what a case explains."""
+    return net(seed=1)

@@ -20,6 +20,10 @@ SETTINGS = {
     "perturbation": {"steps": 3, "curves": True},
     "masking-fidelity": {"top": 3},
     "randomisation": {"similarities": ("spearman",)},
+    "information-curves": {"shares": (0.1, 0.5), "least": 0.0, "mean": (0.5,) * 3, "std": (0.2,) * 3},
+    "infidelity": {"patch": 4},
+    "max-sensitivity": {"samples": 2},
+    "data-randomisation": {"twin": f"{make.__file__}:twin"},
 }
 PAIRS = 7
 

@@ -18,16 +18,18 @@ X = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=
 HEAT = torch.randn(16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def by_hand(model: nn.Module, heat: Tensor, cover: Tensor, delete: bool, steps: int) -> list[float]:
+def by_hand(
+    model: nn.Module, heat: Tensor, cover: Tensor, delete: bool, steps: int, x: Tensor = X, target: int = 2
+) -> list[float]:
     order = sorted(range(256), key=lambda i: (-float(heat.flatten()[i]), i))
     curve = []
     for k in range(steps + 1):
         chosen = torch.zeros(256, dtype=torch.bool)
         chosen[order[: round(k * 256 / steps)]] = True
         chosen = chosen.reshape(16, 16)
-        picture = torch.where(chosen ^ delete, X, cover)
+        picture = torch.where(chosen ^ delete, x, cover)
         with torch.no_grad():
-            curve.append(float(model(picture).softmax(1)[0, 2]))
+            curve.append(float(model(picture).softmax(1)[0, target]))
     return curve
 
 
@@ -97,13 +99,46 @@ def test_blur_is_a_gaussian_with_repeated_edges() -> None:
 def test_class_reports_areas_and_points_on_request() -> None:
     case = make.model_case()
     curves = perturbation_curves(case.model, case.x, case.map, case.target)
-    areas = {"deletion": area(curves.deletion), "insertion": area(curves.insertion)}
-    assert Perturbation().measure(case) == areas
+    one, two = area(curves.deletion), area(curves.insertion)
+    assert Perturbation().measure(case) == {"deletion": one, "insertion": two, "difference": two - one}
     found = Perturbation(curves=True).measure(case)
     keys = [f"{key}@{k:02}" for key in ("deletion", "insertion") for k in range(21)]
-    assert list(found) == ["deletion", "insertion", *keys]
+    assert list(found) == ["deletion", "insertion", "difference", *keys]
     assert found["insertion@07"] == curves.insertion[7]
-    assert [o.better for o in Perturbation.outcomes] == ["lower", "higher"]
+    assert [o.better for o in Perturbation().reported()] == ["lower", "higher", "higher"]
+
+
+def test_both_curves_under_both_fills() -> None:
+    case = make.model_case()
+    assert case.map is not None
+    metric = Perturbation(steps=4, fills=("mean", "blur"), curves=True)
+    found = metric.measure(case)
+    model, x = make.net(), case.x
+    assert x is not None
+    for fill, cover in (("mean", torch.zeros_like(x)), ("blur", blurred(x))):
+        areas = {}
+        for kind in ("deletion", "insertion"):
+            curve = by_hand(model, case.map, cover, kind == "deletion", 4, x, case.target)
+            assert [found[f"{kind}-{fill}@{k}"] for k in range(5)] == pytest.approx(curve, abs=1e-13)
+            areas[kind] = found[f"{kind}-{fill}"]
+            assert areas[kind] == pytest.approx(area(curve), abs=1e-13)
+        assert found[f"difference-{fill}"] == areas["insertion"] - areas["deletion"]
+    assert (found["deletion"], found["insertion"]) == (found["deletion-mean"], found["insertion-blur"])
+    assert found["deletion-mean"] != found["deletion-blur"]
+    assert {o.key for o in metric.reported()} == {k for k in found if "@" not in k}
+    keys = [o.key for o in Perturbation(fills=("blur",)).reported()]
+    assert keys[3:] == ["deletion-blur", "insertion-blur", "difference-blur"]
+
+
+def test_a_curve_is_drawn_once() -> None:
+    runs = []
+    model = make.net()
+    model.register_forward_hook(lambda _, inputs, __: runs.append(len(inputs[0])))
+    case = make.model_case(model=model)
+    for settings, pictures in (({}, 42), ({"fills": ("mean", "blur")}, 84), ({"fills": ("blur",)}, 63)):
+        runs.clear()
+        Perturbation(**settings).measure(case)
+        assert sum(runs) == pictures
 
 
 def test_refusals() -> None:
@@ -112,6 +147,8 @@ def test_refusals() -> None:
         (lambda: perturbation_curves(make.net(), X, HEAT, 6), r"target .*5 but got 6"),
         (lambda: Perturbation(steps=0), r"steps .*got 0"),
         (lambda: Perturbation(insertion="black"), r"insertion .*got 'black'"),
+        (lambda: Perturbation(fills=("black",)), r"fills .*got 'black'"),
+        (lambda: Perturbation(fills="mean"), "fills to be a list of fills but got 'mean'"),
         (lambda: perturbation_curves(make.net(), X, [[np.nan]], 0), "1 of 1 values"),
     )
     case = make.model_case()

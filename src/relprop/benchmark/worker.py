@@ -244,7 +244,7 @@ class Worker:
             self._measure(case, label, asked, records, problems)
             if self._squares and isinstance(method, Method) and entry.power == 1:
                 heat = raised(case.heat, 2.0)
-                sharper = replace(case, heat=heat, map=None, explanation=None, explain=None)
+                sharper = replace(case, heat=heat, map=None, explanation=None, explain=None, explain_at=None)
                 self._measure(sharper, squared_label(label), self._squares, records, problems)
 
     def _measure(
@@ -275,12 +275,15 @@ class Worker:
             for k, label in enumerate(picture.labels):
                 # A baseline knows the input alone; a map takes its own way through the geometry.
                 draw: Any
+                at: Any
                 if found is None or isinstance(method, Baseline):
                     drawn = self._baseline(method, picture, label)
                     if drawn is None:
                         continue
                     values, draw = drawn, partial(_same, drawn)
+                    at = partial(self._baseline_at, method, picture, label)
                 else:
+                    at = partial(self._at, picture.targets[k], entry, method)
                     values = _reduced(_relevance(found, entry)[k, row], entry.reduce)
                     draw = partial(self._again, picture, k, entry, method, again)
                 heat = raised(_smoothed(self.geometry.back(values, size), entry.smooth), entry.power)
@@ -299,6 +302,7 @@ class Worker:
                         multi_label=self.model.multi_label,
                         explanation=found,
                         explain=draw,
+                        explain_at=at,
                     ),
                 )
 
@@ -327,8 +331,28 @@ class Worker:
             known[net] = [_reduced(r, entry.reduce).cpu() for r in _relevance(found, entry)[:, 0]]
         return known[net][k]
 
-    def _baseline(self, which: Any, picture: _Picture, label: int) -> Tensor | None:
-        """What a baseline draws for a class, (h, w), or None."""
+    def _at(self, target: int, entry: MethodEntry, method: Method, x: Tensor) -> Tensor:
+        """The maps (N, h, w) of a target at other inputs (N, C, h, w), `batch` at a time."""
+        maps = []
+        for part in x.split(self.recipe.batch):
+            found = explanation_of(
+                self.model.module, part, target, method, _layers(entry), facts=self.model.facts
+            )
+            maps += [_reduced(r, entry.reduce).cpu() for r in _relevance(found, entry)]
+        return torch.stack(maps)
+
+    def _baseline_at(self, which: Any, picture: _Picture, label: int, x: Tensor) -> Tensor:
+        """What a baseline draws where the model's input is another, (N, h, w)."""
+        mean, std = (x.new_tensor(values)[:, None, None] for values in (self.model.mean, self.model.std))
+        shown = (x * std + mean).clamp(0, 1).permute(0, 2, 3, 1).double().cpu().numpy()
+        views = [np.array(np.broadcast_to(seen, (*seen.shape[:2], 3))) for seen in shown]
+        drawn = [self._baseline(which, picture, label, view) for view in views]
+        return torch.stack([d for d in drawn if d is not None])
+
+    def _baseline(
+        self, which: Any, picture: _Picture, label: int, seen: NDArray[np.float64] | None = None
+    ) -> Tensor | None:
+        """What a baseline draws for a class, (h, w), or None; in the picture `seen` (h, w, 3), if not its own."""
         size = (picture.x.shape[-2], picture.x.shape[-1])
         truth = picture.sample.region(label, "masks")
         if truth is None:
@@ -336,7 +360,7 @@ class Worker:
         view = View(
             size,
             seeded(self.recipe.seed, picture.sample.name, label),
-            self.geometry.seen(picture.sample.image),
+            self.geometry.seen(picture.sample.image) if seen is None else seen,
             None if truth is None else self.geometry.seen_region(truth),
         )
         drawn = baseline(which, view)
@@ -355,9 +379,14 @@ def load_metrics(recipe: Recipe) -> dict[str, Metric]:
         InputError: an unknown metric or setting.
     """
     return {
-        label: load_metric(recipe.located(entry.name), **entry.settings)
+        label: load_metric(recipe.located(entry.name), **_located(recipe, entry.settings))
         for label, entry in zip(recipe.metric_labels, recipe.metrics, strict=True)
     }
+
+
+def _located(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, with the path of the file where one is `file.py:Name`."""
+    return {k: recipe.located(v) if isinstance(v, str) else v for k, v in settings.items()}
 
 
 def _method(text: str) -> Method | Baseline:
@@ -379,6 +408,7 @@ def _code(recipe: Recipe) -> str:
         recipe.data["name"],
         *(entry.method for entry in recipe.rows),
         *(entry.name for entry in recipe.metrics),
+        *(v for entry in recipe.metrics for v in entry.settings.values() if isinstance(v, str)),
     ]
     found = [code for code in map(code_of, map(recipe.located, named)) if code]
     return " ".join(dict.fromkeys(found))

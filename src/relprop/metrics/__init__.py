@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from relprop.metrics.bias_ratio import BiasRatio, affine_parts
+from relprop.metrics.data_randomisation import DataRandomisation
 from relprop.metrics.energy import Energy, energy
+from relprop.metrics.infidelity import Infidelity
+from relprop.metrics.information_curves import InformationCurves
 from relprop.metrics.iou import MeanIoU, iou
 from relprop.metrics.ledger import LedgerClosure
 from relprop.metrics.masking import MaskingFidelity, masking_fidelity
+from relprop.metrics.max_sensitivity import MaxSensitivity
 from relprop.metrics.metric import SUBSETS, Case, Metric, Outcome
 from relprop.metrics.odi import ObjectDiscrimination, object_discrimination
 from relprop.metrics.opposition import Opposition, opposition
@@ -24,9 +28,13 @@ __all__ = [
     "SUBSETS",
     "BiasRatio",
     "Case",
+    "DataRandomisation",
     "Energy",
+    "Infidelity",
+    "InformationCurves",
     "LedgerClosure",
     "MaskingFidelity",
+    "MaxSensitivity",
     "MeanIoU",
     "Metric",
     "ObjectDiscrimination",

@@ -41,6 +41,7 @@ class Case:
         multi_label: sigmoid instead of softmax scores.
         explanation: what the method returned for this picture; its ledger may cover further targets.
         explain: the map (h, w) of the same method, input and target on another network.
+        explain_at: the maps (N, h, w) of the same method, target and network at other inputs (N, C, h, w).
     """
 
     sample: Sample
@@ -55,6 +56,7 @@ class Case:
     multi_label: bool = False
     explanation: Explanation | None = None
     explain: Callable[[nn.Module], Tensor] | None = None
+    explain_at: Callable[[Tensor], Tensor] | None = None
 
     def region(self, kind: Region) -> NDArray[np.bool_] | None:
         """The class's region in the picture; see `Sample.region`."""

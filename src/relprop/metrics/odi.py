@@ -56,7 +56,8 @@ def object_discrimination(heat: Any, own: Any, others: Any, ignore: Any = None) 
 class ObjectDiscrimination(RegionMetric):
     """Share of the objects' positive relevance that lies on objects of other classes.
 
-    Pairs without such objects are left out. Beside it the other objects' share of all objects' pixels: what an even map would get.
+    Pairs without such objects are left out. Beside it the other objects' share of all objects' pixels: what an
+    even map would get.
 
     Source: Zhao and Chan 2023 (ODAM); see `object_discrimination`. Theirs tells single objects apart, this one
     classes, as a classifier's question does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,21 +75,34 @@ def perturbation_curves(
     >>> c.deletion.round(3).tolist(), c.insertion.round(3).tolist()
     ([0.881, 0.5, 0.5], [0.5, 0.881, 0.881])
     """
-    ranks = torch.empty(x.shape[2] * x.shape[3], dtype=torch.int64)
-    order = by_relevance(as_picture(heat, x))
-    ranks[order] = torch.arange(len(order))
-    counts = torch.tensor([round(k * len(order) / steps) for k in range(steps + 1)])
-    first = (ranks < counts[:, None]).reshape(steps + 1, 1, *x.shape[2:]).to(x.device)
-    covers = {fill: blurred(x) if fill == "blur" else torch.zeros_like(x) for fill in (deletion, insertion)}
+    drawn = _Drawn(model, x, heat, target, steps, multi_label, chunk)
+    return Curves(drawn.curve("deletion", deletion), drawn.curve("insertion", insertion))
 
-    def curve(shown: Tensor, cover: Tensor) -> NDArray[np.float64]:
+
+class _Drawn:
+    """Curves of one map: its pixels are ranked once."""
+
+    def __init__(
+        self, model: nn.Module, x: Tensor, heat: Any, target: int, steps: int, multi_label: bool, chunk: int
+    ) -> None:
+        ranks = torch.empty(x.shape[2] * x.shape[3], dtype=torch.int64)
+        order = by_relevance(as_picture(heat, x))
+        ranks[order] = torch.arange(len(order))
+        counts = torch.tensor([round(k * len(order) / steps) for k in range(steps + 1)])
+        self.first = (ranks < counts[:, None]).reshape(steps + 1, 1, *x.shape[2:]).to(x.device)
+        self.model, self.x, self.target, self.multi_label, self.chunk = model, x, target, multi_label, chunk
+
+    def curve(self, kind: str, fill: str) -> NDArray[np.float64]:
+        """One curve, (steps + 1,)."""
+        cover = blurred(self.x) if fill == "blur" else torch.zeros_like(self.x)
+        shown = self.first if kind == "insertion" else ~self.first
         parts = [
-            _probability(scores_of(model, torch.where(part, x, cover)), target, multi_label)
-            for part in shown.split(chunk)
+            _probability(
+                scores_of(self.model, torch.where(part, self.x, cover)), self.target, self.multi_label
+            )
+            for part in shown.split(self.chunk)
         ]
         return torch.cat(parts).numpy()
-
-    return Curves(curve(~first, covers[deletion]), curve(first, covers[insertion]))
 
 
 def _probability(scores: Tensor, target: int, multi_label: bool) -> Tensor:
@@ -124,13 +138,19 @@ def blurred(x: Tensor, size: int = 11, sigma: float = 5.0) -> Tensor:
     return flat.reshape(x.shape)
 
 
+_KINDS = ("deletion", "insertion")
+_FILLS: tuple[Fill, ...] = ("mean", "blur")
+
+
 class Perturbation(Metric):
-    """Areas under the deletion and the insertion curve; see `perturbation_curves`.
+    """Areas under the deletion and the insertion curve, and how far they lie apart; see `perturbation_curves`.
 
     Args:
-        steps: number of steps.
+        steps: number of steps, each the same share of the pixels.
         deletion: what covers deleted pixels: "mean" or "blur".
         insertion: what covers pixels that aren't shown yet: "mean" or "blur".
+        fills: also report both curves under each of these, as `deletion-blur` and so on: what a fill itself does
+            to the network is in both curves, and falls out of their difference.
         curves: also report each point, as `deletion@07` for step 7 (as many digits as the last step has).
         chunk: pictures per forward run.
 
@@ -143,6 +163,13 @@ class Perturbation(Metric):
     outcomes = (
         Outcome("deletion", "Deletion AUC", better="lower", average="pair"),
         Outcome("insertion", "Insertion AUC", average="pair"),
+        Outcome("difference", "Insertion − deletion", average="pair"),
+        Outcome("deletion-mean", "Deletion AUC, mean", better="lower", average="pair"),
+        Outcome("insertion-mean", "Insertion AUC, mean", average="pair"),
+        Outcome("difference-mean", "Insertion − deletion, mean", average="pair"),
+        Outcome("deletion-blur", "Deletion AUC, blur", better="lower", average="pair"),
+        Outcome("insertion-blur", "Insertion AUC, blur", average="pair"),
+        Outcome("difference-blur", "Insertion − deletion, blur", average="pair"),
     )
 
     def __init__(
@@ -151,25 +178,41 @@ class Perturbation(Metric):
         steps: int = 20,
         deletion: Fill = "mean",
         insertion: Fill = "blur",
+        fills: Sequence[Fill] = (),
         curves: bool = False,
         chunk: int = 16,
     ) -> None:
         check_count("steps", steps, most=10_000)
         check_count("chunk", chunk, most=4096)
-        check_choice("deletion", deletion, ("mean", "blur"))
-        check_choice("insertion", insertion, ("mean", "blur"))
-        self.steps, self.deletion, self.insertion = steps, deletion, insertion
+        check_choice("deletion", deletion, _FILLS)
+        check_choice("insertion", insertion, _FILLS)
+        if isinstance(fills, str):
+            raise InputError(f"Expected fills to be a list of fills but got {fills!r}.")
+        for fill in fills:
+            check_choice("fills", fill, _FILLS)
+        self.steps, self.deletion, self.insertion, self.fills = steps, deletion, insertion, tuple(fills)
         self.curves, self.chunk = curves, chunk
 
     def measure(self, case: Case) -> dict[str, float]:
         model, x = model_and_input(case, self.name)
-        curves = perturbation_curves(
-            model, x, case.map, case.target, steps=self.steps, deletion=self.deletion,
-            insertion=self.insertion, multi_label=case.multi_label, chunk=self.chunk,
-        )  # fmt: skip
-        found = {"deletion": area(curves.deletion), "insertion": area(curves.insertion)}
+        published = {"deletion": self.deletion, "insertion": self.insertion}
+        wanted = {*published.items(), *((kind, fill) for kind in _KINDS for fill in self.fills)}
+        drawn = _Drawn(model, x, case.map, case.target, self.steps, case.multi_label, self.chunk)
+        curves = {which: drawn.curve(*which) for which in sorted(wanted)}
+        areas = {which: area(curve) for which, curve in curves.items()}
+        found = {kind: areas[kind, fill] for kind, fill in published.items()}
+        found["difference"] = found["insertion"] - found["deletion"]
+        for fill in self.fills:
+            found |= {f"{kind}-{fill}": areas[kind, fill] for kind in _KINDS}
+            found[f"difference-{fill}"] = areas["insertion", fill] - areas["deletion", fill]
         if self.curves:
             digits = len(str(self.steps))
-            for key, values in (("deletion", curves.deletion), ("insertion", curves.insertion)):
+            places = [(kind, curves[kind, fill]) for kind, fill in published.items()]
+            places += [(f"{kind}-{fill}", curves[kind, fill]) for fill in self.fills for kind in _KINDS]
+            for key, values in places:
                 found |= {f"{key}@{k:0{digits}}": float(v) for k, v in enumerate(values)}
         return found
+
+    def reported(self) -> tuple[Outcome, ...]:
+        asked = {f"{what}-{fill}" for what in (*_KINDS, "difference") for fill in self.fills}
+        return tuple(o for o in self.outcomes if "-" not in o.key or o.key in asked)

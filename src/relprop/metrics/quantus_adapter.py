@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,11 +13,40 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from relprop.compat import load_torchvision
+from relprop.errors import InputError, RelpropError
 from relprop.graph import capture_lock
 from relprop.methods.method import Method
 from relprop.methods.registry import resolve
+from relprop.quiet import no_warnings
 
-__all__ = ["quantus_explain"]
+__all__ = ["load_quantus", "quantus_explain"]
+
+
+def load_quantus(metric: str) -> ModuleType:
+    """Import Quantus, and torchvision before it (it imports zennit, which does).
+
+    Args:
+        metric: what needs it, for the error.
+
+    Raises:
+        InputError: it isn't installed.
+        RelpropError: it fails to import.
+    """
+    if find_spec("quantus") is None:
+        raise InputError(
+            f"Expected Quantus to be installed for metric {metric!r} but it is not. Install it with: pip install "
+            "'relprop[quantus]'."
+        )
+    if find_spec("torchvision") is not None:
+        load_torchvision()
+    try:
+        with no_warnings():
+            return import_module("quantus")
+    except Exception as error:
+        raise RelpropError(
+            f"Expected Quantus to import for metric {metric!r} but it failed with {type(error).__name__}: {error}."
+        ) from error
 
 
 def quantus_explain(method: str | Method = "lrp-composite") -> Callable[..., NDArray[Any]]:

@@ -17,10 +17,10 @@ from relprop.errors import InputError, unknown_name
 from relprop.graph import Node, capture, capture_lock
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.ranking import model_and_input
-from relprop.metrics.similarity import SIMILARITIES
+from relprop.metrics.similarity import SIMILARITIES, check_similarities
 from relprop.own_file import seeded
 
-__all__ = ["Mode", "Randomisation", "Redraw", "layers_from_output", "parse_step", "steps"]
+__all__ = ["Mode", "Randomisation", "Redraw", "check_seed", "layers_from_output", "parse_step", "steps"]
 
 Mode = Literal["cascading", "independent"]
 """Every layer from the output down to this one, or this one alone."""
@@ -212,14 +212,10 @@ class Randomisation(Metric):
         check_choice("mode", mode, ("cascading", "independent"))
         check_choice("redraw", redraw, ("default", "ae"))
         check_seed(seed)
-        if isinstance(similarities, str) or not similarities:
-            raise InputError(f"Expected similarities to be a list of names but got {similarities!r}.")
-        for similarity in similarities:
-            check_choice("similarities", similarity, tuple(SIMILARITIES))
         if layers is not None and not layers:
             raise InputError(f"Expected layers to be a list of names but got {layers!r}.")
         self.mode, self.redraw, self.seed = mode, redraw, seed
-        self.similarities, self.absolute = tuple(similarities), absolute
+        self.similarities, self.absolute = check_similarities(similarities), absolute
         self.layers = None if layers is None else layer_names(layers)
 
     def measure(self, case: Case) -> dict[str, float]:

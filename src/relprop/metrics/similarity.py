@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relprop.checks import check_choice
 from relprop.errors import InputError
 from relprop.metrics.metric import as_heat
 
-__all__ = ["SIMILARITIES", "hog_correlation", "normalised", "spearman", "ssim"]
+__all__ = ["SIMILARITIES", "check_similarities", "hog_correlation", "normalised", "spearman", "ssim"]
 
 _LEAST = 7  # the window of SSIM
 
@@ -103,6 +104,19 @@ SIMILARITIES: dict[str, Callable[[Any, Any, bool], float]] = {
     "hog": hog_correlation,
 }
 """Name -> function of two maps and `absolute`."""
+
+
+def check_similarities(names: Any) -> tuple[str, ...]:
+    """The setting `similarities` of a metric, as a tuple.
+
+    Raises:
+        InputError: no list of names, or another name.
+    """
+    if isinstance(names, str) or not names:
+        raise InputError(f"Expected similarities to be a list of names but got {names!r}.")
+    for name in names:
+        check_choice("similarities", name, tuple(SIMILARITIES))
+    return tuple(names)
 
 
 def normalised(heat: Any, absolute: bool = False) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from relprop.methods.facts import Facts, remember
 from relprop.models.likeness import Likeness
 from relprop.precision import full_precision
 
-__all__ = ["BundledModel", "load", "models", "read_bundled"]
+__all__ = ["BundledModel", "bundled_of", "load", "models", "read_bundled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +123,17 @@ def load(name: str) -> BundledModel:
         )
     if name not in MODELS:
         raise unknown_name("bundled model", name, MODELS)
+    return bundled_of(name, MODELS[name])
+
+
+def bundled_of(name: str, kind: type[nn.Module]) -> BundledModel:
+    """The network of a class with the weights and the card of that name.
+
+    Raises:
+        RelpropError: the weights or the card are missing or damaged.
+    """
     card, tensors = read_bundled(name)
-    module = MODELS[name](len(card["classes"]))
+    module = kind(len(card["classes"]))
     module.load_state_dict(tensors)
     loaded = BundledModel(
         name=name,
