@@ -13,6 +13,7 @@ from tests.refusals import assert_refused
 
 import relprop
 from relprop.benchmark.recipe import recipe_from
+from relprop.benchmark.table import tabulate
 from relprop.benchmark.worker import Worker
 from relprop.errors import InputError, UnknownNameError
 from relprop.metrics import DataRandomisation, hog_correlation, spearman, ssim
@@ -113,3 +114,37 @@ def test_a_relative_file_of_a_recipe_lies_beside_it(tmp_path: Path) -> None:
     before = worker.facts()["code"]
     own.write_text(own.read_text() + "# another version\n")
     assert worker.facts()["code"] != before
+
+
+def test_the_three_tests_of_adebayo_stand_in_one_table() -> None:
+    only = {"similarities": ["spearman"]}
+    table = {
+        "name": "r",
+        "data": {"name": "scenes", "n": 1},
+        "model": {"spec": "scenes-resnet", "geometry": "squash"},
+        "methods": ["gradient", "center"],
+        "metrics": [
+            {"name": "randomisation", "label": "cascading", "layers": ["fc", "conv1"], **only},
+            {
+                "name": "randomisation",
+                "label": "independent",
+                "mode": "independent",
+                "layers": ["conv1"],
+                **only,
+            },
+            {"name": "data-randomisation", **only},
+        ],
+    }
+    worker = Worker(recipe_from(table))
+    found = worker.process(0)
+    assert found.problems == ()
+    tabled = tabulate(found.records, worker.metrics, list(worker.methods))
+    titles = [c.title for c in tabled.main]
+    assert titles == [
+        "Spearman randomised (cascading)",
+        "Spearman randomised (independent)",
+        "Spearman shuffled",
+    ]
+    values = {(m, c.metric): tabled.cell(m, c).value for m in tabled.methods for c in tabled.main}
+    assert all(values["center", metric] == pytest.approx(1) for metric in worker.metrics)
+    assert all(values["gradient", metric] < 0.9 for metric in worker.metrics)

@@ -11,7 +11,7 @@ from relprop.checks import check_flag
 from relprop.errors import InputError
 from relprop.graph import capture_lock
 from relprop.metrics.metric import Case, Metric, Outcome
-from relprop.metrics.ranking import model_and_input
+from relprop.metrics.ranking import map_and, model_and_input
 from relprop.metrics.similarity import SIMILARITIES, check_similarities
 from relprop.models.sources import load_model
 from relprop.models.twins import load_twin, twinned
@@ -63,13 +63,9 @@ class DataRandomisation(Metric):
 
     def measure(self, case: Case) -> dict[str, float]:
         model, _ = model_and_input(case, self.name)
-        if case.explain is None or case.map is None:
-            missing = "explain" if case.explain is None else "map"
-            raise InputError(
-                f"Expected a case with map and explain for {self.name!r} but got {missing}=None."
-            )
-        there = case.explain(self.network(model))
-        return {name: SIMILARITIES[name](case.map, there, self.absolute) for name in self.similarities}
+        here, explain = map_and(case, self.name, "explain")
+        there = explain(self.network(model))
+        return {name: SIMILARITIES[name](here, there, self.absolute) for name in self.similarities}
 
     def reported(self) -> tuple[Outcome, ...]:
         return tuple(o for o in self.outcomes if o.key in self.similarities)

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relprop.checks import check_count, check_number
-from relprop.errors import InputError
 from relprop.methods.facts import facts_of
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.quantus_adapter import load_quantus
 from relprop.metrics.randomisation import check_seed
-from relprop.metrics.ranking import model_and_input
+from relprop.metrics.ranking import map_and, model_and_input
 from relprop.quiet import no_warnings
 
 __all__ = ["MaxSensitivity"]
@@ -54,13 +53,8 @@ class MaxSensitivity(Metric):
 
     def measure(self, case: Case) -> dict[str, float]:
         model, x = model_and_input(case, self.name)
-        explain_at = case.explain_at
-        if explain_at is None or case.map is None:
-            missing = "map" if case.map is None else "explain_at"
-            raise InputError(
-                f"Expected a case with map and explain_at for {self.name!r} but got {missing}=None."
-            )
-        heat = case.map.detach().double().cpu().numpy()
+        here, explain_at = map_and(case, self.name, "explain_at")
+        heat = here.detach().double().cpu().numpy()
         if not heat.any():
             return {}  # nothing to compare with
         quantus = load_quantus(self.name)

@@ -16,7 +16,7 @@ from relprop.checks import check_choice, layer_names
 from relprop.errors import InputError, unknown_name
 from relprop.graph import Node, capture, capture_lock
 from relprop.metrics.metric import Case, Metric, Outcome
-from relprop.metrics.ranking import model_and_input
+from relprop.metrics.ranking import map_and, model_and_input
 from relprop.metrics.similarity import SIMILARITIES, check_similarities
 from relprop.own_file import seeded
 
@@ -220,19 +220,15 @@ class Randomisation(Metric):
 
     def measure(self, case: Case) -> dict[str, float]:
         model, x = model_and_input(case, self.name)
-        if case.explain is None or case.map is None:
-            missing = "explain" if case.explain is None else "map"
-            raise InputError(
-                f"Expected a case with map and explain for {self.name!r} but got {missing}=None."
-            )
+        here, explain = map_and(case, self.name, "explain")
         digits = max(2, len(str(len(self.networks(model, x)))))
         found: dict[str, list[float]] = {}
         at: dict[str, float] = {}
         for number, path, network in self.compared(model, x):
-            changed = case.explain(network)
+            changed = explain(network)
             capture(network, x).weights.clear()  # derived weights of every step would fill the memory
             for similarity in self.similarities:
-                value = SIMILARITIES[similarity](case.map, changed, self.absolute)
+                value = SIMILARITIES[similarity](here, changed, self.absolute)
                 found.setdefault(similarity, []).append(value)
                 at[f"{similarity}@{number:0{digits}} {path}"] = value
         return {**{key: math.fsum(values) / len(values) for key, values in found.items()}, **at}

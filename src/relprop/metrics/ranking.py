@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from relprop.graph import capture_lock
 from relprop.metrics.metric import Case, as_heat
 from relprop.precision import full_precision
 
-__all__ = ["as_picture", "black_of", "by_relevance", "check_black", "model_and_input", "scores_of"]
+__all__ = ["as_picture", "black_of", "by_relevance", "check_black", "map_and", "model_and_input", "scores_of"]
 
 
 def model_and_input(case: Case, metric: str) -> tuple[nn.Module, Tensor]:
@@ -28,6 +28,21 @@ def model_and_input(case: Case, metric: str) -> tuple[nn.Module, Tensor]:
         missing = "model" if case.model is None else "x"
         raise InputError(f"Expected a case with model and x for {metric!r} but got {missing}=None.")
     return case.model, case.x
+
+
+def map_and(
+    case: Case, metric: str, how: Literal["explain", "explain_at"]
+) -> tuple[Tensor, Callable[..., Tensor]]:
+    """The case's map (h, w), and how to have another one: on another network, or at other inputs.
+
+    Raises:
+        InputError: the case was made without them.
+    """
+    again = getattr(case, how)
+    if case.map is None or again is None:
+        missing = how if again is None else "map"
+        raise InputError(f"Expected a case with map and {how} for {metric!r} but got {missing}=None.")
+    return case.map, again
 
 
 def as_picture(heat: Any, x: Tensor) -> Tensor:
