@@ -74,6 +74,7 @@ METRICS: Registry[Any] = Registry(
         "energy": "relprop.metrics.energy:Energy",
         "rank-accuracy": "relprop.metrics.rank_accuracy:RankAccuracy",
         "odi": "relprop.metrics.odi:ObjectDiscrimination",
+        "removed-parts": "relprop.metrics.removed_parts:RemovedParts",
         "opposition": "relprop.metrics.opposition:Opposition",
         "segmentation-miou": "relprop.metrics.segmentation:Segmentation",
         "randomisation": "relprop.metrics.randomisation:Randomisation",

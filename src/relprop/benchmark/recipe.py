@@ -151,6 +151,8 @@ class Recipe:
             relprop, and "squared", the map of the method that is best in energy (in the first metric with a
             region, where energy isn't measured), squared. False: none. Or a list of names. What is among the
             methods anyway isn't added.
+        ceiling: where the data are drawn: also say what the world's own map gets, by the metrics that know what to
+            make of it. A row of its own, "the world".
         targets: "labels": every annotated class of a picture that the model knows; "top-1": the class that
             the model finds likeliest, judged by all the picture's objects.
         seed: of everything random: baselines, bootstrap.
@@ -172,6 +174,7 @@ class Recipe:
     metrics: tuple[MetricEntry, ...]
     about: str = ""
     controls: bool | tuple[str, ...] = True
+    ceiling: bool = True
     targets: Literal["labels", "top-1"] = "labels"
     seed: int = 0
     limit: int = 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from relprop.benchmark.ceiling import WORLD
 from relprop.benchmark.columns import Column
 from relprop.benchmark.controls import best_squared, squared_label
 from relprop.benchmark.formats import FORMATS
@@ -42,7 +43,12 @@ def table_of(done: Finished) -> Table:
     # A control that found nothing to draw (the oracle, where no picture has a region) is no row.
     drawn = {record.method for record in done.records}
     controls = [label for label in worker.controls if label in drawn]
-    rows = [*(m for m in recipe.method_labels if m in controls or m not in worker.controls), *squared]
+    ceiling = [WORLD] if WORLD in drawn else []
+    rows = [
+        *(m for m in recipe.method_labels if m in controls or m not in worker.controls),
+        *squared,
+        *ceiling,
+    ]
     table = tabulate(
         [record for record in done.records if record.method in rows],
         worker.metrics,
@@ -57,6 +63,7 @@ def table_of(done: Finished) -> Table:
         sharpened=_sharpened(done, controls) | ({} if best is None else {squared_label(best): best}),
         network=recipe.network,
         source=recipe.source,
+        ceiling="".join(ceiling),
     )
     return replace(table, notes=(*table.notes, *_orders(table)))
 

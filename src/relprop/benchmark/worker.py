@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from relprop.benchmark.baselines import BASELINES, Baseline, View, baseline, seeded
+from relprop.benchmark.ceiling import WORLD, ceilings, game_of
 from relprop.benchmark.classes import ClassMap
 from relprop.benchmark.controls import raised, squared_label, squares
 from relprop.benchmark.recipe import MethodEntry, ModelEntry, Recipe
@@ -32,6 +34,7 @@ from relprop.explanation.inquiry import Inquiry
 from relprop.methods.method import Method
 from relprop.methods.registry import resolve
 from relprop.metrics.metric import Case, Metric
+from relprop.metrics.part_game import PartGame
 from relprop.metrics.registry import load_metric
 from relprop.models.geometry import Geometry
 from relprop.models.loaded import LoadedModel
@@ -55,6 +58,7 @@ class _Picture:
     labels: list[int]
     targets: list[int]
     predicted: list[bool]
+    game: PartGame | None = None
 
 
 class _Asking:
@@ -163,6 +167,8 @@ class Worker:
                 with self._asking(group) as asking:
                     for label, (entry, method) in self.methods.items():
                         self._judge(group, label, entry, method, asking, records, problems)
+                for picture in group if self.recipe.ceiling else ():
+                    self._ceiling(picture, records, problems)
         give_back_memory()
         return ChunkResult(chunk, len(places), time.perf_counter() - begin, tuple(records), tuple(problems))
 
@@ -192,7 +198,7 @@ class Worker:
             problems.append(Problem(name, "data", _said(error)))
             return None
         try:
-            x = self.model.to_device(self.geometry.input(sample.image))
+            x = self._prepared(sample.image)
             with torch.no_grad():
                 scores = _scores(self.model.module(x), self.model.classes)
             wanted = [EVERYTHING] if self.recipe.targets == "top-1" else list(sample.labels)
@@ -203,10 +209,32 @@ class Worker:
                 [c for c, _ in found],
                 [t for _, t in found],
                 [self.classes.predicts(c, scores) for c, _ in found],
+                game_of(sample, self._prepared, self.model.module),
             )
         except Exception as error:
             problems.append(Problem(name, "model", _said(error)))
             return None
+
+    def _prepared(self, image: Image.Image) -> Tensor:
+        """A picture as the model's input, (1, C, h, w)."""
+        x: Tensor = self.model.to_device(self.geometry.input(image))
+        return x
+
+    def _ceiling(self, picture: _Picture, records: list[Record], problems: list[Problem]) -> None:
+        """What the world's own map gets for every class of a drawn picture."""
+        if picture.game is None:
+            return
+        name = picture.sample.name
+        for label, target, predicted in zip(picture.labels, picture.targets, picture.predicted, strict=True):
+            try:
+                found = ceilings(self.metrics, picture.sample, picture.game, label, target, predicted)
+            except Exception as error:
+                problems.append(Problem(name, WORLD, _said(error)))
+                return
+            records += [
+                Record(name, label, WORLD, metric, values, case.subsets)
+                for metric, (values, case) in found.items()
+            ]
 
     def _groups(self, ready: Sequence[_Picture]) -> Iterator[list[_Picture]]:
         """Pictures of one size with something to explain, at most `batch` together, in a fixed order."""
@@ -303,6 +331,7 @@ class Worker:
                         explanation=found,
                         explain=draw,
                         explain_at=at,
+                        game=picture.game,
                     ),
                 )
 

@@ -12,6 +12,7 @@ from relprop.datasets.folder import Folder as Folder
 from relprop.datasets.imagenet_segmentation import ImageNetSegmentation as ImageNetSegmentation
 from relprop.datasets.motion import MotionClip as MotionClip
 from relprop.datasets.motion import MotionClips as MotionClips
+from relprop.datasets.motion_world import MotionWorld as MotionWorld
 from relprop.datasets.registry import DATASETS as DATASETS
 from relprop.datasets.registry import datasets as datasets
 from relprop.datasets.registry import load_dataset as load_dataset
@@ -26,5 +27,8 @@ from relprop.datasets.synsets import outputs_of as outputs_of
 from relprop.datasets.synsets import synset_map as synset_map
 from relprop.datasets.voc import VOC as VOC
 from relprop.datasets.voc import VOC_CLASSES as VOC_CLASSES
+from relprop.datasets.world import Part as Part
+from relprop.datasets.world import SceneWorld as SceneWorld
+from relprop.datasets.world import World as World
 
 __all__: list[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from relprop.datasets._backdrop import backdrop, two_colours
 from relprop.datasets._surface import BEVEL, DISTANCES, FIELDS, smoothstep
 
-__all__ = ["CLASS_PARTS", "Instance", "layout", "paint"]
+__all__ = ["CLASS_PARTS", "Instance", "Stage", "layout", "paint", "painted", "stage"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -110,6 +111,35 @@ def _texture(item: Instance, u: Array, v: Array, noise: Array) -> Array:
     return smoothstep((FIELDS[texture](a, b, noise) - 0.42 - 0.16 * duty) * 3.5 + 0.5)
 
 
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Everything about a scene that was drawn besides the layout: what is behind, the light, each object's paint.
+
+    Attributes:
+        ground: (size, size, 3), the backdrop, about 0 to 1.
+        azimuth: of the light, in radians.
+        height, softness, ambient: of the light, its shadows and what comes from everywhere, 0 to 1.
+        paints: two colours, 36 numbers for the texture and the gloss of each object.
+    """
+
+    ground: Array
+    azimuth: float
+    height: float
+    softness: float
+    ambient: float
+    paints: tuple[tuple[Array, Array, Array, float], ...]
+
+
+def stage(objects: int, seed: int, split: int, index: int, size: int) -> Stage:
+    """Draw what stands around and on so many objects of a scene."""
+    rng = _generator(seed, split, index, 1)
+    ground = backdrop(rng, size)
+    azimuth, height, softness, ambient = rng.random(4)
+    # Colours, then texture, then gloss, object by object: the order of the random numbers is the scene's.
+    paints = tuple((*two_colours(rng), rng.random(36), 0.5 * rng.random()) for _ in range(objects))
+    return Stage(ground, 2.0 * np.pi * azimuth, height, softness, ambient, paints)
+
+
 def paint(
     items: tuple[Instance, ...], seed: int, split: int, index: int, size: int
 ) -> tuple[NDArray[np.uint8], Mask, Mask]:
@@ -117,31 +147,50 @@ def paint(
 
     A pixel belongs to an object where its centre lies inside the outline and no later object covers it.
     """
-    rng = _generator(seed, split, index, 1)
-    canvas = backdrop(rng, size)
-    azimuth, height, softness, ambient = rng.random(4)
-    azimuth *= 2.0 * np.pi
-    elevation = 0.6 + 0.5 * height
+    return painted(items, stage(len(items), seed, split, index, size))
+
+
+def painted(
+    items: tuple[Instance, ...],
+    scene: Stage,
+    shown: Sequence[bool] | None = None,
+    ground: Array | None = None,
+    shadowed: Sequence[bool] | None = None,
+) -> tuple[NDArray[np.uint8], Mask, Mask]:
+    """Render a stage, or what is left of it when parts are taken away; all else stays as it was.
+
+    Args:
+        items: every object of the scene, from back to front.
+        scene: its stage.
+        shown: which of the objects are there; None: all. One that isn't throws no shadow.
+        ground: (size, size, 3), another backdrop.
+        shadowed: which of them throw a shadow; None: all.
+
+    Returns:
+        As `paint`; nothing is visible of an object that isn't there.
+    """
+    canvas = (scene.ground if ground is None else ground).copy()
+    size = len(canvas)
+    elevation = 0.6 + 0.5 * scene.height
     light = np.array(
-        [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+        [
+            np.cos(scene.azimuth) * np.cos(elevation),
+            np.sin(scene.azimuth) * np.cos(elevation),
+            np.sin(elevation),
+        ]
     )
     whole = np.zeros((len(items), size, size), dtype=bool)
-    for k, item in enumerate(items):
-        first, second = two_colours(rng)
-        noise = rng.random(36)
-        gloss = 0.5 * rng.random()
+    for k, (item, (first, second, noise, gloss)) in enumerate(zip(items, scene.paints, strict=True)):
+        if shown is not None and not shown[k]:
+            continue
         reach = 1.75 * item.radius
         left, right = max(0, int((item.x - reach) * size)), min(size, int((item.x + reach) * size) + 1)
         top, bottom = max(0, int((item.y - reach) * size)), min(size, int((item.y + reach) * size) + 1)
         x, y = _centres(size, left, right)[None, :], _centres(size, top, bottom)[:, None]
         patch = canvas[top:bottom, left:right]
 
-        throw = 0.28 * item.radius / np.tan(elevation)
-        shadow = item.distance(
-            x + throw * light[0] / np.cos(elevation), y + throw * light[1] / np.cos(elevation)
-        )
-        blur = (0.12 + 0.25 * softness) * item.radius
-        patch *= (1.0 - 0.5 * smoothstep(0.5 - shadow / blur))[..., None]
+        if shadowed is None or shadowed[k]:
+            _shadow(patch, item, x, y, light, elevation, scene.softness)
 
         u, v = item.local(x, y)
         distance = item.distance(x, y)
@@ -152,7 +201,7 @@ def paint(
         facing = np.sqrt(1.0 - 0.96 * rise * rise)
         tilt = 0.98 * rise / np.maximum(np.hypot(slope_x, slope_y), 1e-3)
         lit = np.clip(tilt * (slope_x * light[0] + slope_y * light[1]) + facing * light[2], 0.0, None)
-        shade = 0.42 + 0.14 * ambient + 0.62 * lit
+        shade = 0.42 + 0.14 * scene.ambient + 0.62 * lit
         half = light + np.array([0.0, 0.0, 1.0])
         half /= np.sqrt(half @ half)
         mirror = np.clip(tilt * (slope_x * half[0] + slope_y * half[1]) + facing * half[2], 0.0, 1.0)
@@ -165,3 +214,13 @@ def paint(
         visible[k] &= ~whole[k + 1 :].any(axis=0)
     image = np.clip(np.floor(canvas * 255.0 + 0.5), 0.0, 255.0).astype(np.uint8)
     return image, whole, visible
+
+
+def _shadow(
+    patch: Array, item: Instance, x: Array, y: Array, light: Array, elevation: float, softness: float
+) -> None:
+    """Darken what lies under an object's shadow, in place."""
+    throw = 0.28 * item.radius / np.tan(elevation)
+    shadow = item.distance(x + throw * light[0] / np.cos(elevation), y + throw * light[1] / np.cos(elevation))
+    blur = (0.12 + 0.25 * softness) * item.radius
+    patch *= (1.0 - 0.5 * smoothstep(0.5 - shadow / blur))[..., None]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from relprop.errors import InputError
+
+if TYPE_CHECKING:
+    from relprop.datasets.world import World
 
 __all__ = ["EVERYTHING", "Region", "Sample", "fill_boxes"]
 
@@ -36,6 +39,7 @@ class Sample:
         ignore: (H, W) bool, pixels without truth (VOC's white borders), or None.
         hard: class -> whether a list that the user supplied puts the pair in the difficult subset; classes
             that it leaves out go by the definition (see `is_hard`).
+        world: the picture in parts that can be drawn again without some of them; None where it wasn't drawn.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Sample:
     masks: dict[int, NDArray[np.bool_]] | None = None
     ignore: NDArray[np.bool_] | None = None
     hard: dict[int, bool] = field(default_factory=dict)
+    world: World | None = None
 
     @property
     def size(self) -> tuple[int, int]:

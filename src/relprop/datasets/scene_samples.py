@@ -11,6 +11,7 @@ from relprop.datasets._files import digest, unique
 from relprop.datasets.data_set import DataSet
 from relprop.datasets.sample import Sample
 from relprop.datasets.scenes import CLASSES, Scenes
+from relprop.datasets.world import SceneWorld
 
 __all__ = ["SceneSamples"]
 
@@ -60,6 +61,7 @@ class SceneSamples(DataSet):
             difficult=scene.difficult,
             labels=tuple(sorted(set(scene.labels[~scene.difficult].tolist()))),
             masks={int(label): scene.class_mask(int(label)) for label in np.unique(scene.labels)},
+            world=SceneWorld(scene),
         )
 
     def fingerprint(self) -> str:

@@ -14,12 +14,14 @@ from relprop.metrics.max_sensitivity import MaxSensitivity
 from relprop.metrics.metric import SUBSETS, Case, Metric, Outcome
 from relprop.metrics.odi import ObjectDiscrimination, object_discrimination
 from relprop.metrics.opposition import Opposition, opposition
+from relprop.metrics.part_game import PartGame, held, shapley, world_map
 from relprop.metrics.perturbation import Perturbation, perturbation_curves
 from relprop.metrics.pointing_game import PointingGame, point, pointing_game
 from relprop.metrics.quantus_adapter import quantus_explain
 from relprop.metrics.randomisation import Randomisation, steps
 from relprop.metrics.rank_accuracy import RankAccuracy, rank_accuracy
 from relprop.metrics.registry import METRICS, load_metric, metrics
+from relprop.metrics.removed_parts import RemovedParts, removed_parts
 from relprop.metrics.segmentation import Segmentation, foreground, segmentation_scores
 from relprop.metrics.similarity import hog_correlation, spearman, ssim
 
@@ -40,14 +42,17 @@ __all__ = [
     "ObjectDiscrimination",
     "Opposition",
     "Outcome",
+    "PartGame",
     "Perturbation",
     "PointingGame",
     "Randomisation",
     "RankAccuracy",
+    "RemovedParts",
     "Segmentation",
     "affine_parts",
     "energy",
     "foreground",
+    "held",
     "hog_correlation",
     "iou",
     "load_metric",
@@ -60,8 +65,11 @@ __all__ = [
     "pointing_game",
     "quantus_explain",
     "rank_accuracy",
+    "removed_parts",
     "segmentation_scores",
+    "shapley",
     "spearman",
     "ssim",
     "steps",
+    "world_map",
 ]

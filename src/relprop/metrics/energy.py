@@ -9,7 +9,7 @@ import numpy as np
 
 from relprop.checks import check_number
 from relprop.metrics.metric import Case, Outcome
-from relprop.metrics.region import RegionMetric, Truth, grown, masked
+from relprop.metrics.region import RegionMetric, Truth, grown, masked, of_whole_parts
 
 __all__ = ["Energy", "energy"]
 
@@ -90,6 +90,13 @@ class Energy(RegionMetric):
             near = float(energy(case.heat, grown(region, self.within), ignore) or 0.0)
             found |= {"near": near, "near-pair": near}
         return found
+
+    def ceiling(self, case: Case) -> dict[str, float]:
+        """The share that the class's objects hold; by masks alone, for the world doesn't cut its parts up."""
+        region, _ = self.truth(case)
+        if region is None or not of_whole_parts(case, region):
+            return {}
+        return {key: value for key, value in self.measure(case).items() if not key.startswith("near")}
 
     def reported(self) -> tuple[Outcome, ...]:
         if not self.within:

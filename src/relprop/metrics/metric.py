@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from relprop.datasets.sample import Region, Sample
 from relprop.errors import InputError
 from relprop.explanation import Explanation
+from relprop.metrics.part_game import PartGame
 from relprop.precision import full_precision
 
 __all__ = ["SUBSETS", "Case", "Metric", "Outcome", "Tally", "as_heat", "as_region"]
@@ -42,6 +43,7 @@ class Case:
         explanation: what the method returned for this picture; its ledger may cover further targets.
         explain: the map (h, w) of the same method, input and target on another network.
         explain_at: the maps (N, h, w) of the same method, target and network at other inputs (N, C, h, w).
+        game: the model's outputs with any of the parts of the sample's world; None where it has none.
     """
 
     sample: Sample
@@ -57,6 +59,7 @@ class Case:
     explanation: Explanation | None = None
     explain: Callable[[nn.Module], Tensor] | None = None
     explain_at: Callable[[Tensor], Tensor] | None = None
+    game: PartGame | None = None
 
     def region(self, kind: Region) -> NDArray[np.bool_] | None:
         """The class's region in the picture; see `Sample.region`."""
@@ -175,6 +178,14 @@ class Metric:
     def measure(self, case: Case) -> dict[str, float]:
         """The numbers of one pair by outcome key; outcomes that mean nothing for it are left out."""
         raise NotImplementedError
+
+    def ceiling(self, case: Case) -> dict[str, float]:
+        """The numbers of the world's own map, for those outcomes where they say how much there is to have.
+
+        Args:
+            case: with the map that puts on every part of a drawn picture what that is worth (`world_map`).
+        """
+        return {}
 
     def update(self, case: Case) -> dict[str, float]:
         """Measure one pair and count it."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from relprop.datasets.sample import Region
 from relprop.metrics.metric import Case, Outcome, as_heat, as_region
-from relprop.metrics.region import RegionMetric
+from relprop.metrics.region import RegionMetric, of_whole_parts
 
 __all__ = ["ObjectDiscrimination", "object_discrimination"]
 
@@ -85,6 +85,13 @@ class ObjectDiscrimination(RegionMetric):
         share = object_discrimination(case.heat, own, others, ignore)
         even = object_discrimination(np.ones(own.shape), own, others, ignore)
         return {} if share is None or even is None else {"share": share, "share-pair": share, "even": even}
+
+    def ceiling(self, case: Case) -> dict[str, float]:
+        """The other objects' share of what all objects hold; by masks alone."""
+        own, others, _ = self._regions(case)
+        if own is None or others is None or not of_whole_parts(case, own | others):
+            return {}
+        return {key: value for key, value in self.measure(case).items() if key != "even"}
 
     def _regions(
         self, case: Case

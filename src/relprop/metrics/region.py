@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from relprop.checks import check_choice
 from relprop.metrics.metric import Case, Metric, as_heat, as_region
 
-__all__ = ["RegionMetric", "Truth", "check_truth", "grown", "masked", "truth_of"]
+__all__ = ["RegionMetric", "Truth", "check_truth", "grown", "masked", "of_whole_parts", "truth_of"]
 
 Truth = Literal["boxes", "masks", "auto"]
 """The union of a class's boxes, of its masks, or boxes where the picture has some for it and else masks."""
@@ -73,6 +73,14 @@ def grown(region: Any, pixels: float) -> NDArray[np.bool_]:
         there = slice(max(0, -down), height + min(0, -down))
         found[here] |= near[there]
     return found
+
+
+def of_whole_parts(case: Case, region: NDArray[np.bool_]) -> bool:
+    """Whether a region (H, W) is made of whole parts of the case's world, so that the world says what it holds."""
+    world = case.sample.world
+    return world is not None and all(
+        inside.all() or not inside.any() for inside in (region[part.pixels] for part in world.parts)
+    )
 
 
 class RegionMetric(Metric):

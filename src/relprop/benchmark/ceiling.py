@@ -1,0 +1,73 @@
+"""Ceiling: what the world's own map gets, where the pictures are drawn and can be drawn again in part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from relprop.datasets.sample import Sample
+from relprop.errors import InputError
+from relprop.metrics.metric import Case, Metric
+from relprop.metrics.part_game import PartGame, world_map
+
+__all__ = ["WORLD", "ceilings", "game_of"]
+
+#: The row of the world's own map.
+WORLD = "the world"
+
+
+def game_of(
+    sample: Sample, prepare: Callable[[Image.Image], Tensor], model: Callable[[Tensor], Any]
+) -> PartGame | None:
+    """The model's outputs for a sample's picture with any of its parts; None where it isn't drawn.
+
+    Nor has one a sample whose picture was changed after it was drawn, such as turned over: its world draws
+    another.
+
+    Args:
+        sample: the picture and its world.
+        prepare: a picture -> the model's input (1, C, h, w).
+        model: inputs (n, C, h, w) -> scores (n, classes).
+    """
+    world = sample.world
+    if world is None or not np.array_equal(world.without(), np.asarray(sample.image)):
+        return None
+
+    def score(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        with torch.no_grad():
+            outputs = model(torch.cat([prepare(Image.fromarray(picture)) for picture in pictures]))
+        if not isinstance(outputs, Tensor):
+            raise InputError(f"Expected a model that returns scores but got {type(outputs).__name__}.")
+        return outputs.double().cpu().numpy()
+
+    return PartGame(world, score)
+
+
+def ceilings(
+    metrics: Mapping[str, Metric], sample: Sample, game: PartGame, label: int, target: int, predicted: bool
+) -> dict[str, tuple[dict[str, float], Case]]:
+    """Metric -> what the world's own map gets, and the case it was judged in.
+
+    Metrics that say nothing of it are left out.
+
+    Args:
+        metrics: by the recipe's label.
+        sample: the picture.
+        game: its parts, see `game_of`.
+        label: the class, -1: all objects are meant.
+        target: the model's output.
+        predicted: the model predicts the class.
+    """
+    asked = {name: m for name, m in metrics.items() if type(m).ceiling is not Metric.ceiling}
+    if not asked:
+        return {}
+    heat = world_map(game.world, game.effects()[:, target])
+    case = Case(sample=sample, label=label, heat=heat, predicted=predicted, target=target, game=game)
+    found = {name: metric.ceiling(case) for name, metric in asked.items()}
+    return {name: (values, case) for name, values in found.items() if values}
