@@ -207,6 +207,43 @@ def test_shake_moves_the_camera_and_nothing_else(clips: list[MotionClip], shaken
             assert np.array_equal(shaky.masks[:, t][:, *there], plain.masks[:, t][:, *here])
 
 
+@pytest.mark.parametrize("camera", ["turn", "zoom"])
+def test_a_camera_that_turns_or_zooms(clips: list[MotionClip], camera: str) -> None:
+    """Along its path, objects' masks are those of the resting camera, and still things look alike."""
+    moved = list(MotionClips(n=6, seed=5, split="val", camera=camera))
+    rows, columns = np.mgrid[:48, :48]
+    points = np.stack([columns, rows, np.ones_like(rows)]).reshape(3, -1)
+    same, swept = [], []
+    for plain, other in zip(clips, moved, strict=False):
+        assert (plain.label, plain.looks, plain.motions) == (other.label, other.looks, other.motions)
+        assert (other.camera, other.shake) == (camera, False)
+        assert (other.offsets == 0).all()
+        sides = np.linalg.norm(other.path[:, :, 0], axis=1)
+        assert (np.ptp(sides) > 0.02) == (camera == "zoom")
+        assert (np.ptp(other.path[:, 1, 0]) > 0.02) == (camera == "turn")
+        centre = other.path @ [23.5, 23.5, 1.0]
+        assert np.allclose(centre, 23.5)
+        for t in range(16):
+            x, y = np.rint(other.path[t] @ points).astype(int)
+            inside = (x >= 0) & (x < 48) & (y >= 0) & (y < 48)
+            there = other.silhouettes[:, t, y[inside], x[inside]]
+            here = plain.silhouettes[:, t].reshape(3, -1)[:, inside]
+            same.append((there == here).mean())
+            core = plain.still[t].reshape(-1)[inside]
+            gap = other.frames[t][y[inside], x[inside]].astype(int) - plain.frames[t].reshape(-1, 3)[inside]
+            swept.append(np.abs(gap[core]).mean() if core.any() else 0.0)
+    assert np.mean(same) > 0.98
+    assert np.mean(swept) < 25
+
+
+def test_resting_and_shaking_cameras_have_a_path(clips: list[MotionClip], shaken: list[MotionClip]) -> None:
+    assert (clips[0].camera, shaken[0].camera) == ("still", "shake")
+    assert np.array_equal(clips[0].path, np.tile(np.eye(2, 3), (16, 1, 1)))
+    assert np.array_equal(shaken[0].path[:, :, 2], shaken[0].offsets)
+    other = MotionClips(n=1, seed=5, split="val", camera="shake")[0]
+    assert np.array_equal(other.frames, shaken[0].frames)
+
+
 def test_narrowing() -> None:
     view = MotionClips(n=40, seed=2)
     stars = view.with_classes("star", "ring")
@@ -214,7 +251,7 @@ def test_narrowing() -> None:
     assert all(clip.kind == "appearance" for clip in stars)
     assert len(view.with_classes(*MOTION_CLASSES)) + len(view.with_classes(*APPEARANCE_CLASSES)) == 40
     assert np.array_equal(view[stars[1].index].frames, stars[1].frames)
-    assert repr(view[:3]) == "MotionClips(size=48, frames=16, n=3, seed=2, split='train', shake=False)"
+    assert repr(view[:3]) == "MotionClips(size=48, frames=16, n=3, seed=2, split='train', camera='still')"
 
 
 def test_errors() -> None:
@@ -224,6 +261,10 @@ def test_errors() -> None:
         MotionClips(frames=0)
     with pytest.raises(UnknownNameError, match="split but got 'dev'"):
         MotionClips(split="dev")
+    with pytest.raises(UnknownNameError, match="camera but got 'tilt'"):
+        MotionClips(camera="tilt")
+    with pytest.raises(InputError, match="shake=True without camera='turn'"):
+        MotionClips(shake=True, camera="turn")
     with pytest.raises(UnknownNameError, match="class but got 'ball'"):
         MotionClips().with_classes("ball")
     with pytest.raises(InputError, match="from 0 to 6 but got 7"):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from tests import nets
 from tests.close import assert_close_to_rounding
+from tests.video.test_camera import OFFSETS, frozen_by_hand, seen
 from torch import Tensor, nn
 
 import relprop
@@ -90,8 +91,10 @@ def two_sided(up: Tensor, down: Tensor, weight: Tensor, r: Tensor) -> Tensor:
     return up.detach() * grads[0] + down.detach() * grads[1]
 
 
-def test_definition_on_two_layers() -> None:
+@pytest.mark.parametrize("offsets", [None, OFFSETS], ids=["camera at rest", "moving camera"])
+def test_definition_on_two_layers(offsets: list[list[int]] | None) -> None:
     """conv1 → ReLU → pool → conv2 → ReLU → mean → head: the streams start at the second ReLU."""
+    path = [[0, 0]] * 4 if offsets is None else offsets
     model, clip = net(), clips(1)
     conv1, conv2, head = model.conv1, model.conv2, model.head  # type: ignore[attr-defined]
     w1, w2 = conv1.weight.detach(), conv2.weight.detach()
@@ -108,7 +111,7 @@ def test_definition_on_two_layers() -> None:
 
     with torch.no_grad():
         a, p, b = forward(clip)
-        frozen = [forward(clip[:, :, t : t + 1].repeat(1, 1, 4, 1, 1)) for t in range(4)]
+        frozen = [forward(frozen_by_hand(clip, t, path)[None]) for t in range(4)]
         p0, b0 = (torch.stack([f[i][:, :, t] for t, f in enumerate(frozen)], 2) for i in (1, 2))
     none = torch.zeros_like(p)
     means = b.mean((2, 3, 4))
@@ -118,24 +121,30 @@ def test_definition_on_two_layers() -> None:
     gone_p, gone_b = share_by_hand(p, p0), share_by_hand(b, b0)
 
     m_a = unpooled(a, two_sided(p * gone_p.clamp(min=FLOOR), none, w2, gone_b * r_b))
-    near = [torch.cat([clip[:, :, :1], clip[:, :, :-1]], 2), torch.cat([clip[:, :, 1:], clip[:, :, -1:]], 2)]
+    near = [clip.clone(), clip.clone()]
+    for side, step in zip(near, (-1, 1), strict=True):
+        for t in range(max(0, -step), min(4, 4 - step)):
+            values, there = seen(clip, t + step, t, path)
+            side[0, :, t] = torch.where(there, values, clip[0, :, t])
     low = torch.minimum(clip, torch.minimum(*near))
     high = torch.maximum(clip, torch.maximum(*near))
     temporal = two_sided(clip - low + FLOOR * (clip - LOW), high - clip + FLOOR * (HIGH - clip), w1, m_a)
     s_a = unpooled(a, two_sided(p * (1 - gone_p).clamp(min=FLOOR), none, w2, (1 - gone_b) * r_b))
     spatial = two_sided(clip - LOW, HIGH - clip, w1, s_a)
 
-    s = split("video", clip)
+    s = split("video", clip, camera="auto" if offsets is None else offsets)
     assert close(s.relevance["original"], original)
     assert close(s.relevance["temporal"], temporal)
     assert close(s.relevance["spatial"], spatial)
     assert close(s.temporal.sum(), (gone_b * r_b).sum())
 
 
+@pytest.mark.parametrize("moving", [False, True])
 @pytest.mark.parametrize("name", NETS)
-def test_films_add_up_in_total(name: str) -> None:
+def test_films_add_up_in_total(name: str, moving: bool) -> None:
     clip = clips(2, 6 if name == "residual" else 4)
-    s = split(name, clip, [1, 0])
+    path = torch.tensor(OFFSETS)[: clip.shape[2]].repeat(2, 1)[: clip.shape[2]]
+    s = split(name, clip, [1, 0], camera=path if moving else "auto")
     plain = relprop.explain(net(name), clip, [1, 0], TAYLOR)
     assert_close_to_rounding(s.original, plain.heatmap(), net(name))
     assert bool((s.relevance["temporal"] >= 0).all() and (s.relevance["spatial"] >= 0).all())

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from relprop.datasets._surface import DISTANCES, TEXTURES
 
-__all__ = ["APPEARANCES", "MOTIONS", "SHAKE", "Actor", "cast", "drawn_label", "generator", "tremor"]
+__all__ = [
+    "APPEARANCES", "CAMERAS", "MOTIONS", "REACH", "SHAKE", "Actor", "cast", "drawn_label", "generator", "tremor",
+    "views",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -24,7 +27,12 @@ _TURNS = 0.65  # turns per cycle of a rotating object
 _APART = 0.34  # least distance of two bases, in image sides
 _MARGIN = 0.23  # least distance of a base from the border
 
+CAMERAS = ("still", "shake", "turn", "zoom")
+
 SHAKE = 0.06  # greatest camera offset, in image sides
+_TURN = 0.12  # greatest angle of a camera that turns, in radians
+_ZOOM = 0.12  # greatest change of the logarithm of a picture's scale under a camera that zooms
+REACH = 0.1  # so far outside the picture such a camera sees at most, in image sides
 
 
 @dataclass(frozen=True)
@@ -158,3 +166,22 @@ def tremor(rng: Generator, frames: int) -> Array:
     slow = np.sin(2.0 * np.pi * ((0.8 + 0.8 * draw[0, 0]) * time + draw[0, 1]))
     fast = np.sin(2.0 * np.pi * ((2.0 + 1.5 * draw[1, 0]) * time + draw[1, 1]))
     return np.asarray(SHAKE * (0.6 * slow + 0.4 * fast))
+
+
+def views(rng: Generator, frames: int, camera: str) -> Array:
+    """Where a point of the resting camera's picture lies in each frame of one that turns or zooms.
+
+    Returns:
+        (frames, 2, 3), lengths in image sides: (x', y') = M (x, y, 1). Angle and logarithm of the scale go as the
+        offsets of `tremor` along one axis.
+    """
+    sway = tremor(rng, frames)[:, 0] / SHAKE
+    angle, scale = (_TURN * sway, np.ones(frames)) if camera == "turn" else (0.0 * sway, np.exp(_ZOOM * sway))
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    return np.stack(
+        [
+            np.stack([cos, -sin, 0.5 * (1.0 - cos + sin)], axis=1),
+            np.stack([sin, cos, 0.5 * (1.0 - sin - cos)], axis=1),
+        ],
+        axis=1,
+    )

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from relprop.datasets._choreography import APPEARANCES, MOTIONS, cast, drawn_label
+from relprop.checks import check_known
+from relprop.datasets._choreography import APPEARANCES, CAMERAS, MOTIONS, cast, drawn_label, generator, views
 from relprop.datasets._drawn import SPLITS, DrawnItems, class_index, integer
 from relprop.datasets._film import film
 from relprop.errors import InputError
@@ -54,11 +55,14 @@ class MotionClip:
         motions: "still", "circling" or one of `MOTION_CLASSES` for each object; the camera's is apart.
         decider: position of the object that decides the class.
         offsets: (T, 2) int64, camera offset in each frame: pixels by which all content is shifted to the right
-            and down; zero without shake.
-        split: name of the split, and with `seed`, `index` and `shake` the clip's identity.
+            and down; zero unless it shakes.
+        split: name of the split, and with `seed`, `index` and `camera` the clip's identity.
         seed: seed of the data set.
         index: index within the split.
         shake: whether the camera shakes.
+        camera: "still", "shake", "turn" or "zoom".
+        path: (T, 2, 3) float64, the camera's path: a point (x, y) of the resting camera's picture lies in frame t
+            at ``path[t] @ (x, y, 1)``; in pixels, the first one's centre at (0, 0).
     """
 
     frames: NDArray[np.uint8]
@@ -73,6 +77,8 @@ class MotionClip:
     seed: int
     index: int
     shake: bool
+    camera: str
+    path: NDArray[np.float64]
 
     @property
     def name(self) -> str:
@@ -104,9 +110,9 @@ class MotionClips(DrawnItems, Sequence[MotionClip]):
     """Clips of one split, drawn when asked for; nothing is stored and no order matters.
 
     Clip `i` depends on `(seed, split, i)` alone. Another `size` shows the same clip at another resolution,
-    another `frames` shows more or less of it, and `shake` the same objects and backdrop through a camera that
-    shakes. Arithmetic is float64 with one rounding to uint8 at the end; random numbers come from PCG64's
-    doubles alone.
+    another `frames` shows more or less of it, and another `camera` the same objects through one that moves (the
+    same backdrop, too, where it shakes; where it turns or zooms, one drawn a little larger). Arithmetic is float64
+    with one rounding to uint8 at the end; random numbers come from PCG64's doubles alone.
 
     Args:
         size: side of the frames in pixels, at least 32.
@@ -114,11 +120,14 @@ class MotionClips(DrawnItems, Sequence[MotionClip]):
         n: number of clips.
         seed: seed of the data set, at least 0.
         split: "train", "val" or "test": disjoint streams of random numbers.
-        shake: the harder setting: the camera moves by up to 6 % of the picture's side on each axis.
+        shake: short for ``camera="shake"``.
+        camera: "still"; or a harder setting, a camera that moves to and fro about the centre. "shake": by whole
+            pixels, up to 6 % of the picture's side on each axis; "turn": by up to 6.9 degrees; "zoom": by up to
+            12.7 %.
 
     Raises:
-        InputError: an argument is out of range.
-        UnknownNameError: the split has no such name.
+        InputError: an argument is out of range; `shake` and another camera.
+        UnknownNameError: no such split or camera.
 
     >>> clip = MotionClips(n=3)[2]
     >>> clip.frames.shape, clip.name, clip.kind, clip.motions
@@ -134,18 +143,31 @@ class MotionClips(DrawnItems, Sequence[MotionClip]):
         seed: int = 0,
         split: str = "train",
         shake: bool = False,
+        camera: str | None = None,
     ) -> None:
         """Check the arguments; nothing is rendered yet."""
         self.size = integer("size", size, 32)
         self.frames = integer("frames", frames, 1)
-        self.shake = bool(shake)
+        if camera is None:
+            camera = "shake" if shake else "still"
+        check_known("camera", camera, CAMERAS)
+        if shake and camera != "shake":
+            raise InputError(
+                f"Expected shake=True without camera={camera!r}: they are two ways. Leave one out."
+            )
+        self.camera = camera
         super().__init__(n, seed, split)
+
+    @property
+    def shake(self) -> bool:
+        """Whether the camera shakes."""
+        return self.camera == "shake"
 
     def __repr__(self) -> str:
         """Show what makes these clips what they are."""
         return (
             f"MotionClips(size={self.size}, frames={self.frames}, n={len(self)}, seed={self.seed}, "
-            f"split={self.split!r}, shake={self.shake})"
+            f"split={self.split!r}, camera={self.camera!r})"
         )
 
     @overload
@@ -159,10 +181,14 @@ class MotionClips(DrawnItems, Sequence[MotionClip]):
         index = self._index(item)
         split = SPLITS[self.split]
         label, actors = cast(self.seed, split, index)
+        moves = None
+        if self.camera in ("turn", "zoom"):
+            moves = views(generator(self.seed, split, index, 2), self.frames, self.camera)
         frames, whole, visible, offsets = film(
-            actors, self.seed, split, index, self.size, self.frames, self.shake
+            actors, self.seed, split, index, self.size, self.frames, self.shake, moves
         )
-        for array in (frames, whole, visible, offsets):
+        path = _path(offsets, moves, self.size)
+        for array in (frames, whole, visible, offsets, path):
             array.flags.writeable = False
         return MotionClip(
             frames=frames,
@@ -177,6 +203,8 @@ class MotionClips(DrawnItems, Sequence[MotionClip]):
             seed=self.seed,
             index=index,
             shake=self.shake,
+            camera=self.camera,
+            path=path,
         )
 
     def __iter__(self) -> Iterator[MotionClip]:
@@ -207,7 +235,18 @@ class MotionClips(DrawnItems, Sequence[MotionClip]):
 
     def _narrow(self, indices: Sequence[int]) -> MotionClips:
         part = MotionClips(
-            size=self.size, frames=self.frames, n=0, seed=self.seed, split=self.split, shake=self.shake
+            size=self.size, frames=self.frames, n=0, seed=self.seed, split=self.split, camera=self.camera
         )
         part.indices = indices
         return part
+
+
+def _path(offsets: NDArray[np.int64], moves: NDArray[np.float64] | None, size: int) -> NDArray[np.float64]:
+    """The camera's path in pixels; the first one's centre is at (0, 0), half a pixel from the picture's edge."""
+    path = np.zeros((len(offsets), 2, 3))
+    path[:, 0, 0] = path[:, 1, 1] = 1.0
+    path[:, :, 2] = offsets
+    if moves is not None:
+        path[:, :, :2] = moves[:, :, :2]
+        path[:, :, 2] = size * moves[:, :, 2] + 0.5 * moves[:, :, :2].sum(axis=2) - 0.5
+    return path

@@ -68,18 +68,28 @@ class NearbyBox(SharingRule):
 
     Args:
         inner: z^B, or z+, which is z^B with the box from min(x, 0) to max(x, 0).
+        neighbours: :math:`x_{t-1}` and :math:`x_{t+1}`, each shaped like the input, where the camera moves: what
+            lies at the same place of the scene then; a pixel whose place isn't seen then stands for itself. None:
+            the pixel itself in these frames.
     """
 
     gives_multiplier = False
 
-    def __init__(self, inner: ZBox | ZPlus) -> None:
+    def __init__(self, inner: ZBox | ZPlus, neighbours: tuple[Tensor, Tensor] | None = None) -> None:
         self.inner = inner
+        self._neighbours = neighbours
 
     def prepare(self, site: Site) -> Message:
         linear, x, inner = site.linear, site.x, self.inner
         low, high = inner.box(x, site) if isinstance(inner, ZBox) else (x.clamp(max=0), x.clamp(min=0))
-        up = _changing(x + F.max_pool3d(-x, (3, 1, 1), 1, (1, 0, 0)), x - low)
-        down = _changing(F.max_pool3d(x, (3, 1, 1), 1, (1, 0, 0)) - x, high - x)
+        if self._neighbours is None:
+            above = x + F.max_pool3d(-x, (3, 1, 1), 1, (1, 0, 0))
+            below = F.max_pool3d(x, (3, 1, 1), 1, (1, 0, 0)) - x
+        else:
+            before, after = self._neighbours
+            above = x - torch.minimum(x, torch.minimum(before, after))
+            below = torch.maximum(x, torch.maximum(before, after)) - x
+        up, down = _changing(above, x - low), _changing(below, high - x)
         plus, minus = linear.part("+"), linear.part("-")
         quotient = Quotient(site, linear.forward(up, plus) - linear.forward(down, minus))
 

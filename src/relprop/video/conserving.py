@@ -14,14 +14,17 @@ from relprop.graph import Node
 from relprop.methods.deep_taylor import DeepTaylor
 from relprop.methods.lrp import LRP
 from relprop.methods.method import Method, Request
+from relprop.precision import no_autocast
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan
 from relprop.propagate.question import Question
 from relprop.propagate.targets import class_indices
 from relprop.propagate.trace import Trace, trace
 from relprop.rules import ZBox, ZPlus
-from relprop.tracing.values import checked_output
+from relprop.tracing.values import checked_output, computed
+from relprop.video.camera import CameraPath
 from relprop.video.freezing import motion_shares
+from relprop.video.panorama import Panorama
 from relprop.video.separation import Split
 from relprop.video.stream import Stream, reads_pixels
 
@@ -29,7 +32,14 @@ __all__ = ["conserving_split"]
 
 
 def conserving_split(
-    model: nn.Module, clip: Tensor, target: Any, method: Method, *, chunk: int, tick: Callable[[int], None]
+    model: nn.Module,
+    clip: Tensor,
+    target: Any,
+    method: Method,
+    *,
+    chunk: int,
+    tick: Callable[[int], None],
+    path: CameraPath | None = None,
 ) -> Split:
     r"""Split one clip's relevance into a stream through what motion adds, and one through what stays.
 
@@ -47,6 +57,9 @@ def conserving_split(
     but for what the ledgers list as lost. Under deep Taylor both are >= 0. For a still clip M is 0, and S is
     the original.
 
+    Where the camera moves, a frozen clip shows its frame from where the camera is (`Panorama`), and a pixel is
+    held against what lies at its place of the scene a frame before and after: M is what moves by itself.
+
     Args:
         model: the network.
         clip: (1, C, T, H, W).
@@ -54,6 +67,7 @@ def conserving_split(
         method: a method with the z+ and z-box rules.
         chunk: frozen clips that run at once.
         tick: called with the number of frames done after each run.
+        path: of the camera; None: it stands still.
 
     Raises:
         InputError: the method isn't of the LRP family, or has other rules than z+ and z-box where motion's
@@ -74,7 +88,10 @@ def conserving_split(
     last = _last(run, [n for n in activations if n in result.plan.steps])
     start = last[0] if len(last) == 1 else run.graph.output
     inputs = _read(run, result.plan, start)
-    shares, frozen_outputs = motion_shares(model, run, list(dict.fromkeys([*last, *inputs])), chunk, tick)
+    panorama = None if path is None or path.still else Panorama(run.input[0], path)
+    places = list(dict.fromkeys([*last, *inputs]))
+    shares, frozen_outputs = motion_shares(model, run, places, chunk, tick, panorama)
+    neighbours = None if panorama is None else _neighbours(run, result.plan, panorama)
     original = result.relevance[:, 0]
     films = {"original": original}
     ledgers = {"original": result.ledger}
@@ -83,7 +100,12 @@ def conserving_split(
         for k in range(len(targets)):
             joining = {n: result.layers[n.name][k : k + 1] * part[n] for n in last}
             stream = Stream(
-                result.plan, joining, {n: part[n] for n in inputs}, nearby=name == "temporal", name=name
+                result.plan,
+                joining,
+                {n: part[n] for n in inputs},
+                nearby=name == "temporal",
+                neighbours=neighbours,
+                name=name,
             )
             walks.append(run.run(torch.zeros_like(run.stored(start))[None], stream, start=start))
         films[name] = torch.cat([w.relevance for w in walks])[:, 0]
@@ -98,6 +120,7 @@ def conserving_split(
         outputs=run.output,
         targets=targets[0] if single else targets,
         frozen_outputs=frozen_outputs,
+        path=path,
         ledgers=ledgers,
         warnings=remarks.warnings,
         notes=remarks.notes,
@@ -126,6 +149,26 @@ def _last(run: Trace, places: list[Node]) -> list[Node]:
             "Use mode='naive'."
         )
     return [n for n in places if not run.graph.descendants([n]) & (set(places) - {n})]
+
+
+def _neighbours(run: Trace, plan: Plan, panorama: Panorama) -> dict[Node, tuple[Tensor, Tensor]]:
+    """What the first linear operators would read at each place a frame before and a frame after."""
+    linear = [step for step in plan.steps.values() if step.fused.main.kind == "linear"]
+    read = list(dict.fromkeys(step.signals[0] for step in linear if reads_pixels(step)))
+    upstream = run.graph.ancestors(read)
+    found = []
+    for film in panorama.neighbours():
+        values: dict[Node, Any] = {run.graph.input: film[None]}
+
+        def get(node: Node, values: dict[Node, Any] = values) -> Any:
+            return values[node] if node in values else run.value(node)
+
+        with torch.no_grad(), torch.inference_mode(False), no_autocast():
+            for node in run.graph.nodes:
+                if node in upstream and node.dependent and node not in values:
+                    values[node] = computed(node, get)
+        found.append({node: values[node] for node in read})
+    return {node: (found[0][node], found[1][node]) for node in read}
 
 
 def _read(run: Trace, plan: Plan, start: Node) -> list[Node]:

@@ -10,13 +10,19 @@ from torch import Tensor, nn
 from relprop.graph import Node
 from relprop.propagate.trace import Trace
 from relprop.video.frozen import Frozen, chunks, freeze, frozen_clips
-from relprop.video.steady import StillTrace
+from relprop.video.panorama import Panorama
+from relprop.video.steady import FewTrace, StillTrace
 
 __all__ = ["motion_shares"]
 
 
 def motion_shares(
-    model: nn.Module, run: Trace, places: Sequence[Node], chunk: int, tick: Callable[[int], None]
+    model: nn.Module,
+    run: Trace,
+    places: Sequence[Node],
+    chunk: int,
+    tick: Callable[[int], None],
+    panorama: Panorama | None = None,
 ) -> tuple[dict[Node, Tensor], Tensor]:
     r"""The share of each value that is gone when the clip is frozen, and the scores of the frozen clips.
 
@@ -34,6 +40,8 @@ def motion_shares(
         places: whose shares are wanted; values (1, C', T', H', W').
         chunk: frozen clips that run at once. What is kept of them is one sum as large as the values.
         tick: called with the number of frames done after each run.
+        panorama: of the clip, where the camera moves: a frozen clip then shows its frame from where the camera is
+            (`Panorama.frozen`). One that is the clip itself, bit for bit, is not run: δ is 0 there.
 
     Returns:
         Shares by place, shaped like its value, and scores (T, classes).
@@ -42,13 +50,25 @@ def motion_shares(
     length = clip.shape[1]
     gone = {n: torch.zeros_like(run.stored(n)) for n in places}
     outputs = run.output.repeat_interleave(length, 0)
-    frames = frozen_clips(clip)
+    frames = frozen_clips(clip) if panorama is None else [(t, [t]) for t in range(length)]
     if len(frames) == 1:
         tick(length)
         return gone, outputs
+    names = [n.name for n in places]
     for group in chunks(frames, chunk):
         # A model that fixes its batch size has a graph for each size: nodes go by their names.
-        frozen = StillTrace(model, torch.stack([freeze(clip, f) for f, _ in group]), [n.name for n in places])
+        frozen: FewTrace
+        if panorama is None:
+            frozen = StillTrace(model, torch.stack([freeze(clip, f) for f, _ in group]), names)
+        else:
+            shown = [(one, panorama.frozen(one[0])) for one in group]
+            moving = [(one, x) for one, x in shown if not torch.equal(x, clip)]
+            tick(sum(len(at) for _, at in group) - sum(len(at) for (_, at), _ in moving))
+            if not moving:
+                continue
+            group = [one for one, _ in moving]
+            frozen = FewTrace(model, torch.stack([x for _, x in moving]), names)
+            del shown, moving
         for i, (_, at) in enumerate(group):
             outputs[at] = frozen.output[i]
         for node, total in gone.items():

@@ -13,7 +13,7 @@ __all__ = ["MODES", "mode_named"]
 #: Mode -> its own settings with their defaults.
 MODES: dict[str, dict[str, Any]] = {
     "naive": {"slice": "same", "normalise": None, "clamp": False},
-    "conserving": {},
+    "conserving": {"camera": "auto"},
     "selective": {"padding": "replicate", "sigma": 1.0, "absolute": False},
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,11 +20,13 @@ from relprop.precision import full_precision
 from relprop.propagate.ledger import Ledger
 from relprop.registry import split_settings
 from relprop.shortage import tells_shortage
+from relprop.video.camera import Camera, CameraPath, camera_note, read_camera
 from relprop.video.conserving import conserving_split
 from relprop.video.modes import MODES
 from relprop.video.naive import Normalise, Slice, naive_split
 from relprop.video.selective import check_selection, selective_split
 from relprop.video.separation import MotionSeparation, Split, check_place
+from relprop.video.tracking import estimated_path
 
 __all__ = ["separate_motion", "separation_of"]
 
@@ -44,6 +47,7 @@ def separate_motion(
     padding: Literal["replicate", "zero"] = "replicate",
     sigma: float = 1.0,
     absolute: bool = False,
+    camera: Camera = "auto",
     chunk: int = 4,
     progress: Progress | None = None,
     facts: Facts | None = None,
@@ -79,13 +83,18 @@ def separate_motion(
         padding: selective: "replicate" or "zero" (`relprop.video.selective`).
         sigma: selective: standard deviations a change must have.
         absolute: selective: take rising relevance too.
+        camera: conserving: how the camera moves, whose motion is taken off: "auto" estimates it from the frames
+            (`relprop.video.estimated_path`; the result's `camera` and `notes` tell), "still" takes it to rest. Or
+            a path: a `relprop.video.CameraPath`, offsets (T, 2) by which the picture's content is moved right and
+            down in each frame, or maps (T, 2, 3) from the first frame to each; for N clips one, or (N, ...).
         chunk: frozen clips that run at once.
         progress: called with (frames done, frames).
         facts: as for `relprop.explain`.
 
     Raises:
         InputError: a clip that isn't (N, C, T, H, W) or has one frame, an unknown mode or setting, a
-            setting of another mode, a target out of range, a method whose relevance isn't at the input.
+            setting of another mode, a camera path of another length, a target out of range, a method whose
+            relevance isn't at the input.
 
     Warns:
         RelpropWarning: what is in the result's `warnings`, once a call.
@@ -97,11 +106,13 @@ def separate_motion(
         {
             "slice": slice, "normalise": normalise, "clamp": clamp,
             "padding": padding, "sigma": sigma, "absolute": absolute,
+            "camera": camera if isinstance(camera, str) else "a path",
         },
     )  # fmt: skip
     check_count("chunk", chunk, most=4096)
     check_progress(progress)
     _check_clip(clip)
+    cameras = read_camera(camera, len(clip), clip.shape[2])
     recipe = _from_one(method)
     n, length = clip.shape[0], clip.shape[2]
     done = 0
@@ -112,11 +123,17 @@ def separate_motion(
         if progress is not None:
             progress(done, n * length)
 
-    def split(one: Tensor, own: Any) -> Split:
+    def path_of(i: int) -> CameraPath:
+        if cameras == "auto":
+            return estimated_path(clip[i])
+        return CameraPath.of(np.zeros((length, 2))) if cameras == "still" else cameras[i]
+
+    def split(i: int, own: Any) -> Split:
+        one = clip[i : i + 1]
         known = facts_of(model).fitting(one) if facts is None else facts
         boxed = _with_box(recipe.informed(known), one)
         if mode == "conserving":
-            return conserving_split(model, one, own, boxed, chunk=chunk, tick=tick)
+            return conserving_split(model, one, own, boxed, chunk=chunk, tick=tick, path=path_of(i))
         e = explanation_of(model, one, own, boxed, facts=known)
         check_place(e.method, e.at)
         if mode == "selective":
@@ -126,7 +143,7 @@ def separate_motion(
             model, e, boxed, slice=slice, normalise=normalise, clamp=clamp, chunk=chunk, tick=tick
         )
 
-    splits = [split(clip[i : i + 1], own) for i, own in enumerate(_per_sample(target, n))]
+    splits = [split(i, own) for i, own in enumerate(_per_sample(target, n))]
     known = facts_of(model).fitting(clip) if facts is None else facts
     return _joined(splits, recipe.informed(known), mode, settings)
 
@@ -140,6 +157,11 @@ def _joined(splits: list[Split], recipe: Method, mode: str, settings: dict[str, 
     first = splits[0]
     lead = first.targets.dim() - 1
     frozen = [s.frozen_outputs for s in splits if s.frozen_outputs is not None]
+    paths = [s.path for s in splits if s.path is not None]
+    height, width = first.films["original"].shape[-2:]
+    moved = _of_clips(
+        [() if s.path is None or s.path.still else (camera_note(s.path, (height, width)),) for s in splits]
+    )
     return MotionSeparation(
         **{name: torch.stack([s.films[name] for s in splits], lead) for name in first.films},
         relevance={name: torch.stack([s.relevance[name] for s in splits], lead) for name in first.relevance},
@@ -151,7 +173,8 @@ def _joined(splits: list[Split], recipe: Method, mode: str, settings: dict[str, 
         settings={**settings, "method": recipe.settings()},
         ledgers={name: Ledger.merged([s.ledgers[name] for s in splits]) for name in first.ledgers},
         warnings=_of_clips([s.warnings for s in splits]),
-        notes=tuple(dict.fromkeys(note for s in splits for note in s.notes)),
+        notes=(*dict.fromkeys(note for s in splits for note in s.notes), *moved),
+        camera=torch.stack([torch.from_numpy(path.maps) for path in paths]) if paths else None,
     )
 
 

@@ -13,6 +13,7 @@ from relprop.errors import InputError
 from relprop.explanation.folder import Format, as_saved, below, jsonable
 from relprop.explanation.saved import ledger_document, ledger_of
 from relprop.propagate.ledger import Ledger
+from relprop.video.camera import CameraPath
 
 __all__ = ["FORMAT", "Curve", "MotionSeparation", "Split", "check_place"]
 
@@ -33,6 +34,7 @@ class Split:
         frozen_outputs: scores of the frozen clips, (T, classes), or None.
         ledgers: by name.
         warnings, notes: as of `relprop.explanation.Explanation`, about the clip's own explanation.
+        path: of the camera, where the mode follows it.
     """
 
     films: dict[str, Tensor]
@@ -43,6 +45,7 @@ class Split:
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    path: CameraPath | None = None
 
 
 class Curve(NamedTuple):
@@ -74,7 +77,8 @@ class MotionSeparation:
         ledgers: by name, where relevance went: "original" (the clips), "frozen" (all frozen clips together),
             "spatial" and "temporal" (the two streams; what starts at an activation stands in the lost column,
             with a minus). Empty for methods without rules.
-        warnings, notes: as of an `Explanation`, about the clips' own explanations.
+        warnings, notes: as of an `Explanation`, about the clips' own explanations; that the camera moved.
+        camera: the cameras' paths, (N, T, 2, 3) as of `relprop.video.CameraPath`, where the mode follows them.
 
     >>> film, score, target = Tensor([[[[3.0]], [[-1.0]]]]), Tensor([[2.0]]), Tensor([0])
     >>> s = MotionSeparation(film, film, film - film, {}, score, None, target, "lrp-0", "naive")
@@ -95,6 +99,7 @@ class MotionSeparation:
     ledgers: Mapping[str, Ledger] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    camera: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", jsonable(self.settings))
@@ -133,6 +138,8 @@ class MotionSeparation:
         tensors |= {f"relevance.{name}": value for name, value in self.relevance.items()}
         if self.frozen_outputs is not None:
             tensors["frozen_outputs"] = self.frozen_outputs
+        if self.camera is not None:
+            tensors["camera"] = self.camera
         manifest = {
             "method": self.method,
             "mode": self.mode,
@@ -172,6 +179,7 @@ class MotionSeparation:
                 ledgers={name: ledger for name, ledger in found.items() if ledger is not None},
                 warnings=tuple(manifest.get("warnings", ())),
                 notes=tuple(manifest.get("notes", ())),
+                camera=tensors.get("camera"),
             )
 
     def __repr__(self) -> str:

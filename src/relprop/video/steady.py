@@ -16,7 +16,7 @@ from relprop.propagate.trace import Trace
 from relprop.tracing.values import computed
 from relprop.tracing.window import PoolWindow
 
-__all__ = ["Steady", "StillTrace"]
+__all__ = ["FewTrace", "Steady", "StillTrace"]
 
 _BY_ELEMENT = frozenset({"activation", "batch_norm", "pass"})
 _PAIRS = frozenset({"add", "sub", "mul", "div"})
@@ -72,15 +72,11 @@ class Steady:
         return n, c, self.length, *sides
 
 
-class StillTrace(Trace):
-    """A forward run on clips that show one frame all the time, (N, C, T, H, W).
-
-    A convolution over equal slices gives equal slices, but where it reaches over an end into the padding. Those in
-    between are computed once: the operator runs on a shorter clip, whose ends are those of the long one. Operators
-    that this doesn't know see the whole value.
+class FewTrace(Trace):
+    """A forward run on clips (N, C, T, H, W) that keeps the values of a few places alone.
 
     Args:
-        model, x: as for `relprop.trace`; every sample of x has equal frames.
+        model, x: as for `relprop.trace`.
         places: names of nodes whose values are kept; `slice_of` reads them.
     """
 
@@ -95,9 +91,13 @@ class StillTrace(Trace):
         found: Tensor = kept.at(t)[row] if isinstance(kept, Steady) else kept[row, :, t]
         return found
 
+    def _read(self) -> Any:
+        """The input as the operators take it."""
+        return self.input
+
     def _forward(self) -> list[Any]:
         relus = rectifiers(self.graph)
-        values: dict[Node, Any] = {self.graph.input: Steady(self.input[:, :, :1], 0, 0, self.input.shape[2])}
+        values: dict[Node, Any] = {self.graph.input: self._read()}
 
         def get(node: Node) -> Any:
             return values[node] if node in values else self.params[node]
@@ -115,6 +115,22 @@ class StillTrace(Trace):
             for operand in spent:
                 values.pop(operand, None)
         return [whole(out) if isinstance(out, Node) else out for out in self.graph.outputs]
+
+
+class StillTrace(FewTrace):
+    """The same on clips that show one frame all the time.
+
+    A convolution over equal slices gives equal slices, but where it reaches over an end into the padding. Those in
+    between are computed once: the operator runs on a shorter clip, whose ends are those of the long one. Operators
+    that this doesn't know see the whole value.
+
+    Args:
+        model, places: as for `FewTrace`.
+        x: clips whose frames are equal.
+    """
+
+    def _read(self) -> Any:
+        return Steady(self.input[:, :, :1], 0, 0, self.input.shape[2])
 
 
 def _carried(node: Node, get: Callable[[Node], Any]) -> Any:

@@ -24,6 +24,7 @@ class Stream(Composite):
         joining: relevance by activation, which starts there (`Joins`).
         shares: the part of what inner linear operators read (`ZPlusPart`).
         nearby: whether pixels count by how they change (`NearbyBox`); False: by the plan's rule.
+        neighbours: of what the first linear operators read, a frame before and after, where the camera moves.
         name: how the composite is called.
     """
 
@@ -36,6 +37,7 @@ class Stream(Composite):
         shares: Mapping[Node, Tensor],
         *,
         nearby: bool,
+        neighbours: Mapping[Node, tuple[Tensor, Tensor]] | None = None,
         name: str,
     ) -> None:
         super().__init__((), "positive", f"{plan.composite}, {name}")
@@ -49,7 +51,7 @@ class Stream(Composite):
             if fused.main.kind == "linear" and step.signals[0] in shares:
                 rule = ZPlusPart(shares[step.signals[0]])
             elif nearby and isinstance(rule, (ZBox, ZPlus)) and reads_pixels(step):
-                rule = NearbyBox(rule)
+                rule = NearbyBox(rule, None if neighbours is None else neighbours[step.signals[0]])
             self._rules[fused.main] = rule
 
     def rule_for(self, place: Place) -> Rule | None:
