@@ -88,7 +88,7 @@ class Classifier:
         """Logits, (n, classes)."""
         x = torch.cat([self.model.preprocess(Image.fromarray(picture)) for picture in pictures])
         with torch.no_grad():
-            return self.model.module(x).double().numpy()
+            return self.model.module(x.contiguous(memory_format=torch.channels_last)).double().numpy()
 
     def __call__(self, scene: Scene) -> list[dict[str, Any]]:
         begin = time.process_time()
@@ -137,7 +137,8 @@ class Detections:
 
         def score(pictures: Sequence[np.ndarray]) -> np.ndarray:
             with torch.no_grad():
-                seen = every(torch.cat([self.detector.prepared(picture).x for picture in pictures]))
+                x = torch.cat([self.detector.prepared(picture).x for picture in pictures])
+                seen = every(x.contiguous(memory_format=torch.channels_last))
             units = seen.double().reshape(len(pictures), len(found), -1)
             margins = (units * slopes).sum(2)
             logits = units[:, torch.arange(len(found)), labels]

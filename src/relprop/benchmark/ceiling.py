@@ -40,8 +40,10 @@ def game_of(
         return None
 
     def score(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        x = torch.cat([prepare(Image.fromarray(picture)) for picture in pictures])
         with torch.no_grad():
-            outputs = model(torch.cat([prepare(Image.fromarray(picture)) for picture in pictures]))
+            # The channels of a pixel together in memory: convolutions on a CPU take about half the time.
+            outputs = model(x.contiguous(memory_format=torch.channels_last))
         if not isinstance(outputs, Tensor):
             raise InputError(f"Expected a model that returns scores but got {type(outputs).__name__}.")
         return outputs.double().cpu().numpy()

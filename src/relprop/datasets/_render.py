@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from relprop.datasets._backdrop import backdrop, two_colours
 from relprop.datasets._surface import BEVEL, DISTANCES, FIELDS, smoothstep
 
-__all__ = ["CLASS_PARTS", "Instance", "Stage", "layout", "paint", "painted", "stage"]
+__all__ = ["CLASS_PARTS", "Instance", "Layer", "Stage", "composed", "layers", "layout", "paint", "stage"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -140,37 +140,28 @@ def stage(objects: int, seed: int, split: int, index: int, size: int) -> Stage:
     return Stage(ground, 2.0 * np.pi * azimuth, height, softness, ambient, paints)
 
 
-def paint(
-    items: tuple[Instance, ...], seed: int, split: int, index: int, size: int
-) -> tuple[NDArray[np.uint8], Mask, Mask]:
-    """Render the picture: (size, size, 3) uint8, whole silhouettes and visible pixels, each (n, size, size).
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What one object and its shadow do to the pixels of a window.
 
-    A pixel belongs to an object where its centre lies inside the outline and no later object covers it.
+    Attributes:
+        window: rows and columns of the picture.
+        dark: (h, w, 1), what the ground is multiplied by under the shadow.
+        colour: (h, w, 3), the object's own.
+        alpha: (h, w, 1), how much of a pixel it covers.
+        inside: (h, w), pixels whose centre lies inside the outline.
     """
-    return painted(items, stage(len(items), seed, split, index, size))
+
+    window: tuple[slice, slice]
+    dark: Array
+    colour: Array
+    alpha: Array
+    inside: Mask
 
 
-def painted(
-    items: tuple[Instance, ...],
-    scene: Stage,
-    shown: Sequence[bool] | None = None,
-    ground: Array | None = None,
-    shadowed: Sequence[bool] | None = None,
-) -> tuple[NDArray[np.uint8], Mask, Mask]:
-    """Render a stage, or what is left of it when parts are taken away; all else stays as it was.
-
-    Args:
-        items: every object of the scene, from back to front.
-        scene: its stage.
-        shown: which of the objects are there; None: all. One that isn't throws no shadow.
-        ground: (size, size, 3), another backdrop.
-        shadowed: which of them throw a shadow; None: all.
-
-    Returns:
-        As `paint`; nothing is visible of an object that isn't there.
-    """
-    canvas = (scene.ground if ground is None else ground).copy()
-    size = len(canvas)
+def layers(items: tuple[Instance, ...], scene: Stage) -> tuple[Layer, ...]:
+    """Every object of a scene, ready to be put on a ground; none depends on what else is there."""
+    size = len(scene.ground)
     elevation = 0.6 + 0.5 * scene.height
     light = np.array(
         [
@@ -179,22 +170,22 @@ def painted(
             np.sin(elevation),
         ]
     )
-    whole = np.zeros((len(items), size, size), dtype=bool)
-    for k, (item, (first, second, noise, gloss)) in enumerate(zip(items, scene.paints, strict=True)):
-        if shown is not None and not shown[k]:
-            continue
+    found = []
+    for item, (first, second, noise, gloss) in zip(items, scene.paints, strict=True):
         reach = 1.75 * item.radius
         left, right = max(0, int((item.x - reach) * size)), min(size, int((item.x + reach) * size) + 1)
         top, bottom = max(0, int((item.y - reach) * size)), min(size, int((item.y + reach) * size) + 1)
         x, y = _centres(size, left, right)[None, :], _centres(size, top, bottom)[:, None]
-        patch = canvas[top:bottom, left:right]
 
-        if shadowed is None or shadowed[k]:
-            _shadow(patch, item, x, y, light, elevation, scene.softness)
+        throw = 0.28 * item.radius / np.tan(elevation)
+        shadow = item.distance(
+            x + throw * light[0] / np.cos(elevation), y + throw * light[1] / np.cos(elevation)
+        )
+        blur = (0.12 + 0.25 * scene.softness) * item.radius
+        dark = (1.0 - 0.5 * smoothstep(0.5 - shadow / blur))[..., None]
 
         u, v = item.local(x, y)
         distance = item.distance(x, y)
-        whole[k, top:bottom, left:right] = distance <= 0.0
         bevel = BEVEL[CLASS_PARTS[item.label][1]] * item.radius * item.squash
         rise = 1.0 - np.clip(-distance / bevel, 0.0, 1.0)
         slope_y, slope_x = np.gradient(distance * size)
@@ -208,19 +199,48 @@ def painted(
         colour = (first + _texture(item, u, v, noise)[..., None] * (second - first)) * shade[..., None]
         colour += (gloss * mirror**40)[..., None]
         alpha = np.clip(0.5 - distance * size, 0.0, 1.0)[..., None]
-        patch += alpha * (colour - patch)
+        found.append(Layer((slice(top, bottom), slice(left, right)), dark, colour, alpha, distance <= 0.0))
+    return tuple(found)
+
+
+def composed(
+    ground: Array,
+    objects: Sequence[Layer],
+    shown: Sequence[bool] | None = None,
+    shadowed: Sequence[bool] | None = None,
+) -> NDArray[np.uint8]:
+    """The picture of a ground with objects on it, (size, size, 3) uint8.
+
+    Args:
+        ground: (size, size, 3).
+        objects: from back to front.
+        shown: which of them are there; None: all. One that isn't throws no shadow.
+        shadowed: which of them throw a shadow; None: all.
+    """
+    canvas = ground.copy()
+    for k, layer in enumerate(objects):
+        if shown is not None and not shown[k]:
+            continue
+        patch = canvas[layer.window]
+        if shadowed is None or shadowed[k]:
+            patch *= layer.dark
+        patch += layer.alpha * (layer.colour - patch)
+    return np.clip(np.floor(canvas * 255.0 + 0.5), 0.0, 255.0).astype(np.uint8)
+
+
+def paint(
+    items: tuple[Instance, ...], seed: int, split: int, index: int, size: int
+) -> tuple[NDArray[np.uint8], Mask, Mask]:
+    """Render the picture: (size, size, 3) uint8, whole silhouettes and visible pixels, each (n, size, size).
+
+    A pixel belongs to an object where its centre lies inside the outline and no later object covers it.
+    """
+    scene = stage(len(items), seed, split, index, size)
+    objects = layers(items, scene)
+    whole = np.zeros((len(items), size, size), dtype=bool)
+    for silhouette, layer in zip(whole, objects, strict=True):
+        silhouette[layer.window] = layer.inside
     visible = whole.copy()
     for k in range(len(items) - 1):
         visible[k] &= ~whole[k + 1 :].any(axis=0)
-    image = np.clip(np.floor(canvas * 255.0 + 0.5), 0.0, 255.0).astype(np.uint8)
-    return image, whole, visible
-
-
-def _shadow(
-    patch: Array, item: Instance, x: Array, y: Array, light: Array, elevation: float, softness: float
-) -> None:
-    """Darken what lies under an object's shadow, in place."""
-    throw = 0.28 * item.radius / np.tan(elevation)
-    shadow = item.distance(x + throw * light[0] / np.cos(elevation), y + throw * light[1] / np.cos(elevation))
-    blur = (0.12 + 0.25 * softness) * item.radius
-    patch *= (1.0 - 0.5 * smoothstep(0.5 - shadow / blur))[..., None]
+    return composed(scene.ground, objects), whole, visible

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relprop.datasets._drawn import SPLITS
-from relprop.datasets._render import Stage, layout, painted, stage
+from relprop.datasets._render import Layer, composed, layers, layout, stage
 from relprop.datasets.scenes import Scene
 from relprop.errors import InputError
 
@@ -117,9 +117,11 @@ class SceneWorld(World):
         self._grounds: dict[int, NDArray[np.float64]] = {}
 
     @cached_property
-    def _stage(self) -> Stage:
+    def _drawn(self) -> tuple[NDArray[np.float64], tuple[Layer, ...]]:
+        """The ground, and every object ready to be put on one."""
         scene = self.scene
-        return stage(len(self._items), scene.seed, self._split, scene.index, self._size)
+        found = stage(len(self._items), scene.seed, self._split, scene.index, self._size)
+        return found.ground, layers(self._items, found)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -156,9 +158,10 @@ class SceneWorld(World):
     def draw(self, kept: Collection[int], draw: int = 0) -> NDArray[np.uint8]:
         """The picture with these parts alone, (size, size, 3)."""
         count = len(self._items)
-        ground = self._ground(draw) if self.by_chance(kept) else None
+        own, objects = self._drawn
+        ground = self._ground(draw) if self.by_chance(kept) else own
         shown, shadowed = ([first + k in kept for k in range(count)] for first in (0, count))
-        return painted(self._items, self._stage, shown, ground, shadowed)[0]
+        return composed(ground, objects, shown, shadowed)
 
     def _ground(self, draw: int) -> NDArray[np.float64]:
         if draw not in self._grounds:

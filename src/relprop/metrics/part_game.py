@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 Score = Callable[[Sequence[NDArray[np.uint8]]], Array]
 """Pictures (or clips) as the world draws them -> (n,) or (n, scores)."""
 
-_CHUNK = 32  # pictures that are scored together
+_CHUNK = 8  # pictures that are scored together: small networks' activations stay in the processor's memory
 _MOST = 16  # parts: more sets than 2^16 would run for weeks
 
 
