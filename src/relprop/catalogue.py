@@ -72,6 +72,7 @@ METRICS: Registry[Any] = Registry(
         "pointing-game": "relprop.metrics.pointing_game:PointingGame",
         "miou": "relprop.metrics.iou:MeanIoU",
         "energy": "relprop.metrics.energy:Energy",
+        "grid-pg": "relprop.metrics.grid_pg:GridPG",
         "rank-accuracy": "relprop.metrics.rank_accuracy:RankAccuracy",
         "odi": "relprop.metrics.odi:ObjectDiscrimination",
         "removed-parts": "relprop.metrics.removed_parts:RemovedParts",
@@ -98,6 +99,8 @@ DATASETS: Registry[Any] = Registry(
         "coco": "relprop.datasets.coco:COCO",
         "imagenet-segmentation": "relprop.datasets.imagenet_segmentation:ImageNetSegmentation",
         "folder": "relprop.datasets.folder:Folder",
+        "class-folders": "relprop.datasets.class_folders:ClassFolders",
+        "grids": "relprop.datasets.grids:Grids",
     },
 )
 
@@ -182,5 +185,5 @@ MODEL_SOURCES = ("torchvision", "timm")
 DETECTOR_SPECS = Specifications("detector", [DETECTORS], ["torchvision:NAME", "file.py:factory"])
 
 #: How a picture becomes an input, see `relprop.models.geometry.Geometry`.
-GeometryMode: TypeAlias = Literal["shorter", "squash", "crop"]
+GeometryMode: TypeAlias = Literal["shorter", "squash", "crop", "native"]
 GEOMETRIES: tuple[GeometryMode, ...] = get_args(GeometryMode)

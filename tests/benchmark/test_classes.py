@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from relprop.benchmark.classes import ClassMap
+from relprop.benchmark.classes import ClassMap, are_wordnet_ids
 from relprop.errors import InputError
+from relprop.models.packaged import imagenet_synsets
 
 
 def test_names_meet_whatever_their_case() -> None:
@@ -62,3 +63,33 @@ def test_top_one() -> None:
 
 def test_top_five_of_fewer_outputs() -> None:
     assert ClassMap(((0,), (1,)), "top-5").predicts(0, torch.tensor([-5.0, 1.0]))
+
+
+def test_wordnet_ids_meet_imagenets_classifiers() -> None:
+    ids = ["n01440764", "n99999999", "n02124075"]
+    assert are_wordnet_ids(ids)
+    assert not are_wordnet_ids([*ids, "tench"])
+    names = list(imagenet_synsets().values())
+    first = [name.split(",")[0].replace(" ", "_") for name in names]  # as some models spell them
+    for model in (None, names, first):
+        assert ClassMap.by_wordnet(ids, model, "top-1").outputs == ((0,), (), (285,))
+
+
+@pytest.mark.parametrize("classes", [["tench"] * 1000, ["tench, Tinca tinca", "goldfish"]])
+def test_wordnet_ids_and_a_model_of_other_classes(classes: list[str]) -> None:
+    with pytest.raises(InputError, match="ImageNet's 1000 classes in the usual order"):
+        ClassMap.by_wordnet(["n01440764"], classes, "top-1")
+    with pytest.raises(InputError, match="others: n99999999"):
+        ClassMap.by_wordnet(["n99999999"], None, "top-1")
+
+
+def test_confidence_is_that_of_a_picture_classified_rightly() -> None:
+    classes = ClassMap(((0,), (1, 2), ()), "top-1")
+    scores = torch.tensor([1.0, 0.0, 2.0])
+    own = float(torch.softmax(scores, 0)[2])
+    assert [classes.confidence(k, scores, multi_label=False) for k in range(3)] == [0.0, own, 0.0]
+    alone = torch.tensor([-1.0, 0.5, 2.0])
+    assert classes.confidence(1, alone, multi_label=True) == float(torch.sigmoid(alone[2]))
+    assert classes.confidence(0, alone, multi_label=True) == 0.0
+    for others in ([0.0, -1.0, 2.0], [-1.0, -1.0, -1.0]):  # another class, too; none at all
+        assert classes.confidence(1, torch.tensor(others), multi_label=True) == 0.0

@@ -31,7 +31,7 @@ def test_options_reach_the_data_set() -> None:
 def test_unknown_names_and_options_are_refused() -> None:
     with pytest.raises(
         UnknownNameError,
-        match=r"'vok'\. Did you mean 'voc'\? Valid: coco, file",
+        match=r"'vok'\. Did you mean 'voc'\? Valid: class-folders, coco, file",
     ):
         load_dataset("vok")
     with pytest.raises(UnknownNameError, match=r"scenes but got 'number'.*Valid: n, seed, size, split"):

@@ -161,3 +161,22 @@ def test_maps_come_from_any_dtype_and_stay_as_they_are() -> None:
         found = seen("squash").back(heat, (2, 2))
         found[0, 0] = 9.0  # what was handed out is the caller's
         assert heat[0, 0] == 0
+
+
+def test_native_pictures_are_left_at_their_size() -> None:
+    geometry, picture = seen("native", (8, 8)), square((21, 34), 3, 5, 6)
+    x = geometry.input(picture)
+    assert x.shape == (1, 3, 21, 34)
+    assert_close_to_rounding(
+        x[0].permute(1, 2, 0), torch.from_numpy(np.asarray(picture) / np.float32(255)), 1
+    )
+    heat = torch.arange(21 * 34.0).reshape(21, 34)
+    assert (geometry.back(heat, (21, 34)) == heat.numpy()).all()
+
+
+def test_a_cut_picture_is_what_the_input_shows() -> None:
+    prepare = Preprocess((8, 10), (0.2, 0.3, 0.4), (0.5, 0.6, 0.7), 12)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 21, 3), dtype=np.uint8))
+    cut = prepare.cut(picture)
+    assert cut.size == (10, 8)
+    assert torch.equal(prepare.scaled(cut, (8, 10)), prepare(picture))

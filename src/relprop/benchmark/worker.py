@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from relprop.benchmark.baselines import BASELINES, Baseline, View, baseline, seeded
 from relprop.benchmark.ceiling import WORLD, ceilings, game_of
-from relprop.benchmark.classes import ClassMap
+from relprop.benchmark.classes import ClassMap, are_wordnet_ids
 from relprop.benchmark.controls import raised, squared_label, squares
 from relprop.benchmark.recipe import MethodEntry, ModelEntry, Recipe
 from relprop.benchmark.record import Problem, Record
 from relprop.benchmark.store import ChunkResult
-from relprop.datasets.data_set import DataSet
+from relprop.datasets.data_set import DataSet, Viewer
 from relprop.datasets.registry import load_dataset
 from relprop.datasets.sample import EVERYTHING, Sample
 from relprop.datasets.synsets import outputs_of
@@ -62,11 +62,16 @@ class _Picture:
 
 
 class _Asking:
-    """One forward run for all methods, made when the first of them asks: baselines need none."""
+    """One forward run for all methods, made when the first of them asks: baselines need none.
+
+    Entries of a recipe that only treat a map otherwise (smoothed, summed up differently) and stand one behind the
+    other share the explanation.
+    """
 
     def __init__(self, make: Callable[[], Inquiry]) -> None:
         self._make = make
         self._made: Inquiry | None = None
+        self._last: tuple[tuple[str, tuple[str, ...]], Explanation] | None = None
 
     def __enter__(self) -> _Asking:
         return self
@@ -75,11 +80,16 @@ class _Asking:
         if self._made is not None:
             self._made.close()
 
-    def explained(self, method: Method, layers: Sequence[str]) -> Explanation:
+    def explained(self, entry: MethodEntry, method: Method) -> Explanation:
         """What a method says. A model that can't be run is refused anew for each of them."""
+        asked = entry.method, _layers(entry)
+        if self._last is not None and self._last[0] == asked:
+            return self._last[1]
+        self._last = None  # one explanation at a time
         if self._made is None:
             self._made = self._make()
-        found: Any = self._made.answer(method, layers, last=False)
+        found: Any = self._made.answer(method, asked[1], last=False)
+        self._last = asked, found
         answer: Explanation = found
         return answer
 
@@ -108,6 +118,7 @@ class Worker:
         self.model = _load(recipe, device)
         self.geometry = _geometry(recipe.model, self.model)
         self.classes = _class_map(recipe, self.model, self.data)
+        self.data = _seen(recipe, self.data, self.model, self.geometry, self.classes)
         self.indices = _drawn(len(self.data), recipe)
 
     @property
@@ -296,7 +307,7 @@ class Worker:
         self, group: list[_Picture], entry: MethodEntry, method: Method | Baseline, asking: _Asking
     ) -> Iterator[tuple[tuple[int, int], Case]]:
         """((row, target's place), case) of every class of every picture of a group."""
-        found = None if isinstance(method, Baseline) else asking.explained(method, _layers(entry))
+        found = None if isinstance(method, Baseline) else asking.explained(entry, method)
         for row, picture in enumerate(group):
             size = picture.sample.size
             again: dict[nn.Module, list[Tensor]] = {}
@@ -478,7 +489,56 @@ def _class_map(recipe: Recipe, model: LoadedModel, data: DataSet) -> ClassMap:
     fits = known == 1000 and data.synsets != ""
     if recipe.model.classes == "synsets" or (recipe.model.classes == "auto" and fits):
         return ClassMap(tuple(outputs_of(data.classes, data.synsets or data.name, model.classes)), rule)
+    if recipe.model.classes == "auto" and known in (0, 1000) and are_wordnet_ids(data.classes):
+        return ClassMap.by_wordnet(data.classes, model.classes, rule)
     return ClassMap.by_name(data.classes, model.classes, rule)
+
+
+def _seen(
+    recipe: Recipe, data: DataSet, model: LoadedModel, geometry: Geometry, classes: ClassMap
+) -> DataSet:
+    """The data set as the model's: its pictures may depend on the model, and may have to be shown as they are.
+
+    Raises:
+        InputError: another geometry than the data set needs, or a model that doesn't take its pictures.
+    """
+    if data.native and geometry.mode != "native":
+        raise InputError(
+            f'Expected geometry = "native" for the data set {data.name}, whose pictures are made at the size '
+            f"that they are shown at, but got {geometry.mode!r}."
+        )
+    found = data.for_viewer(_viewer(recipe, model, geometry, classes))
+    if found.native:
+        picture = found[0].image
+        try:
+            model.run(model.to_device(geometry.input(picture)))
+        except InputError as error:
+            height, width = geometry.preprocess.size
+            raise InputError(
+                f"Expected a model that takes pictures of any size (one that pools over all positions), for those "
+                f"of {data.name} have {picture.height} x {picture.width} pixels; but {model.spec} takes no other "
+                f"than {height} x {width}."
+            ) from error
+    return found
+
+
+def _viewer(recipe: Recipe, model: LoadedModel, geometry: Geometry, classes: ClassMap) -> Viewer:
+    """What a data set may ask the model, one picture at a time."""
+    seen = geometry.preprocess
+
+    @full_precision
+    def confidence(picture: Image.Image, label: int) -> float:
+        if recipe.targets == "top-1":
+            raise InputError(
+                'Expected targets = "labels" for a data set whose pictures are chosen by their classes but got '
+                f"{recipe.targets!r}."
+            )
+        x = model.to_device(seen.scaled(picture, (picture.height, picture.width)))
+        with torch.no_grad(), _threads(recipe.threads):
+            scores = _scores(model.run(x), model.classes)
+        return classes.confidence(label, scores, multi_label=model.multi_label)
+
+    return Viewer(seen.cut, confidence)
 
 
 def _drawn(count: int, recipe: Recipe) -> list[int]:

@@ -1,7 +1,9 @@
 """The public names, each with the module that holds it."""
 
+from relprop.datasets.class_folders import ClassFolders as ClassFolders
 from relprop.datasets.coco import COCO as COCO
 from relprop.datasets.data_set import DataSet as DataSet
+from relprop.datasets.data_set import Viewer as Viewer
 from relprop.datasets.demo import demo_clip as demo_clip
 from relprop.datasets.demo import demo_clip_path as demo_clip_path
 from relprop.datasets.demo import demo_image_path as demo_image_path
@@ -9,6 +11,7 @@ from relprop.datasets.demo import demo_photo_path as demo_photo_path
 from relprop.datasets.demo import demo_scene as demo_scene
 from relprop.datasets.difficult import DifficultList as DifficultList
 from relprop.datasets.folder import Folder as Folder
+from relprop.datasets.grids import Grids as Grids
 from relprop.datasets.imagenet_segmentation import ImageNetSegmentation as ImageNetSegmentation
 from relprop.datasets.motion import MotionClip as MotionClip
 from relprop.datasets.motion import MotionClips as MotionClips

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from relprop.datasets._files import digest
 from relprop.datasets.sample import Sample
 
-__all__ = ["DataSet"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["DataSet", "Viewer"]
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """What a data set may learn of the network that its pictures are for; see `DataSet.for_viewer`.
+
+    Attributes:
+        cut: a picture -> what the network's own preprocessing leaves of it, at the size of the network's input.
+        confidence: (a cut picture, a class of the data set) -> the probability that the network gives the class,
+            0 to 1, where it classifies the picture rightly; else 0.
+    """
+
+    cut: Callable[[Image.Image], Image.Image]
+    confidence: Callable[[Image.Image, int], float]
 
 
 class DataSet:
@@ -24,6 +42,7 @@ class DataSet:
             them: the pictures are made, not read.
         synsets: the map in `relprop.datasets.synsets` by which an ImageNet classifier can be asked about the
             classes; "" without one.
+        native: the pictures have a size that is meant for the network and mustn't be resized.
         classes: names of the classes; a sample's labels are indices into them.
         names: of the pictures, each once.
     """
@@ -32,6 +51,7 @@ class DataSet:
     summary: ClassVar[str] = ""
     places: ClassVar[tuple[str, ...]] = ()
     synsets: ClassVar[str] = ""
+    native: ClassVar[bool] = False
 
     classes: Sequence[str]
     names: Sequence[str]
@@ -47,6 +67,10 @@ class DataSet:
             InputError: this picture or its annotation is missing or damaged; others may be whole.
         """
         raise NotImplementedError
+
+    def for_viewer(self, viewer: Viewer) -> DataSet:
+        """The data set that a network is judged on: itself, unless the pictures depend on the network."""
+        return self
 
     def fingerprint(self) -> str:
         """A short text that changes when other pictures or annotations are read; cheap, reads no picture.

@@ -62,8 +62,8 @@ class RSP(Method):
             0, and takes the sample's own range for `bounds="auto"`.
         hostile: the classes to compare with, the target left out: None; an index or a list; "predicted":
             those with a score >= 0 (a sigmoid >= 0.5, for multi-label models); "top-5": the five highest
-            scores; "all". "auto": "predicted" for models that are known to be multi-label
-            (`relprop.methods.Facts`), else None.
+            scores; "asked": the other targets of the call; "all". "auto": "predicted" for models that are
+            known to be multi-label (`relprop.methods.Facts`), else None.
         ratio: of the positive to the negative total, >= 1 ("paper" only).
         bounds: box of z^B, see `relprop.DeepTaylor`.
         at: module path or node to start at, (N, C, *spatial). None: the last feature map before
@@ -231,6 +231,8 @@ def hostile_classes(hostile: Hostile, output: Tensor, targets: Tensor) -> Tensor
     [[[0, 0, 1, 1]], [[1, 0, 1, 1]]]
     >>> hostile_classes("top-2", scores, targets).int().tolist()
     [[[0, 0, 1, 0]], [[1, 0, 1, 0]]]
+    >>> hostile_classes("asked", scores, targets).int().tolist()
+    [[[0, 1, 0, 0]], [[1, 0, 0, 0]]]
     """
     hostile = _checked_hostile(hostile)
     scores = output if output.ndim == 2 else output.flatten(2).amax(-1)
@@ -242,6 +244,8 @@ def hostile_classes(hostile: Hostile, output: Tensor, targets: Tensor) -> Tensor
         chosen.fill_(True)
     elif hostile == "predicted":
         chosen = scores >= 0
+    elif hostile == "asked":
+        chosen.scatter_(1, targets.T, True)
     elif isinstance(hostile, str):
         count = int(hostile.removeprefix("top-"))
         if count > classes:
@@ -256,7 +260,7 @@ def hostile_classes(hostile: Hostile, output: Tensor, targets: Tensor) -> Tensor
 
 
 def _checked_hostile(hostile: Any) -> str | list[int] | None:
-    if hostile is None or (isinstance(hostile, str) and hostile in ("auto", "predicted", "all")):
+    if hostile is None or (isinstance(hostile, str) and hostile in ("auto", "predicted", "asked", "all")):
         return hostile
     if isinstance(hostile, str) and re.fullmatch("top-[1-9][0-9]*", hostile):
         return hostile
@@ -269,7 +273,7 @@ def _checked_hostile(hostile: Any) -> str | list[int] | None:
     ):
         return sorted({int(c) for c in hostile})
     raise InputError(
-        "Expected hostile to be None, 'predicted', 'all', 'top-k' (such as 'top-5') or class indices "
+        "Expected hostile to be None, 'predicted', 'asked', 'all', 'top-k' (such as 'top-5') or class indices "
         f"but got {hostile!r}."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from relprop.metrics.bias_ratio import BiasRatio, affine_parts
 from relprop.metrics.data_randomisation import DataRandomisation
 from relprop.metrics.energy import Energy, energy
+from relprop.metrics.grid_pg import GridPG, grid_pg
 from relprop.metrics.infidelity import Infidelity
 from relprop.metrics.information_curves import InformationCurves
 from relprop.metrics.iou import MeanIoU, iou
@@ -32,6 +33,7 @@ __all__ = [
     "Case",
     "DataRandomisation",
     "Energy",
+    "GridPG",
     "Infidelity",
     "InformationCurves",
     "LedgerClosure",
@@ -52,6 +54,7 @@ __all__ = [
     "affine_parts",
     "energy",
     "foreground",
+    "grid_pg",
     "held",
     "hog_correlation",
     "iou",

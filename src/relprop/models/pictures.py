@@ -93,11 +93,15 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """(1, C, H, W), float32."""
+        return self._normalised(self.cut(image))
+
+    def cut(self, image: Image.Image) -> Image.Image:
+        """The part of the picture that the network sees, at its input's size: before it is normalised."""
         scaled, left, top = self.frame(image.size)
         height, width = self.size
         _check_room(image, scaled)
         image = self._coloured(image).resize(scaled, _FILTERS[self.interpolation])
-        return self._normalised(image.crop((left, top, left + width, top + height)))
+        return image.crop((left, top, left + width, top + height))
 
     def scaled(self, image: Image.Image, size: Sequence[int]) -> Tensor:
         """The whole picture scaled to (H, W) and normalised, nothing cut off: (1, C, H, W), float32."""
