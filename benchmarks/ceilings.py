@@ -2,7 +2,7 @@
 
     python benchmarks/ceilings.py scenes-resnet scenes-vgg scenes-vit --items 200
     python benchmarks/ceilings.py scenes-ssd --items 200                       # detections
-    python benchmarks/ceilings.py motion-c3d motion-c3d-shake --items 300      # clips
+    python benchmarks/ceilings.py motion-c3d motion-c3d-shake --items 300      # clips; also -turn and -zoom
     python benchmarks/ceilings.py scenes-resnet --items 200 --tables-only
 
 Each item's numbers are appended to a file in `--out`, and a run that was stopped goes on where it was.
@@ -42,7 +42,8 @@ from relprop.metrics import PartGame, held
 from relprop.models import bundled_clips
 from relprop.propagate.question import Question
 
-SEEDS = {"scenes-ssd": 1819, "motion-c3d": 1820, "motion-c3d-shake": 1820}
+CAMERAS = ("shake", "turn", "zoom")
+SEEDS = {"scenes-ssd": 1819, "motion-c3d": 1820} | {f"motion-c3d-{camera}": 1820 for camera in CAMERAS}
 OTHERS = 1818
 #: Shares of the positive effect in tables, in order.
 SCENE_SHARES = ("object", "with its shadow", "other objects", "shadows", "backdrop")
@@ -185,13 +186,19 @@ class Clips:
         logits = game.scores([range(len(world))])[0]
         spent = time.process_time() - begin
         moving = [k for k, motion in enumerate(clip.motions) if motion != "still"]
-        camera = [False] * len(moving) + [True] * clip.shake
-        decider = [k == clip.decider for k in moving] + [False] * clip.shake
-        companion = [k != clip.decider for k in moving] + [False] * clip.shake
+        own = [False] * (len(world) - len(moving))  # the camera's part, if it moves
+        camera = [False] * len(moving) + [not part for part in own]
+        decider = [*(k == clip.decider for k in moving), *own]
+        companion = [*(k != clip.decider for k in moving), *own]
         groups = dict(zip(CLIP_SHARES, (decider, companion, camera), strict=True))
         right = bool(logits.argmax() == clip.label)
         return [{"label": clip.label, "right": right, "moving": len(moving), "seconds": spent,
                  **shares(world, effects, groups)}]  # fmt: skip
+
+
+def camera_of(name: str) -> str:
+    """The camera that films a row's clips."""
+    return next((camera for camera in CAMERAS if name.endswith(camera)), "still")
 
 
 def table(name: str, done: Mapping[int, Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -237,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not asked.tables_only:
             motion = name.startswith("motion")
             items: Any = (
-                MotionClips(n=asked.items, seed=seed, split="test", shake=name.endswith("shake"))
+                MotionClips(n=asked.items, seed=seed, split="test", camera=camera_of(name))
                 if motion
                 else Scenes(n=asked.items, seed=seed, split="test")
             )

@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from relprop.datasets import Scene
-from relprop.datasets._drawn import SPLITS
-from relprop.datasets._render import Instance, layout, paint
+from relprop.datasets import Scene, SceneWorld
 from relprop.detectors import Detection, Detections, iou
 
 __all__ = ["STRIPS", "Mask", "Picture", "correct", "inside_box", "strips", "without", "without_strips"]
@@ -20,13 +18,6 @@ STRIPS = ("left", "right", "top", "bottom")
 
 Mask = NDArray[np.bool_]
 Picture = NDArray[np.uint8]
-
-
-class _Absent(Instance):
-    """An object whose outline is nowhere near: it is drawn, takes its random numbers, and changes no pixel."""
-
-    def distance(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.full(np.broadcast(x, y).shape, 1e3)
 
 
 def correct(found: Detections, scene: Scene, names: Sequence[str]) -> list[tuple[Detection, int]]:
@@ -56,11 +47,7 @@ def correct(found: Detections, scene: Scene, names: Sequence[str]) -> list[tuple
 
 def without(scene: Scene, *gone: int) -> Picture:
     """The same scene without some objects: what is behind them, and no shadow of theirs; all else as it was."""
-    split = SPLITS[scene.split]
-    items = layout(scene.seed, split, scene.index)
-    changed = tuple(_Absent(**vars(item)) if i in gone else item for i, item in enumerate(items))
-    image, _, _ = paint(changed, scene.seed, split, scene.index, scene.image.shape[0])
-    return image
+    return SceneWorld(scene).without(*gone)
 
 
 def strips(scene: Scene, k: int) -> Mask:

@@ -16,7 +16,7 @@ positive part:
 
 Energy can be had by an exponent, so margin RSP is there squared, too, which ranks pixels as margin RSP does. *The
 world* is what the object is worth to the class's margin, by the renderer: a game of two players, the object and
-everything else (the scene without the object; the object alone, pasted on a scene without any; that scene),
+everything else (the scene without the object; the object alone before another scene's backdrop; that backdrop),
 Shapley's values, the object's share of the positive ones. No faithful map need have more on the object than that.
 
 D-RISE and sliding occlusion cost hundreds of forward passes: `--occluded N` takes them on the first N scenes only.
@@ -44,16 +44,15 @@ import relprop
 from benchmarks.common import markdown
 from benchmarks.crp_maps import Occlusion, head_of
 from benchmarks.crp_scenes import measure, read
-from benchmarks.crp_truth import Mask, Picture, correct, inside_box, without
+from benchmarks.crp_truth import Mask, Picture, correct, inside_box
 from relprop.benchmark.bootstrap import Estimate, Pairs, Resampling
-from relprop.datasets import Scene, Scenes
-from relprop.datasets._drawn import SPLITS
-from relprop.datasets._render import paint
+from relprop.datasets import Scene, Scenes, SceneWorld
 from relprop.detectors import Detection, DetectionUnit, Detector, Layout, load
 from relprop.detectors.scene_ssd import HEADS
 from relprop.methods.margin import margin_slopes
 from relprop.methods.method import Request
 from relprop.metrics.energy import energy
+from relprop.metrics.part_game import PartGame, held, shapley
 from relprop.metrics.rank_accuracy import rank_accuracy
 from relprop.propagate.composite import Composite
 from relprop.propagate.question import Question
@@ -62,7 +61,6 @@ from relprop.rules import MaxPool, ZPlus
 NEAR = 3.0  # pixels
 CELLS = 8  # a side, of sliding occlusion
 BLUR = 6.0  # pixels, what a hidden cell shows
-FRESH = 1_000_000  # added to a scene's index: a scene that no object of the measured ones stood in
 
 NAMED = (
     "margin-rsp",
@@ -147,15 +145,19 @@ class Measurement:
             return (self.unit.at(anchor)(x) * slopes[0]).sum(1)
 
     def _world(self, scene: Scene, k: int, anchor: int, slopes: Tensor) -> float | None:
-        """The object's share of the margin, as the renderer tells; None where neither player is worth anything."""
-        empty = _empty(scene)
-        pasted = np.where(scene.masks[k][..., None], scene.image, empty)
-        full, rest, alone, nothing = self._margins(
-            [scene.image, without(scene, k), pasted, empty], anchor, slopes
-        ).tolist()
-        own = max(0.0, (alone - nothing + full - rest) / 2)
-        others = max(0.0, (rest - nothing + full - alone) / 2)
-        return own / (own + others) if own + others > 0 else None
+        """The object's share of the margin, as the renderer tells; None where neither player is worth anything.
+
+        Two players, the object and everything else; `benchmarks/ceilings.py` has every part for itself.
+        """
+        world = SceneWorld(scene)
+        every = range(len(world))
+
+        def score(pictures: Sequence[Picture]) -> np.ndarray:
+            return self._margins(pictures, anchor, slopes).double().numpy()
+
+        sets = [every, [j for j in every if j != k], [k], []]
+        full, rest, alone, nothing = PartGame(world, score, draws=1).scores(sets)
+        return held(shapley(np.stack([nothing, alone, rest, full])), [True, False])
 
     def _sliding(self, scene: Scene, anchor: int, slopes: Tensor) -> Tensor:
         """What the margin loses when a cell of the picture is blurred, (H, W)."""
@@ -173,12 +175,6 @@ def _heat(heat: Tensor, x: Tensor) -> Tensor:
     if heat.shape[-2:] != x.shape[-2:]:
         heat = F.interpolate(heat[None], size=x.shape[-2:], mode="bilinear", align_corners=False)[0]
     return heat[0]
-
-
-def _empty(scene: Scene) -> Picture:
-    """Another scene of the same world, without any object."""
-    image, _, _ = paint((), scene.seed, SPLITS[scene.split], FRESH + scene.index, scene.image.shape[0])
-    return image
 
 
 def scores_of(heat: Tensor, mask: Mask) -> dict[str, float]:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from relprop.datasets._choreography import Actor, cast
+from relprop.datasets._choreography import Actor, cast, generator, views
 from relprop.datasets._drawn import SPLITS
 from relprop.datasets._film import film
 from relprop.datasets.motion import MotionClip
@@ -33,8 +33,8 @@ class MotionWorld(World):
     """A clip in motions: each object's own, and the camera's.
 
     Nothing disappears. Without its motion an object stands as in one of the clip's frames, and `draw` says in
-    which: the first, the middle one, then those between. Without its motion the camera rests where it does in the
-    clip without shake.
+    which: the first, the middle one, then those between. Without its motion the camera rests where the resting
+    camera does.
 
     Args:
         clip: what to take apart.
@@ -55,10 +55,10 @@ class MotionWorld(World):
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """The motions of the objects that move, from back to front, then the camera's where it shakes.
+        """The motions of the objects that move, from back to front, then the camera's if it moves.
 
-        An object's motion is seen where the object is, the camera's everywhere else. Without shake what stands
-        still belongs to no part.
+        An object's motion is seen where the object is, the camera's everywhere else. Under a resting camera what
+        stands still belongs to no part.
         """
         clip = self.clip
         found = [
@@ -69,7 +69,8 @@ class MotionWorld(World):
             )
             for k in self._moving
         ]
-        return (*found, Part("camera", NO_CLASS, ~clip.moving)) if clip.shake else tuple(found)
+        camera = Part("camera", NO_CLASS, np.logical_not(clip.moving))
+        return tuple(found) if clip.camera == "still" else (*found, camera)
 
     def by_chance(self, kept: Collection[int]) -> bool:
         """Where an object stands that is stopped."""
@@ -84,8 +85,13 @@ class MotionWorld(World):
             _stopped(actor, int(frames * _between(draw))) if k in stopped else actor
             for k, actor in enumerate(self._actors)
         )
-        shake = clip.shake and len(self._moving) in kept
-        return film(actors, clip.seed, self._split, clip.index, size, frames, shake)[0]
+        goes = len(self._moving) in kept
+        moves = None
+        if clip.camera in ("turn", "zoom"):
+            way = generator(clip.seed, self._split, clip.index, 2)
+            moves = views(way, frames, clip.camera) if goes else np.tile(np.eye(2, 3), (frames, 1, 1))
+        shake = clip.shake and goes
+        return film(actors, clip.seed, self._split, clip.index, size, frames, shake, moves)[0]
 
 
 def _stopped(actor: Actor, frame: int) -> _Stopped:

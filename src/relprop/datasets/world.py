@@ -35,8 +35,7 @@ class Part:
     Attributes:
         name: unique in its world: "object 0", "shadow 0", "backdrop".
         label: the class that an object belongs to; -1: none.
-        pixels: where it is seen, bool, (H, W) in a picture and (T, H, W) in a clip. Parts don't overlap, and
-            together they are everything.
+        pixels: where it is seen, bool, (H, W) in a picture and (T, H, W) in a clip. Parts don't overlap.
     """
 
     name: str
