@@ -10,6 +10,7 @@ from relprop.benchmark.record import Record
 from relprop.benchmark.table import tabulate
 from relprop.errors import InputError, UnknownNameError
 from relprop.viz import render, save_figure
+from relprop.viz.file import KINDS, figure_bytes
 
 
 def test_bars_have_the_values_and_stand_in_order():
@@ -121,7 +122,23 @@ def test_files_are_pictures_and_the_same_each_time(tmp_path):
     assert len(np.unique(render(bars_page(small())).reshape(-1, 3), axis=0)) > 10
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_is_the_same_each_time(kind):
+    one, two = (figure_bytes(bars(small(), "pointing.hit"), kind) for _ in range(2))
+    assert one == two
+    assert one.startswith({"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[kind])
+
+
+def test_words_in_a_pdf_are_words():
+    data = figure_bytes(bars(small(), "pointing.hit"), "pdf")
+    assert b"/Type3" not in data
+    assert b"/CIDFontType2" in data
+    assert b"CreationDate" not in data
+
+
 def test_refusals():
+    with pytest.raises(UnknownNameError, match="kind of figure but got 'gif'"):
+        figure_bytes(bars(small(), "pointing.hit"), "gif")
     with pytest.raises(UnknownNameError, match=r"column but got 'pointing\.hits'"):
         bars(small(), "pointing.hits")
     with pytest.raises(InputError, match="one column to draw"):

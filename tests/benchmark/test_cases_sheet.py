@@ -4,10 +4,10 @@ import numpy as np
 from tests.refusals import assert_refused
 from tests.viz.make import drawn, names
 
-from relprop.benchmark.cases_sheet import ShownCase, ShownSteps, case_sheet, outlined, randomisation_sheet
+from relprop.benchmark.cases_sheet import ShownCase, ShownSteps, case_sheet, randomisation_sheet
 from relprop.errors import InputError
 
-YELLOW = [255, 230, 51]
+MAGENTA = [255, 0, 200]
 
 
 def _region():
@@ -48,7 +48,7 @@ def test_each_case_is_a_picture_and_a_map():
         "T", "best", "b0", "b1", "b2", "worst", "w",
     ]  # fmt: skip
     assert texts.count("hit 1") == 4
-    assert "Yellow line: the annotated region." in " ".join(texts)
+    assert "Magenta dashes on white: the region" in " ".join(texts)
 
 
 def test_a_plain_list_is_a_sheet_without_headers():
@@ -61,41 +61,48 @@ def test_a_plain_list_is_a_sheet_without_headers():
     ]
 
 
-def test_region_is_outlined_in_the_drawn_picture():
-    found = (drawn(case_sheet([_case()]), "picture-0-0") == YELLOW).all(axis=2)
+def test_the_region_is_outlined_in_dashes_over_the_picture():
+    figure = case_sheet([_case()])
+    found = (drawn(figure, "picture-0-0") == MAGENTA).all(axis=2)
     factor = found.shape[1] // 60
     rows, columns = np.nonzero(found)
-    assert (rows.min() // factor, rows.max() // factor) == (10, 29)
-    assert (columns.min() // factor, columns.max() // factor) == (20, 49)
-    assert found.sum() == (2 * 30 + 2 * 18) * factor**2
+    near = 3  # pixels of the page: half the line's thickness, and its antialiasing
+    assert abs(rows.min() - 10 * factor) <= near
+    assert abs(rows.max() - 30 * factor) <= near
+    assert abs(columns.min() - 20 * factor) <= near
+    assert abs(columns.max() - 50 * factor) <= near
+    length = 2 * (30 + 20) * factor
+    assert 0.3 * length < found.sum() < 3 * length
+    # The dashes leave white between them.
+    upper = drawn(figure, "picture-0-0")[10 * factor, 22 * factor : 48 * factor]
+    assert (upper == MAGENTA).all(axis=1).any()
+    assert (upper > 230).all(axis=1).any()
     none = case_sheet([_case(region=None)])
-    assert not (drawn(none, "picture-0-0") == YELLOW).all(axis=2).any()
-    assert "Yellow" not in " ".join(_texts(none))
+    assert not (drawn(none, "picture-0-0") == MAGENTA).all(axis=2).any()
+    assert "dashes" not in " ".join(_texts(none))
+
+
+def test_the_outline_is_no_part_of_what_is_drawn_under_the_map():
+    # A flat picture has no outlines: none may come from the region.
+    with_region, without = case_sheet([_case()]), case_sheet([_case(region=None)])
+    assert np.array_equal(drawn(with_region, "map-0-1"), drawn(without, "map-0-1"))
+
+
+def test_the_legend_says_what_the_line_is():
+    boxed, masked = _case("a", kind="box"), _case("b", kind="mask")
+    texts = _texts(case_sheet([boxed, masked]))
+    assert {"dashes: its box", "dashes: its mask"} <= set(texts)
+    said = " ".join(texts)
+    assert "Magenta dashes on white: the box or mask that was annotated for the class" in said
+    assert "no part of it and not seen by the network" in said
 
 
 def test_outline_of_a_large_picture_survives_drawing_it_smaller():
     large = np.zeros((900, 1200), bool)
     large[200:700, 300:900] = True
     figure = case_sheet([ShownCase("large", np.full((900, 1200, 3), 0.5), np.ones((900, 1200)), large)])
-    found = (drawn(figure, "picture-0-0") == YELLOW).all(axis=2)
-    assert found.sum() > 500
-
-
-def test_outline_lies_inside_and_changes_nothing_else():
-    picture = np.random.default_rng(0).random((40, 60, 3))
-    before, region = picture.copy(), _region()
-    found = outlined(picture, region)
-    assert np.array_equal(picture, before)
-    assert np.array_equal(found[~region], picture[~region])
-    assert np.array_equal(found[12:28, 22:48], picture[12:28, 22:48])
-    assert (found[10, 20:50] == (1.0, 0.9, 0.2)).all()
-    assert (found[11, 21:49] == 0).all()
-
-
-def test_outline_at_the_border_and_of_nothing():
-    assert (outlined(np.ones((6, 6, 3)), np.ones((6, 6), bool))[0] == (1.0, 0.9, 0.2)).all()
-    assert (outlined(np.ones((6, 6, 3)), np.zeros((6, 6), bool)) == 1).all()
-    assert (outlined(np.ones((6, 6, 3)), None) == 1).all()
+    found = (drawn(figure, "picture-0-0") == MAGENTA).all(axis=2)
+    assert found.sum() > 0.4 * 2 * (500 + 600) / 3  # a border of a third of the size, 5 of 8 of it dashes
 
 
 def test_randomisation_shows_first_last_and_steps_between():

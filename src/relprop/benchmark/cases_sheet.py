@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from relprop.benchmark.outline import draw_outline, outline_note
 from relprop.errors import InputError
 from relprop.viz.panels import Panel, PanelRow, draw_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ShownCase", "ShownSteps", "case_sheet", "outlined", "randomisation_sheet"]
+__all__ = ["ShownCase", "ShownSteps", "case_sheet", "randomisation_sheet"]
 
 MOST_STEPS = 7
 """Steps of a randomisation that are drawn beside the original, evenly picked."""
-
-_BRIGHT, _DARK = (1.0, 0.9, 0.2), (0.0, 0.0, 0.0)
-_PER_PIXEL = 200  # sheets draw panels about this long; the line has to be seen there
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +31,7 @@ class ShownCase:
         picture: (H, W, 3) float in 0-1.
         heat: (H, W), the map at the picture's size.
         region: (H, W) bool, or None.
+        kind: what the region is, in a word: "box" or "mask".
         lines: short lines below the map, say the numbers.
         signed: False where the method gives no negative values by construction.
     """
@@ -41,6 +40,7 @@ class ShownCase:
     picture: NDArray[np.floating]
     heat: NDArray[np.floating]
     region: NDArray[np.bool_] | None = None
+    kind: str = "region"
     lines: tuple[str, ...] = ()
     signed: bool = True
 
@@ -89,24 +89,33 @@ def case_sheet(
     """
     if across < 1:
         raise InputError(f"Expected at least 1 case across but got {across}.")
-    rows, bounded = [], False
+    rows: list[PanelRow] = []
+    bounded: dict[str, ShownCase] = {}
     groups = cases if isinstance(cases, Mapping) else {"": cases}
     for header, group in groups.items():
         for k in range(0, len(group), across):
             panels: list[Panel | None] = []
             for case in group[k : k + across]:
-                _check(case.title, case.picture, case.heat)
-                picture = outlined(case.picture, case.region)
-                bounded = bounded or case.region is not None
+                _check(case.title, case.picture, case.heat, case.region)
+                picture = np.asarray(case.picture, dtype=np.float64)
+                if case.region is not None:
+                    bounded[f"picture-{len(rows)}-{len(panels)}"] = case
+                below = (f"dashes: its {case.kind}",) if case.region is not None else ()
                 panels += [
-                    Panel(picture=picture, title=case.title),
+                    Panel(picture=picture, title=case.title, lines=below),
                     Panel(np.asarray(case.heat), picture, lines=case.lines, signed=case.signed),
                 ]
             rows.append(PanelRow(panels, header if k == 0 else ""))
     if not rows:
         raise InputError("Expected at least one case to draw but got none.")
-    said = ["Yellow line: the annotated region."] if bounded else []
-    return draw_panels(rows, title=title, notes=[*said, *notes])
+    kinds = dict.fromkeys(case.kind for case in bounded.values())
+    said = [outline_note(" or ".join(kinds))] if kinds else []
+    figure = draw_panels(rows, title=title, notes=[*said, *notes])
+    for axes in figure.axes:
+        held = bounded.get(str(axes.get_gid()))
+        if held is not None and held.region is not None:
+            draw_outline(axes, held.region)
+    return figure
 
 
 def randomisation_sheet(
@@ -156,41 +165,6 @@ def randomisation_sheet(
     return draw_panels(drawn, title=title, side=144, notes=[*said, *notes])
 
 
-def outlined(picture: NDArray[np.floating], region: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """The picture with a line along the inner edge of a region: bright, and dark just inside it.
-
-    Either shows on any ground. The line is so wide that it survives the drawing of large pictures.
-
-    Raises:
-        InputError: if the region has another size.
-
-    >>> region = np.zeros((5, 5), bool)
-    >>> region[1:4, 1:4] = True
-    >>> drawn = outlined(np.ones((5, 5, 3)), region)
-    >>> drawn[1, 1].tolist(), drawn[2, 2].tolist(), drawn[0, 0].tolist()
-    ([1.0, 0.9, 0.2], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0])
-    """
-    drawn = np.array(picture, dtype=np.float64)
-    if region is None:
-        return drawn
-    if region.shape != drawn.shape[:2]:
-        raise InputError(f"Expected a region of the picture's size {drawn.shape[:2]} but got {region.shape}.")
-    left = np.asarray(region, dtype=bool)
-    thick = max(1, -(-max(left.shape) // _PER_PIXEL))
-    for colour in (_BRIGHT, _DARK):
-        for _ in range(thick):
-            inner = _eroded(left)
-            drawn[left & ~inner] = colour
-            left = inner
-    return drawn
-
-
-def _eroded(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of the region whose four neighbours belong to it; outside of the picture nothing does."""
-    wide = np.pad(region, 1)
-    return np.asarray(region & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:])
-
-
 def _evenly(count: int, most: int) -> list[int]:
     """At most `most` of `count` indices, the first and the last among them.
 
@@ -202,11 +176,17 @@ def _evenly(count: int, most: int) -> list[int]:
     return sorted({round(float(k)) for k in np.linspace(0, count - 1, min(count, most))})
 
 
-def _check(title: str, picture: NDArray[np.floating], heat: NDArray[np.floating]) -> None:
+def _check(
+    title: str,
+    picture: NDArray[np.floating],
+    heat: NDArray[np.floating],
+    region: NDArray[np.bool_] | None = None,
+) -> None:
     shape = np.shape(picture)
     if len(shape) != 3 or shape[2] != 3:
         raise InputError(f"Expected a picture (H, W, 3) for {title!r} but got shape {shape}.")
-    if np.shape(heat) != shape[:2]:
-        raise InputError(
-            f"Expected a map of the picture's size {shape[:2]} for {title!r} but got {np.shape(heat)}."
-        )
+    for what, array in (("map", heat), ("region", region)):
+        if array is not None and np.shape(array) != shape[:2]:
+            raise InputError(
+                f"Expected a {what} of the picture's size {shape[:2]} for {title!r} but got {np.shape(array)}."
+            )

@@ -74,7 +74,7 @@ def legend(table: Table, best: str) -> Iterator[str]:
     if any(cell.unbeaten for cell in cells):
         rivals = [c for c in table.controls if c != table.oracle]
         yield (
-            f"{UNBEATEN}: doesn't beat every control ({', '.join(rivals)}) in this column: the "
+            f"{UNBEATEN}: doesn't beat every control ({'; '.join(rivals)}) in this column: the "
             f"{100 * table.level:g} % interval of some paired difference holds 0 or lies on the wrong side, or "
             "too few pictures differ."
         )

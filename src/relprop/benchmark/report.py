@@ -1,4 +1,4 @@
-"""Report: a finished benchmark as tables, plots and sheets in a folder."""
+"""Report: a finished benchmark as tables, figures and what else a reader needs, in a folder."""
 
 from __future__ import annotations
 
@@ -11,27 +11,20 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from relprop.benchmark.ceiling import WORLD
-from relprop.benchmark.columns import Column
 from relprop.benchmark.controls import best_squared, squared_label
+from relprop.benchmark.figures import figures
 from relprop.benchmark.formats import FORMATS
-from relprop.benchmark.legend import shown as shown_value
 from relprop.benchmark.run import Finished
 from relprop.benchmark.table import Table, tabulate
-from relprop.errors import RelpropError
-from relprop.metrics.randomisation import Randomisation
+from relprop.errors import RelpropError, unknown_name
 from relprop.storage import write_file
+from relprop.viz.file import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from relprop.benchmark.cases_sheet import ShownCase
-
 __all__ = ["table_of", "write_report"]
-
-_SHOWN = 3  # best and worst cases a sheet
 
 
 def table_of(done: Finished) -> Table:
@@ -92,23 +85,44 @@ def _orders(table: Table) -> Iterator[str]:
             )
 
 
-def write_report(done: Finished, folder: Path, warn: Callable[[str], None]) -> tuple[Table, list[Path]]:
-    """Write `table.txt`, `.csv`, `.md`, `.json`, plots and sheets; each file whole or not at all.
+def write_report(
+    done: Finished,
+    folder: Path,
+    warn: Callable[[str], None],
+    *,
+    kinds: Sequence[str] = ("png",),
+    pictures: Sequence[str] = (),
+) -> tuple[Table, list[Path]]:
+    """Write the table in every format, comparisons, figures and provenance; each file whole or not at all.
 
     A file that can't be written or drawn is passed to `warn` by name, and the others are still made.
 
+    Args:
+        done: what to report.
+        folder: where to.
+        warn: told of what failed.
+        kinds: of figures: png, pdf, svg.
+        pictures: names of those in the figure of maps; some drawn with the recipe's seed by default.
+
     Returns:
         The table and the files.
+
+    Raises:
+        UnknownNameError: no such kind, or no such picture among those that were judged.
     """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown_name("kind of figure", kind, KINDS)
     table = table_of(done)
-    made: list[Path] = []
-    jobs: list[tuple[str, Callable[[], bytes]]] = [
-        (f"table.{ending}", partial(_encoded, write, table)) for ending, write in FORMATS.items()
+    drawings = list(figures(done, table, pictures))
+    jobs: list[tuple[str, Callable[[], Sequence[tuple[str, bytes]]]]] = [
+        ("table", lambda: [(ending, write(table).encode()) for ending, write in FORMATS.items()]),
+        *((name, partial(_drawn, draw, kinds)) for name, draw in drawings),
     ]
-    jobs += [(name, partial(_png, draw)) for name, draw in _figures(done, table)]
+    made: list[Path] = []
     for name, make in jobs:
         try:
-            made.append(write_file(folder / name, make()))
+            made += [write_file(folder / f"{name}.{ending}", data) for ending, data in make()]
         except (RelpropError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             warn(f"'{folder / name}' could not be written: {reason}")
@@ -135,104 +149,8 @@ def _notes(done: Finished) -> Iterator[str]:
             yield f"{where} failed on {count} {'picture' if count == 1 else 'pictures'}."
 
 
-def _figures(done: Finished, table: Table) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    from relprop.benchmark.bars import bars_page
-    from relprop.benchmark.curves import curves
+def _drawn(draw: Callable[[], Figure], kinds: Sequence[str]) -> list[tuple[str, bytes]]:
+    from relprop.viz.file import figure_bytes
 
-    if table.main:
-        yield "bars.png", partial(bars_page, table)
-    for metric in dict.fromkeys(series.metric for series in table.series):
-        random = isinstance(done.worker.metrics[metric], Randomisation)
-        along = "layers randomised, from the output to the input" if random else ""
-        yield f"curves-{metric}.png", partial(curves, table, metric, along=along)
-        if random:
-            yield f"steps-{metric}.png", partial(_steps, done, metric)
-    for column in _judged(done, table):
-        yield f"cases-{column.metric}.png", partial(_cases, done, table, column)
-
-
-def _judged(done: Finished, table: Table) -> list[Column]:
-    """The first column of each metric that looks at a region and has a number of a method, not of a baseline."""
-    first: dict[str, Column] = {}
-    for column in table.columns:
-        regional = hasattr(done.worker.metrics[column.metric], "region")
-        if column.better and column.subset == "all" and regional and _best(table, column):
-            first.setdefault(column.metric, column)
-    return list(first.values())
-
-
-def _best(table: Table, column: Column) -> str | None:
-    """The best method in a column that is no control and has a number there."""
-    order = [*table.best(column), *table.judged]
-    return next((m for m in order if table.cell(m, column).pairs), None)
-
-
-def _cases(done: Finished, table: Table, column: Column) -> Figure:
-    """Best and worst pairs of the best method in a column, drawn once more."""
-    from relprop.benchmark.cases_sheet import case_sheet
-
-    method = _best(table, column)
-    assert method is not None  # or the sheet wasn't asked for
-    found = [
-        (r.values[column.key], r.image, r.label)
-        for r in done.records
-        if r.method == method and r.metric == column.metric and column.key in r.values
-    ]
-    found.sort(reverse=column.better == "higher")
-    count = min(_SHOWN, len(found) // 2 or 1)
-    groups = {"best": found[:count], "worst": found[-count:][::-1] if len(found) > 1 else []}
-    shown = {
-        word: [_shown(done, column, method, image, label, value) for value, image, label in group]
-        for word, group in groups.items()
-        if group
-    }
-    return case_sheet(shown, title=f"{method}: best and worst by {column.title}")
-
-
-def _shown(done: Finished, column: Column, method: str, image: str, label: int, value: float) -> ShownCase:
-    from relprop.benchmark.cases_sheet import ShownCase
-    from relprop.metrics.region import truth_of
-
-    sample, heat, case = done.worker.maps(image, label, method)
-    metric = done.worker.metrics[column.metric]
-    name = done.worker.data.classes[label] if label >= 0 else "all objects"
-    return ShownCase(
-        title=f"{name} in {image}",
-        picture=np.asarray(sample.image, dtype=np.float64) / 255.0,
-        heat=heat,
-        region=truth_of(case, getattr(metric, "region", "auto"))[0],
-        lines=(f"{column.title} {shown_value(value, column.percent)}",),
-        signed=case.signed,
-    )
-
-
-def _steps(done: Finished, label: str) -> Figure:
-    """Every method's maps of one picture while the network is randomised, drawn once more."""
-    from relprop.benchmark.cases_sheet import ShownSteps, randomisation_sheet
-
-    worker, metric = done.worker, done.worker.metrics[label]
-    assert isinstance(metric, Randomisation)
-    image, target = next((r.image, r.label) for r in done.records if r.metric == label and r.values)
-    rows = []
-    for method in done.recipe.method_labels:
-        sample, heat, case = worker.maps(image, target, method)
-        assert case.model is not None
-        assert case.x is not None
-        assert case.explain is not None
-        found = {
-            path: worker.geometry.back(case.explain(network), sample.size)
-            for _, path, network in metric.compared(case.model, case.x)
-        }
-        picture = np.asarray(sample.image, dtype=np.float64) / 255.0
-        rows.append(ShownSteps(method, picture, heat, found, signed=case.signed))
-    return randomisation_sheet(rows, title=f"{image}: maps as the network is randomised ({metric.mode})")
-
-
-def _encoded(write: Callable[[Table], str], table: Table) -> bytes:
-    return write(table).encode()
-
-
-def _png(draw: Callable[[], Figure]) -> bytes:
-    from relprop.viz.file import png_bytes
-
-    return png_bytes(draw())
+    figure = draw()
+    return [(kind, figure_bytes(figure, kind)) for kind in kinds]

@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relprop.errors import InputError
+from relprop.errors import InputError, unknown_name
 from relprop.paths import tells_where
 from relprop.storage import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["png_bytes", "render", "save_figure"]
+__all__ = ["KINDS", "figure_bytes", "png_bytes", "render", "save_figure"]
+
+KINDS = ("png", "pdf", "svg")
+"""What figures can be written as, by file ending."""
 
 
 def render(figure: Figure) -> NDArray[np.uint8]:
@@ -36,6 +39,30 @@ def png_bytes(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as a file's bytes, the same each time: without dates, with its fonts.
+
+    Args:
+        figure: what to write.
+        kind: one of `KINDS`. In PDF and SVG words and lines are drawn, not pixels; maps and pictures stay pixels.
+
+    Raises:
+        UnknownNameError: another kind.
+    """
+    if kind == "png":
+        return png_bytes(figure)
+    if kind not in KINDS:
+        raise unknown_name("kind of figure", kind, KINDS)
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
+    # TrueType fonts: many publishers refuse the Type 3 ones that are matplotlib's default.
+    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "relprop"}):
+        figure.savefig(buffer, format=kind, facecolor="white", bbox_inches=None, metadata=dates)
+    return buffer.getvalue()
+
+
 @tells_where
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PNG, PDF or SVG by the file's ending; atomic: whole or not at all.
@@ -45,12 +72,6 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     """
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")
-    if kind == "png":
-        data = png_bytes(figure)
-    elif kind in ("pdf", "svg"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, facecolor="white", bbox_inches=None)
-        data = buffer.getvalue()
-    else:
+    if kind not in KINDS:
         raise InputError(f"Expected a file name ending in .png, .pdf or .svg but got {path.name!r}.")
-    return write_file(path, data)
+    return write_file(path, figure_bytes(figure, kind))
