@@ -14,6 +14,7 @@ __all__ = [
     "DATASETS",
     "DETECTORS",
     "DETECTOR_SPECS",
+    "FIGURE_KINDS",
     "GEOMETRIES",
     "METHODS",
     "METRICS",
@@ -22,6 +23,7 @@ __all__ = [
     "MODEL_SPECS",
     "PACKAGED_MODELS",
     "SHOWN_METHOD",
+    "TABLE_FORMATS",
     "TWINS",
     "GeometryMode",
 ]
@@ -187,3 +189,9 @@ DETECTOR_SPECS = Specifications("detector", [DETECTORS], ["torchvision:NAME", "f
 #: How a picture becomes an input, see `relprop.models.geometry.Geometry`.
 GeometryMode: TypeAlias = Literal["shorter", "squash", "crop", "native"]
 GEOMETRIES: tuple[GeometryMode, ...] = get_args(GeometryMode)
+
+#: What figures can be written as, by file ending.
+FIGURE_KINDS = ("png", "pdf", "svg")
+
+#: What a benchmark's table can be written as: what users call it -> its file ending.
+TABLE_FORMATS = {"text": "txt", "csv": "csv", "markdown": "md", "json": "json", "latex": "tex"}

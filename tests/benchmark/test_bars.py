@@ -8,9 +8,10 @@ from tests.viz.make import check_legible
 from relprop.benchmark.bars import bars, bars_page
 from relprop.benchmark.record import Record
 from relprop.benchmark.table import tabulate
+from relprop.catalogue import FIGURE_KINDS
 from relprop.errors import InputError, UnknownNameError
 from relprop.viz import render, save_figure
-from relprop.viz.file import KINDS, figure_bytes
+from relprop.viz.file import figure_bytes
 
 
 def test_bars_have_the_values_and_stand_in_order():
@@ -122,7 +123,7 @@ def test_files_are_pictures_and_the_same_each_time(tmp_path):
     assert len(np.unique(render(bars_page(small())).reshape(-1, 3), axis=0)) > 10
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIGURE_KINDS)
 def test_every_kind_of_file_is_the_same_each_time(kind):
     one, two = (figure_bytes(bars(small(), "pointing.hit"), kind) for _ in range(2))
     assert one == two

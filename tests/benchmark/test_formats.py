@@ -10,7 +10,6 @@ from tests.benchmark.reports import METHODS, METRICS, PUBLISHED, ranked, records
 
 from relprop.benchmark.formats import (
     FORMATS,
-    NAMES,
     format_named,
     to_csv,
     to_json,
@@ -21,6 +20,7 @@ from relprop.benchmark.formats import (
 from relprop.benchmark.legend import shown
 from relprop.benchmark.record import Record
 from relprop.benchmark.table import tabulate
+from relprop.catalogue import TABLE_FORMATS
 from relprop.errors import UnknownNameError
 
 
@@ -252,7 +252,7 @@ def test_missing_numbers_are_told_apart_by_their_reason():
 
 
 def test_formats_have_names():
-    assert set(NAMES.values()) == set(FORMATS)
+    assert set(TABLE_FORMATS.values()) == set(FORMATS)
     assert format_named("latex") is FORMATS["tex"]
     assert format_named("md") is to_markdown
     with pytest.raises(UnknownNameError, match="format but got 'word'"):

@@ -103,7 +103,8 @@ def test_tables_plots_and_the_second_time(here: Path, capsys: pytest.CaptureFixt
     assert err == ""
     folder = here / "relprop-benchmark" / "drawn"
     names = {p.name for p in folder.iterdir()}
-    assert {"results.sqlite", "table.txt", "table.csv", "table.md", "table.json", "bars.png"} <= names
+    assert {"results.sqlite", "table.txt", "table.csv", "table.md", "table.json", "table.tex"} <= names
+    assert {"bars.png", "maps.png"} <= names
     assert {"cases-pointing-game.png", "cases-energy.png"} <= names
     assert all((folder / name).stat().st_size > 0 for name in names)
     assert (folder / "table.txt").read_text().rstrip() in out
@@ -121,6 +122,33 @@ def test_tables_plots_and_the_second_time(here: Path, capsys: pytest.CaptureFixt
     assert "All 3 pictures were there already; nothing was computed." in out
     assert (folder / "table.csv").read_bytes() == first
     assert (folder / "bars.png").exists()
+
+
+def test_the_table_alone_in_a_format_and_vector_figures(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["benchmark", "drawn.toml", "--workers", "1", "--limit", "2"]
+    assert run([*command, "--format", "latex", "--figures", "pdf,svg"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    folder = here / "relprop-benchmark" / "drawn"
+    assert out == (folder / "table.tex").read_text()
+    assert out.startswith("% Needs")
+    names = {p.name for p in folder.iterdir()}
+    assert {"bars.pdf", "bars.svg", "maps.pdf", "maps.svg", "cases-energy.pdf"} <= names
+    assert not [name for name in names if name.endswith(".png")]
+
+    message = failed(capsys, *command[1:], "--picture", "x")
+    assert "picture that every method explained but got 'x'" in message
+    image = message.split("Valid: ")[1].split(",")[0]
+    both = (folder / "maps.svg").read_bytes()
+    assert run([*command, "--format", "csv", "--picture", image, "--figures", "svg"]) == 0
+    assert capsys.readouterr().out == (folder / "table.csv").read_text()
+    assert (folder / "maps.svg").read_bytes() != both
+
+    assert "kind of figure but got 'gif'" in failed(capsys, "drawn.toml", "--figures", "png,gif")
+    assert "format but got 'word'" in failed(capsys, "drawn.toml", "--format", "word")
+    assert "--json or --format but got both" in failed(capsys, "drawn.toml", "--json", "--format", "csv")
 
 
 def test_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

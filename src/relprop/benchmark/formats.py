@@ -13,9 +13,10 @@ from relprop.benchmark.latex import to_latex
 from relprop.benchmark.markdown import to_markdown
 from relprop.benchmark.table import Cell, Table
 from relprop.benchmark.text import to_text
+from relprop.catalogue import TABLE_FORMATS
 from relprop.errors import unknown_name
 
-__all__ = ["FORMATS", "NAMES", "format_named", "to_csv", "to_json", "to_latex", "to_markdown", "to_text"]
+__all__ = ["FORMATS", "format_named", "to_csv", "to_json", "to_latex", "to_markdown", "to_text"]
 
 _CSV = (
     "method metric key subset value low high pairs images published percent better "
@@ -96,9 +97,6 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 """By file ending."""
 
-NAMES = {"text": "txt", "csv": "csv", "markdown": "md", "json": "json", "latex": "tex"}
-"""What users call a format -> its file ending."""
-
 
 def format_named(name: str) -> Callable[[Table], str]:
     """The writer of a format, by name or by file ending.
@@ -109,9 +107,9 @@ def format_named(name: str) -> Callable[[Table], str]:
     >>> format_named("latex") is format_named("tex")
     True
     """
-    ending = NAMES.get(name, name)
+    ending = TABLE_FORMATS.get(name, name)
     if ending not in FORMATS:
-        raise unknown_name("format", name, NAMES)
+        raise unknown_name("format", name, TABLE_FORMATS)
     return FORMATS[ending]
 
 

@@ -17,9 +17,9 @@ from relprop.benchmark.figures import figures
 from relprop.benchmark.formats import FORMATS
 from relprop.benchmark.run import Finished
 from relprop.benchmark.table import Table, tabulate
+from relprop.catalogue import FIGURE_KINDS
 from relprop.errors import RelpropError, unknown_name
 from relprop.storage import write_file
-from relprop.viz.file import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,8 +111,8 @@ def write_report(
         UnknownNameError: no such kind, or no such picture among those that were judged.
     """
     for kind in kinds:
-        if kind not in KINDS:
-            raise unknown_name("kind of figure", kind, KINDS)
+        if kind not in FIGURE_KINDS:
+            raise unknown_name("kind of figure", kind, FIGURE_KINDS)
     table = table_of(done)
     drawings = list(figures(done, table, pictures))
     jobs: list[tuple[str, Callable[[], Sequence[tuple[str, bytes]]]]] = [

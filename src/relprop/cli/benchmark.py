@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relprop.catalogue import BASELINES, METHODS, MODEL_SPECS
+from relprop.catalogue import BASELINES, FIGURE_KINDS, METHODS, MODEL_SPECS, TABLE_FORMATS
 from relprop.cli.groups import flat
 from relprop.cli.options import (
     Debug,
@@ -23,6 +23,7 @@ from relprop.cli.options import (
     method_names,
     model_names,
 )
+from relprop.errors import InputError, unknown_name
 from relprop.own_file import split_file
 from relprop.registry import split_settings
 
@@ -68,6 +69,45 @@ _Folder = Annotated[
     Path | None,
     typer.Option(
         "--out", help="Where results go, and are taken up again. Default: relprop-benchmark/RECIPE."
+    ),
+]
+
+
+def _known_format(name: str) -> None:
+    if name not in TABLE_FORMATS and name not in TABLE_FORMATS.values():
+        raise unknown_name("format", name, TABLE_FORMATS)
+
+
+def _known_kinds(text: str) -> None:
+    for kind in text.split(","):
+        if kind not in FIGURE_KINDS:
+            raise unknown_name("kind of figure", kind, FIGURE_KINDS)
+
+
+_Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="Print the table alone, as text, markdown, latex, csv or json.",
+        callback=checked(_known_format),
+    ),
+]
+_Kinds = Annotated[
+    str,
+    typer.Option(
+        "--figures",
+        metavar="KINDS",
+        help="What figures are written as: png, pdf, svg, or several: png,pdf.",
+        callback=checked(_known_kinds),
+    ),
+]
+_Pictures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--picture",
+        metavar="NAME",
+        help="A picture for the figure of maps; repeat for several. Default: some drawn with the seed.",
     ),
 ]
 
@@ -131,6 +171,9 @@ def benchmark(
     address: _Address = None,
     out: _Folder = None,
     device: Device = "cpu",
+    format: _Format = None,
+    figures: _Kinds = "png",
+    picture: _Pictures = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -146,10 +189,24 @@ def benchmark(
         return
     whole = adapted(recipe, **asdict(changes))
     folder = out or Path("relprop-benchmark") / whole.name
-    _run(whole, folder, json, workers=workers, engine=engine, address=address, device=device)
+    if json and format is not None:
+        raise InputError("Expected --json or --format but got both. --format json is the table alone.")
+    shown = _Shown(json, format, tuple(figures.split(",")), tuple(picture or ()))
+    _run(whole, folder, shown, workers=workers, engine=engine, address=address, device=device)
 
 
-def _run(recipe: Recipe, folder: Path, json: bool, **where: object) -> None:
+@dataclass(frozen=True)
+class _Shown:
+    """How results are shown."""
+
+    json: bool
+    format: str | None
+    kinds: tuple[str, ...]
+    pictures: tuple[str, ...]
+
+
+def _run(recipe: Recipe, folder: Path, shown: _Shown, **where: object) -> None:
+    from relprop.benchmark.formats import format_named
     from relprop.benchmark.report import write_report
     from relprop.benchmark.run import run
     from relprop.benchmark.summary import document, lines
@@ -157,7 +214,7 @@ def _run(recipe: Recipe, folder: Path, json: bool, **where: object) -> None:
     from relprop.errors import RelpropError
     from relprop.many.bar import progress_bar
 
-    with results_alone(), progress_bar(quiet=json) as bar:
+    with results_alone(), progress_bar(quiet=shown.json) as bar:
         told = None if bar is None else lambda done, total: bar(done, total, recipe.name)
         done = run(recipe, folder / "results.sqlite", progress=told, **where)  # type: ignore[arg-type]
     if not done.records:
@@ -165,9 +222,12 @@ def _run(recipe: Recipe, folder: Path, json: bool, **where: object) -> None:
         reason = f" First: {first.image}: {first.text}" if first else ""
         raise RelpropError(f"Nothing could be measured on {done.pictures} pictures.{reason}")
     failed: list[str] = []
-    table, files = write_report(done, folder, failed.append)
-    if json:
+    with results_alone():
+        table, files = write_report(done, folder, failed.append, kinds=shown.kinds, pictures=shown.pictures)
+    if shown.json:
         print_json(document(done, table, files))
+    elif shown.format is not None:
+        print_lines(format_named(shown.format)(table).rstrip("\n"))
     else:
         print_lines(*lines(done, table, folder, files))
     if failed:

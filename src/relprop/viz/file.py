@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from relprop.catalogue import FIGURE_KINDS
 from relprop.errors import InputError, unknown_name
 from relprop.paths import tells_where
 from relprop.storage import write_file
@@ -17,10 +18,7 @@ from relprop.storage import write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["KINDS", "figure_bytes", "png_bytes", "render", "save_figure"]
-
-KINDS = ("png", "pdf", "svg")
-"""What figures can be written as, by file ending."""
+__all__ = ["figure_bytes", "png_bytes", "render", "save_figure"]
 
 
 def render(figure: Figure) -> NDArray[np.uint8]:
@@ -44,15 +42,15 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
 
     Args:
         figure: what to write.
-        kind: one of `KINDS`. In PDF and SVG words and lines are drawn, not pixels; maps and pictures stay pixels.
+        kind: "png"; or "pdf" or "svg", where words and lines aren't pixels, as maps and pictures are.
 
     Raises:
         UnknownNameError: another kind.
     """
     if kind == "png":
         return png_bytes(figure)
-    if kind not in KINDS:
-        raise unknown_name("kind of figure", kind, KINDS)
+    if kind not in FIGURE_KINDS:
+        raise unknown_name("kind of figure", kind, FIGURE_KINDS)
     from matplotlib import rc_context
 
     buffer = io.BytesIO()
@@ -72,6 +70,6 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     """
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")
-    if kind not in KINDS:
+    if kind not in FIGURE_KINDS:
         raise InputError(f"Expected a file name ending in .png, .pdf or .svg but got {path.name!r}.")
     return write_file(path, figure_bytes(figure, kind))
