@@ -92,6 +92,8 @@ class Elsewhere(TorchFunctionMode):
         name = _name(func)
         if name == "__get__":
             return self._attribute(func, args)
+        if name == "_parse_to":  # what `Module.to` was asked for, and hands on to its tensors
+            return func(*args, **kwargs)
         given = _tensors((args, kwargs))
         there = [t for t in given if self.is_there(t)]
         asked = self._asked(name, args, kwargs)

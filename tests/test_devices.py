@@ -247,7 +247,12 @@ def test_detections(device: Elsewhere) -> None:
 
 def test_metrics(device: Elsewhere, tmp_path: Path) -> None:
     """A benchmark of every metric: the numbers of the CPU, and nothing fails."""
-    metrics = [{"name": name, "top": 1} if name == "masking-fidelity" else name for name in METRICS]
+    twin = f"{tmp_path / 'set' / 'nets.py'}:Net"
+    settings: dict[str, dict[str, object]] = {
+        "masking-fidelity": {"top": 1},
+        "data-randomisation": {"twin": twin},
+    }
+    metrics = [{"name": name, **settings.get(name, {})} for name in METRICS]
     given = recipe(pictures(tmp_path / "set"), methods=["lrp-epsilon", "random"], metrics=metrics)
     worker = Worker(given)
     device.take(worker.model.module)

@@ -99,6 +99,22 @@ def test_as_captum_has_it(values: str) -> None:
     assert 0 < found["unexplained"] <= 1
 
 
+def test_squares_that_do_not_tile_the_picture_are_cut_at_its_borders() -> None:
+    # 5 pixels in squares of 3: the margin of one goes to the far side.
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=torch.float64)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(5, 1, bias=False)).double()
+    net[1].weight.data = weights[None]
+    x = torch.ones(1, 1, 1, 5, dtype=torch.float64)
+    heat = torch.zeros(1, 5, dtype=torch.float64)
+    found = Infidelity(patch=3).measure(Case(make.sample((1, 5)), 0, heat.numpy(), map=heat, x=x, model=net))
+    effects = np.array([1 + 2 + 3, 4 + 5])
+    assert found["infidelity"] == pytest.approx((effects**2).mean())
+    exact = Infidelity(patch=3).measure(
+        Case(make.sample((1, 5)), 0, heat.numpy(), map=weights[None], x=x, model=net)
+    )
+    assert exact == pytest.approx({"infidelity": 0, "scaled": 0, "unexplained": 0}, abs=1e-12)
+
+
 def test_pixels_that_lose_nothing_share_nothing() -> None:
     # The middle channel is 0 already: the pixel's value goes to the other two.
     x = torch.tensor([2.0, 0.0, -1.0], dtype=torch.float64).reshape(1, 3, 1, 1)
@@ -112,7 +128,6 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         InputError,
         (lambda: Infidelity(patch=0), r"patch .*got 0"),
         (lambda: Infidelity(values="signs"), r"values .*got 'signs'"),  # type: ignore[arg-type]
-        (lambda: Infidelity(patch=5).measure(whole), "divide the input's sides, 16 and 16, but got 5"),
         (lambda: Infidelity().measure(Case(whole.sample, 0, whole.heat, x=whole.x)), "got model=None"),
     )
     monkeypatch.setitem(sys.modules, "quantus", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relprop.checks import check_choice, check_count
-from relprop.errors import InputError
 from relprop.metrics.metric import Case, Metric, Outcome
 from relprop.metrics.quantus_adapter import load_quantus
 from relprop.metrics.ranking import as_picture, model_and_input, scores_of
@@ -38,7 +38,7 @@ class Infidelity(Metric):
     covers squares one after the other and uncovers none; it is given one that covers each alone.
 
     Args:
-        patch: side of a square in pixels of the input; divides its sides.
+        patch: side of a square in pixels of the input; where squares don't tile it, those at its borders are cut.
         values: what the map holds: "contributions" or "slopes" (gradients).
 
     Raises:
@@ -78,18 +78,18 @@ class Infidelity(Metric):
         self, model: nn.Module, x: Tensor, heat: Tensor, target: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What the map says of each square and what covering it does, (squares,) each."""
-        height, width = x.shape[2:]
-        if height % self.patch or width % self.patch:
-            raise InputError(
-                f"Expected patch to divide the input's sides, {height} and {width}, but got {self.patch}. Set "
-                "patch to a common divisor of them."
-            )
         quantus = load_quantus(self.name)
         picture = x.detach().double().cpu().numpy()
         kept: list[tuple[Any, Any]] = []
 
+        # Quantus adds a margin where squares don't tile the picture, and takes it away again.
+        margins = [
+            import_module("quantus.helpers.utils").get_padding_size(n, self.patch) for n in x.shape[2:]
+        ]
+        framed = np.pad(picture, ((0, 0), (0, 0), *margins))
+
         def cover(indices: NDArray[np.int64], **_: Any) -> NDArray[np.float64]:
-            flat = picture.reshape(1, -1).copy()
+            flat = framed.reshape(1, -1).copy()
             flat[0, indices[0]] = 0.0
             return flat
 
