@@ -13,12 +13,12 @@ from PIL.Image import Transpose
 from tests.benchmark.make import by_key, pictures, recipe, scenes
 from torch import Tensor
 
-from relprop.benchmark.ceiling import WORLD, ceilings, game_of
+from relprop.benchmark.ceiling import WORLD, ceilings, game_of, with_ceiling
 from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
 from relprop.benchmark.worker import Worker
 from relprop.datasets import Sample, SceneSamples
-from relprop.metrics import Energy, Metric, ObjectDiscrimination, PointingGame, held
+from relprop.metrics import Case, Energy, Metric, ObjectDiscrimination, PointingGame, held, world_map
 
 METRICS: list[Any] = [
     {"name": "energy", "region": "masks", "within": 3, "label": "masks"},
@@ -114,14 +114,19 @@ def test_which_metrics_have_one() -> None:
         "odi": ObjectDiscrimination(region="masks"),
         "point": PointingGame(),
     }
-    found = ceilings(metrics, sample, game, other(sample), 0, True)
+    assert with_ceiling(metrics) == ("masks", "boxes", "odi")
+    heat = world_map(game.world, game.effects()[:, 0])
+
+    def told(label: int) -> dict[str, dict[str, float]]:
+        return ceilings(metrics, Case(sample, label, heat, game=game))
+
+    found = told(other(sample))
     assert set(found) == {"masks", "odi"}
-    assert set(found["masks"][0]) == {"inside", "inside-pair"}
+    assert set(found["masks"]) == {"inside", "inside-pair"}
     # All objects together hold what each of them does.
-    every, _ = ceilings(metrics, sample, game, -1, 0, True)["masks"]
-    single = [ceilings(metrics, sample, game, c, 0, True)["masks"][0]["inside"] for c in sample.masks or {}]
-    assert every["inside"] == pytest.approx(sum(single))
-    assert ceilings({"point": PointingGame()}, sample, game, 0, 0, True) == {}
+    single = [told(c)["masks"]["inside"] for c in sample.masks or {}]
+    assert told(-1)["masks"]["inside"] == pytest.approx(sum(single))
+    assert ceilings({"point": PointingGame()}, Case(sample, 0, heat)) == {}
 
 
 def test_a_model_that_fails_on_the_parts_is_a_problem(tmp_path: Path) -> None:

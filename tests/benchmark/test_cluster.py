@@ -11,6 +11,7 @@ from tests.benchmark.make import scenes
 
 from relprop.benchmark import cluster
 from relprop.benchmark.formats import to_csv
+from relprop.benchmark.job import Job
 from relprop.benchmark.recipe import Recipe
 from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
@@ -52,7 +53,7 @@ def test_the_same_records_also_when_an_actor_dies(tmp_path: Path, given: Recipe,
 
 @pytest.mark.nightly
 def test_an_own_session_stays(given: Recipe, here: None) -> None:
-    results = cluster.run_ray(given, [0], workers=1)
+    results = cluster.run_ray(given, [Job(0, ())], workers=1)
     assert next(results).chunk == 0
     results.close()
     assert ray.is_initialized()
@@ -61,17 +62,17 @@ def test_an_own_session_stays(given: Recipe, here: None) -> None:
 def test_more_threads_than_cores(given: Recipe, here: None) -> None:
     text = r"^Expected a CPU in the Ray cluster for every worker but there is none free \("
     with pytest.raises(RelpropError, match=text):
-        list(cluster.run_ray(given.with_(threads=50), [0]))
+        list(cluster.run_ray(given.with_(threads=50), [Job(0, ())]))
     text = r"^Expected a GPU in the Ray cluster for every worker but there is none free \("
     with pytest.raises(RelpropError, match=text):
-        list(cluster.run_ray(given, [0], device="cuda"))
+        list(cluster.run_ray(given, [Job(0, ())], device="cuda"))
 
 
 @pytest.mark.nightly
 def test_files_that_only_this_machine_has(given: Recipe, here: None) -> None:
     gone = given.with_(data={"name": "folder", "folder": "/nowhere/pictures"})
     with pytest.raises(RelpropError, match=r"on the cluster: .*'/nowhere/pictures'"):
-        list(cluster.run_ray(gone, [0], workers=1))
+        list(cluster.run_ray(gone, [Job(0, ())], workers=1))
 
 
 def test_a_cluster_that_is_not_there(given: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +84,6 @@ def test_a_cluster_that_is_not_there(given: Recipe, monkeypatch: pytest.MonkeyPa
     text = r"^Expected to reach the Ray cluster at '10\.0\.0\.1:6379' but it failed: no answer after 5 s\. "
     text += "A cluster that asks for a token wants RAY_AUTH_MODE=token here\\.$"
     with pytest.raises(RelpropError, match=text):
-        list(cluster.run_ray(given, [0], "10.0.0.1:6379"))
+        list(cluster.run_ray(given, [Job(0, ())], "10.0.0.1:6379"))
     with pytest.raises(RelpropError, match=r"Ray .*no answer"):
-        list(cluster.run_ray(given, [0]))
+        list(cluster.run_ray(given, [Job(0, ())]))

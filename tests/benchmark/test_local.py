@@ -14,6 +14,7 @@ from tests.benchmark.make import scenes
 
 from relprop.benchmark import local
 from relprop.benchmark.formats import to_csv
+from relprop.benchmark.job import Job
 from relprop.benchmark.recipe import Recipe
 from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
@@ -35,7 +36,7 @@ def _nobody_left() -> Iterator[None]:
 
 def test_here_is_lazy(given: Recipe) -> None:
     worker = Worker(given)
-    results = local.run_here(worker, [2, 0])
+    results = local.run_here(worker, [Job(2, ()), Job(0, ())])
     assert next(results).chunk == 2
     assert [r.chunk for r in results] == [0]
 

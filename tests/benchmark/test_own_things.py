@@ -48,16 +48,22 @@ def test_one_table(folder: Path, tmp_path: Path) -> None:
 
 
 def test_results_belong_to_the_files_content(folder: Path) -> None:
-    def facts() -> dict[str, str]:
-        return Worker(read_recipe(folder / "recipe.toml")).facts()
+    def depends(folder: Path) -> dict[str, str]:
+        worker = Worker(read_recipe(folder / "recipe.toml"))
+        return {**worker.facts(), **worker.row_keys, **worker.metric_keys}
 
-    before = facts()
+    before = depends(folder)
     moved = folder.rename(folder.with_name("moved"))
-    after = Worker(read_recipe(moved / "recipe.toml")).facts()
-    assert after == before
-    (moved / "compactness.py").write_text((moved / "compactness.py").read_text() + "\n# another version\n")
-    changed = Worker(read_recipe(moved / "recipe.toml")).facts()
-    assert {key for key in before if before[key] != changed[key]} == {"code"}
+    assert depends(moved) == before
+    for file, names in (
+        ("compactness.py", {"compactness.py:Compactness"}),
+        ("flat_first.py", {"flat_first.py:FlatFirst", "flat_first.py:FlatFirst, squared"}),
+        ("upside_down.py", {"data"}),
+    ):
+        (moved / file).write_text((moved / file).read_text() + "\n# another version\n")
+        after = depends(moved)
+        assert {key for key in before if before[key] != after[key]} == names
+        before = after
 
 
 def test_lines_that_each_took() -> None:

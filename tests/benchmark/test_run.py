@@ -90,12 +90,13 @@ def test_other_names_and_more_draws_find_the_same_results(tmp_path: Path, given:
     assert again.computed == 0
 
 
-def test_other_recipes_data_and_weights_are_refused(tmp_path: Path) -> None:
+def test_other_models_data_targets_and_weights_are_refused(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "set")
     given = recipe(folder, methods=["center"])
     kept = run(given, tmp_path / "a.sqlite", workers=1)
-    with pytest.raises(InputError, match="same recipe"):
-        run(replace(given, seed=1), tmp_path / "a.sqlite")
+    for other in (replace(given, targets="top-1"), replace(given, model=replace(given.model, size=(8, 8)))):
+        with pytest.raises(InputError, match=r"same (targets|model)"):
+            run(other, tmp_path / "a.sqlite")
     nets = (folder / "nets.py").read_text()
     (folder / "nets.py").write_text(
         nets.replace("nn.Linear(8, classes)", "nn.Linear(8, classes, bias=False)")
@@ -148,7 +149,8 @@ def test_problems_are_kept_and_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_and_on(tmp_path: Path, given: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    from relprop.benchmark.store import ChunkResult, Store
+    from relprop.benchmark.job import ChunkResult
+    from relprop.benchmark.store import Store
 
     write = Store.write
 
@@ -156,7 +158,7 @@ def test_a_full_disk_and_on(tmp_path: Path, given: Recipe, monkeypatch: pytest.M
         if result.chunk == 3:
             (pages,) = self._base.execute("pragma page_count").fetchone()
             self._base.execute(f"pragma max_page_count = {pages}")
-            records = tuple(replace(r, metric=f"{r.metric}{k}") for k in range(500) for r in result.records)
+            records = tuple(replace(r, label=k) for k in range(500) for r in result.records)
             result = replace(result, records=records)
         write(self, result)
 

@@ -202,12 +202,13 @@ def test_nothing_else_is_touched(folder: Path) -> None:
 def test_facts_change_with_what_they_stand_for(folder: Path, tmp_path: Path) -> None:
     given = recipe(folder)
     facts = Worker(given).facts()
-    assert set(facts) == {"recipe", "data", "weights", "labels", "code", "version"}
+    assert set(facts) == {"data", "model", "weights", "labels", "code", "targets", "version"}
     assert Worker(given).facts() == facts
     worker = Worker(given)
     with torch.no_grad():
         worker.model.module.head.bias[0] += 1e-6
-    changed = worker.facts()
+    torch.save(worker.model.module.state_dict(), folder / "w.pth")
+    changed = Worker(replace(given, model=replace(given.model, weights=str(folder / "w.pth")))).facts()
     assert {k for k in facts if facts[k] != changed[k]} == {"weights"}
     with (folder / "labels.csv").open("a") as handle:
         handle.write("a.png,dog,1,1,5,5\n")
@@ -216,8 +217,11 @@ def test_facts_change_with_what_they_stand_for(folder: Path, tmp_path: Path) -> 
     (folder / "names.txt").write_text("dog\ncat\nowl\n")
     turned = Worker(given).facts()
     assert {k for k in facts if changed[k] != turned[k]} == {"labels"}
-    changed = Worker(replace(given, seed=1)).facts()
-    assert changed["recipe"] != facts["recipe"]
+    changed = Worker(replace(given, targets="top-1")).facts()
+    assert {k for k in facts if changed[k] != turned[k]} == {"targets"}
+    changed = Worker(replace(given, model=replace(given.model, geometry="squash"))).facts()
+    assert {k for k in facts if changed[k] != turned[k]} == {"model"}
+    assert Worker(replace(given, seed=1, methods=given.methods[:1], limit=2, chunk=1)).facts() == turned
     path = Path(given.model.spec.rpartition(":")[0])
     path.write_text(path.read_text() + "# another forward\n")
     assert {k for k, v in Worker(given).facts().items() if v != turned[k]} == {"code"}

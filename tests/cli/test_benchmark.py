@@ -104,7 +104,7 @@ def test_tables_plots_and_the_second_time(here: Path, capsys: pytest.CaptureFixt
     folder = here / "relprop-benchmark" / "drawn"
     names = {p.name for p in folder.iterdir()}
     assert {"results.sqlite", "table.txt", "table.csv", "table.md", "table.json", "table.tex"} <= names
-    assert {"bars.png", "maps.png"} <= names
+    assert {"bars.png", "maps.png", "results-maps.sqlite"} <= names
     assert {"cases-pointing-game.png", "cases-energy.png"} <= names
     assert all((folder / name).stat().st_size > 0 for name in names)
     assert (folder / "table.txt").read_text().rstrip() in out
@@ -164,9 +164,8 @@ def test_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [m["method"] for m in recipe["methods"]] == ["center", "lrp-epsilon:epsilon=0.1"]
     assert (recipe["limit"], recipe["seed"], recipe["chunk"]) == (2, 3, 2)
     assert document["seconds"] > 0
-    assert {Path(f).name for f in document["files"]} == {p.name for p in (here / "mine").iterdir()} - {
-        "results.sqlite"
-    }
+    kept = {"results.sqlite", "results-maps.sqlite"}
+    assert {Path(f).name for f in document["files"]} == {p.name for p in (here / "mine").iterdir()} - kept
     assert not (here / "relprop-benchmark").exists()
 
 
@@ -240,12 +239,14 @@ def test_refusals(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not (here / "relprop-benchmark").exists()
 
 
-def test_results_of_another_recipe(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_of_another_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["benchmark", "drawn.toml", "--workers", "1", "--out", "mine", "-x", "gradient", "--json"]
     assert run(command) == 0
     before = {p.name: p.read_bytes() for p in (here / "mine").iterdir()}
     capsys.readouterr()
-    assert "Expected results of the same recipe in 'mine" in failed(capsys, *command[1:], "--seed", "1")
+    (here / "nets.py").write_text(NETS.replace("nn.Linear(8, classes)", "nn.Linear(8, classes, bias=False)"))
+    assert "Expected results of the same weights in 'mine" in failed(capsys, *command[1:])
+    (here / "nets.py").write_text(NETS)
     assert {p.name: p.read_bytes() for p in (here / "mine").iterdir()} == before
     (here / "mine" / "results.sqlite").write_text("x" * 5000)
     assert "but it is another kind of file. Use another --out." in failed(capsys, *command[1:])

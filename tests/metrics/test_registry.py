@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relprop.errors import InputError, UnknownNameError
-from relprop.metrics import METRICS, load_metric, metrics
+from relprop.metrics import METRICS, Metric, load_metric, metrics
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "metrics"
 SECTIONS = ["## Formula", "## Source, and what is ours", "## Edge cases", "## When it misleads", "## Example"]
@@ -53,6 +53,13 @@ def test_import_is_light() -> None:
     code = f"import relprop.metrics, sys; print([m for m in {heavy} if m in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "[]\n"
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_says_what_it_needs(name: str) -> None:
+    # Without it a metric gets all there is, and a benchmark explains again to judge maps that it keeps.
+    assert any("needs" in vars(kind) for kind in METRICS[name].__mro__ if kind is not Metric)
+    assert METRICS[name].needs in ("heat", "model", "explanation")
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -41,7 +41,7 @@ def adapted(
         multi_label: sigmoid or softmax scores.
         random_weights: seeded random weights instead of published ones.
         methods: as written on the command line; those that the recipe has keep their reduction and smoothing.
-        numbers: limit, seed, chunk, batch, threads.
+        numbers: limit, seed, chunk, batch, threads; maps.
 
     Raises:
         InputError: the recipe needs a folder that wasn't given, or a change that can't be made.

@@ -14,9 +14,9 @@ from torch import Tensor
 from relprop.datasets.sample import Sample
 from relprop.errors import InputError
 from relprop.metrics.metric import Case, Metric
-from relprop.metrics.part_game import PartGame, world_map
+from relprop.metrics.part_game import PartGame
 
-__all__ = ["WORLD", "ceilings", "game_of"]
+__all__ = ["WORLD", "ceilings", "game_of", "with_ceiling"]
 
 #: The row of the world's own map.
 WORLD = "the world"
@@ -51,25 +51,17 @@ def game_of(
     return PartGame(world, score)
 
 
-def ceilings(
-    metrics: Mapping[str, Metric], sample: Sample, game: PartGame, label: int, target: int, predicted: bool
-) -> dict[str, tuple[dict[str, float], Case]]:
-    """Metric -> what the world's own map gets, and the case it was judged in.
+def with_ceiling(metrics: Mapping[str, Metric]) -> tuple[str, ...]:
+    """Those of the metrics, by the recipe's label, that can say what the world's own map gets."""
+    return tuple(name for name, m in metrics.items() if type(m).ceiling is not Metric.ceiling)
 
-    Metrics that say nothing of it are left out.
+
+def ceilings(metrics: Mapping[str, Metric], case: Case) -> dict[str, dict[str, float]]:
+    """Metric -> what the world's own map gets. Metrics that say nothing of it are left out.
 
     Args:
         metrics: by the recipe's label.
-        sample: the picture.
-        game: its parts, see `game_of`.
-        label: the class, -1: all objects are meant.
-        target: the model's output.
-        predicted: the model predicts the class.
+        case: of the world's own map, see `world_map`.
     """
-    asked = {name: m for name, m in metrics.items() if type(m).ceiling is not Metric.ceiling}
-    if not asked:
-        return {}
-    heat = world_map(game.world, game.effects()[:, target])
-    case = Case(sample=sample, label=label, heat=heat, predicted=predicted, target=target, game=game)
-    found = {name: metric.ceiling(case) for name, metric in asked.items()}
-    return {name: (values, case) for name, values in found.items() if values}
+    found = {name: metric.ceiling(case.limited(metric.needs)) for name, metric in metrics.items()}
+    return {name: values for name, values in found.items() if values}

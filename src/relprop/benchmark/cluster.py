@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from relprop.benchmark.job import ChunkResult, Job
 from relprop.benchmark.recipe import Recipe, recipe_from
-from relprop.benchmark.store import ChunkResult
+from relprop.benchmark.seen import Seen
 from relprop.errors import InputError, RelpropError
 
 __all__ = ["run_ray"]
@@ -18,22 +19,24 @@ __all__ = ["run_ray"]
 
 def run_ray(
     recipe: Recipe,
-    chunks: Sequence[int],
+    jobs: Sequence[Job],
     address: str | None = None,
     workers: int | None = None,
     device: str = "cpu",
+    seen: Seen | None = None,
 ) -> Iterator[ChunkResult]:
-    """Chunks by Ray Data: actors hold model and data, results come here as they are made.
+    """Jobs by Ray Data: actors hold model and data, results come here as they are made.
 
     A chunk whose actor or machine dies is computed again elsewhere. Nothing is written by the actors. Folders
     and files that the recipe names must be found under the same path on every machine.
 
     Args:
         recipe: what to compute.
-        chunks: which chunks.
+        jobs: what to do; maps that are kept travel with them.
         address: of the cluster, as for `ray.init`; None starts Ray on this machine.
         workers: actors; default: one a GPU where `device` is "cuda", else as many as CPUs allow.
         device: "cpu", or "cuda" for one GPU an actor.
+        seen: of the model, see `Worker`.
 
     Raises:
         InputError: Ray isn't installed.
@@ -56,7 +59,7 @@ def run_ray(
         ) from error
     try:
         with _quiet(ray):
-            yield from _results(ray, recipe, chunks, workers, device)
+            yield from _results(ray, recipe, jobs, workers, device, seen)
     except ray.exceptions.RayError as error:
         raise RelpropError(
             f"The run failed on the cluster: {_line(error)}. What was written is kept: run the same command again "
@@ -68,7 +71,7 @@ def run_ray(
 
 
 def _results(
-    ray: Any, recipe: Recipe, chunks: Sequence[int], workers: int | None, device: str
+    ray: Any, recipe: Recipe, jobs: Sequence[Job], workers: int | None, device: str, seen: Seen | None
 ) -> Iterator[ChunkResult]:
     resources = ray.cluster_resources()
     gpu = device.startswith("cuda")
@@ -78,11 +81,12 @@ def _results(
             f"Expected a {'GPU' if gpu else 'CPU'} in the Ray cluster for every worker but there is none free "
             f"({resources})."
         )
-    many = max(1, min(workers or room, len(chunks)))
-    rows = ray.data.from_items([{"chunk": chunk} for chunk in chunks], override_num_blocks=len(chunks))
+    many = max(1, min(workers or room, len(jobs)))
+    items = [{"job": pickle.dumps(job)} for job in jobs]
+    rows = ray.data.from_items(items, override_num_blocks=len(items))
     rows = rows.map_batches(
         _Actor,
-        fn_constructor_args=(recipe.plain(), device),
+        fn_constructor_args=(recipe.plain(), device, seen),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=many, max_tasks_in_flight_per_actor=2),
         num_cpus=recipe.threads if not gpu else None,
@@ -112,13 +116,13 @@ def _quiet(ray: Any) -> Iterator[None]:
 class _Actor:
     """Holds a worker on one machine of the cluster."""
 
-    def __init__(self, recipe: dict[str, Any], device: str) -> None:
+    def __init__(self, recipe: dict[str, Any], device: str, seen: Seen | None) -> None:
         from relprop.benchmark.worker import Worker
 
-        self._worker = Worker(recipe_from(recipe), device)
+        self._worker = Worker(recipe_from(recipe), device, seen)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        results = [self._worker.process(int(chunk)) for chunk in batch["chunk"]]
+        results = [self._worker.process(pickle.loads(job)) for job in batch["job"]]
         return {"result": [pickle.dumps(result) for result in results]}
 
 

@@ -100,7 +100,7 @@ def _cases(done: Finished, table: Table, column: Column) -> Figure:
 def _shown(done: Finished, column: Column, method: str, image: str, label: int, value: float) -> ShownCase:
     from relprop.benchmark.cases_sheet import ShownCase
 
-    sample, heat, case = done.worker.maps(image, label, method)
+    sample, heat, case = done.worker.maps(image, label, method, needs="heat")
     region, kind = _region(case, getattr(done.worker.metrics[column.metric], "region", "auto"))
     return ShownCase(
         title=f"{_named(done, label)} in {image}",
@@ -160,7 +160,7 @@ def _maps(done: Finished, table: Table, pairs: Sequence[tuple[str, int]]) -> Fig
 
     methods, rows = _explained(done, table), []
     for image, label in pairs:
-        maps = {m: done.worker.maps(image, label, m) for m in methods}
+        maps = {m: done.worker.maps(image, label, m, needs="heat") for m in methods}
         sample, _, case = maps[methods[0]]
         region, kind = _region(case, "auto" if sample.region(label, "masks") is None else "masks")
         rows.append(
@@ -186,7 +186,7 @@ def _steps(done: Finished, label: str) -> Figure:
     image, target = next((r.image, r.label) for r in done.records if r.metric == label and r.values)
     rows = []
     for method in done.recipe.method_labels:
-        sample, heat, case = worker.maps(image, target, method)
+        sample, heat, case = worker.maps(image, target, method, needs="model")
         assert case.model is not None
         assert case.x is not None
         assert case.explain is not None

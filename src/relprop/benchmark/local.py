@@ -6,41 +6,53 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 
+from relprop.benchmark.job import ChunkResult, Job
 from relprop.benchmark.recipe import Recipe
-from relprop.benchmark.store import ChunkResult
+from relprop.benchmark.seen import Seen
 from relprop.benchmark.worker import Worker
 from relprop.errors import RelpropError
 
 __all__ = ["run_here", "run_processes"]
 
 
-def run_here(worker: Worker, chunks: Sequence[int]) -> Iterator[ChunkResult]:
+def run_here(worker: Worker, jobs: Iterable[Job]) -> Iterator[ChunkResult]:
     """One after another, in this process."""
-    return (worker.process(chunk) for chunk in chunks)
+    return (worker.process(job) for job in jobs)
 
 
-def run_processes(recipe: Recipe, chunks: Sequence[int], device: str, workers: int) -> Iterator[ChunkResult]:
-    """In `workers` processes of this machine, as they come; every process loads model and data itself.
+def run_processes(
+    recipe: Recipe, jobs: Iterable[Job], device: str, workers: int, seen: Seen | None = None
+) -> Iterator[ChunkResult]:
+    """In `workers` processes of this machine, as they come; every process loads data, and the model, itself.
+
+    Args:
+        recipe: what to compute.
+        jobs: taken as they are needed: one at work and one ready for each process.
+        device: where the model runs.
+        workers: processes.
+        seen: of the model, see `Worker`.
 
     Raises:
         RelpropError: a process died (killed, or out of memory); chunks that were yielded are done.
     """
     # spawn: a forked child would inherit locks of torch's thread pools in whatever state they are.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (recipe, device, os.getpid()))
-    waiting = list(reversed(chunks))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (recipe, device, seen, os.getpid()))
+    waiting = iter(jobs)
+    following = next(waiting, None)
     running: set[Future[ChunkResult]] = set()
     others = set(active_children())
     try:
-        while waiting or running:
+        while following is not None or running:
             with _children_deaf():
-                while waiting and len(running) < 2 * workers:  # one at work and one ready for each
-                    running.add(pool.submit(_process, waiting.pop()))
+                while following is not None and len(running) < 2 * workers:
+                    running.add(pool.submit(_process, following))
+                    following = next(waiting, None)
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
@@ -79,16 +91,16 @@ def _children_deaf() -> Iterator[None]:
 _worker: Worker
 
 
-def _start(recipe: Recipe, device: str, parent: int) -> None:
+def _start(recipe: Recipe, device: str, seen: Seen | None, parent: int) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which is how the parent does it
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    _worker = Worker(recipe, device)
+    _worker = Worker(recipe, device, seen)
 
 
-def _process(chunk: int) -> ChunkResult:
-    return _worker.process(chunk)
+def _process(job: Job) -> ChunkResult:
+    return _worker.process(job)
 
 
 def _leave_with(parent: int) -> None:

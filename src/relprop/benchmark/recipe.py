@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from relprop.catalogue import BASELINES, DATASETS, GEOMETRIES
 from relprop.checks import check_choice, check_spelling
 from relprop.errors import InputError, unknown_name
 from relprop.files import brief, read_text
-from relprop.own_file import beside, without_folder
+from relprop.own_file import beside
 
 __all__ = [
     "SQUARED",
@@ -161,6 +160,7 @@ class Recipe:
         batch: pictures of one size that run through the model together.
         threads: CPU threads a worker. 1 gives the same digits whatever the number of workers.
         replicates: of the bootstrap.
+        maps: whether maps are kept, so that another metric or setting needs no explaining.
         published: column -> method -> a paper's number, printed apart from ours.
         network: what the published numbers were measured on: "VGG-16 trained on VOC".
         source: what the published numbers are from.
@@ -182,6 +182,7 @@ class Recipe:
     batch: int = 1
     threads: int = 1
     replicates: int = 1000
+    maps: bool = True
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     network: str = ""
     source: str = ""
@@ -267,27 +268,6 @@ class Recipe:
             UnknownNameError: no such data set.
         """
         return DATASETS.find(self.located(self.data["name"]))
-
-    def fingerprint(self) -> str:
-        """Changes with everything that the results depend on; not with how they are shown.
-
-        Nor with where files lie: what is in them is in the data set's fingerprint and the weights' hash.
-        """
-        shown = ("about", "replicates", "published", "network", "source", "name", "folder")
-        kept = {k: v for k, v in self.plain().items() if k not in shown}
-        places = getattr(self.data_set, "places", ())
-        kept["data"] = {k: v for k, v in kept["data"].items() if k not in places}
-        kept["model"] = {k: v for k, v in kept["model"].items() if k not in ("weights", "labels")}
-        for entry, key in [
-            (kept["data"], "name"),
-            (kept["model"], "spec"),
-            *((method, "method") for method in kept["methods"]),
-            *((metric, "name") for metric in kept["metrics"]),
-        ]:
-            entry[key] = without_folder(entry[key])
-        if not isinstance(self.controls, bool):
-            kept["controls"] = [without_folder(name) for name in self.controls]
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     def with_(self, **changes: Any) -> Recipe:
         """A copy with other values; None leaves a value as it is."""

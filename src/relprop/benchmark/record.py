@@ -1,11 +1,11 @@
-"""Record: what one metric measured on one (picture, class, method)."""
+"""Record: what one metric measured on one (picture, class, method), and what else a benchmark keeps of a pair."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Problem", "Record"]
+__all__ = ["KeptMap", "Pair", "Problem", "Record"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +42,35 @@ class Problem:
     image: str
     where: str
     text: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What the model said about one class of a picture.
+
+    Attributes:
+        label: the class; see `Record`.
+        target: the model's output that is explained.
+        predicted: whether the model predicts the class.
+    """
+
+    label: int
+    target: int
+    predicted: bool
+
+
+@dataclass(frozen=True)
+class KeptMap:
+    """A map as it is kept.
+
+    Attributes:
+        image: the picture's name.
+        label: the class; see `Record`.
+        method: the method as the recipe labels it.
+        packed: see `relprop.benchmark.packed`.
+    """
+
+    image: str
+    label: int
+    method: str
+    packed: bytes

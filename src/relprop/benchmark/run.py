@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from relprop.benchmark.job import ChunkResult, Job
 from relprop.benchmark.local import run_here, run_processes
+from relprop.benchmark.maps import Maps, beside_results
+from relprop.benchmark.plan import jobs, missing
 from relprop.benchmark.recipe import Recipe
 from relprop.benchmark.record import Problem, Record
-from relprop.benchmark.store import ChunkResult, Store
+from relprop.benchmark.seen import Seen, identity
+from relprop.benchmark.store import Store, Wanted
 from relprop.benchmark.worker import Worker
 from relprop.checks import check_count
 from relprop.errors import InputError
@@ -29,7 +34,7 @@ ENGINES: tuple[Engine, ...] = ("local", "ray")
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A finished benchmark.
+    """A finished benchmark, or one as far as it went.
 
     Attributes:
         recipe: what was computed.
@@ -37,9 +42,11 @@ class Finished:
         records: all measurements, in a fixed order.
         problems: what could not be done.
         pictures: how many pictures the recipe takes.
-        computed: how many of them this call computed; the others were there.
+        computed: on how many of them this call did something; the others were there.
+        explained: on how many of those it explained something; the others were judged by maps that were kept.
         seconds: that this call took for them.
         work: seconds of computing over all workers and calls.
+        open: on how many pictures something is still missing.
     """
 
     recipe: Recipe
@@ -48,8 +55,10 @@ class Finished:
     problems: tuple[Problem, ...]
     pictures: int
     computed: int
+    explained: int
     seconds: float
     work: float
+    open: int = 0
 
 
 def run(
@@ -62,7 +71,10 @@ def run(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Finished:
-    """Compute the chunks of a recipe that `store` doesn't hold yet.
+    """Compute what a recipe wants and `store` doesn't hold yet.
+
+    What is measured is kept by what it depends on, so that another method, metric, setting or limit computes no
+    more than itself. Maps are kept beside the store (`recipe.maps`): a metric that is new is measured on them.
 
     Every chunk is written when it is done: a run that is killed loses the chunks in flight and no more, and
     the same call goes on. The measurements don't depend on the engine, the number of workers, or where a run
@@ -78,7 +90,8 @@ def run(
         progress: called with (pictures done, pictures).
 
     Raises:
-        InputError: the recipe names something that isn't there, or the store is another recipe's.
+        InputError: the recipe names something that isn't there, or the store is of other data, another model or
+            other targets.
         OutputError: the store's folder can't be written; this is seen before the model is loaded.
         RelpropError: the disk is full, a worker died, the cluster can't be reached.
     """
@@ -88,40 +101,72 @@ def run(
         check_count("workers", workers, most=_MOST_WORKERS)
     if address is not None and engine != "ray":
         raise InputError("Expected --engine ray with --address. Add it, or leave the address out.")
-    check_room(Path(store).parent)
-    if Path(store).exists():
-        regular_file(store, "results of a benchmark")
-    worker = Worker(recipe, "cpu" if engine == "ray" else device)
-    pictures, begin = worker.pictures, time.perf_counter()
-    with Store(store, worker.facts()) as kept:
-        done = kept.chunks()
-        missing = [chunk for chunk in range(worker.chunks) if chunk not in done]
-        counted = before = sum(count for count, _ in done.values())
+    path = Path(store)
+    check_room(path.parent)
+    worker = Worker(recipe, "cpu" if engine == "ray" else device, _seen(recipe, path))
+    facts, begin = worker.facts(), time.perf_counter()
+    wanted = Wanted(worker.row_keys, worker.metric_keys, [worker.data.names[i] for i in worker.indices])
+    told = {
+        "recipe": json.dumps(recipe.plain()),
+        "model": worker.seen.text(),
+        "classes": json.dumps(list(worker.data.classes)),
+    }
+    with ExitStack() as files:
+        kept = files.enter_context(Store(path, facts, wanted, told))
+        file = beside_results(path)
+        if recipe.maps or file.exists():
+            maps = files.enter_context(Maps(file, facts, worker.map_keys))
+            worker.kept = file
+        else:
+            maps = None
+        todo = missing(worker, kept)
+        before = worker.pictures - sum(len(parts) for _, parts in todo)
+        counted, explained = before, 0
         if progress is not None:
-            progress(counted, pictures)
-        if missing:
-            results = _engine(worker, missing, engine, workers, address, device)
+            progress(counted, worker.pictures)
+        if todo:
+            given = jobs(worker, todo, kept, maps)
+            results = _engine(worker, given, len(todo), engine, workers, address, device)
             with closing(results):  # type: ignore[type-var]  # generators all of them
                 for result in results:
+                    # Maps first: those without measurements are found by the next run.
+                    if maps is not None and recipe.maps:
+                        maps.write(result.maps)
                     kept.write(result)
                     counted += result.pictures
+                    explained += result.explained
                     if progress is not None:
-                        progress(counted, pictures)
+                        progress(counted, worker.pictures)
+        worker.pairs = kept.pairs()
         return Finished(
             recipe,
             worker,
             tuple(kept.records()),
             tuple(kept.problems()),
-            pictures,
+            worker.pictures,
             counted - before,
+            explained,
             time.perf_counter() - begin,
-            sum(seconds for _, seconds in kept.chunks().values()),
+            kept.work(),
         )
+
+
+def _seen(recipe: Recipe, path: Path) -> Seen | None:
+    """What an earlier run saw of the model, where it can be told, without loading it, that it is the same."""
+    if not path.exists():
+        return None
+    regular_file(path, Store.what)
+    if not path.stat().st_size:
+        return None
+    with Store(path, None) as kept:
+        seen = Seen.read(kept.told().get("model", ""))
+    return seen if seen is not None and seen.identity and seen.identity == identity(recipe) else None
 
 
 def _engine(
     worker: Worker,
-    chunks: Sequence[int],
+    given: Iterable[Job],
+    count: int,
     engine: Engine,
     workers: int | None,
     address: str | None,
@@ -130,11 +175,11 @@ def _engine(
     if engine == "ray":
         from relprop.benchmark.cluster import run_ray
 
-        return run_ray(worker.recipe, chunks, address, workers, device)
+        return run_ray(worker.recipe, list(given), address, workers, device, worker.seen)
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = max(1, cores // worker.recipe.threads) if device == "cpu" else 1
-    many = min(workers, len(chunks))
+    many = min(workers, count)
     if many == 1:
-        return run_here(worker, chunks)
-    return run_processes(worker.recipe, chunks, device, many)
+        return run_here(worker, given)
+    return run_processes(worker.recipe, given, device, many, worker.seen)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from relprop.benchmark.formats import to_json, to_text
+from relprop.benchmark.maps import beside_results
 from relprop.benchmark.run import Finished
+from relprop.benchmark.store import RESULTS
 from relprop.benchmark.table import Table
 
 __all__ = ["document", "lines"]
@@ -19,9 +21,9 @@ _MOST = 20  # problems that are printed
 def lines(done: Finished, table: Table, folder: Path, files: Sequence[Path]) -> list[str]:
     """The table, how long it took, what couldn't be done, and what was written."""
     written = [f"  {path.name}" for path in files]
+    kept = [f"  {name}" for name in (RESULTS, beside_results(Path(RESULTS)).name) if (folder / name).exists()]
     return [
-        to_text(table).rstrip(), "", _rate(done), *_problems(done), "", f"Written to {folder}:", *written,
-        "  results.sqlite",
+        to_text(table).rstrip(), "", _rate(done), *_problems(done), "", f"Written to {folder}:", *written, *kept
     ]  # fmt: skip
 
 
@@ -32,6 +34,7 @@ def document(done: Finished, table: Table, files: Sequence[Path]) -> dict[str, A
         "recipe": done.recipe.plain(),
         "pictures": done.pictures,
         "computed": done.computed,
+        "explained": done.explained,
         "seconds": done.seconds,
         "problems": [{"image": p.image, "where": p.where, "text": p.text} for p in done.problems],
         "files": [str(path) for path in files],
@@ -44,7 +47,10 @@ def _rate(done: Finished) -> str:
         return f"All {done.pictures} pictures were there already; nothing was computed."
     before = f" ({there} were there already)" if there else ""
     each = done.seconds / done.computed
-    return f"{done.computed} pictures{before} in {done.seconds:.1f} s, {each:.2f} s each, all methods and metrics."
+    by_kept = done.computed - done.explained
+    how = "all methods and metrics" if not by_kept else "what was missing"
+    told = f"{done.computed} pictures{before} in {done.seconds:.1f} s, {each:.2f} s each, {how}."
+    return f"{told} {by_kept} of them needed no explaining." if by_kept else told
 
 
 def _problems(done: Finished) -> list[str]:

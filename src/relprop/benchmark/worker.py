@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from relprop.benchmark.baselines import BASELINES, Baseline, View, baseline, seeded
-from relprop.benchmark.ceiling import WORLD, ceilings, game_of
+from relprop.benchmark.ceiling import WORLD, ceilings, game_of, with_ceiling
 from relprop.benchmark.classes import ClassMap, are_wordnet_ids
 from relprop.benchmark.controls import raised, squared_label, squares
+from relprop.benchmark.job import Asked, ChunkResult, Job, Part
+from relprop.benchmark.keys import data_key, map_key, method_key, metric_key, model_key, world_key
+from relprop.benchmark.maps import Maps
+from relprop.benchmark.packed import as_kept, packed, unpacked
 from relprop.benchmark.recipe import MethodEntry, ModelEntry, Recipe
-from relprop.benchmark.record import Problem, Record
-from relprop.benchmark.store import ChunkResult
+from relprop.benchmark.record import KeptMap, Pair, Problem, Record
+from relprop.benchmark.seen import Seen, check_same
 from relprop.datasets.data_set import DataSet, Viewer
 from relprop.datasets.registry import load_dataset
 from relprop.datasets.sample import EVERYTHING, Sample
@@ -33,14 +37,13 @@ from relprop.explanation.explain import explanation_of
 from relprop.explanation.inquiry import Inquiry
 from relprop.methods.method import Method
 from relprop.methods.registry import resolve
-from relprop.metrics.metric import Case, Metric
-from relprop.metrics.part_game import PartGame
+from relprop.metrics.metric import Case, Metric, Needs
+from relprop.metrics.part_game import PartGame, world_map
 from relprop.metrics.registry import load_metric
 from relprop.models.geometry import Geometry
 from relprop.models.loaded import LoadedModel
 from relprop.models.pictures import Preprocess
 from relprop.models.sources import load_model
-from relprop.models.state import weights_digest
 from relprop.own_file import code_of, split_file
 from relprop.precision import full_precision
 from relprop.registry import split_settings
@@ -51,14 +54,51 @@ __all__ = ["Worker", "load_metrics"]
 
 @dataclass(eq=False)
 class _Picture:
-    """A picture that is ready to be explained."""
+    """A picture that is ready to be judged.
+
+    Attributes:
+        sample: picture and truth.
+        asked: what is wanted of it.
+        pairs: its classes that the model knows.
+        maps: (method, class) -> (h, w), of those that are kept.
+        shown: (1, C, h, w), made when it is asked for: what the model's input shows, on the CPU.
+        x: the same on the model's device, which has the model loaded.
+        game: the parts of its world, if it is drawn, and what the model makes of them.
+    """
 
     sample: Sample
-    x: Tensor  # (1, C, h, w)
-    labels: list[int]
-    targets: list[int]
-    predicted: list[bool]
-    game: PartGame | None = None
+    asked: Asked
+    pairs: tuple[Pair, ...]
+    maps: Mapping[tuple[str, int], Tensor]
+    worker: Worker
+
+    @cached_property
+    def shown(self) -> Tensor:
+        return self.worker.geometry.input(self.sample.image)
+
+    @cached_property
+    def x(self) -> Tensor:
+        return self.worker.model.to_device(self.shown)
+
+    @cached_property
+    def game(self) -> PartGame | None:
+        return self.worker.game(self.sample)
+
+    @property
+    def targets(self) -> list[int]:
+        """The outputs that are explained."""
+        return [pair.target for pair in self.pairs]
+
+
+@dataclass(eq=False)
+class _Found:
+    """What came of a job so far."""
+
+    records: list[Record] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    pairs: dict[str, tuple[Pair, ...]] = field(default_factory=dict)
+    maps: list[KeptMap] = field(default_factory=list)
+    explained: set[str] = field(default_factory=set)
 
 
 class _Asking:
@@ -100,14 +140,23 @@ class Worker:
     Args:
         recipe: what to compute.
         device: where the model runs.
+        seen: what an earlier run saw of this very model, which is then loaded when something needs it.
+        data: the recipe's data set, where it is there already.
+
+    Attributes:
+        kept: the file with maps of earlier runs; None without one.
+        pairs: picture -> what the model said of it, as far as it was asked.
 
     Raises:
         RelpropError: the recipe names something that isn't there or doesn't fit together.
     """
 
-    def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
-        self.recipe = recipe
-        self.data = load_dataset(**{**recipe.data, "name": recipe.located(recipe.data["name"])})
+    def __init__(
+        self, recipe: Recipe, device: str = "cpu", seen: Seen | None = None, data: DataSet | None = None
+    ) -> None:
+        self.recipe, self._device, self._before = recipe, device, seen
+        named = {**recipe.data, "name": recipe.located(recipe.data["name"])}
+        self.data = load_dataset(**named) if data is None else data
         # Names first: a typing error shall not wait for the model.
         self.methods: dict[str, tuple[MethodEntry, Method | Baseline]] = {
             label: (entry, _method(recipe.located(entry.method)))
@@ -115,11 +164,46 @@ class Worker:
         }
         self.metrics = load_metrics(recipe)
         self._squares = squares(self.metrics) if recipe.squares else {}
-        self.model = _load(recipe, device)
-        self.geometry = _geometry(recipe.model, self.model)
-        self.classes = _class_map(recipe, self.model, self.data)
-        self.data = _seen(recipe, self.data, self.model, self.geometry, self.classes)
+        self._ceilings = with_ceiling(self.metrics) if recipe.ceiling else ()
+        self.kept: Path | None = None
+        self.pairs: Mapping[str, tuple[Pair, ...]] = {}
+        # Without an earlier run the model is loaded, and refused, now; and where pictures are chosen by it.
+        if data is None and (seen is None or _asks_the_model(self.data)):
+            _ = self.seen
+            self.data = _as_seen(recipe, self.data, self.model, self.geometry, self.classes)
         self.indices = _drawn(len(self.data), recipe)
+
+    @cached_property
+    def model(self) -> LoadedModel:
+        """The model, loaded.
+
+        Raises:
+            InputError: it isn't the one that was seen.
+        """
+        model = _load(self.recipe, self._device)
+        if self._before is not None:
+            check_same(self._before, self._looked_at(model), self.recipe.model.spec)
+        return model
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What has to be known of the model where it isn't loaded."""
+        return self._looked_at(self.model) if self._before is None else self._before
+
+    def _looked_at(self, model: LoadedModel) -> Seen:
+        return Seen.of(
+            self.recipe, model, _geometry(self.recipe.model, model), _class_map(self.recipe, model, self.data)
+        )
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """How a picture becomes an input, and a map lies on the picture."""
+        return self.seen.geometry
+
+    @cached_property
+    def classes(self) -> ClassMap:
+        """Which outputs of the model stand for which classes of the data set."""
+        return self.seen.classes
 
     @property
     def pictures(self) -> int:
@@ -130,6 +214,67 @@ class Worker:
     def chunks(self) -> int:
         """Number of chunks."""
         return -(-self.pictures // self.recipe.chunk)
+
+    @property
+    def chunked(self) -> list[list[int]]:
+        """Pictures (places in the data set) by chunk."""
+        step = self.recipe.chunk
+        return [self.indices[i : i + step] for i in range(0, self.pictures, step)]
+
+    @cached_property
+    def asked(self) -> Asked:
+        """Row -> the metrics that it is judged by: all rows that the recipe can have in its table."""
+        found = {}
+        for label, (_, method) in self.methods.items():
+            first = label == self.recipe.method_labels[0]
+            found[label] = tuple(
+                name for name, metric in self.metrics.items() if first or not metric.of_model
+            )
+            if self._is_squared(label, method):
+                found[squared_label(label)] = tuple(self._squares)
+        if self._ceilings:
+            found[WORLD] = self._ceilings
+        return found
+
+    def _is_squared(self, label: str, method: Method | Baseline) -> bool:
+        """Whether the method's map is judged once more, squared."""
+        return bool(self._squares) and isinstance(method, Method) and self.methods[label][0].power == 1
+
+    def base(self, row: str) -> str:
+        """The label of the method whose maps a row is made of; the world makes its own."""
+        return row if row in self.methods or row == WORLD else self._squared_of[row]
+
+    @cached_property
+    def _squared_of(self) -> dict[str, str]:
+        return {squared_label(label): label for label in self.methods}
+
+    @cached_property
+    def row_keys(self) -> dict[str, str]:
+        """Row -> what its numbers depend on, see `relprop.benchmark.keys`."""
+        found = {}
+        for row in self.asked:
+            if row == WORLD:
+                found[row] = world_key()
+                continue
+            entry, method = self.methods[self.base(row)]
+            entry = entry if row in self.methods else replace(entry, power=2.0)
+            found[row] = method_key(self.recipe, entry, seeded=isinstance(method, Baseline))
+        return found
+
+    @cached_property
+    def map_keys(self) -> dict[str, str]:
+        """Method -> what its maps depend on. A baseline's are drawn quicker than read."""
+        return {
+            label: map_key(self.recipe, entry)
+            for label, (entry, method) in self.methods.items()
+            if isinstance(method, Method)
+        } | {WORLD: world_key()}
+
+    @cached_property
+    def metric_keys(self) -> dict[str, str]:
+        """Metric -> what its numbers depend on."""
+        entries = zip(self.recipe.metric_labels, self.recipe.metrics, strict=True)
+        return {label: metric_key(self.recipe, entry) for label, entry in entries}
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -147,83 +292,114 @@ class Worker:
         return next(told, "")
 
     def facts(self) -> dict[str, str]:
-        """What the results depend on: recipe, data, weights, class names, the model's own file, version."""
+        """What everything depends on, whatever the methods and metrics: data, model, targets, version."""
         from importlib.metadata import version
 
         return {
-            "recipe": self.recipe.fingerprint(),
-            "data": self.data.fingerprint(),
-            "weights": weights_digest(self.model.module),
-            # The file is named in the recipe; its lines say which output is asked.
-            "labels": hashlib.sha256(repr(self.model.classes).encode()).hexdigest(),
-            "code": _code(self.recipe),
+            "data": data_key(self.recipe, self.data),
+            "model": model_key(self.recipe),
+            "weights": self.seen.weights,
+            "labels": self.seen.labels,
+            "code": code_of(self.recipe.located(self.recipe.model.spec)),
+            "targets": self.recipe.targets,
             "version": version("relprop"),
         }
 
     @full_precision
-    def process(self, chunk: int) -> ChunkResult:
-        """Measure everything on the pictures of one chunk.
+    def process(self, job: Job | int) -> ChunkResult:
+        """Measure what is asked of the pictures of one chunk; all there is on a chunk that is given by number.
 
         What fails is a `Problem` of its picture: a damaged file, a method that refuses the model, a metric
         that can't be had. The rest goes on.
         """
         begin = time.perf_counter()
-        records: list[Record] = []
-        problems: list[Problem] = []
-        first = chunk * self.recipe.chunk
-        places = self.indices[first : first + self.recipe.chunk]
+        if isinstance(job, int):
+            job = Job(job, tuple(Part(index, self.asked) for index in self.chunked[job]))
+        found = _Found()
         with _threads(self.recipe.threads):
-            ready = [p for p in (self._picture(k, problems) for k in places) if p is not None]
+            ready = [p for p in (self._picture(part, found) for part in job.parts) if p is not None]
             for group in self._groups(ready):
                 with self._asking(group) as asking:
-                    for label, (entry, method) in self.methods.items():
-                        self._judge(group, label, entry, method, asking, records, problems)
-                for picture in group if self.recipe.ceiling else ():
-                    self._ceiling(picture, records, problems)
+                    for label in self.methods:
+                        self._judge(group, label, asking, found)
+                for picture in group:
+                    self._judge_ceiling(picture, found)
         give_back_memory()
-        return ChunkResult(chunk, len(places), time.perf_counter() - begin, tuple(records), tuple(problems))
+        return ChunkResult(
+            job.chunk,
+            len(job.parts),
+            time.perf_counter() - begin,
+            tuple(found.records),
+            tuple(found.problems),
+            {self.data.names[part.index]: part.asked for part in job.parts},
+            found.pairs,
+            tuple(found.maps),
+            len(found.explained),
+        )
 
     @full_precision
-    def maps(self, image: str, label: int, method: str) -> tuple[Sample, NDArray[np.float64], Case]:
+    def maps(
+        self, image: str, label: int, method: str, needs: Needs = "explanation"
+    ) -> tuple[Sample, NDArray[np.float64], Case]:
         """One explanation once more, to be drawn: the sample, its map on the picture, and the case.
+
+        Args:
+            image: the picture's name.
+            label: the class.
+            method: a row's label.
+            needs: what is wanted of the case, see `Metric.needs`; nothing is explained where a kept map is enough.
 
         Raises:
             RelpropError: as `process` would have reported it.
         """
-        problems: list[Problem] = []
+        found, base = _Found(), self.base(method)
+        kept = {} if needs == "explanation" else self._kept(image, base)
+        part = Part(list(self.data.names).index(image), {}, self.pairs.get(image), kept)
         with _threads(self.recipe.threads):
-            picture = self._picture(list(self.data.names).index(image), problems)
-            if picture is None or label not in picture.labels:
+            picture = self._picture(part, found)
+            labels = [] if picture is None else [pair.label for pair in picture.pairs]
+            if picture is None or label not in labels:
                 raise InputError(f"Expected to explain class {label} of '{image}' but it can't be done.")
-            entry, recipe = self.methods[method]
-            with self._asking([picture]) as asking:
-                cases = dict(self._cases([picture], entry, recipe, asking))
-        case = cases[0, picture.labels.index(label)]
+            if base == WORLD:
+                cases = dict(self._world_cases(picture, needs, found))
+            else:
+                with self._asking([picture]) as asking:
+                    made = dict(self._cases([picture], base, needs, asking, found))
+                cases = {k: case for (_, k), case in made.items()}
+        if labels.index(label) not in cases:
+            raise InputError(
+                f"Expected {method} to draw class {label} of '{image}' but there is nothing to draw."
+            )
+        case = cases[labels.index(label)]
+        if method != base:
+            case = _squared(case)
         return picture.sample, case.heat, case
 
-    def _picture(self, index: int, problems: list[Problem]) -> _Picture | None:
-        name = self.data.names[index]
+    def _kept(self, image: str, method: str) -> dict[tuple[str, int], bytes]:
+        """Kept maps of a method on a picture; none where the file can't be read now."""
+        if self.kept is not None and self.kept.exists():
+            with suppress(RelpropError), Maps(self.kept, None, self.map_keys) as maps:
+                return maps.of(image, [method])
+        return {}
+
+    def _picture(self, part: Part, found: _Found) -> _Picture | None:
+        name = self.data.names[part.index]
         try:
-            sample = self.data[index]
+            sample = self.data[part.index]
         except Exception as error:  # a damaged file can make a decoder do anything
-            problems.append(Problem(name, "data", _said(error)))
+            found.problems.append(Problem(name, "data", _said(error)))
             return None
+        maps = {}
+        for where, data in part.maps.items():
+            with suppress(RelpropError):  # a damaged one is made anew
+                maps[where] = unpacked(data)
+        picture = _Picture(sample, part.asked, part.pairs or (), maps, self)
         try:
-            x = self._prepared(sample.image)
-            with torch.no_grad():
-                scores = _scores(self.model.module(x), self.model.classes)
-            wanted = [EVERYTHING] if self.recipe.targets == "top-1" else list(sample.labels)
-            found = [(c, t) for c in wanted if (t := self.classes.target(c, scores)) is not None]
-            return _Picture(
-                sample,
-                x,
-                [c for c, _ in found],
-                [t for _, t in found],
-                [self.classes.predicts(c, scores) for c, _ in found],
-                game_of(sample, self._prepared, self.model.module),
-            )
+            if part.pairs is None:
+                picture.pairs = found.pairs[name] = self._pairs(picture)
+            return picture
         except Exception as error:
-            problems.append(Problem(name, "model", _said(error)))
+            found.problems.append(Problem(name, "model", _said(error)))
             return None
 
     def _prepared(self, image: Image.Image) -> Tensor:
@@ -231,128 +407,191 @@ class Worker:
         x: Tensor = self.model.to_device(self.geometry.input(image))
         return x
 
-    def _ceiling(self, picture: _Picture, records: list[Record], problems: list[Problem]) -> None:
+    def _pairs(self, picture: _Picture) -> tuple[Pair, ...]:
+        """What the model says of the picture's classes."""
+        with torch.no_grad():
+            scores = _scores(self.model.module(picture.x), self.model.classes)
+        wanted = [EVERYTHING] if self.recipe.targets == "top-1" else list(picture.sample.labels)
+        return tuple(
+            Pair(label, target, self.classes.predicts(label, scores))
+            for label in wanted
+            if (target := self.classes.target(label, scores)) is not None
+        )
+
+    def game(self, sample: Sample) -> PartGame | None:
+        """The model's outputs with any of the parts of a drawn picture; None where it isn't drawn."""
+        return game_of(sample, self._prepared, lambda x: self.model.module(x))
+
+    def _judge_ceiling(self, picture: _Picture, found: _Found) -> None:
         """What the world's own map gets for every class of a drawn picture."""
-        if picture.game is None:
+        asked = {name: self.metrics[name] for name in picture.asked.get(WORLD, ())}
+        if not asked:
             return
-        name = picture.sample.name
-        for label, target, predicted in zip(picture.labels, picture.targets, picture.predicted, strict=True):
-            try:
-                found = ceilings(self.metrics, picture.sample, picture.game, label, target, predicted)
-            except Exception as error:
-                problems.append(Problem(name, WORLD, _said(error)))
-                return
-            records += [
-                Record(name, label, WORLD, metric, values, case.subsets)
-                for metric, (values, case) in found.items()
-            ]
+        name, needs = picture.sample.name, self._needs({WORLD: tuple(asked)})
+        try:
+            for _, case in self._world_cases(picture, needs, found):
+                found.records += [
+                    Record(name, case.label, WORLD, metric, values, case.subsets)
+                    for metric, values in ceilings(asked, case).items()
+                ]
+        except Exception as error:
+            found.problems.append(Problem(name, WORLD, _said(error)))
+
+    def _world_cases(self, picture: _Picture, needs: Needs, found: _Found) -> Iterator[tuple[int, Case]]:
+        """(target's place, case) with the world's own map; none where the picture isn't drawn."""
+        for k, pair in enumerate(picture.pairs):
+            values = picture.maps.get((WORLD, pair.label))
+            if values is None:
+                if picture.game is None:
+                    return
+                values = torch.from_numpy(
+                    world_map(picture.game.world, picture.game.effects()[:, pair.target])
+                )
+                self._keep(picture, pair, WORLD, values, found)
+            case = Case(
+                sample=picture.sample,
+                label=pair.label,
+                heat=values.numpy(),
+                predicted=pair.predicted,
+                target=pair.target,
+            )
+            yield k, case if needs == "heat" else replace(case, game=picture.game)
+
+    def _keep(self, picture: _Picture, pair: Pair, label: str, values: Tensor, found: _Found) -> None:
+        found.explained.add(picture.sample.name)
+        if self.recipe.maps:
+            found.maps.append(KeptMap(picture.sample.name, pair.label, label, packed(values)))
 
     def _groups(self, ready: Sequence[_Picture]) -> Iterator[list[_Picture]]:
-        """Pictures of one size with something to explain, at most `batch` together, in a fixed order."""
-        sizes: dict[tuple[int, ...], list[_Picture]] = {}
-        for picture in ready:
-            if picture.labels:
-                sizes.setdefault(tuple(picture.x.shape), []).append(picture)
+        """Pictures of one size with the same to explain, at most `batch` together, in a fixed order."""
+        same: dict[tuple[Any, ...], list[_Picture]] = {}
+        for k, picture in enumerate(ready):
+            if not picture.pairs:
+                continue
+            explained = tuple(label for label in self.methods if self._explains(picture, label))
+            alike = (
+                (explained, tuple(picture.asked.items()), tuple(picture.shown.shape)) if explained else (k,)
+            )
+            same.setdefault(alike, []).append(picture)
         step = self.recipe.batch
-        for same in sizes.values():
-            yield from (same[i : i + step] for i in range(0, len(same), step))
+        for group in same.values():
+            yield from (group[i : i + step] for i in range(0, len(group), step))
 
-    def _judge(
-        self,
-        group: list[_Picture],
-        label: str,
-        entry: MethodEntry,
-        method: Method | Baseline,
-        asking: _Asking,
-        records: list[Record],
-        problems: list[Problem],
-    ) -> None:
+    def _explains(self, picture: _Picture, label: str) -> bool:
+        """Whether the method has to explain the picture for what is asked."""
+        wanted = self._wanted(picture, label)
+        if not wanted or isinstance(self.methods[label][1], Baseline):
+            return False
+        there = all((label, pair.label) in picture.maps for pair in picture.pairs)
+        return not there or self._needs(wanted) == "explanation"
+
+    def _wanted(self, picture: _Picture, label: str) -> Asked:
+        """Rows made of a method's maps -> what is asked of them."""
+        return {row: metrics for row, metrics in picture.asked.items() if self.base(row) == label}
+
+    def _needs(self, wanted: Asked) -> Needs:
+        """The most that any metric needs."""
+        needs = {self.metrics[name].needs for metrics in wanted.values() for name in metrics}
+        return "explanation" if "explanation" in needs else "model" if "model" in needs else "heat"
+
+    def _judge(self, group: list[_Picture], label: str, asking: _Asking, found: _Found) -> None:
+        """Judge the rows made of one method's maps, as asked of the first picture, and so of all."""
+        wanted = self._wanted(group[0], label)
+        if not wanted:
+            return
         try:
-            cases = list(self._cases(group, entry, method, asking))
+            cases = list(self._cases(group, label, self._needs(wanted), asking, found))
         except Exception as error:
             if len(group) > 1:  # one picture must not take those beside it along
                 for picture in group:
                     with self._asking([picture]) as alone:
-                        self._judge([picture], label, entry, method, alone, records, problems)
+                        self._judge([picture], label, alone, found)
             else:
-                problems.append(Problem(group[0].sample.name, label, _said(error)))
+                found.problems.append(Problem(group[0].sample.name, label, _said(error)))
             return
-        first = label == self.recipe.method_labels[0]
-        asked = {k: m for k, m in self.metrics.items() if first or not m.of_model}
         for _, case in cases:
-            self._measure(case, label, asked, records, problems)
-            if self._squares and isinstance(method, Method) and entry.power == 1:
-                heat = raised(case.heat, 2.0)
-                sharper = replace(case, heat=heat, map=None, explanation=None, explain=None, explain_at=None)
-                self._measure(sharper, squared_label(label), self._squares, records, problems)
+            for row, metrics in wanted.items():
+                self._measure(case if row == label else _squared(case), row, metrics, found)
 
-    def _measure(
-        self,
-        case: Case,
-        label: str,
-        metrics: Mapping[str, Metric],
-        records: list[Record],
-        problems: list[Problem],
-    ) -> None:
+    def _measure(self, case: Case, row: str, metrics: Sequence[str], found: _Found) -> None:
         name = case.sample.name
-        for metric_label, metric in metrics.items():
+        for label in metrics:
+            metric = self.metrics[label]
             try:
-                values = metric.measure(case)
+                values = metric.measure(case.limited(metric.needs))
             except Exception as error:
-                problems.append(Problem(name, f"{label} / {metric_label}", _said(error)))
+                found.problems.append(Problem(name, f"{row} / {label}", _said(error)))
                 continue
-            records.append(Record(name, case.label, label, metric_label, values, case.subsets))
+            found.records.append(Record(name, case.label, row, label, values, case.subsets))
 
     def _cases(
-        self, group: list[_Picture], entry: MethodEntry, method: Method | Baseline, asking: _Asking
+        self, group: list[_Picture], label: str, needs: Needs, asking: _Asking, found: _Found
     ) -> Iterator[tuple[tuple[int, int], Case]]:
-        """((row, target's place), case) of every class of every picture of a group."""
-        found = None if isinstance(method, Baseline) else asking.explained(entry, method)
+        """((row, target's place), case) of every class of every picture of a group, with what is needed in it."""
+        entry, method = self.methods[label]
+        answer = None
+        if isinstance(method, Method) and (
+            needs == "explanation" or not all((label, c.label) in p.maps for p in group for c in p.pairs)
+        ):
+            answer = asking.explained(entry, method)
+            found.explained.update(picture.sample.name for picture in group)
         for row, picture in enumerate(group):
             size = picture.sample.size
             again: dict[nn.Module, list[Tensor]] = {}
-            for k, label in enumerate(picture.labels):
+            for k, pair in enumerate(picture.pairs):
                 # A baseline knows the input alone; a map takes its own way through the geometry.
                 draw: Any
                 at: Any
-                if found is None or isinstance(method, Baseline):
-                    drawn = self._baseline(method, picture, label)
+                if isinstance(method, Baseline):
+                    drawn = self._baseline(method, picture, pair.label)
                     if drawn is None:
                         continue
                     values, draw = drawn, partial(_same, drawn)
-                    at = partial(self._baseline_at, method, picture, label)
+                    at = partial(self._baseline_at, method, picture, pair.label)
                 else:
-                    at = partial(self._at, picture.targets[k], entry, method)
-                    values = _reduced(_relevance(found, entry)[k, row], entry.reduce)
+                    at = partial(self._at, pair.target, entry, method)
                     draw = partial(self._again, picture, k, entry, method, again)
+                    there = picture.maps.get((label, pair.label))
+                    if there is None:
+                        assert answer is not None
+                        values = as_kept(_reduced(_relevance(answer, entry)[k, row], entry.reduce))
+                        self._keep(picture, pair, label, values, found)
+                    else:
+                        values = there
                 heat = raised(_smoothed(self.geometry.back(values, size), entry.smooth), entry.power)
-                yield (
-                    (row, k),
-                    Case(
-                        sample=picture.sample,
-                        label=label,
-                        heat=heat,
-                        signed=isinstance(method, Method) and method.signed and bool((values < 0).any()),
-                        predicted=picture.predicted[k],
-                        map=values.cpu(),
+                case = Case(
+                    sample=picture.sample,
+                    label=pair.label,
+                    heat=heat,
+                    signed=isinstance(method, Method) and method.signed and bool((values < 0).any()),
+                    predicted=pair.predicted,
+                    map=values,
+                    target=pair.target,
+                    multi_label=self.seen.multi_label,
+                )
+                if needs != "heat":
+                    case = replace(
+                        case,
                         x=picture.x,
-                        target=picture.targets[k],
                         model=self.model.module,
-                        multi_label=self.model.multi_label,
-                        explanation=found,
                         explain=draw,
                         explain_at=at,
                         game=picture.game,
-                    ),
-                )
+                        explanation=answer,
+                    )
+                yield (row, k), case
 
     def _asking(self, group: list[_Picture]) -> _Asking:
         """All classes of all pictures of a group: relevance (K, N, C, ...); short lists repeat their first."""
         most = max(len(p.targets) for p in group)
         rows = [[*p.targets, *[p.targets[0]] * (most - len(p.targets))] for p in group]
         targets = [torch.tensor(column) for column in zip(*rows, strict=True)]
-        x = torch.cat([p.x for p in group])
-        return _Asking(lambda: Inquiry(self.model.module, x, targets, facts=self.model.facts, several=True))
+
+        def inquiry() -> Inquiry:
+            x = torch.cat([p.x for p in group])
+            return Inquiry(self.model.module, x, targets, facts=self.model.facts, several=True)
+
+        return _Asking(inquiry)
 
     def _again(
         self,
@@ -393,7 +632,7 @@ class Worker:
         self, which: Any, picture: _Picture, label: int, seen: NDArray[np.float64] | None = None
     ) -> Tensor | None:
         """What a baseline draws for a class, (h, w), or None; in the picture `seen` (h, w, 3), if not its own."""
-        size = (picture.x.shape[-2], picture.x.shape[-1])
+        size = (picture.shown.shape[-2], picture.shown.shape[-1])
         truth = picture.sample.region(label, "masks")
         if truth is None:
             truth = picture.sample.region(label, "boxes")
@@ -410,6 +649,13 @@ class Worker:
 def _same(values: Tensor, _: nn.Module) -> Tensor:
     """What a baseline draws on another network: the same."""
     return values
+
+
+def _squared(case: Case) -> Case:
+    """The case of the squared map, for metrics that hold it against a region."""
+    return replace(
+        case, heat=raised(case.heat, 2.0), map=None, explanation=None, explain=None, explain_at=None
+    )
 
 
 def load_metrics(recipe: Recipe) -> dict[str, Metric]:
@@ -439,19 +685,6 @@ def _method(text: str) -> Method | Baseline:
         if isinstance(own, type) and issubclass(own, Baseline):
             return BASELINES.make(name, settings)
     return resolve(text)
-
-
-def _code(recipe: Recipe) -> str:
-    """Hash of the files that the recipe names by `file.py:Name`; empty without any: our code has a version."""
-    named = [
-        recipe.model.spec,
-        recipe.data["name"],
-        *(entry.method for entry in recipe.rows),
-        *(entry.name for entry in recipe.metrics),
-        *(v for entry in recipe.metrics for v in entry.settings.values() if isinstance(v, str)),
-    ]
-    found = [code for code in map(code_of, map(recipe.located, named)) if code]
-    return " ".join(dict.fromkeys(found))
 
 
 def _load(recipe: Recipe, device: str) -> LoadedModel:
@@ -494,7 +727,12 @@ def _class_map(recipe: Recipe, model: LoadedModel, data: DataSet) -> ClassMap:
     return ClassMap.by_name(data.classes, model.classes, rule)
 
 
-def _seen(
+def _asks_the_model(data: DataSet) -> bool:
+    """Whether the data set's pictures depend on the model."""
+    return data.native or type(data).for_viewer is not DataSet.for_viewer
+
+
+def _as_seen(
     recipe: Recipe, data: DataSet, model: LoadedModel, geometry: Geometry, classes: ClassMap
 ) -> DataSet:
     """The data set as the model's: its pictures may depend on the model, and may have to be shown as they are.

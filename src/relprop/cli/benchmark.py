@@ -159,6 +159,12 @@ class _Changes:
         int | None, typer.Option(min=1, metavar="N", help="Pictures that run through the model together.")
     ] = None
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads a worker.")] = None
+    maps: Annotated[
+        bool | None,
+        typer.Option(
+            "--maps/--no-maps", help="Whether maps are kept, so that another metric needs no explaining."
+        ),
+    ] = None
 
 
 @flat
@@ -209,6 +215,7 @@ def _run(recipe: Recipe, folder: Path, shown: _Shown, **where: object) -> None:
     from relprop.benchmark.formats import format_named
     from relprop.benchmark.report import write_report
     from relprop.benchmark.run import run
+    from relprop.benchmark.store import RESULTS
     from relprop.benchmark.summary import document, lines
     from relprop.cli.output import print_json, print_lines, results_alone
     from relprop.errors import RelpropError
@@ -216,7 +223,7 @@ def _run(recipe: Recipe, folder: Path, shown: _Shown, **where: object) -> None:
 
     with results_alone(), progress_bar(quiet=shown.json) as bar:
         told = None if bar is None else lambda done, total: bar(done, total, recipe.name)
-        done = run(recipe, folder / "results.sqlite", progress=told, **where)  # type: ignore[arg-type]
+        done = run(recipe, folder / RESULTS, progress=told, **where)  # type: ignore[arg-type]
     if not done.records:
         first = done.problems[0] if done.problems else None
         reason = f" First: {first.image}: {first.text}" if first else ""

@@ -102,6 +102,7 @@ class BiasRatio(Metric):
 
     name = "bias-ratio"
     of_model = True
+    needs = "model"
     summary = "Bias ratio: the share of the score that the local linear map leaves to biases, per layer"
     outcomes = (
         Outcome("ratio", "Bias / score", better="", average="pair", percent=False),

@@ -40,6 +40,7 @@ class DataRandomisation(Metric):
     """
 
     name = "data-randomisation"
+    needs = "model"
     summary = (
         "Data randomisation: how much of the map stays on a twin trained on shuffled labels (less is better)"
     )

@@ -64,6 +64,7 @@ class Energy(RegionMetric):
     """
 
     name = "energy"
+    needs = "heat"
     summary = "Energy: share of positive relevance that lies on the object, or within some pixels of it"
     outcomes = (
         Outcome("inside", "Energy inside"),

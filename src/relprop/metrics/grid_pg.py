@@ -62,6 +62,7 @@ class GridPG(Metric):
     """
 
     name = "grid-pg"
+    needs = "heat"
     region: ClassVar[Truth] = "boxes"
     summary = "GridPG: share of positive relevance in the class's cell of a grid of pictures"
     outcomes = (

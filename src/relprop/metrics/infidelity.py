@@ -46,6 +46,7 @@ class Infidelity(Metric):
     """
 
     name = "infidelity"
+    needs = "model"
     summary = (
         "Infidelity: squared difference between map and effect where squares are covered (less is better)"
     )

@@ -118,6 +118,7 @@ class InformationCurves(Metric):
     """
 
     name = "information-curves"
+    needs = "model"
     summary = (
         "Information curves: areas under SIC and AIC, the network's answer against the picture's information"
     )

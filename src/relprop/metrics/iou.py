@@ -75,6 +75,7 @@ class MeanIoU(RegionMetric):
     """
 
     name = "miou"
+    needs = "heat"
     summary = "mIoU: overlap of the map's positive part with the object, at threshold 0 and at the mean"
     outcomes = (
         Outcome("zero", "mIoU > 0", absent=_UNSIGNED),

@@ -24,6 +24,7 @@ class LedgerClosure(Metric):
     """
 
     name = "ledger"
+    needs = "explanation"
     summary = "Ledger: share of explanations that add up at every operator, largest error, share lost"
     outcomes = (
         Outcome("closes", "Ledger closes", average="pair", absent=_NONE),

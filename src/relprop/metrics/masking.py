@@ -108,6 +108,7 @@ class MaskingFidelity(Metric):
     """
 
     name = "masking-fidelity"
+    needs = "model"
     summary = "Masking fidelity: overlap of the top-5 classes when only the most relevant 30 % are kept"
     outcomes = (Outcome("overlap", "Top-5 overlap", average="pair"),)
 

@@ -42,6 +42,7 @@ class MaxSensitivity(Metric):
     """
 
     name = "max-sensitivity"
+    needs = "model"
     summary = "Max-sensitivity: largest relative change of the map under small noise (less is better)"
     outcomes = (Outcome("largest", "Max-sensitivity", better="lower", average="pair", percent=False),)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
@@ -19,10 +19,13 @@ from relprop.explanation import Explanation
 from relprop.metrics.part_game import PartGame
 from relprop.precision import full_precision
 
-__all__ = ["SUBSETS", "Case", "Metric", "Outcome", "Tally", "as_heat", "as_region"]
+__all__ = ["SUBSETS", "Case", "Metric", "Needs", "Outcome", "Tally", "as_heat", "as_region"]
 
 SUBSETS = ("all", "dif", "all-p", "dif-p")
 """ALL: every pair; DIF: the difficult ones; -p: only classes that are labelled and predicted."""
+
+Needs = Literal["heat", "model", "explanation"]
+"""What a metric looks at: the map and the truth; the network, too; or all that the method returned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,14 @@ class Case:
     explain: Callable[[nn.Module], Tensor] | None = None
     explain_at: Callable[[Tensor], Tensor] | None = None
     game: PartGame | None = None
+
+    def limited(self, needs: Needs) -> Case:
+        """The case with what a metric says it needs, and no more: a map that was kept has no more either."""
+        if needs == "explanation":
+            return self
+        if needs == "model":
+            return replace(self, explanation=None)
+        return replace(self, x=None, model=None, explanation=None, explain=None, explain_at=None, game=None)
 
     def region(self, kind: Region) -> NDArray[np.bool_] | None:
         """The class's region in the picture; see `Sample.region`."""
@@ -163,12 +174,17 @@ class Metric:
         outcomes: the numbers it reports. A measurement may also hold keys `outcome@where` (a layer, a step);
             they are counted under their own key and belong to the outcome before the `@`.
         of_model: it looks at the network and the class alone, so that one method's cases are enough.
+        needs: what it looks at. "heat": the map, the truth and the prediction (`Case.heat`, `map`, `sample`,
+            `label`, `target`, `predicted`, `signed`); "model": also `model`, `x`, `explain` and
+            `explain_at`; "explanation": also `explanation`. Nothing else is in the case. A benchmark judges kept maps by the first without the
+            network, by the second without explaining anything; for the third it explains again.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     outcomes: ClassVar[tuple[Outcome, ...]]
     of_model: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "explanation"
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

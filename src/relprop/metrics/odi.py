@@ -69,6 +69,7 @@ class ObjectDiscrimination(RegionMetric):
     """
 
     name = "odi"
+    needs = "heat"
     summary = (
         "ODI: of the positive relevance on objects, the share on objects of other classes (less is better)"
     )

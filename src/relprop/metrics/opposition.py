@@ -67,6 +67,7 @@ class Opposition(RegionMetric):
     """
 
     name = "opposition"
+    needs = "heat"
     summary = "Opposition: share of negative relevance that lies on objects of other classes"
     outcomes = (
         Outcome("share", "Blue on others", absent=_NONE),

@@ -159,6 +159,7 @@ class Perturbation(Metric):
     """
 
     name = "perturbation"
+    needs = "model"
     summary = "Perturbation: areas under the deletion and insertion curves of the class's probability"
     outcomes = (
         Outcome("deletion", "Deletion AUC", better="lower", average="pair"),

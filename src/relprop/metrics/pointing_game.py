@@ -103,6 +103,7 @@ class PointingGame(Metric):
     """
 
     name = "pointing-game"
+    needs = "heat"
     summary = "Pointing Game: share of maps whose highest pixel lies on the object (15 px tolerance)"
     outcomes = (Outcome("hit", "Pointing Game", subsets=True),)
 

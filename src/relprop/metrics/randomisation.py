@@ -190,6 +190,7 @@ class Randomisation(Metric):
     """
 
     name = "randomisation"
+    needs = "model"
     summary = (
         "Randomisation: how much of the map stays when the network's layers are randomised (less is better)"
     )

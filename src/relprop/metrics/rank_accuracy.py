@@ -59,6 +59,7 @@ class RankAccuracy(RegionMetric):
     """
 
     name = "rank-accuracy"
+    needs = "heat"
     summary = "Rank accuracy: share of the n strongest pixels that lie on the object of n pixels"
     outcomes = (
         Outcome("share", "Rank accuracy"),

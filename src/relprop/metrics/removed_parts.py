@@ -95,6 +95,7 @@ class RemovedParts(Metric):
     """
 
     name = "removed-parts"
+    needs = "model"
     summary = "Removed parts: does the map say what taking parts of a drawn picture away does to the score"
     outcomes = (
         Outcome("sign", "Parts: sign", average="pair"),

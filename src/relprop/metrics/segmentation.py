@@ -101,6 +101,7 @@ class Segmentation(RegionMetric):
     """
 
     name = "segmentation-miou"
+    needs = "heat"
     summary = (
         "Segmentation mIoU: the map's foreground against the object's mask, plain or refined by a dense CRF"
     )
