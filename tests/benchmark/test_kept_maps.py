@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.benchmark.make import PICTURES, by_key, pictures, recipe
+from tests.benchmark.make import PICTURES, by_key, pictures, recipe, scenes
 
 from relprop.benchmark import worker as worker_file
 from relprop.benchmark.formats import to_csv
@@ -113,6 +113,37 @@ def test_a_metric_that_looks_at_the_map_needs_no_model(
     assert asked == {"loaded": 0, "run": 0, "explained": 0}
     assert (second.computed, second.explained) == (7, 0)
     same(second, run(other, tmp_path / "b.sqlite", workers=1))
+
+
+def test_the_worlds_own_map_is_kept_too(tmp_path: Path, asked: dict[str, int]) -> None:
+    def drawn(*metrics: Any) -> Recipe:
+        weights = tmp_path / "w.pth"
+        more = {"spec": f"{tmp_path / 'nets.py'}:scenes", "size": [32, 32], "labels": None}
+        if not weights.exists():
+            plain = scenes(tmp_path, 2)
+            torch.save(worker_file.Worker(plain).model.module.state_dict(), weights)
+        return recipe(
+            tmp_path, data={"name": "scenes", "n": 2, "seed": 3}, methods=["gradient", "center"],
+            metrics=list(metrics), model={**more, "weights": str(weights)},
+        )  # fmt: skip
+
+    masks = {"name": "energy", "region": "masks"}
+    run(drawn(masks), tmp_path / "a.sqlite", workers=1)
+    reset(asked)
+    other = drawn({**masks, "within": 2}, {"name": "odi", "region": "masks"})
+    done = run(other, tmp_path / "a.sqlite", workers=1)
+    assert asked == {"loaded": 0, "run": 0, "explained": 0}
+    whole = run(other, tmp_path / "b.sqlite", workers=1)
+    same(done, whole)
+    assert table_of(done).ceiling == "the world"
+    _, heat, case = whole.worker.maps(done.records[0].image, done.records[0].label, "the world", needs="heat")
+    assert (heat.shape, case.game) == ((112, 112), None)
+    # What the world makes of a method's map needs the model, and nothing explained.
+    reset(asked)
+    other = drawn(masks, "removed-parts")
+    done = run(other, tmp_path / "a.sqlite", workers=1)
+    assert (asked["loaded"], asked["explained"]) == (1, 0)
+    same(done, run(other, tmp_path / "b.sqlite", workers=1))
 
 
 def test_a_setting_is_judged_again_and_no_other_metric(

@@ -175,9 +175,10 @@ class Metric:
             they are counted under their own key and belong to the outcome before the `@`.
         of_model: it looks at the network and the class alone, so that one method's cases are enough.
         needs: what it looks at. "heat": the map, the truth and the prediction (`Case.heat`, `map`, `sample`,
-            `label`, `target`, `predicted`, `signed`); "model": also `model`, `x`, `explain` and `explain_at`;
-            "explanation": also `explanation`. Nothing else is in the case. A benchmark judges kept maps by the first
-            without the network, by the second without explaining anything; for the third it explains again.
+            `label`, `target`, `predicted`, `signed`); "model": also `model`, `x`, `explain`, `explain_at` and
+            `game`; "explanation": also `explanation`. Nothing else is in the case. A benchmark judges kept maps by
+            the first without the network, by the second without explaining anything; for the third it explains
+            again.
     """
 
     name: ClassVar[str]
