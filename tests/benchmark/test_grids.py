@@ -12,9 +12,10 @@ from tests.benchmark.make import NETS, by_key, recipe
 from tests.close import assert_close_to_rounding
 
 import relprop
+from relprop.benchmark.keys import data_key
 from relprop.benchmark.recipe import Recipe, read_recipe
 from relprop.benchmark.worker import Worker
-from relprop.datasets import Grids
+from relprop.datasets import Grids, SceneSamples
 from relprop.errors import InputError
 from relprop.metrics import grid_pg
 from relprop.models.pictures import read_picture
@@ -147,7 +148,8 @@ def test_the_recipe_takes_a_folder_of_ones_own(folder: Path) -> None:
     assert ours.data["name"] == "grids"
     theirs = adapted("grid-pg", data=folder)
     assert theirs.data == {**ours.data, "folder": str(folder)}
-    assert theirs.fingerprint() == ours.fingerprint()  # the pictures are in the data set's fingerprint
+    # Where they lie is no part of what results depend on; what they are is in the data set's fingerprint.
+    assert data_key(theirs, SceneSamples(n=1)) == data_key(ours, SceneSamples(n=1))
 
 
 def test_entries_that_treat_one_map_otherwise_share_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
