@@ -80,7 +80,7 @@ ASKED = [
 REFUSES = {  # what these methods can't be asked of such a network
     ("attention", "affine"), ("attention", "rsp"), ("attention", "contrastive-rsp"),
     ("convolutions", "attention-rollout"), ("convolutions", "d-rise"), ("attention", "d-rise"),
-    ("attention", "margin-rsp"), ("attention", "agreement"),
+    ("attention", "margin-rsp"),
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from relprop.detectors import DetectionUnit, Layout, wrap
 from relprop.errors import InputError
 from relprop.explanation.sheet import combination, ledger_note
 from relprop.methods.agreement import smoothed
+from relprop.methods.facts import Facts
 
 K, WIDTH, SIDE = 4, 9, 16  # classes; with four offsets and an objectness
 
@@ -292,6 +294,92 @@ def test_agreement_shows_less_and_says_what_its_ledger_is(x: Tensor) -> None:
     assert_close_to_rounding(e.layers["raw.low.1"], regions.layers["raw.low.1"], view)
 
 
+def _classifier(*end: nn.Module) -> nn.Sequential:
+    torch.manual_seed(3)
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(8, 4), *end,
+    )  # fmt: skip
+    return net.double().eval()
+
+
+def _positive(e: relprop.Explanation) -> Tensor:
+    return e.relevance.sum(-3, keepdim=True).clamp(min=0)
+
+
+def _product(sharp: Tensor, regions: Tensor) -> Tensor:
+    both = sharp * smoothed(regions[None], 1 / 56)[0]
+    return both / both.sum((-1, -2, -3), keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("multi_label", "of", "sharp", "rivals"),
+    [
+        (True, "auto", "rsp:hostile=predicted", "none"),
+        (False, "auto", "margin-rsp", "softmax"),
+        (None, "auto", "margin-rsp", "softmax"),
+        (None, "lrp-composite", "lrp-composite", "none"),
+    ],
+)
+def test_agreement_is_the_product_of_its_two_factors(
+    multi_label: bool | None, of: str, sharp: str, rivals: str
+) -> None:
+    net = _classifier()
+    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    facts = Facts(multi_label=multi_label)
+    method = relprop.Agreement(of=of, rivals="auto" if of == "auto" else rivals)
+    e = relprop.explain(net, x, 1, method, facts=facts)
+    one = relprop.explain(net, x, 1, sharp, facts=facts)
+    scores = net(x)
+    target: Any = 1
+    if rivals == "softmax":
+        weights = scores.detach().clone()
+        weights[:, 1] = -torch.inf
+        slopes = -weights.softmax(1)
+        slopes[:, 1] = 1
+        target = slopes * scores.detach()
+    two = relprop.explain(net, x, target, "lrp-gamma", facts=facts)
+    assert_close_to_rounding(e.heatmap()[:, None], _product(_positive(one), _positive(two)), net)
+    assert e.extras["of"] == sharp.partition(":")[0]
+    assert e.ledger is not None
+    assert one.ledger is not None
+    assert e.ledger.summary() == pytest.approx(one.ledger.summary())
+    assert not e.signed
+
+
+def test_agreement_of_two_classes_has_both_colours() -> None:
+    net = _classifier()
+    x = torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    e = relprop.explain(net, x, 1, "agreement", versus=2)
+    back = relprop.explain(net, x, 2, "agreement", versus=1)
+    assert e.signed
+    assert float(e.relevance.abs().sum()) == pytest.approx(1)
+    assert_close_to_rounding(e.relevance, -back.relevance, net)
+    sharp = relprop.explain(net, x, 1, "margin-rsp:ratio=1", versus=2).heatmap()
+    pixels = relprop.explain(net, x, 1, "lrp-gamma", versus=2).heatmap()
+    red, blue = (sharp.clamp(min=0), pixels.clamp(min=0)), ((-sharp).clamp(min=0), (-pixels).clamp(min=0))
+    both = [a[None] * smoothed(b[None, None], 1 / 56)[0] for a, b in (red, blue)]
+    assert_close_to_rounding(e.heatmap()[None], (both[0] - both[1]) / (both[0] + both[1]).sum(), net)
+
+
+def test_agreement_takes_lrp_where_rsp_has_no_start() -> None:
+    torch.manual_seed(4)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(768, 16), nn.ReLU(), nn.Linear(16, 4)).double().eval()
+    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    e = relprop.explain(flat, x, [0, 1], "agreement")
+    assert e.extras["of"] == "lrp-composite"
+    assert "no" not in e.extras["ledger_of"].split()
+    assert any("takes its outlines from lrp-composite here. Expected a feature map" in n for n in e.notes)
+    net = _classifier()
+    seed = torch.randn(2, 4, dtype=torch.float64)
+    for asked in ({"target": seed}, {"target": 2, "start": "2"}):
+        found = relprop.explain(net, x, method="agreement", **asked)  # type: ignore[arg-type]
+        sharp = relprop.explain(net, x, method="lrp-composite", **asked)  # type: ignore[arg-type]
+        pixels = relprop.explain(net, x, method="lrp-gamma", **asked)  # type: ignore[arg-type]
+        assert_close_to_rounding(found.heatmap()[:, None], _product(_positive(sharp), _positive(pixels)), net)
+        assert any("RSP's forms don't start from a" in note for note in found.notes)
+
+
 def test_smoothing_keeps_what_lies_inside() -> None:
     maps = torch.zeros(1, 1, 1, 41, 31, dtype=torch.float64)
     maps[..., 20, 15] = 1.0
@@ -308,11 +396,20 @@ def test_smoothing_keeps_what_lies_inside() -> None:
 
 def test_refusals(x: Tensor) -> None:
     view = unit(plain(), LOW)
-    for method in ("margin-rsp", "agreement"):
+    named = relprop.Agreement(of="margin-rsp")
+    for method in ("margin-rsp", named):
         assert_refused(
             InputError,
             (lambda m=method: relprop.explain(view, x, torch.randn(2, WIDTH).to(x), m), "a seed"),
         )
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 3)).eval().to(x)
+    assert_refused(
+        InputError,
+        (lambda: relprop.explain(flat, x, 0, named), "a feature map"),
+        (lambda: relprop.explain(nn.Linear(6, 3).eval(), torch.rand(2, 6), 0, "agreement"), "positions"),
+        (lambda: relprop.Agreement(of="crp"), "Expected of to be"),
+        (lambda: relprop.Agreement(rivals="all"), "Expected rivals to be"),
+    )
     no_background = unit(plain(), LOW, layout=Layout(K, objectness=True))
     without = relprop.MarginRSP(include_background=False)
     assert_refused(InputError, (lambda: relprop.explain(no_background, x, 1, without), "background"))

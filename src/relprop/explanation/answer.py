@@ -140,7 +140,7 @@ class Answer:
             layers={name: own(t) for name, t in result.layers.items()},
             at=result.at,
             extras=extras | remarks.extras,
-            signed=self.recipe.signed,
+            signed=self.recipe.signed if result.signed is None else result.signed,
             warnings=remarks.warnings,
             notes=(*self.run.notes, *remarks.notes, *([] if hint is None else [hint])),
             channel_axis=self.colours,

@@ -1,55 +1,75 @@
-"""Agreement: where two explanations of a margin agree, one blind to weights and one that reads them."""
+"""Agreement: where two explanations agree, one of sharp outlines and one that reads the weights."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relprop.checks import check_number, place_name
+from relprop.checks import check_choice, check_number, place_name
+from relprop.errors import InputError
 from relprop.methods.bounds import Bounds
 from relprop.methods.facts import Facts
-from relprop.methods.lrp import LRPGamma
+from relprop.methods.lrp import LRPComposite, LRPGamma
 from relprop.methods.margin import Rivals, margin_slopes
 from relprop.methods.margin_rsp import MarginRSP
-from relprop.methods.method import Method, Request, Result
+from relprop.methods.method import ANYTHING, Method, Request, Result
+from relprop.methods.rsp import RSP
+from relprop.propagate.layout import Layout
 
-__all__ = ["Agreement", "smoothed"]
+__all__ = ["Agreement", "Of", "smoothed"]
+
+Of = Literal["auto", "margin-rsp", "rsp", "lrp-composite"]
 
 _REACH = 4  # of the Gaussian, in σ
 
 
 class Agreement(Method):
-    r"""Agreement: margin RSP, kept where LRP-γ of the same margin says so too. A display: it conserves nothing.
+    r"""Agreement: one map's outlines, kept where LRP-γ says so too. A display: it conserves nothing.
 
-    With A the map of `MarginRSP` and Γ that of LRP-γ, started from the same margin (slope times logit), both
-    summed over channels,
+    With A a map of sharp outlines and Γ that of LRP-γ, of the same question, both summed over channels,
 
     .. math:: B_p = \frac{A_p^+ \, (G_σ * Γ^+)_p}{\sum_{p'} A_{p'}^+ \, (G_σ * Γ^+)_{p'}}
 
-    `MarginRSP` follows activations and has their sharp outlines, but doesn't read the weights below its start;
-    LRP-γ reads them all, and is grainy. The product has what both see.
+    A follows activations and has their outlines, but (RSP's forms) doesn't read the weights below its start;
+    LRP-γ reads them all, and is grainy. The product has what both see. A is, with ``of="auto"``:
+
+    - of a detection, and of a class that shuts others out (softmax) or of which nothing is known,
+      `MarginRSP`; Γ starts from the same margin (slope times logit);
+    - of a class of a network that is known to be multi-label (`relprop.methods.Facts`) `RSP` against the other
+      predicted classes; Γ starts from the logit: what holds for one class needn't count against another;
+    - where RSP has nothing to start from (no feature map, or several; a seed, ``start=``) `LRPComposite`,
+      from where Γ starts. A note says so.
+
+    With ``versus=`` blue is what both give the other class, :math:`A^-` and :math:`Γ^-` multiplied likewise, and
+    the total of red and blue is 1; `MarginRSP` then balances its sections 1 : 1.
 
     **A product of two maps is no share of anything**: B's total is 1 because it is scaled to it, and nothing in
-    front of the input adds up to it. It says where, not how much; for amounts take `MarginRSP`. The ledger is that
-    map's own (`extras["ledger_of"]`), and layers hold its relevance.
+    front of the input adds up to it. It says where, not how much; for amounts take either factor. The ledger is
+    A's own (`extras["ledger_of"]`), and layers hold its relevance.
 
     Source: ours; multiplying a map of regions with one of pixels is what Guided Grad-CAM does (Selvaraju et al.
-    2017, sec. 3.2). Shapes: (N, C, *spatial), the same in every channel; never negative. 0 everywhere if the
-    two nowhere agree.
+    2017, sec. 3.2). Shapes: (N, C, *spatial), the same in every channel; negative with ``versus=`` alone. 0
+    everywhere if the two nowhere agree.
 
     Args:
+        of: "margin-rsp", "rsp", "lrp-composite", or "auto".
         sigma: of the Gaussian G, as a share of the picture's longer side (1/56: 2 pixels of 112), cut at 4 σ,
             edges repeated; over the last two axes. 0: as it is.
         gamma: of LRP-γ, see `relprop.rules.Gamma`.
-        rivals, include_background, ratio, bounds, at: see `MarginRSP`.
+        rivals: "softmax", "none" (see `MarginRSP`), or "auto": as above.
+        include_background: see `MarginRSP`.
+        ratio: see `RSP`; "auto": 1 with ``versus=``, else 2.
+        bounds, at: see `RSP`.
 
     Raises:
-        InputError: sigma < 0; what `MarginRSP` refuses.
+        InputError: sigma < 0; an input without positions; what a method named by `of` refuses.
+
+    `extras` has "of" (the method that A is of), and A's own.
 
     >>> import torch, relprop
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1, bias=False), torch.nn.ReLU(), torch.nn.Flatten(),
@@ -57,58 +77,130 @@ class Agreement(Method):
     >>> net[0].weight.data = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
     >>> net[3].weight.data = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
     >>> e = relprop.explain(net, torch.tensor([[[[2.0, -3.0]]]]), [0, 1], "agreement")
-    >>> e.relevance.flatten(1).tolist()  # left for class 0, right for class 1
-    [[1.0, 0.0], [0.0, 1.0]]
+    >>> e.relevance.flatten(1).tolist(), e.extras["of"]  # left for class 0, right for class 1
+    ([[1.0, 0.0], [0.0, 1.0]], 'margin-rsp')
     """
 
     name = "agreement"
     for_classes = True
-    takes = MarginRSP.takes
-    signed = False
-    summary = "Agreement: margin RSP where LRP-gamma of the same margin agrees; a display, conserves nothing"
-    reading = "Shown is where two explanations of the class's margin agree: it says where, not how much."
+    takes = ANYTHING
+    summary = "Agreement: RSP's outlines where LRP-gamma agrees; a display, conserves nothing"
+    reading = "Shown is where two explanations agree: it says where, not how much."
 
     def __init__(
         self,
         *,
+        of: Of = "auto",
         sigma: float = 1 / 56,
         gamma: float = 0.25,
-        rivals: Rivals = "softmax",
+        rivals: Rivals | Literal["auto"] = "auto",
         include_background: bool = True,
-        ratio: float = 2.0,
+        ratio: float | Literal["auto"] = "auto",
         bounds: Bounds = "auto",
         at: str | None = None,
     ) -> None:
+        check_choice("of", of, ("auto", "margin-rsp", "rsp", "lrp-composite"))
         check_number("sigma", sigma, least=0)
         check_number("gamma", gamma, least=0)
+        check_choice("rivals", rivals, ("auto", "softmax", "none"))
+        self.of: Of = of
         self.sigma, self.gamma = sigma, gamma
-        self.rivals: Rivals = rivals
+        self.rivals: Rivals | Literal["auto"] = rivals
         self.include_background = include_background
         self.ratio, self.bounds, self.at = ratio, bounds, place_name("at", at)
-        self._regions = MarginRSP(
-            rivals=rivals, include_background=include_background, ratio=ratio, bounds=bounds, at=at
-        )
+        self._sharp("margin-rsp", "softmax", "class")  # refuses what the others refuse
         self._pixels = LRPGamma(gamma=gamma).as_composite()
 
     def from_facts(self, facts: Facts) -> dict[str, Any]:
         return {"bounds": facts.box or "sample"}
 
     def explain(self, request: Request) -> Result:
-        slopes = margin_slopes(request, include_background=self.include_background, rivals=self.rivals)
+        if request.trace.input.ndim < 3:
+            raise InputError(
+                f"Expected an input with positions, (N, C, *spatial), for {self.name} but got "
+                f"{tuple(request.trace.input.shape)}. Take lrp-composite."
+            )
+        of, rivals = self._chosen(request)
+        seed = self._seed(request, rivals)
         alone = replace(request, layers=(), release=False)
-        pixels = alone.propagate(slopes * request.logits, self._pixels, ledger=False).relevance
-        found = self._regions.explain(request)
-        regions = _positive(found.relevance)
-        agreed = regions * smoothed(_positive(pixels), self.sigma)
-        total = agreed.flatten(2).double().sum(-1)
-        share = torch.where(total > 0, 1 / total, 0).to(agreed)
-        channels = found.relevance.shape[2]
-        shown = agreed * (share / channels).reshape(*share.shape, *[1] * (agreed.ndim - 2))
+        pixels = alone.propagate(seed, self._pixels, ledger=False).relevance
+        found, of = self._factor(request, of, rivals, seed)
+        both = request.asked.kind == "versus"
+        shown = self._agreed(found.relevance, pixels, both=both)
         found.extras |= {
-            "ledger_of": "margin-rsp's map, one of the two that are multiplied; a product has none",
+            "of": of,
+            "ledger_of": f"{of}'s map, one of the two that are multiplied; a product has none",
             "combined": "product",
         }
-        return replace(found, relevance=shown.expand_as(found.relevance).contiguous())
+        return replace(found, relevance=shown, signed=both)
+
+    def _chosen(self, request: Request) -> tuple[str, Rivals]:
+        """Which method A is of, and which rivals the class has."""
+        kind = request.asked.kind
+        detection = isinstance(getattr(request.model, "layout", None), Layout)
+        together = bool(request.facts.multi_label) and not detection
+        of: str = self.of
+        if of == "auto":
+            unfit = kind == "seed" or request.start is not None
+            of = "lrp-composite" if unfit else "rsp" if together and kind == "class" else "margin-rsp"
+        if self.rivals != "auto":
+            return of, self.rivals
+        return of, "none" if together or of == "rsp" else "softmax"
+
+    def _seed(self, request: Request, rivals: Rivals) -> Tensor:
+        """What Γ starts from, and A where it is LRP's."""
+        if rivals == "none" or request.asked.kind in ("seed", "score") or request.start is not None:
+            request.seed()  # refuses a callable behind a sigmoid
+        if request.asked.kind == "seed" or request.start is not None:
+            return request.seed()
+        slopes = margin_slopes(request, include_background=self.include_background, rivals=rivals)
+        return slopes * request.logits
+
+    def _factor(self, request: Request, of: str, rivals: Rivals, seed: Tensor) -> tuple[Result, str]:
+        """A, and the method that it is of."""
+        if of != "lrp-composite":
+            sharp = self._sharp(of, rivals, request.asked.kind)
+            sharp.check_asked(request.asked, request.start)
+            try:
+                return sharp.explain(request), of
+            except InputError as error:
+                if self.of != "auto" or self.at is not None:
+                    raise
+                why = str(error)
+        else:
+            why = "" if self.of != "auto" else f"RSP's forms don't start from {_STARTS[request.asked.kind]}."
+        found = Result.of(request.propagate(seed, LRPComposite(bounds=self.bounds).as_composite()))
+        if why:
+            found.notes += (f"{self.name} takes its outlines from lrp-composite here. {why}",)
+        return found, "lrp-composite"
+
+    def _sharp(self, of: str, rivals: Rivals, kind: str) -> Method:
+        ratio = self.ratio if self.ratio != "auto" else 1.0 if kind == "versus" else 2.0
+        if of == "rsp":
+            return RSP(hostile="predicted", ratio=ratio, bounds=self.bounds, at=self.at)
+        return MarginRSP(
+            rivals=rivals,
+            include_background=self.include_background,
+            ratio=ratio,
+            bounds=self.bounds,
+            at=self.at,
+        )
+
+    def _agreed(self, regions: Tensor, pixels: Tensor, *, both: bool) -> Tensor:
+        """B, (K, N, C, *spatial), the same in every channel."""
+        agreed = self._product(regions, pixels)
+        if both:
+            agreed = agreed - self._product(-regions, -pixels)
+        total = agreed.flatten(2).double().abs().sum(-1)
+        share = torch.where(total > 0, 1 / total, 0).to(agreed)
+        shown = agreed * (share / regions.shape[2]).reshape(*share.shape, *[1] * (agreed.ndim - 2))
+        return shown.expand_as(regions).contiguous()
+
+    def _product(self, regions: Tensor, pixels: Tensor) -> Tensor:
+        return _positive(regions) * smoothed(_positive(pixels), self.sigma)
+
+
+_STARTS = {"seed": "a seed"} | dict.fromkeys(("class", "region", "versus", "score"), "a hidden place")
 
 
 def _positive(relevance: Tensor) -> Tensor:

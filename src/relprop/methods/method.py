@@ -167,7 +167,8 @@ class Result:
     """What a method gives back: tensors with their K axis, (K, N, C, *spatial).
 
     `warnings` and `notes` are sentences of the method's own; those that any result may deserve (an open ledger, a
-    map of zeros ...) `relprop.explain` adds itself.
+    map of zeros ...) `relprop.explain` adds itself. `signed` says whether this map is one of two signs, where that
+    goes by the question; None: as the method's are.
     """
 
     relevance: Tensor
@@ -178,6 +179,7 @@ class Result:
     extras: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    signed: bool | None = None
 
     @classmethod
     def of(cls, run: Propagation, at: str = "input") -> Result:
