@@ -56,6 +56,13 @@ def test_the_row_says_what_the_parts_hold(tmp_path: Path) -> None:
     # A box holds a part of the backdrop, and so does what lies within 3 pixels: what that is worth nobody knows.
     assert not any(c.startswith(("boxes", "masks.near", "pointing")) or c == "odi.even" for c in told)
 
+    # A squared map is judged by the parts, too.
+    squared = "gradient-x-input, squared"
+    raised = [
+        r for r in Worker(replace(given, controls=("squared",))).process(0).records if r.method == squared
+    ]
+    assert {r.metric for r in raised} == set(given.metric_labels)
+
     # The same numbers without the runner.
     worker = Worker(given)
     found = {k: r for k, r in by_key(done.records).items() if k[2] == WORLD}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from relprop.benchmark.record import Record
 from relprop.metrics.energy import Energy
 from relprop.metrics.metric import Metric
+from relprop.metrics.removed_parts import RemovedParts
 
 __all__ = ["best_squared", "raised", "squared_label", "squares"]
 
@@ -39,8 +40,8 @@ def squared_label(label: str) -> str:
 
 
 def squares(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """The metrics that squared maps are judged by: those that hold a map against a region."""
-    return {name: metric for name, metric in metrics.items() if hasattr(metric, "region")}
+    """The metrics that squared maps are judged by: those that hold a map against a region, or a world's parts."""
+    return {n: m for n, m in metrics.items() if hasattr(m, "region") or isinstance(m, RemovedParts)}
 
 
 def best_squared(
@@ -58,7 +59,7 @@ def best_squared(
     Returns:
         The method's label; None where nothing tells.
     """
-    judges = squares(metrics)
+    judges = {n: m for n, m in metrics.items() if hasattr(m, "region")}
     name = next((n for n, metric in judges.items() if isinstance(metric, Energy)), next(iter(judges), None))
     if name is None:
         return None
