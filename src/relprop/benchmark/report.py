@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +12,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relprop.benchmark import provenance
 from relprop.benchmark.ceiling import WORLD
 from relprop.benchmark.controls import best_squared, squared_label
 from relprop.benchmark.figures import figures
 from relprop.benchmark.formats import FORMATS
+from relprop.benchmark.pairs import compare, pairs_csv, pairs_markdown, statements
 from relprop.benchmark.run import Finished
 from relprop.benchmark.table import Table, tabulate
 from relprop.catalogue import FIGURE_KINDS
@@ -42,8 +45,9 @@ def table_of(done: Finished) -> Table:
         *squared,
         *ceiling,
     ]
+    shown = [record for record in done.records if record.method in rows]
     table = tabulate(
-        [record for record in done.records if record.method in rows],
+        shown,
         worker.metrics,
         rows,
         title=f"{recipe.name}: {recipe.model.spec} on {recipe.data['name']}, {done.pictures} pictures",
@@ -58,7 +62,8 @@ def table_of(done: Finished) -> Table:
         source=recipe.source,
         ceiling="".join(ceiling),
     )
-    return replace(table, notes=(*table.notes, *_orders(table)))
+    table = replace(table, comparisons=compare(shown, worker.metrics, table))
+    return replace(table, notes=(*table.notes, *statements(table), *_orders(table)))
 
 
 def _sharpened(done: Finished, controls: Sequence[str]) -> dict[str, str]:
@@ -117,8 +122,11 @@ def write_report(
     drawings = list(figures(done, table, pictures))
     jobs: list[tuple[str, Callable[[], Sequence[tuple[str, bytes]]]]] = [
         ("table", lambda: [(ending, write(table).encode()) for ending, write in FORMATS.items()]),
+        ("pairs", lambda: [("csv", pairs_csv(table).encode()), ("md", pairs_markdown(table).encode())]),
         *((name, partial(_drawn, draw, kinds)) for name, draw in drawings),
     ]
+    told = partial(_provenance, done, table, folder)
+    jobs.append((Path(provenance.NAME).stem, lambda: [("json", told())]))
     made: list[Path] = []
     for name, make in jobs:
         try:
@@ -154,3 +162,12 @@ def _drawn(draw: Callable[[], Figure], kinds: Sequence[str]) -> list[tuple[str, 
 
     figure = draw()
     return [(kind, figure_bytes(figure, kind)) for kind in kinds]
+
+
+def _provenance(done: Finished, table: Table, folder: Path) -> bytes:
+    try:
+        before = json.loads((folder / provenance.NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none yet, or somebody edited it
+        before = None
+    found = provenance.provenance(done, table, before if isinstance(before, dict) else None)
+    return (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode()

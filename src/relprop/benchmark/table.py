@@ -10,6 +10,7 @@ from typing import Literal
 
 from relprop.benchmark.bootstrap import Average, Estimate, Pairs, Resampling
 from relprop.benchmark.columns import Column, columns_of
+from relprop.benchmark.comparison import Comparison
 from relprop.benchmark.held import Held
 from relprop.benchmark.paired import Paired
 from relprop.benchmark.record import Record
@@ -90,6 +91,7 @@ class Table:
         oracle: which of `controls` no method has to beat, because it was told the answer; "" if none was.
         network: what the published numbers were measured on.
         source: what they are from.
+        comparisons: of every two methods, see `relprop.benchmark.pairs.compare`.
     """
 
     title: str
@@ -106,6 +108,7 @@ class Table:
     oracle: str = ""
     network: str = ""
     source: str = ""
+    comparisons: tuple[Comparison, ...] = ()
 
     def __post_init__(self) -> None:
         for what, given, among in (
