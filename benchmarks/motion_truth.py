@@ -138,8 +138,8 @@ def corner_error(found: CameraPath, clip: MotionClip) -> float:
     return float(np.linalg.norm(gap, axis=1).max())
 
 
-def split_of(model: nn.Module, clip: MotionClip, chunk: int) -> dict[str, Any]:
-    """One line of results."""
+def split_of(model: nn.Module, clip: MotionClip, chunk: int, wanted: Sequence[str]) -> dict[str, Any]:
+    """One line of results, "conserving" among the wanted splits."""
     frames = torch.from_numpy(np.array(clip.frames)).permute(3, 0, 1, 2).float()
     x = (frames - torch.tensor(MEAN).reshape(3, 1, 1, 1))[None]
     masks = {
@@ -151,14 +151,15 @@ def split_of(model: nn.Module, clip: MotionClip, chunk: int) -> dict[str, Any]:
         "measures": {},
     }  # fmt: skip
     for name, settings in SPLITS.items():
+        if name not in wanted:
+            continue
         s = relprop.separate_motion(model, x, clip.label, METHOD, chunk=chunk, **settings)
         films = {"temporal": s.temporal[0], "spatial": s.spatial[0]}
         line["measures"][name] = measured(films, clip, masks)
-        if name == "naive":
+        if name == "conserving":
             line["right"] = int(s.outputs.argmax(1)) == clip.label
             assert s.frozen_targets is not None
             line["frozen right"] = float((s.frozen_targets[0] == clip.label).float().mean())
-        if name == "conserving":
             assert s.camera is not None
             path = CameraPath.of(s.camera[0])
             line["camera"] = corner_error(path, clip)
@@ -219,13 +220,13 @@ def _report_kind(kind: str, measures: Mapping[str, Any], own: list[dict[str, Any
     console.print(table)
     better = Table("difference, in points", *measures)
     for base in (*SPLITS, *CONTROLS, ORACLE):
-        if base != "conserving":
+        if base != "conserving" and base in values:
             better.add_row(
                 f"conserving less {base}", *(cell(gains("conserving", base, m), "+") for m in measures)
             )
     console.print(better)
     beaten = Table("no better than (interval not above 0)", *measures)
-    for name in SPLITS:
+    for name in (name for name in SPLITS if name in values):
         row = []
         for measure in measures:
             found = {base: gains(name, base, measure) for base in (*CONTROLS, ORACLE)}
@@ -247,6 +248,7 @@ def main() -> None:
         "--weights", type=Path, help="a C3D state dict (safetensors) in place of the bundled one"
     )
     parser.add_argument("--chunk", type=int, default=8, help="frozen clips that run at once")
+    parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS), help="which")
     parser.add_argument("--out", type=Path, help="file of results (JSON lines)")
     args = parser.parse_args()
     if args.weights is None:
@@ -263,7 +265,7 @@ def main() -> None:
         for i in track(
             [i for i in range(args.clips) if i not in done], "clips", console=Console(stderr=True)
         ):
-            lines.append(split_of(model, clips[i], args.chunk))
+            lines.append(split_of(model, clips[i], args.chunk, [*args.splits, "conserving"]))
             file.write(json.dumps(lines[-1]) + "\n")
             file.flush()
     report([line for line in lines if line["index"] < args.clips], console)

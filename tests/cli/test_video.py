@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from relprop.datasets import demo_clip_path
 from relprop.models.loaded import LoadedModel
 from relprop.models.sampling import Sampling
 from relprop.models.sources import load_model
+from relprop.reports.films import reel
 from relprop.video import C3D
 from relprop.video.clip import read_clip
 from relprop.video.separation import MotionSeparation
@@ -445,3 +447,97 @@ def test_an_error_leaves_older_results_as_they_were(here: Path, capsys: pytest.C
     assert _contents(here / "relprop-out") == before | {
         "a/conserving_deep-taylor/thesis.tex": b"years of work"
     }
+
+
+def _shaking(path: Path) -> Path:
+    """Eight frames of one scene, 40 x 40, moved about by whole pixels."""
+    noise = np.random.default_rng(2).integers(0, 256, (12, 14, 3), dtype=np.uint8)
+    scene = np.asarray(Image.fromarray(noise).resize((56, 48), Image.Resampling.BICUBIC))
+    frames = [scene[4 + dy : 44 + dy, 6 + dx : 46 + dx] for dx, dy in _SHAKE]
+    return save_gif(np.stack(frames), path, 10)
+
+
+_SHAKE = [(0, 0), (2, 1), (4, 0), (5, -2), (3, -3), (1, 0), (-1, 2), (0, 4)]
+
+
+def test_a_moving_camera_is_told_and_can_be_given(
+    here: Path, capsys: pytest.CaptureFixture[str], unwritten: None
+) -> None:
+    clip = str(_shaking(here / "shaking.gif"))
+    options = [
+        clip,
+        "--model",
+        "net.py:Net",
+        "--frames",
+        "8",
+        "--resize",
+        "none",
+        "--crop",
+        "40",
+        "--separate",
+    ]
+    (found,) = _document(capsys, *options)["clips"]
+    offsets = -np.array(_SHAKE)  # what the window moves to the right, its content moves to the left
+    assert found["camera"]["estimated"]
+    assert found["camera"]["words"] == "moved by up to 6 pixels across and 7 down or up"
+    assert np.array_equal(np.array(found["camera"]["maps"])[:, :, 2], offsets)
+    assert any("The camera moved by up to 6 pixels" in note for note in found["notes"])
+    np.savetxt(here / "path.txt", offsets, fmt="%d")
+    (given,) = _document(capsys, *options, "--camera", "path.txt")["clips"]
+    assert not given["camera"]["estimated"]
+    assert given["camera"]["maps"] == found["camera"]["maps"]
+    assert given["films"] == found["films"]
+    (still,) = _document(capsys, *options, "--camera", "still")["clips"]
+    assert still["camera"]["words"] == "stood still"
+    (same,) = _document(capsys, *options[:-1], "--mode", "conserving:camera=still")["clips"]
+    assert same["films"] == still["films"]
+    assert run(["video", *options]) == 0
+    assert "The camera moved by up to 6 pixels across" in capsys.readouterr().out
+
+
+def test_a_page_shows_where_the_scene_is(here: Path) -> None:
+    clip = read_clip(_shaking(here / "shaking.gif"), Sampling(frames=8, resize=None, crop=40))
+    s = relprop.separate_motion(_model().module, clip.x, None, "deep-taylor", "conserving")
+    moving, resting = (
+        motion_figure(reel(part, clip.frames), names=["walk", "run", "rest"])
+        for part in (s, replace(s, camera=None))
+    )
+    places = [line for axes in moving.axes for line in axes.lines if line.get_gid() == "place"]
+    assert len(places) == 8
+    assert not any(line.get_gid() == "place" for axes in resting.axes for line in axes.lines)
+    moved = np.diff([line.get_xdata()[0] for line in places])
+    assert np.allclose(moved, -np.diff(np.array(_SHAKE)[:, 0]) * moved[0] / -2)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--camera", "still"], "--camera beside --separate or --mode conserving"),
+        (["--separate", "--camera", "nowhere.txt"], "Expected a text file .*nowhere.txt"),
+        (["--separate", "--camera", "names.txt"], "lines of two or six numbers in 'names.txt'"),
+        (["--separate", "--versus", "crawl"], "crawl"),
+    ],
+)
+def test_cameras_and_classes_that_are_not_there(
+    here: Path, capsys: pytest.CaptureFixture[str], words: list[str], text: str
+) -> None:
+    assert run(["video", "a.gif", *SMALL, *words]) != 0
+    assert re.search(text, " ".join(capsys.readouterr().err.split()))
+
+
+def test_one_class_rather_than_another(
+    here: Path, capsys: pytest.CaptureFixture[str], unwritten: None
+) -> None:
+    options = ["a.gif", *SMALL, "--labels", "names.txt", "--separate"]
+    (found,) = _document(
+        capsys, *options, "--target", "walk", "--versus", "rest", "--method", "deep-taylor:negative=against"
+    )["clips"]
+    assert found["versus"] == "rest"
+    total = found["films"]["original"]["sum"]
+    assert abs(total) == pytest.approx(1, rel=1e-5)
+    (turned,) = _document(
+        capsys, *options, "--target", "rest", "--versus", "walk", "--method", "deep-taylor:negative=against"
+    )["clips"]
+    assert turned["films"]["original"]["sum"] == pytest.approx(-total)
+    assert run(["video", *options, "--target", "walk", "--versus", "rest"]) == 0
+    assert "Explained: walk rather than rest" in capsys.readouterr().out

@@ -60,7 +60,10 @@ def test_all_comes_back(mode: str, several: bool, tmp_path: Path) -> None:
     loaded = MotionSeparation.load(path)
     same(loaded, s)
     assert (loaded.frozen_outputs is None) == (mode == "selective")
-    assert loaded.settings == {**s.settings, "method": {"bounds": [-6.0, 6.0], "seed": "one"}}
+    assert loaded.settings == {
+        **s.settings,
+        "method": {"bounds": [-6.0, 6.0], "seed": "one", "negative": "zero"},
+    }
     for name, curve in s.frames.items():
         assert torch.equal(loaded.frames[name].positive, curve.positive)
     assert loaded.ledger is not None

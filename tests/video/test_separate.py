@@ -138,9 +138,9 @@ def test_equal_frames_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = clips(1)[:, :, [0, 1, 0, 1]].contiguous()
     ran: list[int] = []
 
-    def counting(model: nn.Module, x: Tensor, *rest: Any) -> relprop.Explanation:
+    def counting(model: nn.Module, x: Tensor, *rest: Any, versus: Any) -> relprop.Explanation:
         ran.append(len(x))
-        return relprop.explain(model, x, *rest)
+        return relprop.explain(model, x, *rest, versus=versus)
 
     monkeypatch.setattr(naive, "explanation_of", counting)
     s = relprop.separate_motion(net(), clip, 2, TAYLOR)
@@ -171,7 +171,7 @@ def test_frames_are_sums_over_each_frame() -> None:
 
 def test_a_named_method_starts_from_one_and_a_configured_one_as_it_says() -> None:
     named = relprop.separate_motion(net(), clips())
-    assert named.settings["method"] == {"bounds": "sample", "seed": "one"}
+    assert named.settings["method"] == {"bounds": "sample", "seed": "one", "negative": "zero"}
     assert close(named.original.sum((1, 2, 3)), torch.ones(2, dtype=torch.float64))
     scored = relprop.separate_motion(net(), clips(), None, relprop.DeepTaylor())
     assert scored.settings["method"]["seed"] == "score"
@@ -294,3 +294,36 @@ def test_negative_scores_are_said(mode: str, tmp_path: Path) -> None:
     assert any("explains positive outputs only" in text for text in s.warnings)
     assert "WARNING" in repr(s)
     assert MotionSeparation.load(s.save(tmp_path / "s")).warnings == s.warnings
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_why_not_another_class(mode: Any) -> None:
+    """A split against another class is one of the explanation against it; one alone, of what speaks against."""
+    model, clip = net(), clips()
+    scores = model(clip).detach()
+    top = scores.argmax(1)
+    low = scores.argmin(1)
+    method = relprop.DeepTaylor(bounds=(-6.0, 6.0), negative="against")
+    s = relprop.separate_motion(model, clip, top, method, mode, versus=low)
+    e = relprop.explain(model, clip, top, method, versus=low)
+    assert s.settings["versus"] == low.tolist()
+    assert_close_to_rounding(s.original, e.heatmap(), model)
+    assert close(s.original.sum((1, 2, 3)), (scores.amax(1) - scores.amin(1)))
+    if mode == "conserving":
+        assert bool((s.spatial >= 0).all() and (s.temporal >= 0).all())
+        assert bool((s.temporal > 0).any())
+
+
+def test_a_negative_score_splits_into_what_speaks_against_it() -> None:
+    model, clip = nets.video(), clips(1)
+    with torch.no_grad():
+        model.head.bias[1] -= 1 + model(clip)[0, 1]
+        assert float(model(clip)[0, 1]) < 0
+    s = relprop.separate_motion(model, clip, 1, "deep-taylor:negative=against", "conserving")
+    assert not s.warnings
+    assert "blue speaks against it" in s.notes[0]
+    assert float(s.original.sum()) == pytest.approx(-1)
+    assert bool((s.spatial <= 0).all() and (s.temporal <= 0).all())
+    assert bool((s.temporal < 0).any() and (s.spatial < 0).any())
+    assert all(ledger.closes for ledger in s.ledgers.values())
+    assert close(s.spatial.sum() + s.temporal.sum(), s.original.sum())

@@ -59,6 +59,18 @@ _Mode = Annotated[
         callback=checked(mode_named),
     ),
 ]
+_Camera = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|still|FILE",
+        help="How the camera moves, whose motion --mode conserving takes off: estimated, at rest, or a text "
+        "file of a line a frame: the content's offsets, right and down in pixels, or the six numbers of a map.",
+    ),
+]
+_Versus = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS", help="Explain the target's score less that of this class (index or name)."),
+]
 _Chunk = Annotated[int, typer.Option(min=1, metavar="N", help="Frozen clips that run at once.")]
 _Fps = Annotated[float, typer.Option(min=0.1, max=50, help="Frames a second of the films written.")]
 _Scale = Annotated[float | None, typer.Option(metavar="V", help="What the strongest colour stands for.")]
@@ -121,6 +133,8 @@ def video(
     separate: _Separate = False,
     mode: _Mode = None,
     method: Method = "deep-taylor",
+    versus: _Versus = None,
+    camera: _Camera = "auto",
     *,
     sampling: _SamplingOptions,
     chunk: _Chunk = 4,
@@ -144,7 +158,9 @@ def video(
             clips or [demo_clip_path()],
             target=target,
             method=method,
+            versus=versus,
             mode=mode or ("conserving" if separate else None),
+            camera=camera,
             sampling=given,
             chunk=chunk,
             fps=fps,

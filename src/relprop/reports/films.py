@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.explanation import Explanation
+from relprop.video.camera import CameraPath
 from relprop.video.separation import MotionSeparation
 from relprop.viz.reel import Reel
 
@@ -70,6 +71,7 @@ def reel(s: Films, frames: NDArray[np.uint8], sample: int = 0, target: int = 0) 
         else "",
         (*_about(s, rescaled), *remarks),
         s.warnings,
+        _place(s, sample),
     )
 
 
@@ -109,11 +111,21 @@ def _score(s: MotionSeparation | Explanation, sample: int, index: int) -> float 
 
 
 def _share(s: MotionSeparation, films: Mapping[str, NDArray[np.float64]]) -> float | None:
-    # Parts of a whole only where nothing is negative and the two streams make the original.
+    # Parts of a whole only where all has one sign and the two streams make the original.
     whole = films["original"].sum()
-    if s.mode != "conserving" or whole <= 0 or any(film.min() < 0 for film in films.values()):
+    signs = {float(np.sign(value)) for film in films.values() for value in (film.min(), film.max())} - {0.0}
+    if s.mode != "conserving" or whole == 0 or len(signs) > 1:
         return None
     return float(films["temporal"].sum() / whole)
+
+
+def _place(s: MotionSeparation, sample: int) -> NDArray[np.float64] | None:
+    """Where the middle of the first frame lies in each frame, (T, 2), if it moves."""
+    if s.camera is None or CameraPath.of(s.camera[sample]).still:
+        return None
+    height, width = s.original.shape[-2:]
+    middle = np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
+    return np.asarray(CameraPath.of(s.camera[sample]).maps @ middle)
 
 
 def _which(s: MotionSeparation | Explanation, sample: int, target: int) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from relprop.errors import InputError
@@ -24,6 +25,7 @@ from relprop.models.classes import Prediction, check_names, predictions, resolve
 from relprop.models.loaded import LoadedModel
 from relprop.models.sampling import Sampling
 from relprop.precision import full_precision
+from relprop.propagate.names import class_index
 from relprop.registry import slug
 from relprop.reports.films import reel
 from relprop.reports.predictions import predictions_facts, predictions_table
@@ -32,6 +34,7 @@ from relprop.reports.sources import Model, check_places, folders, heading, liste
 from relprop.reports.steps import Progress, Steps
 from relprop.reports.text import Block, Table, Written, percent, remark_lines, signed
 from relprop.reports.works import Drawing, Film, Numbers, Work
+from relprop.video.camera import Camera, CameraPath
 from relprop.video.clip import Clip, read_clip
 from relprop.video.modes import mode_named
 from relprop.video.separate import separation_of
@@ -58,6 +61,7 @@ class _Asked:
     target: str
     method: MethodLike
     name: str  # the method's, as asked
+    versus: str | None
     mode: str | None
     split: dict[str, Any] | None  # the mode as `relprop.separate_motion` takes it
     chunk: int
@@ -70,12 +74,20 @@ class _Found:
     clip: Clip
     predictions: list[Prediction]
     chosen: Prediction
+    rival: str | None
     made: MotionSeparation | Explanation
 
     @property
     def split(self) -> MotionSeparation | None:
         """The separation, if there was one."""
         return self.made if isinstance(self.made, MotionSeparation) else None
+
+    @property
+    def path(self) -> CameraPath | None:
+        """The camera's, where the films follow it."""
+        if self.split is None or self.split.camera is None:
+            return None
+        return CameraPath.of(self.split.camera[0], estimated=self.split.settings.get("camera") == "auto")
 
     @property
     def films(self) -> dict[str, torch.Tensor]:
@@ -99,7 +111,9 @@ def video(
     *,
     target: str | int = "top",
     method: MethodLike = "deep-taylor",
+    versus: str | int | None = None,
     mode: str | None = None,
+    camera: Camera = "auto",
     sampling: Mapping[str, Any] | None = None,
     chunk: int = 4,
     fps: float = 6,
@@ -117,8 +131,11 @@ def video(
         clips: one or several film files.
         target: a class index or name, or ``"top"``.
         method: as for `relprop.explain` (and, where films are separated, `relprop.separate_motion`).
+        versus: a class index or name, whose score is taken off that of the target.
         mode: ``"conserving"``, ``"naive"`` or ``"selective"``, with settings behind a colon; None: films
             aren't separated.
+        camera: as for `relprop.separate_motion` where the mode is conserving, or the path of a text file of a line
+            a frame: two numbers (offsets) or six (a map).
         sampling: what replaces the model's own sampling, by the names of `relprop.models.sampling.Sampling`.
         chunk: frozen clips that run at once.
         fps: frames a second of the films written.
@@ -133,7 +150,9 @@ def video(
     split = None if mode is None else mode_named(mode)
     recipe = resolve_method(method)  # a typing error shall not wait for the model
     name = method if isinstance(method, str) else recipe.name
-    asked = _Asked(str(target), method, name, mode, split, chunk, fps, scale)
+    split = _followed(split, camera)
+    rival = None if versus is None else str(versus)
+    asked = _Asked(str(target), method, name, rival, mode, split, chunk, fps, scale)
     given = dict(sampling or {})
     Sampling(**given)
     if scale is not None and not (math.isfinite(scale) and scale > 0):
@@ -162,6 +181,29 @@ def video(
         "sampling": whole.as_dict(),
     }
     return gathered(head, "clips", pages(), out)
+
+
+def _followed(split: dict[str, Any] | None, camera: Camera) -> dict[str, Any] | None:
+    """The split with the camera's path in it.
+
+    Raises:
+        InputError: a path beside a mode that follows none; a file that can't be read.
+    """
+    if isinstance(camera, str) and camera == "auto":
+        return split
+    if split is None or split["mode"] != "conserving":
+        got = "films aren't separated" if split is None else f"the mode is {split['mode']}"
+        raise InputError(f"Expected --camera beside --separate or --mode conserving but {got}. Leave it out.")
+    if isinstance(camera, str) and camera != "still":
+        path = regular_file(Path(camera), "a text file of the camera's path")
+        try:
+            numbers = np.loadtxt(path, ndmin=2)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"Expected lines of two or six numbers in '{camera}' but it can't be read so: {error}."
+            ) from None
+        camera = numbers.reshape(len(numbers), 2, 3) if numbers.shape[1] == 6 else numbers
+    return {**split, "camera": camera}
 
 
 def clip_size(sampling: Mapping[str, Any]) -> tuple[int, int, int] | None:
@@ -195,22 +237,25 @@ def _explained(asked: _Asked, model: LoadedModel, clip: Clip, steps: Steps) -> _
     found = predictions(outputs[0], model.classes, False)
     (target,) = resolve([asked.target], found, model.classes, False)
     chosen = next(p for p in found if p.index == target)
+    rival = None if asked.versus is None else class_index(asked.versus, len(found), model.classes)
     facts = replace(model.facts, box=clip.sampling.bounds(), progress=steps.part)
     made: MotionSeparation | Explanation
     if asked.split is None:
-        made = explanation_of(model.module, x, target, asked.method, facts=facts)
+        made = explanation_of(model.module, x, target, asked.method, versus=rival, facts=facts)
     else:
         made = separation_of(
             model.module,
             x,
             target,
             asked.method,
+            versus=rival,
             chunk=asked.chunk,
             progress=steps.part,
             facts=facts,
             **asked.split,
         )
-    return _Found(clip, found, chosen, made)
+    against = None if rival is None else class_name(rival, model.classes)
+    return _Found(clip, found, chosen, against, made)
 
 
 def _scores(model: LoadedModel, x: torch.Tensor) -> object:
@@ -270,7 +315,8 @@ def _random(model: LoadedModel) -> bool:
 
 def _figure(asked: _Asked, model: LoadedModel, found: _Found, names: dict[int, str]) -> Figure:
     clip, chosen = found.clip, found.chosen
-    title = f"{chosen.name} {100 * chosen.score:.1f} % · {clip.path.name} · {model.spec}"
+    rather = "" if found.rival is None else f" rather than {found.rival}"
+    title = f"{chosen.name} {100 * chosen.score:.1f} %{rather} · {clip.path.name} · {model.spec}"
     notes = [
         f"Method: {asked.name}.",
         *(f"{line[0].upper()}{line[1:]}." for line in clip.sampling.lines()),
@@ -297,6 +343,7 @@ def _text(model: LoadedModel, found: _Found, files: dict[str, Path]) -> tuple[Bl
         "",
         predictions_table(found.predictions, 5, [found.chosen.index], "softmax"),
         "",
+        *([] if found.rival is None else [f"Explained: {found.chosen.name} rather than {found.rival}", ""]),
         _films_table(found),
     ]
     if isinstance(made, Explanation) and made.at != "input":
@@ -305,9 +352,17 @@ def _text(model: LoadedModel, found: _Found, files: dict[str, Path]) -> tuple[Bl
         counts = Counter(split.frozen_targets[0].tolist()).most_common()
         said = ", ".join(f"{class_name(k, model.classes)} {n}" for k, n in counts)
         text.append(f"Standing still, the {len(clip.indices)} frames are taken for: {said}")
+    if found.path is not None:
+        text.append(f"The camera {_camera_words(found.path, found)}")
     text += [_verdict(found), *remark_lines({made.method: (made.warnings, made.notes)}), ""]
     text += [Written(_WORDS[kind], path) for kind, path in files.items()]
     return (*text, "")
+
+
+def _camera_words(path: CameraPath, found: _Found) -> str:
+    height, width = found.clip.frames.shape[1:3]
+    how = "as estimated from the frames (--camera says otherwise)" if path.estimated else "as given"
+    return f"{path.words((height, width))}, {how}"
 
 
 def _films_table(found: _Found) -> Table:
@@ -347,6 +402,7 @@ def _document(model: LoadedModel, found: _Found, files: dict[str, Path]) -> dict
         "looped": clip.looped,
         "predictions": predictions_facts(found.predictions, 5),
         "target": {"index": found.chosen.index, "name": found.chosen.name, "score": found.chosen.score},
+        "versus": found.rival,
         "method": made.method,
         "mode": None if split is None else split.mode,
         "at": made.at if isinstance(made, Explanation) else "input",
@@ -362,6 +418,13 @@ def _document(model: LoadedModel, found: _Found, files: dict[str, Path]) -> dict
         "frozen_classes": None
         if frozen is None
         else [{"index": k, "name": class_name(k, model.classes)} for k in frozen[0].tolist()],
+        "camera": None
+        if found.path is None
+        else {
+            "words": found.path.words((clip.frames.shape[1], clip.frames.shape[2])),
+            "estimated": found.path.estimated,
+            "maps": found.path.maps.tolist(),
+        },
         "ledgers": {name: ledger.summary() for name, ledger in found.ledgers.items()},
         "all_zero": all(map(all_zero, found.films.values())),
         "warnings": made.warnings,

@@ -17,7 +17,7 @@ from relprop.methods.method import Method, Request
 from relprop.precision import no_autocast
 from relprop.propagate.ledger import Ledger
 from relprop.propagate.plan import Plan
-from relprop.propagate.question import Question
+from relprop.propagate.question import question
 from relprop.propagate.targets import class_indices
 from relprop.propagate.trace import Trace, trace
 from relprop.rules import ZBox, ZPlus
@@ -37,6 +37,7 @@ def conserving_split(
     target: Any,
     method: Method,
     *,
+    versus: Any = None,
     chunk: int,
     tick: Callable[[int], None],
     path: CameraPath | None = None,
@@ -65,6 +66,7 @@ def conserving_split(
         clip: (1, C, T, H, W).
         target: what to explain, as for `explain`.
         method: a method with the z+ and z-box rules.
+        versus: as for `explain`.
         chunk: frozen clips that run at once.
         tick: called with the number of frames done after each run.
         path: of the camera; None: it stands still.
@@ -76,11 +78,14 @@ def conserving_split(
     _check_method(method)
     run = trace(model, clip)
     checked_output(model, run.output)
-    targets, single = class_indices(target, run.output, 1)
+    class_indices(target, run.output, 1)  # targets of separations are classes
+    asked = question(target, run.output, 1, versus=versus)
+    method.check_asked(asked)
+    targets, single = asked.targets, asked.single
     activations = _with_time(run)
     # Nodes are places as good as names, and here names may be those of modules too.
     layers = cast("list[str]", activations)
-    request = Request(model, run, Question(targets, single), layers=layers, release=False)
+    request = Request(model, run, asked, layers=layers, release=False)
     result = method.explain(request)
     assert result.plan is not None
     assert result.ledger is not None

@@ -26,6 +26,7 @@ def naive_split(
     e: Explanation,
     method: Method,
     *,
+    versus: Any = None,
     slice: Slice,
     normalise: Normalise | None,
     clamp: bool,
@@ -43,6 +44,7 @@ def naive_split(
         model: the network.
         e: the explanation of one clip, input (1, C, T, H, W).
         method: what `e` was made with.
+        versus: the class that it was held against.
         slice: which slice of the T: "same" (slice t for frame t), "first" (slice 0), their "mean" or "sum".
         normalise: "maxabs" divides each explanation, the clip's and the frozen clips', by its own largest
             absolute value over the whole film; None leaves them as they are.
@@ -63,7 +65,9 @@ def naive_split(
     for group in chunks(frames, chunk):
         found = e
         if len(frames) > 1:
-            found = explanation_of(model, torch.stack([freeze(clip, f) for f, _ in group]), target, method)
+            found = explanation_of(
+                model, torch.stack([freeze(clip, f) for f, _ in group]), target, method, versus=versus
+            )
             if found.ledger is not None:
                 ledgers.append(found.ledger)
         films = found.heatmap()

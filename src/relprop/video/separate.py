@@ -41,6 +41,7 @@ def separate_motion(
     method: MethodLike = "deep-taylor",
     mode: Literal["naive", "conserving", "selective"] = "naive",
     *,
+    versus: int | Tensor | None = None,
     slice: Slice = "same",
     normalise: Normalise | None = None,
     clamp: bool = False,
@@ -75,6 +76,8 @@ def separate_motion(
             scores couldn't be compared); a configured method is taken as it is. Bounds "sample" are those of
             the whole clip, in its frozen clips too.
         mode: which split.
+        versus: as for `relprop.explain`: another class, whose score is taken off that of the target. Under deep
+            Taylor the films show what speaks for the target rather than for that class ("why not B?").
         slice: naive: which slice of a frozen clip's relevance stands for its frame: "same" (slice t for
             frame t), "first" (slice 0), the "mean" or the "sum" of all.
         normalise: naive: "maxabs" divides each explanation by its own largest absolute value first; with
@@ -128,23 +131,36 @@ def separate_motion(
             return estimated_path(clip[i])
         return CameraPath.of(np.zeros((length, 2))) if cameras == "still" else cameras[i]
 
-    def split(i: int, own: Any) -> Split:
+    def split(i: int, own: Any, rival: Any) -> Split:
         one = clip[i : i + 1]
         known = facts_of(model).fitting(one) if facts is None else facts
         boxed = _with_box(recipe.informed(known), one)
         if mode == "conserving":
-            return conserving_split(model, one, own, boxed, chunk=chunk, tick=tick, path=path_of(i))
-        e = explanation_of(model, one, own, boxed, facts=known)
+            return conserving_split(
+                model, one, own, boxed, versus=rival, chunk=chunk, tick=tick, path=path_of(i)
+            )
+        e = explanation_of(model, one, own, boxed, versus=rival, facts=known)
         check_place(e.method, e.at)
         if mode == "selective":
             tick(length)
             return selective_split(e, padding=padding, sigma=sigma, absolute=absolute)
         return naive_split(
-            model, e, boxed, slice=slice, normalise=normalise, clamp=clamp, chunk=chunk, tick=tick
+            model,
+            e,
+            boxed,
+            versus=rival,
+            slice=slice,
+            normalise=normalise,
+            clamp=clamp,
+            chunk=chunk,
+            tick=tick,
         )
 
-    splits = [split(i, own) for i, own in enumerate(_per_sample(target, n))]
+    pairs = zip(_per_sample(target, n), _per_sample(versus, n), strict=True)
+    splits = [split(i, own, rival) for i, (own, rival) in enumerate(pairs)]
     known = facts_of(model).fitting(clip) if facts is None else facts
+    if versus is not None:
+        settings["versus"] = versus.tolist() if isinstance(versus, Tensor) else versus
     return _joined(splits, recipe.informed(known), mode, settings)
 
 

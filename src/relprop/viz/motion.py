@@ -99,6 +99,8 @@ def motion_figure(
     above = [f"map-{len(clip.films)}-{c}" for c in range(len(shown))]
     draw_curves(figure, clip.films, above, shown, clip.caution)
     _mark(figure, row, height, len(shown))
+    if clip.place is not None:
+        _pin(figure, clip.place[shown], height)
     return figure
 
 
@@ -152,6 +154,26 @@ def _mark(figure: Figure, row: int, height: int, count: int) -> None:
         )
 
 
+def _pin(figure: Figure, places: NDArray[np.float64], height: int) -> None:
+    """A cross in the frames at one place of the scene."""
+    from matplotlib.patheffects import withStroke
+
+    for c, (x, y) in enumerate(places):
+        axes = next(a for a in figure.axes if a.get_gid() == f"picture-0-{c}")
+        rows, columns = axes.images[0].get_array().shape[:2]  # type: ignore[union-attr]
+        scale = rows / height
+        if -0.5 <= y < height - 0.5 and -0.5 <= x < columns / scale - 0.5:
+            axes.plot(
+                [(x + 0.5) * scale - 0.5],
+                [(y + 0.5) * scale - 0.5],
+                color="white",
+                marker="+",
+                markersize=7,
+                path_effects=[withStroke(linewidth=2.6, foreground="black")],
+                gid="place",
+            )
+
+
 def _kept(clip: Reel, t: int) -> bool:
     return clip.frozen is not None and clip.frozen[t] == clip.target
 
@@ -189,6 +211,8 @@ def _explained(
             f"Below each frame: the class predicted when that frame stands still; ✓: the explained class "
             f"({asked}), {kept} of {len(clip.frozen)} frames."
         )
+    if clip.place is not None:
+        sentences.append("+ in the frames: one place of the scene, the middle of frame 0.")
     length, height = clip.frames.shape[:2]
     sentences.append(
         f"Row {row} of {height} (line in the frames) is where the {chosen} film is strongest, summed over "

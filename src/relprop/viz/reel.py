@@ -29,6 +29,8 @@ class Reel:
         share: the temporal film's part of the original's sum where both streams are parts of it, or None.
         caution: why sums of the films say nothing, in a few words, or "" where they can be compared.
         remarks: sentences without which the films would be misread.
+        place: (T, 2) x and y in pixels of one place of the scene in every frame, where the camera moves; None: it
+            doesn't.
         warnings: sentences that speak against the films; the first stands in every picture of the film.
 
     Raises:
@@ -45,6 +47,7 @@ class Reel:
     caution: str = ""
     remarks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    place: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if not self.films:
