@@ -51,7 +51,7 @@ PATCHES, DRAWS, SHARE = 14, 8, 0.1
 OCCLUSION, CELLS = "occlusion", 7
 METHODS = (
     "agreement", "margin-rsp", "margin-rsp:ratio=1", "rsp", "contrastive-rsp", "lrp-composite", "lrp-gamma",
-    "clrp", "contrastive-excitation-backprop", "grad-cam", "gradient-x-input", "integrated-gradients",
+    "clrp", "contrastive-excitation-backprop", "grad-cam", "gradient-x-input", "integrated-gradients:steps=16",
 )  # fmt: skip
 
 
