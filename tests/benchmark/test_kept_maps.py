@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from tests.benchmark.make import PICTURES, by_key, pictures, recipe, scenes
+from tests.benchmark.test_run import CHILD
 
 from relprop.benchmark import worker as worker_file
 from relprop.benchmark.formats import to_csv
@@ -18,6 +23,7 @@ from relprop.benchmark.maps import Maps, beside_results
 from relprop.benchmark.recipe import Recipe
 from relprop.benchmark.report import table_of
 from relprop.benchmark.run import Finished, run
+from relprop.benchmark.store import Store
 from relprop.errors import InputError, RelpropError
 
 METHODS: list[Any] = [
@@ -339,6 +345,51 @@ def test_a_full_disk_keeps_what_was_there(
     monkeypatch.setattr(Maps, "write", write)
     done = run(given, tmp_path / "a.sqlite", workers=1)
     assert done.computed == len(PICTURES) - 4
+    same(done, run(given, tmp_path / "b.sqlite", workers=1))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_while_judging_kept_maps(
+    given: Recipe, metrics: Callable[..., Recipe], tmp_path: Path, workers: int
+) -> None:
+    run(given, tmp_path / "a.sqlite", workers=1)
+    other = metrics("energy", *OTHERS[:3])
+    (tmp_path / "recipe.json").write_text(json.dumps(other.plain()))
+    (tmp_path / "child.py").write_text(CHILD)  # spawned processes read the main file again
+    words = [
+        sys.executable,
+        tmp_path / "child.py",
+        tmp_path / "recipe.json",
+        tmp_path / "a.sqlite",
+        str(workers),
+        "2",
+    ]
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    with child, child.stdout as lines:
+        for line in lines:
+            if int(line.split()[0]) >= 2:
+                break
+        child.send_signal(signal.SIGKILL)
+    told: list[tuple[int, int]] = []
+    done = run(other, tmp_path / "a.sqlite", workers=1, progress=lambda *p: told.append(p))
+    assert 2 <= told[0][0] < 7
+    assert done.explained == 0
+    same(done, run(other, tmp_path / "b.sqlite", workers=1))
+
+
+def test_stopped_between_maps_and_measurements(
+    given: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(given, tmp_path / "a.sqlite", workers=1)
+    done = run(given, tmp_path / "a.sqlite", workers=1)
+    assert (done.computed, done.explained) == (7, 5)  # the first chunk's maps were there
     same(done, run(given, tmp_path / "b.sqlite", workers=1))
 
 

@@ -292,6 +292,7 @@ def test_an_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite").touch()
     with pytest.raises(InputError, match="but it is empty"):
         Store(tmp_path / "a.sqlite", None)
+    assert not (tmp_path / "a.sqlite").stat().st_size
     with opened(tmp_path / "a.sqlite") as store:
         store.write(chunk(0))
         assert pictures_of(store) == {"p0-0", "p0-1"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from relprop.errors import InputError, RelpropError
 from relprop.files import regular_file
 
-__all__ = ["Database"]
+__all__ = ["Database", "is_blank"]
 
 _FACTS = "create table if not exists facts (name text primary key, value text not null);"
 
@@ -48,6 +48,10 @@ class Database:
         self.path = Path(path)
         if facts is None or self.path.exists():
             regular_file(self.path, self.what)
+        if facts is None and is_blank(self.path):
+            raise InputError(
+                f"Expected {self.what} in '{self.path}' but it is empty. Run the benchmark first."
+            )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -85,10 +89,6 @@ class Database:
                 raise InputError(
                     f"Expected {self.what} as this version of relprop keeps them in '{self.path}' but it is "
                     "another version's. Use another --out, or remove the file."
-                )
-            if not there and facts is None:
-                raise InputError(
-                    f"Expected {self.what} in '{self.path}' but it is empty. Run the benchmark first."
                 )
             if facts is None:
                 return
@@ -174,6 +174,17 @@ class Database:
             if any(word in text for word in ("malformed", "corrupt", "no such column", "no such table")):
                 raise self.damaged(text) from error
             raise RelpropError(f"'{self.path}' failed while {doing}: {text}.") from error
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file is empty, or an SQLite file without any table: a run was killed before it wrote."""
+    if not path.stat().st_size:
+        return True
+    try:
+        with closing(sqlite3.connect(path, timeout=0.0)) as base:
+            return not base.execute("select name from sqlite_master").fetchall()
+    except sqlite3.DatabaseError:  # whoever opens it next tells why
+        return False
 
 
 def _short(value: str) -> str:

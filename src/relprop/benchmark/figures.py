@@ -17,6 +17,7 @@ from relprop.errors import unknown_name
 from relprop.metrics.metric import Case
 from relprop.metrics.randomisation import Randomisation
 from relprop.metrics.region import Truth, truth_of
+from relprop.registry import slug
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,11 +53,11 @@ def figures(
     for metric in dict.fromkeys(series.metric for series in table.series):
         random = isinstance(done.worker.metrics[metric], Randomisation)
         along = "layers randomised, from the output to the input" if random else ""
-        yield f"curves-{metric}", partial(curves, table, metric, along=along)
+        yield f"curves-{slug(metric)}", partial(curves, table, metric, along=along)
         if random:
-            yield f"steps-{metric}", partial(_steps, done, metric)
+            yield f"steps-{slug(metric)}", partial(_steps, done, metric)
     for column in _judged(done, table):
-        yield f"cases-{column.metric}", partial(_cases, done, table, column)
+        yield f"cases-{slug(column.metric)}", partial(_cases, done, table, column)
 
 
 def _judged(done: Finished, table: Table) -> list[Column]:

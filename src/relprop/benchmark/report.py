@@ -139,6 +139,8 @@ def write_report(
 
 def _notes(done: Finished) -> Iterator[str]:
     """Sentences about pictures and classes that aren't in the table."""
+    if done.open:
+        yield f"Not finished: on {done.open} of {done.pictures} pictures something is missing."
     worker, recipe = done.worker, done.recipe
     if recipe.targets == "labels":
         unknown = [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from relprop.benchmark.database import is_blank
 from relprop.benchmark.job import ChunkResult, Job
 from relprop.benchmark.local import run_here, run_processes
 from relprop.benchmark.maps import Maps, beside_results
@@ -156,9 +157,9 @@ def _seen(recipe: Recipe, path: Path) -> Seen | None:
     if not path.exists():
         return None
     regular_file(path, Store.what)
-    if not path.stat().st_size:
+    if is_blank(path):
         return None
-    with Store(path, None) as kept:
+    with Store(path, None, Wanted({}, {}, ())) as kept:
         seen = Seen.read(kept.told().get("model", ""))
     return seen if seen is not None and seen.identity and seen.identity == identity(recipe) else None
 

@@ -13,7 +13,7 @@ from relprop.benchmark.run import Finished
 from relprop.benchmark.store import RESULTS
 from relprop.benchmark.table import Table
 
-__all__ = ["document", "lines"]
+__all__ = ["document", "lines", "problem_lines"]
 
 _MOST = 20  # problems that are printed
 
@@ -21,9 +21,11 @@ _MOST = 20  # problems that are printed
 def lines(done: Finished, table: Table, folder: Path, files: Sequence[Path]) -> list[str]:
     """The table, how long it took, what couldn't be done, and what was written."""
     written = [f"  {path.name}" for path in files]
-    kept = [f"  {name}" for name in (RESULTS, beside_results(Path(RESULTS)).name) if (folder / name).exists()]
+    names = (RESULTS, beside_results(Path(RESULTS)).name)
+    kept = [f"  {name}" for name in names if (folder / name).exists()]
     return [
-        to_text(table).rstrip(), "", _rate(done), *_problems(done), "", f"Written to {folder}:", *written, *kept
+        to_text(table).rstrip(), "", _rate(done), *problem_lines(done), "", f"Written to {folder}:", *written,
+        *kept,
     ]  # fmt: skip
 
 
@@ -53,7 +55,8 @@ def _rate(done: Finished) -> str:
     return f"{told} {by_kept} of them needed no explaining." if by_kept else told
 
 
-def _problems(done: Finished) -> list[str]:
+def problem_lines(done: Finished) -> list[str]:
+    """What couldn't be done, as far as there is room."""
     if not done.problems:
         return []
     found = ["", f"Problems ({len(done.problems)}), the rest of the run is unharmed:"]

@@ -359,7 +359,8 @@ class Worker:
             picture = self._picture(part, found)
             labels = [] if picture is None else [pair.label for pair in picture.pairs]
             if picture is None or label not in labels:
-                raise InputError(f"Expected to explain class {label} of '{image}' but it can't be done.")
+                why = f": {found.problems[0].text}" if found.problems else "."
+                raise InputError(f"Expected to explain class {label} of '{image}' but it can't be done{why}")
             if base == WORLD:
                 cases = dict(self._world_cases(picture, needs, found))
             else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relprop.catalogue import BASELINES, FIGURE_KINDS, METHODS, MODEL_SPECS, TABLE_FORMATS
+from relprop.catalogue import BASELINES, FIGURE_KINDS, METHODS, METRICS, MODEL_SPECS, TABLE_FORMATS
 from relprop.cli.groups import flat
 from relprop.cli.options import (
     Debug,
@@ -51,13 +51,35 @@ def _known_model(spec: str) -> None:
         MODEL_SPECS.check(spec)
 
 
+def _known_metric(text: str) -> None:
+    if split_file(split_settings(text, "metric")[0]) is None:
+        METRICS.check(text)
+
+
+def _metric_names(incomplete: str) -> list[str]:
+    return [name for name in METRICS if name.startswith(incomplete)]
+
+
 _RecipeName = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
-        help="A recipe's name, FILE.toml, or 'list' to see what there is.",
+        help="A recipe's name or FILE.toml; 'list': what there is; 'show': results that are there.",
         autocompletion=_recipe_names,
     ),
+]
+_Shows = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="Behind 'show': a recipe's name, or the folder that was --out. Nothing is computed.",
+        autocompletion=_recipe_names,
+        show_default=False,
+    ),
+]
+_AsRecipe = Annotated[
+    bool,
+    typer.Option("--recipe", help="Behind 'show': the recipe itself, with the changes asked here, as TOML."),
 ]
 _Workers = Annotated[
     int | None,
@@ -148,6 +170,36 @@ class _Changes:
             callback=checked(each(_known_method)),
         ),
     ] = None
+    add_methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add-method",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Beside the recipe's methods.",
+            autocompletion=method_names,
+            callback=checked(each(_known_method)),
+        ),
+    ] = None
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Instead of the recipe's metrics. Repeat for several; those of the recipe keep its settings.",
+            autocompletion=_metric_names,
+            callback=checked(each(_known_metric)),
+        ),
+    ] = None
+    add_metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add-metric",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Beside the recipe's metrics.",
+            autocompletion=_metric_names,
+            callback=checked(each(_known_metric)),
+        ),
+    ] = None
     limit: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="So many pictures, drawn with the seed; 0: all.")
     ] = None
@@ -170,6 +222,7 @@ class _Changes:
 @flat
 def benchmark(
     recipe: _RecipeName = "scenes",
+    name: _Shows = None,
     *,
     changes: _Changes,
     workers: _Workers = None,
@@ -180,23 +233,32 @@ def benchmark(
     format: _Format = None,
     figures: _Kinds = "png",
     picture: _Pictures = None,
+    as_recipe: _AsRecipe = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Judge methods on annotated pictures: a table with intervals, plots, best and worst cases.
 
-    Results are kept as they are made. After an interrupt the same command goes on.
+    Results are kept as they are made. After an interrupt the same command goes on; with another metric, method or
+    limit it computes what is new.
     """
     from relprop.benchmark.adapted import adapted
     from relprop.cli.listing import list_recipes
 
+    if json and format is not None:
+        raise InputError("Expected --json or --format but got both. --format json is the table alone.")
+    if recipe == "show":
+        _show(name or "scenes", changes, out, format, as_recipe, json)
+        return
+    if name is not None:
+        raise InputError(f"Expected one recipe but got '{recipe}' and '{name}'. Run one after the other.")
+    if as_recipe:
+        raise InputError("Expected --recipe behind 'show': relprop benchmark show NAME --recipe.")
     if recipe == "list":
         list_recipes(json)
         return
     whole = adapted(recipe, **asdict(changes))
     folder = out or Path("relprop-benchmark") / whole.name
-    if json and format is not None:
-        raise InputError("Expected --json or --format but got both. --format json is the table alone.")
     shown = _Shown(json, format, tuple(figures.split(",")), tuple(picture or ()))
     _run(whole, folder, shown, workers=workers, engine=engine, address=address, device=device)
 
@@ -209,6 +271,55 @@ class _Shown:
     format: str | None
     kinds: tuple[str, ...]
     pictures: tuple[str, ...]
+
+
+def _show(
+    name: str, changes: _Changes, out: Path | None, format: str | None, as_recipe: bool, json: bool
+) -> None:
+    """Print the table of results that are there, or a recipe."""
+    from relprop.benchmark.reading import read_finished, results_in
+    from relprop.cli.output import print_json, print_lines
+
+    if as_recipe:
+        if format is not None:
+            raise InputError("Expected --recipe or --format but got both. Leave one out.")
+        _show_recipe(name, changes, json)
+        return
+    if changes != _Changes():
+        raise InputError(
+            "Expected results as they were asked for last but got changes of the recipe with 'show'. Run the "
+            "recipe with them: what is there isn't computed again."
+        )
+    from relprop.benchmark.formats import format_named
+    from relprop.benchmark.report import table_of
+    from relprop.benchmark.summary import document, problem_lines
+
+    done = read_finished(results_in(name if out is None else out))
+    table = table_of(done)
+    if json:
+        print_json(document(done, table, []))
+    elif format is not None:
+        print_lines(format_named(format)(table).rstrip("\n"))
+    else:
+        print_lines(format_named("text")(table).rstrip(), *problem_lines(done))
+
+
+def _show_recipe(name: str, changes: _Changes, json: bool) -> None:
+    from relprop.benchmark.adapted import adapted
+    from relprop.benchmark.reading import recipe_of, results_in
+    from relprop.benchmark.recipe_text import as_toml
+    from relprop.cli.output import print_json, print_lines
+
+    if Path(name).is_dir() or Path(name).suffix == ".sqlite":
+        if changes != _Changes():
+            raise InputError("Expected no changes with the recipe of results. Name a recipe, or its file.")
+        whole = recipe_of(results_in(name))
+    else:
+        whole = adapted(name, complete=False, **asdict(changes))
+    if json:
+        print_json(whole.plain())
+    else:
+        print_lines(as_toml(whole).rstrip())
 
 
 def _run(recipe: Recipe, folder: Path, shown: _Shown, **where: object) -> None:
