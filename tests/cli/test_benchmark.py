@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 from tests.benchmark.make import NETS, PICTURES, pictures
 
-from relprop.benchmark.recipe import recipes
+from relprop.benchmark.recipe import read_recipe, recipes
+from relprop.catalogue import TABLE_FORMATS
 from relprop.cli import run
 
 RECIPE = """
@@ -250,6 +252,80 @@ def test_results_of_another_model(here: Path, capsys: pytest.CaptureFixture[str]
     assert {p.name: p.read_bytes() for p in (here / "mine").iterdir()} == before
     (here / "mine" / "results.sqlite").write_text("x" * 5000)
     assert "but it is another kind of file. Use another --out." in failed(capsys, *command[1:])
+
+
+def test_another_metric_computes_no_more_than_itself(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["benchmark", "drawn.toml", "--workers", "1", "--json"]
+    assert run(command) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert (first["computed"], first["explained"]) == (3, 3)
+    changed = ["--metric", "energy", "--add-metric", "pointing-game:tolerance=1,region=auto"]
+    assert run([*command, *changed]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert (second["computed"], second["explained"]) == (3, 0)
+    assert [m["label"] or m["name"] for m in second["recipe"]["metrics"]] == [
+        "energy", "pointing-game:tolerance=1,region=auto"
+    ]  # fmt: skip
+    assert "cases-pointing-game_tolerance-1_region-auto.png" in {Path(f).name for f in second["files"]}
+    assert run([*command, *changed, "--add-method", "lrp-epsilon"]) == 0
+    third = json.loads(capsys.readouterr().out)
+    assert (third["computed"], third["explained"]) == (3, 3)
+    assert run(["benchmark", "drawn.toml", "--workers", "1", *changed, "--limit", "2"]) == 0
+    assert "All 2 pictures were there already; nothing was computed." in capsys.readouterr().out
+
+
+def test_no_maps(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["benchmark", "drawn.toml", "--workers", "1", "--no-maps"]) == 0
+    assert "results-maps.sqlite" not in capsys.readouterr().out
+    assert not (here / "relprop-benchmark" / "drawn" / "results-maps.sqlite").exists()
+
+
+def test_show(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Expected results of a benchmark in 'relprop-benchmark/drawn/results.sqlite' but" in failed(
+        capsys, "show", "drawn"
+    )
+    assert run(["benchmark", "drawn.toml", "--workers", "1"]) == 0
+    assert run(["benchmark", "drawn.toml", "--workers", "1", "--out", "mine", "--limit", "2"]) == 0
+    capsys.readouterr()
+    folder = here / "relprop-benchmark" / "drawn"
+    before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    (here / "nets.py").unlink()  # neither model nor data are looked at
+    for named in ("drawn", "drawn.toml", str(folder), str(folder / "results.sqlite")):
+        assert run(["benchmark", "show", named]) == 0
+        assert capsys.readouterr().out == (folder / "table.txt").read_text()
+    for name, ending in TABLE_FORMATS.items():
+        assert run(["benchmark", "show", "drawn", "--format", name]) == 0
+        assert capsys.readouterr().out.rstrip() == (folder / f"table.{ending}").read_text().rstrip()
+    assert run(["benchmark", "show", "drawn", "--out", "mine", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["pictures"], document["computed"], document["recipe"]["limit"]) == (2, 0, 2)
+    assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+    assert "Run the recipe with them: what is there" in failed(capsys, "show", "drawn", "--limit", "2")
+    assert "Expected one recipe but got 'drawn.toml' and 'x'" in failed(capsys, "drawn.toml", "x")
+    assert "Expected --recipe behind 'show'" in failed(capsys, "drawn.toml", "--recipe")
+
+
+def test_show_a_recipe(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--limit", "2", "--add-method", "lrp-epsilon", "--metric", "energy"]
+    assert run(["benchmark", "show", "drawn.toml", "--recipe", *words]) == 0
+    text = capsys.readouterr().out
+    assert not (here / "relprop-benchmark").exists()
+    (here / "other.toml").write_text(text)
+    found = read_recipe(here / "other.toml")
+    assert (found.name, found.limit, found.metric_labels) == ("drawn", 2, ["energy"])
+    assert found.metrics[0].settings == {"region": "auto"}
+    assert [m.method for m in found.methods] == ["center", "gradient", "lrp-epsilon"]
+    assert run(["benchmark", "other.toml", "--workers", "1", "--out", "mine"]) == 0
+    capsys.readouterr()
+    assert run(["benchmark", "show", "mine", "--recipe"]) == 0
+    assert tomllib.loads(capsys.readouterr().out) == tomllib.loads(text)
+    assert run(["benchmark", "show", "rsp-table1-voc07", "--recipe", "--json"]) == 0  # without its folder
+    assert json.loads(capsys.readouterr().out)["data"]["name"] == "voc"
+    assert "Expected a known metric but got 'energi'. Did you mean 'energy'?" in failed(
+        capsys, "drawn.toml", "--metric", "energi"
+    )
+    assert "setting of energy but got 'regoin'" in failed(capsys, "scenes", "--add-metric", "energy:regoin=3")
+    assert "Expected --recipe or --format" in failed(capsys, "show", "scenes", "--recipe", "--format", "csv")
 
 
 def test_a_method_given_twice_counts_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
