@@ -14,7 +14,14 @@ from relprop.errors import InputError, UnknownNameError
 from relprop.metrics import METRICS, Metric, load_metric, metrics
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "metrics"
-SECTIONS = ["## Formula", "## Source, and what is ours", "## Edge cases", "## When it misleads", "## Example"]
+SECTIONS = [
+    "## Formula",
+    "## Source, and what is ours",
+    "## Edge cases",
+    "## When it misleads",
+    "## Published figures",
+    "## Example",
+]
 
 
 def test_names() -> None:
