@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from torch import nn
 
 import relprop
 from relprop.datasets.sample import Sample
-from relprop.metrics import Case
+from relprop.datasets.world import Part, World
+from relprop.metrics import Case, PartGame
 
 
 def sample(size: tuple[int, int] = (4, 6), name: str = "p", **truth: Any) -> Sample:
@@ -57,6 +60,28 @@ def net(seed: int = 0, classes: int = 6) -> nn.Module:
     return model.double().eval()
 
 
+class Bands(World):
+    """Three bands across a picture of 16 x 16: each is light where it is there, and black where it is not."""
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        owner = np.repeat([0, 0, 1, 2], 4)[:, None].repeat(16, axis=1)
+        return tuple(Part(f"band {k}", k, owner == k) for k in range(3))
+
+    def draw(self, kept: Collection[int], draw: int = 0) -> np.ndarray:
+        picture = np.zeros((16, 16, 3), np.uint8)
+        for k in kept:
+            picture[self.parts[k].pixels] = 100 + 50 * k
+        return picture
+
+
+def scores_of_pictures(model: nn.Module, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """What a network of `net`'s kind says of pictures (H, W, 3) of bytes: (N, classes)."""
+    with torch.no_grad():
+        x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).double() / 64
+        return np.asarray(model(x.to(next(model.parameters()))).double().numpy())
+
+
 def model_case(
     seed: int = 0, method: str = "lrp-epsilon", label: int = 0, model: nn.Module | None = None
 ) -> Case:
@@ -87,6 +112,7 @@ def model_case(
         predicted=bool(seed % 2),
         explain=lambda network: relprop.explain(network, x, target, method).heatmap()[0],
         explain_at=lambda other: relprop.explain(model, other, target, method).heatmap(),
+        game=PartGame(Bands(), lambda pictures: scores_of_pictures(model, pictures)),
     )
 
 
