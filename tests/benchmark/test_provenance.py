@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import platform
 import re
@@ -62,6 +63,7 @@ def test_file_says_what_when_and_with_what_and_not_who(tmp_path: Path) -> None:
     assert told["machine"]["device"] == "cpu"
     assert found["recipe"]["data"]["folder"] == "set"
     assert found["recipe"]["model"]["spec"] == "nets.py:Net"
+    assert found["code"] == {"nets.py": hashlib.sha256((folder / "nets.py").read_bytes()).hexdigest()}
     assert str(tmp_path) not in text
     for secret in (str(Path.home()), platform.node(), getpass.getuser()):
         assert len(secret) < 4 or f'"{secret}' not in text
@@ -99,6 +101,18 @@ def test_the_commit_is_relprops_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # Somewhere else there is no commit, whatever repository the folder lies in.
     monkeypatch.setattr(relprop, "__file__", str(tmp_path / "relprop" / "__init__.py"))
     assert "relprop_commit" not in versions()
+
+
+def test_nothing_is_loaded_to_tell_of_what_is_there(tmp_path: Path) -> None:
+    given = scenes(tmp_path, 2, methods=["gradient"], controls=False)
+    given = replace(
+        given, model=replace(given.model, spec="scenes-resnet", size=None, labels=None, mean=None, std=None)
+    )
+    run(given, tmp_path / "a.sqlite", workers=1)
+    again = run(given, tmp_path / "a.sqlite", workers=1)
+    assert again.computed == 0
+    assert provenance(again, table_of(again))["runs"][0]["machine"]["device"] == "cpu"
+    assert "model" not in vars(again.worker)
 
 
 def test_machine_names_the_processor() -> None:

@@ -12,14 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import relprop
+from relprop.benchmark.recipe import Recipe
 from relprop.benchmark.run import Finished
 from relprop.benchmark.table import Table
-
-if TYPE_CHECKING:
-    from torch import nn
+from relprop.own_file import code_of, without_folder
 
 __all__ = ["NAME", "provenance"]
 
@@ -52,7 +51,7 @@ def provenance(done: Finished, table: Table, before: Mapping[str, Any] | None = 
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
                 "pictures_computed": done.computed,
                 "seconds": round(done.seconds, 3),
-                "machine": machine(_device(done.worker.model.module)),
+                "machine": machine(done.worker.device),
                 "versions": versions(),
             }
         )
@@ -66,10 +65,27 @@ def provenance(done: Finished, table: Table, before: Mapping[str, Any] | None = 
             "draws_of_comparisons": table.comparisons[0].draws if table.comparisons else 0,
         },
         "results": facts,
+        "code": _own_code(done.recipe),
         "pictures": done.pictures,
         "seconds_of_work": round(done.work, 3),
         "runs": runs,
     }
+
+
+def _own_code(recipe: Recipe) -> dict[str, str]:
+    """Files that the recipe names by `file.py:Name`, and the SHA-256 of each."""
+    named = [
+        recipe.model.spec,
+        str(recipe.data["name"]),
+        *(entry.method for entry in recipe.rows),
+        *(entry.name for entry in recipe.metrics),
+        *(v for entry in recipe.metrics for v in entry.settings.values() if isinstance(v, str)),
+    ]
+    found = {}
+    for text in named:
+        if code := code_of(recipe.located(text)):
+            found[without_folder(text).partition(":")[0]] = code
+    return found
 
 
 def bare(value: Any) -> Any:
@@ -109,11 +125,6 @@ def machine(device: str) -> dict[str, Any]:
         found["gpu"] = torch.cuda.get_device_name(device)
         found["cuda"] = torch.version.cuda
     return found
-
-
-def _device(module: nn.Module) -> str:
-    tensors = (*module.parameters(), *module.buffers())
-    return str(tensors[0].device) if tensors else "cpu"
 
 
 def versions() -> dict[str, str]:

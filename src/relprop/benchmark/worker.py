@@ -206,6 +206,11 @@ class Worker:
         return self.seen.classes
 
     @property
+    def device(self) -> str:
+        """Where the model runs, or would run."""
+        return self._device
+
+    @property
     def pictures(self) -> int:
         """Number of pictures that the recipe takes."""
         return len(self.indices)
