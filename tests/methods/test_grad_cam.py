@@ -73,6 +73,33 @@ def test_channels_last_maps_are_read_as_such() -> None:
         relprop.explain(model, x, 1, "rsp")
 
 
+class Cut(nn.Module):
+    """Its head sees a part of its last map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.features(x)[:, :, 1:5, 2:].mean((2, 3)))
+        return out
+
+
+class Thinned(Cut):
+    """Its last map is every other position of a larger one, which lies over the whole picture."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.features(x)[:, :, ::2, ::2].mean((2, 3)))
+        return out
+
+
+def test_a_part_of_a_map_does_not_lie_over_the_picture() -> None:
+    assert found(Cut().eval(), torch.ones(1, 3, 6, 6)) == "features"
+    run = relprop.trace(Thinned().eval(), torch.ones(1, 3, 6, 6))
+    assert run.stored(last_feature_map(run)).shape == (1, 4, 3, 3)
+
+
 def test_no_feature_map() -> None:
     mlp = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
     with pytest.raises(InputError, match="feature map"):

@@ -30,6 +30,7 @@ __all__ = [
 _REDUCTIONS = ("sum", "max-abs", "positive")
 _PREDICTED = ("auto", "sigmoid", "top-1", "top-5")
 _TARGETS = ("labels", "top-1")
+_DISCONNECTED = ("", "full", "part")
 _CLASSES = ("auto", "names", "synsets")
 
 #: The control that is no map of its own: the map of the method that is best in energy, squared.
@@ -85,6 +86,9 @@ class ModelEntry:
         classes: how the data set's classes meet the model's outputs: "names" (the same names, or the same
             number where the model has none), "synsets" (an ImageNet classifier asked about VOC or COCO), or
             "auto": synsets where a model of 1000 classes meets VOC or COCO, else names.
+        disconnected: for the data set `grids`: "full" (DiFull) or "part" (DiPart), see
+            `relprop.benchmark.disconnected`; "": the model itself (GridPG).
+        places: where it is taken apart then, modules or nodes, separated by commas; "": at its last feature map.
         predicted: when a class counts as predicted: "sigmoid" (score >= 0.5), "top-1", "top-5", or "auto":
             sigmoid for multi-label models, top-1 for others.
     """
@@ -100,6 +104,8 @@ class ModelEntry:
     geometry: str = "shorter"
     classes: str = "auto"
     predicted: str = "auto"
+    disconnected: str = ""
+    places: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,7 @@ class Recipe:
         check_choice("model.geometry", self.model.geometry, GEOMETRIES)
         check_choice("model.classes", self.model.classes, _CLASSES)
         check_choice("model.predicted", self.model.predicted, _PREDICTED)
+        check_choice("model.disconnected", self.model.disconnected, _DISCONNECTED)
         if not self.methods or not self.metrics:
             raise InputError(f"Expected at least one method and one metric in recipe {self.name!r}.")
         for what, labels in (("method", self.method_labels), ("metric", self.metric_labels)):

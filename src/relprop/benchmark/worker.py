@@ -20,6 +20,7 @@ from relprop.benchmark.baselines import BASELINES, Baseline, View, baseline, see
 from relprop.benchmark.ceiling import WORLD, ceilings, game_of, with_ceiling
 from relprop.benchmark.classes import ClassMap, are_wordnet_ids
 from relprop.benchmark.controls import raised, squared_label, squares
+from relprop.benchmark.disconnected import disconnected
 from relprop.benchmark.job import Asked, ChunkResult, Job, Part
 from relprop.benchmark.keys import data_key, map_key, method_key, metric_key, model_key, world_key
 from relprop.benchmark.maps import Maps
@@ -28,6 +29,7 @@ from relprop.benchmark.recipe import MethodEntry, ModelEntry, Recipe
 from relprop.benchmark.record import KeptMap, Pair, Problem, Record
 from relprop.benchmark.seen import Seen, check_same
 from relprop.datasets.data_set import DataSet, Viewer
+from relprop.datasets.grids import Grids
 from relprop.datasets.registry import load_dataset
 from relprop.datasets.sample import EVERYTHING, Sample
 from relprop.datasets.synsets import outputs_of
@@ -170,16 +172,22 @@ class Worker:
         # Without an earlier run the model is loaded, and refused, now; and where pictures are chosen by it.
         if data is None and (seen is None or _asks_the_model(self.data)):
             _ = self.seen
-            self.data = _as_seen(recipe, self.data, self.model, self.geometry, self.classes)
+            self.data = _as_seen(recipe, self.data, self._loaded, self.geometry, self.classes)
+            _check_takes(self.model, self.data, self.geometry)
         self.indices = _drawn(len(self.data), recipe)
 
     @cached_property
     def model(self) -> LoadedModel:
-        """The model, loaded.
+        """The model that is explained: the recipe's, or what is left of it where it is disconnected.
 
         Raises:
-            InputError: it isn't the one that was seen.
+            InputError: it isn't the one that was seen, or can't be disconnected.
         """
+        return _as_asked(self.recipe, self._loaded, self.data, self.geometry)
+
+    @cached_property
+    def _loaded(self) -> LoadedModel:
+        """The recipe's model."""
         model = _load(self.recipe, self._device)
         if self._before is not None:
             check_same(self._before, self._looked_at(model), self.recipe.model.spec)
@@ -188,7 +196,7 @@ class Worker:
     @cached_property
     def seen(self) -> Seen:
         """What has to be known of the model where it isn't loaded."""
-        return self._looked_at(self.model) if self._before is None else self._before
+        return self._looked_at(self._loaded) if self._before is None else self._before
 
     def _looked_at(self, model: LoadedModel) -> Seen:
         return Seen.of(
@@ -744,26 +752,58 @@ def _as_seen(
     """The data set as the model's: its pictures may depend on the model, and may have to be shown as they are.
 
     Raises:
-        InputError: another geometry than the data set needs, or a model that doesn't take its pictures.
+        InputError: another geometry than the data set needs, or what the data set itself refuses.
     """
     if data.native and geometry.mode != "native":
         raise InputError(
             f'Expected geometry = "native" for the data set {data.name}, whose pictures are made at the size '
             f"that they are shown at, but got {geometry.mode!r}."
         )
-    found = data.for_viewer(_viewer(recipe, model, geometry, classes))
-    if found.native:
-        picture = found[0].image
-        try:
-            model.run(model.to_device(geometry.input(picture)))
-        except InputError as error:
-            height, width = geometry.preprocess.size
-            raise InputError(
-                f"Expected a model that takes pictures of any size (one that pools over all positions), for those "
-                f"of {data.name} have {picture.height} x {picture.width} pixels; but {model.spec} takes no other "
-                f"than {height} x {width}."
-            ) from error
-    return found
+    return data.for_viewer(_viewer(recipe, model, geometry, classes))
+
+
+def _as_asked(recipe: Recipe, model: LoadedModel, data: DataSet, geometry: Geometry) -> LoadedModel:
+    """The model as it is asked about the data set's pictures.
+
+    Raises:
+        InputError: it is to be disconnected, and can't be, or the data set has no grids that ask one cell each.
+    """
+    how, places = recipe.model.disconnected, recipe.model.places
+    if not how:
+        if places:
+            raise InputError('Expected disconnected = "full" or "part" with places but got places alone.')
+        return model
+    if not isinstance(data, Grids) or data.asked not in ("first", "last"):
+        came = f"grids, asked = {data.asked!r}" if isinstance(data, Grids) else data.name
+        raise InputError(
+            'Expected the data set grids, asked = "first" or "last", for a disconnected model, whose head sees '
+            f"one cell, but got {came}."
+        )
+    changed = disconnected(
+        model.module,
+        model.to_device(torch.zeros(1, len(model.mean), *geometry.preprocess.size)),
+        how,
+        side=data.side,
+        cell=0 if data.asked == "first" else data.side**2 - 1,
+        places=[place for place in map(str.strip, places.split(",")) if place],
+    )
+    return replace(model, module=changed)
+
+
+def _check_takes(model: LoadedModel, data: DataSet, geometry: Geometry) -> None:
+    """Refuse a model that doesn't take pictures which mustn't be resized."""
+    if not data.native:
+        return
+    picture = data[0].image
+    try:
+        model.run(model.to_device(geometry.input(picture)))
+    except InputError as error:
+        height, width = geometry.preprocess.size
+        raise InputError(
+            f"Expected a model that takes pictures of any size (one that pools over all positions), for those of "
+            f"{data.name} have {picture.height} x {picture.width} pixels; but {model.spec} takes no other than "
+            f"{height} x {width}."
+        ) from error
 
 
 def _viewer(recipe: Recipe, model: LoadedModel, geometry: Geometry, classes: ClassMap) -> Viewer:

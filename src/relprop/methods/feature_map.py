@@ -23,9 +23,10 @@ def last_feature_map(run: Trace, *, branches: bool = False) -> Node:
     activations, flattening) to the first value with as many axes as the input and a spatial axis longer
     than 1; then back through the pools that end the feature extractor. That is the ReLU before the
     last pool of AlexNet and VGG, the last block's output of ResNets, the last concatenation of
-    GoogLeNet. What was read from a map at other places (RoIAlign, a spatial transformer) has positions of its
-    own, so the map that was read is taken. Its value is (N, C, *spatial), but (N, *spatial, C) in networks that
-    have no other there, such as Swin: `channel_axis` tells.
+    GoogLeNet. What was read from a map at other places (RoIAlign, a spatial transformer) has positions of
+    its own, so the map that was read is taken; so is the map that a part was cut out of. Its value is
+    (N, C, *spatial), but (N, *spatial, C) in networks that have no other there, such as Swin: `channel_axis`
+    tells.
 
     Args:
         run: a forward run.
@@ -89,12 +90,20 @@ def _is_table(value: Tensor) -> bool:
 
 
 def _before_pools(node: Node, run: Trace) -> Node:
-    while node.kind in _POOLS or (node.op == "permute" and channel_axis(run, node) != 1):
+    while (
+        node.kind in _POOLS or _is_cut(node, run) or (node.op == "permute" and channel_axis(run, node) != 1)
+    ):
         before = node.signals()
         if not before or before[0] is run.graph.input or run.stored(before[0]).ndim != run.input.ndim:
             break
         node = before[0]
     return node
+
+
+def _is_cut(node: Node, run: Trace) -> bool:
+    """Whether a value was cut out of a map, so that it doesn't lie over the whole picture."""
+    # A cut along several axes is a slice along each, those that are kept whole among them.
+    return node.op == "slice" and node.argument("step") == 1 and node.argument("dim") % run.input.ndim != 1
 
 
 def channel_axis(run: Trace, node: Node) -> int:
