@@ -21,6 +21,7 @@ from relprop.metrics.information_curves import coarse, compressed_size, curve_ar
 from relprop.models import load
 
 PLAIN = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+FOUR = {"mean": (0.0,) * 4, "std": (1.0,) * 4}
 RANDOM = np.random.default_rng(0)
 PICTURE = RANDOM.integers(0, 256, (12, 16, 3), dtype=np.uint8)
 
@@ -157,4 +158,8 @@ def test_refusals() -> None:
         (lambda: InformationCurves(mean=(0.0,)), "mean and std together"),
         (lambda: InformationCurves().measure(case), r"mean=\(\.\.\.\) and std=.* for Sequential"),
         (lambda: InformationCurves(**PLAIN).measure(replace(case, map=None)), "but got map=None"),
+        (
+            lambda: InformationCurves(**FOUR).measure(replace(case, x=torch.zeros(1, 4, 16, 16))),
+            "channels .*but got 4",
+        ),
     )

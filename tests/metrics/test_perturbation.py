@@ -126,6 +126,9 @@ def test_both_curves_under_both_fills() -> None:
     assert (found["deletion"], found["insertion"]) == (found["deletion-mean"], found["insertion-blur"])
     assert found["deletion-mean"] != found["deletion-blur"]
     assert {o.key for o in metric.reported()} == {k for k in found if "@" not in k}
+    # What is under its own fill already is left to the files.
+    assert [o.key for o in metric.reported() if o.detail] == ["deletion", "insertion", "difference"]
+    assert not any(o.detail for o in Perturbation(fills=("blur",)).reported())
     keys = [o.key for o in Perturbation(fills=("blur",)).reported()]
     assert keys[3:] == ["deletion-blur", "insertion-blur", "difference-blur"]
 

@@ -158,6 +158,10 @@ class InformationCurves(Metric):
         heat = as_picture(case.map, x).numpy()
         low, width = self._scale(model, x)
         shown = ((x[0].double() - low) / width * 255).round().clamp(0, 255)
+        if len(shown) not in (1, 3):
+            raise InputError(
+                f"Expected pictures of 1 or 3 channels for {self.name!r}, as files have, but got {len(shown)}."
+            )
         whole = shown.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
         pictures = [*self._pictures(whole, heat, case.sample.name), whole]
         said = self._answers(model, pictures, x, low, width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -216,4 +216,10 @@ class Perturbation(Metric):
 
     def reported(self) -> tuple[Outcome, ...]:
         asked = {f"{what}-{fill}" for what in (*_KINDS, "difference") for fill in self.fills}
-        return tuple(o for o in self.outcomes if "-" not in o.key or o.key in asked)
+        # What stands under its fill needn't be looked at twice.
+        twice = {self.deletion, self.insertion} <= set(self.fills)
+        return tuple(
+            replace(o, detail=twice) if "-" not in o.key else o
+            for o in self.outcomes
+            if "-" not in o.key or o.key in asked
+        )
