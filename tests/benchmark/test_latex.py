@@ -86,15 +86,26 @@ def test_powers_of_ten_are_set_as_powers():
     assert "$2.0\\times10^{6}$" in text
 
 
-def test_columns_that_do_not_fit_go_to_furthersmalls():
-    wide, narrow = to_latex(small(), width=2000), to_latex(small(), width=150)
+def test_columns_that_do_not_fit_go_to_further_tables():
+    wide, narrow = to_latex(small(), width=2000), to_latex(small(), width=110)
     assert "(1 of" not in wide
     assert narrow.count("\\begin{table*}") > wide.count("\\begin{table*}")
     assert "(1 of 6)" in narrow
     assert narrow.count("Intervals: 95") == 1
 
 
-def test_published_numbers_have_asmall_of_their_own():
+def test_long_notes_go_to_a_table_of_their_own():
+    made = [Record(f"{i}", 0, f"method-{m}", "odd", {"x": 0.1 * i}) for i in range(3) for m in range(25)]
+    methods = [f"method-{m}" for m in range(25)]
+    short = to_latex(tabulate(made, {"odd": Odd()}, methods, title="T"))
+    assert "signs and notes" not in short
+    long = to_latex(tabulate(made, {"odd": Odd()}, methods, title="T", notes=["A long sentence. " * 120]))
+    assert "\\caption{T: signs and notes}" in long
+    assert long.count("A long sentence. A long sentence.") > 50
+    assert "Signs and notes: on a page of their own." in long
+
+
+def test_published_numbers_have_a_table_of_their_own():
     ours, paper = to_latex(small()).split("Small: published numbers")
     assert "57.6" not in ours
     assert "57.6" in paper
@@ -114,3 +125,5 @@ def test_compiles(tmp_path, make):
     )
     assert told.returncode == 0, told.stdout[-2000:]
     assert "undefined" not in told.stdout
+    assert make is _odd or "Overfull" not in told.stdout  # one of its names is longer than a line
+    assert "too large" not in told.stdout

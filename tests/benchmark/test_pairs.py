@@ -96,7 +96,13 @@ def test_sentences_say_what_the_best_is_ahead_of():
     assert about == "Pointing: alpha is ahead of 1 of 2 others, not told apart from beta."
     same = dict.fromkeys(("alpha", "beta", "gamma"), 0.5)
     made = [replace(r, values={"hit": 0.5}) for r in _records(same)]
-    assert list(statements(_table(made, same)))[1] == "Pointing: no two methods can be told apart."
+    assert list(statements(_table(made, same)))[1] == (
+        "Pointing: no two methods can be told apart: too few pictures differ (0 at most) for 3 comparisons."
+    )
+    close = {"alpha": 0.5, "beta": 0.501}
+    assert (
+        list(statements(_table(_records(close), close)))[1] == "Pointing: no two methods can be told apart."
+    )
     tied = [*made, *(Record(f"{k:02}", k % 2, "low", "pointing", {"hit": 0.1}) for k in range(40))]
     sentence = list(statements(_table(tied, [*same, "low"])))[1]
     assert sentence == "Pointing: alpha; beta; gamma are as good as each other and ahead of the other."

@@ -16,8 +16,10 @@ __all__ = ["document", "escaped", "to_latex"]
 TEXT_WIDTH = 345.0
 """Points between the margins of LaTeX's `article`; columns beyond it go to a further table."""
 
-_SMALL, _SCRIPT = 9.0, 7.0  # points of \small and \scriptsize at 10 points
+_SMALL, _NOTES, _SCRIPT = 9.0, 8.0, 7.0  # points of \small, \footnotesize and \scriptsize at 10 points
 _GAP = 10.0  # points between columns
+_THIN = " .,:;'|[]()-ijlt"
+_TALL = 500.0  # points that a float may have, a little less than a page of `article`
 _ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "": ""}
 
 _PLAIN = {
@@ -56,12 +58,17 @@ def to_latex(table: Table, *, intervals: bool = True, width: float = TEXT_WIDTH)
     counted = [*table.groups, ("pairs", "pictures")]
     notes = [*table.notes, *legend(table, "Bold")]
     floats = []
+    apart = bool(parts) and _tall(len(table.rows), notes, width) > _TALL
     for k, part in enumerate(parts, 1):
         caption = table.title + (f" ({k} of {len(parts)})" if len(parts) > 1 else "")
-        said = notes if k == len(parts) else [f"Signs and notes: below part {len(parts)}."]
+        said = notes
+        if apart or k < len(parts):
+            said = [f"Signs and notes: {'on a page of their own' if apart else f'below part {len(parts)}'}."]
         floats.append(
             _float(caption, _tabular(part, counted, _titles(table)), said, f"tab:{_slug(table)}-{k}")
         )
+    if apart:
+        floats.append(_float(f"{table.title}: signs and notes", "", notes, f"tab:{_slug(table)}-notes"))
     if not parts:
         floats.append(_float(table.title, "", ["Nothing was measured.", *notes], f"tab:{_slug(table)}"))
     if table.published:
@@ -250,6 +257,12 @@ def _stack(lines: Sequence[str]) -> str:
     return r"\\".join(map(_guarded, lines))
 
 
+def _tall(rows: int, notes: Sequence[str], width: float) -> float:
+    """About the height in points of a table with so many rows, and its notes below."""
+    lines = sum(_room(note, _NOTES) for note in notes) / width
+    return 11.0 * (rows + 8) + 9.5 * lines + 60
+
+
 def _guarded(text: str) -> str:
     r"""Text at the begin of a line: a bracket or a star there would belong to the `\\` before it."""
     return "{}" + text if text[:1] in ("[", "*") else text
@@ -285,5 +298,9 @@ def _wrapped(text: str, most: int) -> list[str]:
 
 
 def _room(text: str, size: float) -> float:
-    """About the width in points of a line of Computer Modern; letters are half as wide as they are tall."""
-    return 0.5 * size * len(text)
+    """About the width in points of a line of Computer Modern, whose small sizes are wider for their height."""
+    ems = sum(
+        0.5 if c.isdigit() else 0.28 if c in _THIN else 0.72 if c.isupper() or c == "%" else 0.47
+        for c in text
+    )
+    return ems * size * (1.14 if size < 8 else 1.03)

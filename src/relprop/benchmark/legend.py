@@ -50,7 +50,7 @@ def interval(low: float, high: float, percent: bool) -> str:
 
 def share(cell: Cell) -> str:
     """The share of the ceiling in round brackets; empty where no ceiling is known."""
-    return "" if cell.share is None else f"({100 * cell.share.value:.0f} %)"
+    return "" if cell.share is None else f"({100 * cell.share.value:.0f} %)".replace("-", "−")
 
 
 def gaps(table: Table) -> dict[str, str]:

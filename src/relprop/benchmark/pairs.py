@@ -92,7 +92,10 @@ def _ahead(table: Table, column: Column, alpha: float) -> str:
     if not own:
         return ""
     if all(c.corrected > alpha for c in own):
-        return "no two methods can be told apart"
+        pictures = max(c.differing for c in own)
+        few = len(own) * 2.0 ** (1 - pictures) > alpha
+        why = f": too few pictures differ ({pictures} at most) for {len(own)} comparisons" if few else ""
+        return f"no two methods can be told apart{why}"
     top = [m for m in ranked if table.cell(m, column).value == table.cell(ranked[0], column).value]
     others = [m for m in ranked if m not in top]
     # What the best differs from for sure; of several that are as good, what each of them does.
