@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.benchmark.reports import METHODS, METRICS, Wide, axes_named, ranked, small, texts_of, wide
@@ -144,3 +146,11 @@ def test_refusals():
         bars(small(), "pointing.hits")
     with pytest.raises(InputError, match="one column to draw"):
         bars_page(tabulate([], METRICS, METHODS))
+
+
+def test_long_notes_are_not_cut():
+    notes = [f"Sentence {k} says something of some length that a reader has to know." for k in range(60)]
+    table = replace(small(), notes=tuple(notes))
+    said = " ".join(texts_of(bars(table, "closing.error")))
+    assert all(f"Sentence {k} says" in said for k in range(60))
+    check_legible(bars(table, "closing.error"))

@@ -124,7 +124,7 @@ def maps_sheet(
         "Grey lines: outlines of the input.",
         outline_note(" or ".join(kinds)) if kinds else "",
     ]
-    lines = wrap(" ".join(filter(None, [*said, *notes])), inner / POINT, SMALL, 12)
+    lines = wrap(" ".join(filter(None, [*said, *notes])), inner / POINT, SMALL, 60)
     page.words(_EDGE, page.top, lines, SMALL)
     page.top += len(lines) * height(SMALL) + _EDGE
     figure = page.figure()

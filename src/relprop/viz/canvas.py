@@ -99,7 +99,7 @@ class Canvas:
     def caption(self, sentences: Sequence[str]) -> None:
         """Sentences at the foot; nothing is put on the page after them."""
         room = (self.wide - 2 * MARGIN) / POINT
-        lines = wrap(" ".join(filter(None, sentences)), room, SMALL, 12)
+        lines = wrap(" ".join(filter(None, sentences)), room, SMALL, 60)
         self.words(MARGIN, self.top, lines, SMALL)
         self.top += len(lines) * height(SMALL) + MARGIN
 
