@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from tests.benchmark.reports import ranked, small
 
-from relprop.benchmark.latex import document, escaped, to_latex
+from relprop.benchmark.latex import document, to_latex
+from relprop.benchmark.latex_words import escaped
 from relprop.benchmark.record import Record
 from relprop.benchmark.table import tabulate
 from relprop.metrics.metric import Metric, Outcome

@@ -3,41 +3,23 @@ r"""LaTeX: a table for a paper, with booktabs and plain ASCII that every engine 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from relprop.benchmark.columns import Column
+from relprop.benchmark.latex_words import escaped, number, room, words
 from relprop.benchmark.legend import UNBEATEN, gaps, interval, legend, published_heading, share, shown
 from relprop.benchmark.table import Table
 
-__all__ = ["document", "escaped", "to_latex"]
+__all__ = ["document", "to_latex"]
 
 TEXT_WIDTH = 345.0
 """Points between the margins of LaTeX's `article`; columns beyond it go to a further table."""
 
 _SMALL, _NOTES, _SCRIPT = 9.0, 8.0, 7.0  # points of \small, \footnotesize and \scriptsize at 10 points
 _GAP = 10.0  # points between columns
-_THIN = " .,:;'|[]()-ijlt"
 _TALL = 500.0  # points that a float may have, a little less than a page of `article`
 _ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "": ""}
-
-_PLAIN = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_",
-    "%": r"\%", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
-    "−": "$-$", "–": "--", "—": "---", "…": r"\ldots{}", "×": r"$\times$", "·": r"$\cdot$", "±": r"$\pm$",
-    "≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "≠": r"$\neq$", "→": r"$\to$", "←": r"$\leftarrow$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$", "√": r"$\surd$", "°": r"$^{\circ}$",
-    "†": r"$^{\dagger}$", "‘": "`", "’": "'", "“": "``", "”": "''", "\u00a0": "~", "\u202f": r"\,",
-    "ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}",
-    "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}", "µ": r"$\mu$",
-}  # fmt: skip
-_PLAIN |= {c: f"$^{{{k}}}$" for k, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
-_PLAIN |= {c: f"$_{{{k}}}$" for k, c in enumerate("₀₁₂₃₄₅₆₇₈₉")}
-_ACCENTS = {
-    "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".",
-    "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c",
-}  # fmt: skip
 
 
 def to_latex(table: Table, *, intervals: bool = True, width: float = TEXT_WIDTH) -> str:
@@ -89,49 +71,6 @@ def document(table: Table, *, intervals: bool = True) -> str:
     )
 
 
-def escaped(text: str) -> str:
-    r"""Text as LaTeX prints it, in ASCII; characters that it has no sign for by their number.
-
-    >>> escaped("lrp_α2β1: 50 % > x²"), escaped("Müller"), escaped("漢")
-    ('lrp\\_$\\alpha$2$\\beta$1: 50 \\% $>$ x$^{2}$', 'M\\"{u}ller', '[U+6F22]')
-    """
-    return "".join(map(_character, text.replace("\n", " ")))
-
-
-def _character(c: str) -> str:
-    if c in _PLAIN:
-        return _PLAIN[c]
-    if c.isascii():
-        return c if c.isprintable() else " "
-    name = unicodedata.name(c, "")
-    greek = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", name)
-    if greek and greek[2] in _GREEK:
-        return _greek(greek[2].lower(), greek[1] == "CAPITAL")
-    parts = unicodedata.normalize("NFD", c)
-    if len(parts) == 2 and parts[0].isascii() and parts[1] in _ACCENTS:
-        return f"\\{_ACCENTS[parts[1]]}{{{parts[0]}}}"
-    return f"[U+{ord(c):04X}]"
-
-
-_GREEK = {
-    *"ALPHA BETA GAMMA DELTA EPSILON ZETA ETA THETA IOTA KAPPA LAMDA MU NU XI OMICRON PI".split(),
-    *"RHO SIGMA TAU UPSILON PHI CHI PSI OMEGA".split(),
-}
-_AS_LATIN = {
-    "alpha": "A", "beta": "B", "epsilon": "E", "zeta": "Z", "eta": "H", "iota": "I", "kappa": "K", "mu": "M",
-    "nu": "N", "omicron": "O", "rho": "P", "tau": "T", "chi": "X",
-}  # fmt: skip
-
-
-def _greek(name: str, capital: bool) -> str:
-    if capital and name in _AS_LATIN:
-        return _AS_LATIN[name]
-    if name == "omicron":
-        return "o"
-    name = "lambda" if name == "lamda" else name
-    return f"$\\{name.capitalize() if capital else name}$"
-
-
 @dataclass(frozen=True)
 class _Block:
     """One column as it is set: a heading over two aligned parts, numbers and what follows them."""
@@ -157,12 +96,12 @@ def _column(table: Table, column: Column, signs: Mapping[str, str], intervals: b
         small = " ".join(filter(None, [small, share(cell)]))
         mark = escaped(UNBEATEN) if cell.unbeaten else ""
         best = method in table.best(column)
-        numbers.append(_number(text, best))
+        numbers.append(number(text, best))
         behind.append(
             (f"\\makebox[0.6em][l]{{{mark}}}" if marked else "")
-            + (f"\\,{{\\scriptsize {_words(small)}}}" if small else "")
+            + (f"\\,{{\\scriptsize {words(small)}}}" if small else "")
         )
-        widths.append(_room(text, _SMALL) + _room(small, _SCRIPT) + (6 if marked else 0))
+        widths.append(room(text, _SMALL) + room(small, _SCRIPT) + (6 if marked else 0))
     for what in ("pairs", "images"):
         low, high = table.counts(column, "pairs" if what == "pairs" else "images")
         numbers.append(str(low) if low == high else f"{low}--{high}")
@@ -170,28 +109,9 @@ def _column(table: Table, column: Column, signs: Mapping[str, str], intervals: b
     return _block(column, numbers, behind, max(widths))
 
 
-def _number(text: str, bold: bool = False) -> str:
-    r"""A number, with its power of ten set as one.
-
-    >>> _number("−1.7e-07", bold=True), _number("71.2")
-    ('$\\mathbf{-1.7\\times10^{-7}}$', '71.2')
-    """
-    power = re.fullmatch(r"([−\d.]+)e([-+]\d+)", text)
-    if power:
-        inner = f"{power[1].replace('−', '-')}\\times10^{{{int(power[2])}}}"
-        return f"$\\mathbf{{{inner}}}$" if bold else f"${inner}$"
-    return f"\\textbf{{{escaped(text)}}}" if bold else escaped(text)
-
-
-def _words(text: str) -> str:
-    """Text with numbers in it."""
-    parts = re.split(r"([−\d.]+e[-+]\d+)", text)
-    return "".join(_number(part) if k % 2 else escaped(part) for k, part in enumerate(parts))
-
-
 def _published(table: Table, column: Column, held: Sequence[str]) -> _Block:
     values = [table.cell(m, column).published for m in held]
-    numbers = ["" if v is None else _number(shown(v, column.percent)) for v in values]
+    numbers = ["" if v is None else number(shown(v, column.percent)) for v in values]
     return _block(column, numbers, ["" for _ in held], 0.0)
 
 
@@ -199,15 +119,15 @@ def _block(column: Column, numbers: Sequence[str], behind: Sequence[str], wide: 
     head = _wrapped(column.name, 14)
     if column.below:
         head.append(column.below)
-    room = max(_room(line, _SMALL) for line in head)
+    heading = max(room(line, _SMALL) for line in head)
     lines = [escaped(line) for line in head]
     lines[-1] += _ARROWS[column.better]
-    return _Block(tuple(lines), tuple(numbers), tuple(behind), max(wide, room + 10))
+    return _Block(tuple(lines), tuple(numbers), tuple(behind), max(wide, heading + 10))
 
 
 def _fitting(columns: Sequence[_Block], rows: Sequence[str], width: float) -> Iterator[list[_Block]]:
     """Columns in lots that fit beside the rows' names."""
-    label = max((_room(row, _SMALL) for row in (*rows, "pictures")), default=0.0)
+    label = max((room(row, _SMALL) for row in (*rows, "pictures")), default=0.0)
     lot: list[_Block] = []
     used = label
     for column in columns:
@@ -259,7 +179,7 @@ def _stack(lines: Sequence[str]) -> str:
 
 def _tall(rows: int, notes: Sequence[str], width: float) -> float:
     """About the height in points of a table with so many rows, and its notes below."""
-    lines = sum(_room(note, _NOTES) for note in notes) / width
+    lines = sum(room(note, _NOTES) for note in notes) / width
     return 11.0 * (rows + 8) + 9.5 * lines + 60
 
 
@@ -295,12 +215,3 @@ def _wrapped(text: str, most: int) -> list[str]:
         else:
             lines[-1] = longer
     return lines
-
-
-def _room(text: str, size: float) -> float:
-    """About the width in points of a line of Computer Modern, whose small sizes are wider for their height."""
-    ems = sum(
-        0.5 if c.isdigit() else 0.28 if c in _THIN else 0.72 if c.isupper() or c == "%" else 0.47
-        for c in text
-    )
-    return ems * size * (1.14 if size < 8 else 1.03)
