@@ -8,7 +8,7 @@ from relprop.metrics import Case, Metric, Outcome
 class Compactness(Metric):
     """Share of the picture that the strongest pixels with `part` of the positive relevance take up."""
 
-    name = "compactness"
+    needs = "heat"
     outcomes = (Outcome("share", "Compactness", better="lower"),)
 
     def __init__(self, *, part: float = 0.5) -> None:
