@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from relprop.benchmark.recipe import MethodEntry, MetricEntry, Recipe
+from relprop.benchmark.recipe import MethodEntry, MetricEntry, ModelEntry, Recipe
 from relprop.datasets.data_set import DataSet
 from relprop.own_file import code_of, without_folder
 
@@ -70,17 +70,20 @@ def model_key(recipe: Recipe) -> str:
 
     Not where its weights and labels lie: what is in them are facts of their own.
     """
-    entry = recipe.model
-    told = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name not in ("weights", "labels")}
-    return _hash({**told, "spec": without_folder(entry.spec)})
+    told = {k: v for k, v in _set(recipe.model).items() if k not in ("weights", "labels")}
+    return _hash({**told, "spec": without_folder(recipe.model.spec)})
 
 
 def _entry(recipe: Recipe, entry: MethodEntry) -> dict[str, Any]:
-    # What is as it is by default is left out: a new setting of entries leaves old keys as they are.
-    told = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name != "label"}
+    told = {k: v for k, v in _set(entry).items() if k != "label"}
+    return {**told, "method": without_folder(entry.method), **_code(recipe, entry.method)}
+
+
+def _set(entry: MethodEntry | ModelEntry) -> dict[str, Any]:
+    """What isn't as it is by default: a new setting of entries leaves old keys as they are."""
+    told = {f.name: getattr(entry, f.name) for f in fields(entry)}
     defaults = {f.name: f.default for f in fields(entry) if f.default is not MISSING}
-    kept = {k: v for k, v in told.items() if k not in defaults or v != defaults[k]}
-    return {**kept, "method": without_folder(entry.method), **_code(recipe, entry.method)}
+    return {k: v for k, v in told.items() if k not in defaults or v != defaults[k]}
 
 
 def _code(recipe: Recipe, *texts: str) -> dict[str, str]:
