@@ -12,7 +12,7 @@ from tests.benchmark.make import scenes
 from relprop.benchmark import cluster
 from relprop.benchmark.formats import to_csv
 from relprop.benchmark.job import Job
-from relprop.benchmark.recipe import Recipe
+from relprop.benchmark.recipe import MetricEntry, Recipe
 from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
 from relprop.errors import RelpropError
@@ -49,6 +49,11 @@ def test_the_same_records_also_when_an_actor_dies(tmp_path: Path, given: Recipe,
     alone = run(given, tmp_path / "b.sqlite", workers=1)
     assert done.records == alone.records
     assert to_csv(table_of(done)) == to_csv(table_of(alone))
+    # Maps that are kept travel to the actors, another metric comes back.
+    other = given.with_(metrics=(MetricEntry("rank-accuracy", settings={"region": "masks"}),))
+    judged = run(other, tmp_path / "a.sqlite", engine="ray", workers=2)
+    assert (judged.computed, judged.explained) == (8, 0)
+    assert judged.records == run(other, tmp_path / "c.sqlite", workers=1).records
 
 
 @pytest.mark.nightly

@@ -348,7 +348,7 @@ def test_a_full_disk_keeps_what_was_there(
     same(done, run(given, tmp_path / "b.sqlite", workers=1))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_killed_while_judging_kept_maps(
     given: Recipe, metrics: Callable[..., Recipe], tmp_path: Path, workers: int
 ) -> None:
