@@ -17,7 +17,7 @@ __all__ = ["as_kept", "packed", "unpacked"]
 _HEAD = struct.Struct("<4scIII")  # mark, kind of number, height, width, CRC-32 of these and what follows
 _MARK = b"map1"
 _KINDS: dict[bytes, np.dtype[Any]] = {b"f": np.dtype("<f4"), b"d": np.dtype("<f8")}
-_LEVEL = 1  # of zlib: 6 takes half as long again and saves 1.3 % (docs/benchmark.md)
+_LEVEL = 1  # of zlib: 6 takes two thirds longer and saves 1.3 % (docs/benchmark.md)
 
 
 def as_kept(values: Tensor) -> Tensor:
