@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -40,14 +41,22 @@ def calls(model: nn.Module, x: Tensor, chunk: int) -> dict[str, Call]:
         leaf = x.clone().requires_grad_()
         torch.autograd.grad(model(leaf)[0, 7], leaf)
 
-    def split(mode: str) -> Call:
-        return lambda: relprop.separate_motion(model, x, 7, method, mode=mode, chunk=chunk)
+    def split(mode: str, **settings: Any) -> Call:
+        return lambda: relprop.separate_motion(model, x, 7, method, mode=mode, chunk=chunk, **settings)
+
+    moved = torch.tensor([[t % 5, (2 * t) % 7] for t in range(16)])
+    angles = 0.01 * torch.arange(16.0)
+    turned = torch.stack([angles.cos(), -angles.sin(), 0 * angles, angles.sin(), angles.cos(), 0 * angles], 1)
 
     return {
         "gradient": gradient,
         "deep Taylor": lambda: relprop.explain(model, x, 7, method),
         "naive split": split("naive"),
         "conserving split": split("conserving"),
+        "conserving split, shaking camera": split("conserving", camera=moved[: x.shape[2]]),
+        "conserving split, turning camera": split(
+            "conserving", camera=turned.reshape(16, 2, 3)[: x.shape[2]]
+        ),
         "selective split": split("selective"),
     }
 
@@ -79,8 +88,8 @@ def speed(args: argparse.Namespace) -> None:
 def memory(args: argparse.Namespace) -> None:
     """Print the table of peaks, each from a process of its own."""
     rows = []
-    for name in calls(nn.Identity(), torch.zeros(0), 1):
-        for chunk in args.chunks if name in ("naive split", "conserving split") else args.chunks[:1]:
+    for name in calls(nn.Identity(), torch.zeros(1, 1, 1), 1):
+        for chunk in args.chunks if name.startswith(("naive", "conserving")) else args.chunks[:1]:
             command = [sys.executable, __file__, "--peak", name, "--chunks", str(chunk)]
             command += ["--threads", str(args.threads), "--device", args.device]
             out = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -190,6 +190,20 @@ def test_clips(mode: Any, device: Elsewhere) -> None:
     assert all(device.is_there(film) for film in (found.original, found.spatial, found.temporal))
 
 
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_moving_camera(turns: bool, device: Elsewhere) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = C3D(3, widths=(2, 2, 2, 2, 2), hidden=4, frames=16, size=32).eval()
+        clip = torch.rand(1, 3, 16, 32, 32)
+    path = torch.eye(2, 3).repeat(16, 1, 1)
+    path[1::2, 0, 2] = 0.5 if turns else 1.0
+    found = relprop.separate_motion(
+        device.take(net), device.take(clip), 1, mode="conserving", camera=device.take(path)
+    )
+    assert all(device.is_there(film) for film in (found.original, found.spatial, found.temporal))
+
+
 def test_two_stages(device: Elsewhere) -> None:
     model = two_stage_nets.small("faster")
     device.take(model)

@@ -125,3 +125,12 @@ def test_a_network_of_one_layer() -> None:
     assert relprop.explain(net, x, 0, method).relevance.tolist() == [pytest.approx([-0.5 / 3, -1 / 3])]
     # f_0 - f_1 = -2 x_0 - 3 x_1 = -2.5; of its negative, weights (2, 3): (1, 1.5) of 2.5.
     assert relprop.explain(net, x, 0, method, versus=1).relevance.tolist() == [pytest.approx([-1.0, -1.5])]
+
+
+def test_clrp_of_one_layer_turns_the_box_rule_over() -> None:
+    net = nn.Linear(2, 2, bias=False)
+    net.weight.data = torch.tensor([[1.0, -2.0], [3.0, 1.0]])
+    e = relprop.explain(net, torch.tensor([[0.5, 0.25]]), 1, relprop.CLRP(variant=2, bounds=(0.0, 1.0)))
+    # Target: weights (3, 1), terms (1.5, 0.25) of 1.75; its dual: weights (-3, -1), terms (1.5, 0.75) of 2.25.
+    share = 1.5 / 1.75 - 1.5 / 2.25
+    assert e.relevance.tolist() == [pytest.approx([share, -share])]
