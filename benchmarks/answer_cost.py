@@ -1,7 +1,7 @@
 """What an answer costs, in input-gradients of the same network.
 
     python benchmarks/answer_cost.py --threads 1 --clock cpu
-    RELPROP_ASSETS=... python benchmarks/answer_cost.py --models efficientnet-lite0 torchvision:squeezenet1_1 --threads 1
+    RELPROP_ASSETS=... python benchmarks/answer_cost.py --models torchvision:squeezenet1_1 --threads 1
 
 One picture, its likeliest class; each call is timed between two gradients by autograd, medians of the ratios.
 """
@@ -27,8 +27,9 @@ from relprop.datasets import Scenes
 from relprop.errors import RelpropError, RelpropWarning
 
 METHODS = (
-    "agreement", "agreement:of=lrp-composite", "rsp", "margin-rsp", "contrastive-rsp", "lrp-composite", "lrp-gamma",
-    "clrp", "contrastive-excitation-backprop", "grad-cam", "gradient-x-input", "integrated-gradients",
+    "agreement", "agreement:of=lrp-composite", "rsp", "margin-rsp", "contrastive-rsp", "lrp-composite",
+    "lrp-gamma", "clrp", "contrastive-excitation-backprop", "grad-cam", "gradient-x-input",
+    "integrated-gradients",
 )  # fmt: skip
 
 

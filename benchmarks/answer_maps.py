@@ -73,7 +73,7 @@ _OURS = (
     "margin-rsp", "rsp", "rsp:hostile=None", "contrastive-rsp", "lrp-composite", "lrp-gamma", "clrp",
     "contrastive-excitation-backprop", "grad-cam",
 )  # fmt: skip
-#: Published methods, most of them slow: asked about the first pictures only.
+#: Most of them slow: asked about the first pictures only.
 _PUBLISHED = (
     "agreement", "excitation-backprop", "odam", "integrated-gradients", "gradient-x-input", "smoothgrad",
     "guided-backprop", "rap", "attention-rollout", "lrp-composite:lower=gamma-above",

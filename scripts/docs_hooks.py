@@ -14,6 +14,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "index.md",
             "quickstart.md",
             "many.md",
+            "which-method.md",
             "something-else.md",
             "words.md",
             "command-line.md",
