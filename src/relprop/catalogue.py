@@ -22,6 +22,7 @@ __all__ = [
     "MODEL_SOURCES",
     "MODEL_SPECS",
     "PACKAGED_MODELS",
+    "RECOMMENDED",
     "SHOWN_METHOD",
     "TABLE_FORMATS",
     "TWINS",
@@ -32,10 +33,14 @@ __all__ = [
 #: Chosen by what was measured (docs/methods/margin-rsp.md, docs/measured.md).
 CLASS_METHOD, SHOWN_METHOD, BOX_METHOD = "margin-rsp", "agreement", "crp"
 
+#: How a picture is explained where nobody says (docs/which-method.md).
+RECOMMENDED = "recommended"
+
 #: What `relprop.explain` knows by name: subclasses of `relprop.methods.Method`.
 METHODS: Registry[Any] = Registry(
     "method",
     {
+        "recommended": "relprop.methods.recommended:Recommended",
         "gradient": "relprop.methods.gradient:Gradient",
         "gradient-x-input": "relprop.methods.gradient:GradientXInput",
         "integrated-gradients": "relprop.methods.integrated_gradients:IntegratedGradients",

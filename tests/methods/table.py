@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import relprop
 from relprop.compat import load_torchvision
 from relprop.methods.method import Method
+from relprop.methods.recommended import Recommended
 
 
 def one_hot(model: nn.Module, x: Tensor, target: int, *, score: bool = False) -> Tensor:
@@ -262,6 +263,7 @@ LIVE = [
     Line(relprop.ContrastiveRSP(), live=sectional.contrastive_rsp),
     Line(relprop.MarginRSP(), live=sectional.margin_rsp),
     Line(relprop.Agreement(), live=sectional.agreement(16 / 56)),
+    Line(Recommended(), live=sectional.agreement(16 / 56)),
     Line(relprop.Agreement(sigma=0.1), live=sectional.agreement(1.6)),
     Line(relprop.RAP(), live=sectional.rap()),
     Line(relprop.RAP(released=True), live=sectional.rap(released=True)),

@@ -13,7 +13,7 @@ from torch import nn
 
 import relprop
 from relprop.datasets.sample import Sample
-from relprop.datasets.world import Part, World
+from relprop.datasets.world import World, WorldPart
 from relprop.metrics import Case, PartGame
 
 
@@ -64,9 +64,9 @@ class Bands(World):
     """Three bands across a picture of 16 x 16: each is light where it is there, and black where it is not."""
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[WorldPart, ...]:
         owner = np.repeat([0, 0, 1, 2], 4)[:, None].repeat(16, axis=1)
-        return tuple(Part(f"band {k}", k, owner == k) for k in range(3))
+        return tuple(WorldPart(f"band {k}", k, owner == k) for k in range(3))
 
     def draw(self, kept: Collection[int], draw: int = 0) -> np.ndarray:
         picture = np.zeros((16, 16, 3), np.uint8)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.close import assert_close_to_rounding
 
-from relprop.datasets import Part, Scenes, SceneWorld, World
+from relprop.datasets import Scenes, SceneWorld, World, WorldPart
 from relprop.errors import InputError
 from relprop.metrics import PartGame, energy, held, shapley, world_map
 
@@ -28,9 +28,9 @@ class Strips(World):
         self.widths, self.chance = tuple(widths), chance
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[WorldPart, ...]:
         owner = np.repeat(np.arange(len(self.widths)), self.widths)[None]
-        return tuple(Part(f"strip {k}", k, owner == k) for k in range(len(self.widths)))
+        return tuple(WorldPart(f"strip {k}", k, owner == k) for k in range(len(self.widths)))
 
     def by_chance(self, kept: Collection[int]) -> bool:
         return self.chance and len(kept) < len(self.parts)

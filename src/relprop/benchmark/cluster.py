@@ -11,7 +11,7 @@ from typing import Any
 
 from relprop.benchmark.job import ChunkResult, Job
 from relprop.benchmark.recipe import Recipe, recipe_from
-from relprop.benchmark.seen import Seen
+from relprop.benchmark.seen import ModelSeen
 from relprop.errors import InputError, RelpropError
 
 __all__ = ["run_ray"]
@@ -23,7 +23,7 @@ def run_ray(
     address: str | None = None,
     workers: int | None = None,
     device: str = "cpu",
-    seen: Seen | None = None,
+    seen: ModelSeen | None = None,
 ) -> Iterator[ChunkResult]:
     """Jobs by Ray Data: actors hold model and data, results come here as they are made.
 
@@ -71,7 +71,7 @@ def run_ray(
 
 
 def _results(
-    ray: Any, recipe: Recipe, jobs: Sequence[Job], workers: int | None, device: str, seen: Seen | None
+    ray: Any, recipe: Recipe, jobs: Sequence[Job], workers: int | None, device: str, seen: ModelSeen | None
 ) -> Iterator[ChunkResult]:
     resources = ray.cluster_resources()
     gpu = device.startswith("cuda")
@@ -116,7 +116,7 @@ def _quiet(ray: Any) -> Iterator[None]:
 class _Actor:
     """Holds a worker on one machine of the cluster."""
 
-    def __init__(self, recipe: dict[str, Any], device: str, seen: Seen | None) -> None:
+    def __init__(self, recipe: dict[str, Any], device: str, seen: ModelSeen | None) -> None:
         from relprop.benchmark.worker import Worker
 
         self._worker = Worker(recipe_from(recipe), device, seen)

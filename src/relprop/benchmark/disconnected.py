@@ -34,7 +34,7 @@ class Cells(nn.Module):
         return torch.cat(rows, dim=2)
 
 
-class Whole(nn.Module):
+class OnGrid(nn.Module):
     """A part of a network, run on the whole grid: a module of its own, so that its map has a name."""
 
     def __init__(self, part: nn.Module) -> None:
@@ -117,7 +117,7 @@ def disconnected(
         parts = _parts(model, whole, trace(model, whole), [over.find(node.name) for node in nodes])[:-1]
     except RelpropError:  # a head of one size: the parts in front of it have to do
         pass
-    changed = Disconnected([Whole(part) for part in parts], head, side, cell).eval()
+    changed = Disconnected([OnGrid(part) for part in parts], head, side, cell).eval()
     with torch.no_grad():
         found = tuple(changed.features(whole).shape[2:])
     wanted = tuple(side * n for n in run.stored(nodes[-1]).shape[2:])

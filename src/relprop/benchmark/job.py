@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from relprop.benchmark.record import KeptMap, Pair, Problem, Record
 
-__all__ = ["Asked", "ChunkResult", "Job", "Part"]
+__all__ = ["Asked", "ChunkResult", "Job", "PictureJob"]
 
 #: Row of the table -> the metrics that are wanted of it.
 Asked = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Part:
+class PictureJob:
     """What is to be done on one picture.
 
     Attributes:
@@ -40,7 +40,7 @@ class Job:
     """
 
     chunk: int
-    parts: tuple[Part, ...]
+    parts: tuple[PictureJob, ...]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from multiprocessing import active_children, get_context
 
 from relprop.benchmark.job import ChunkResult, Job
 from relprop.benchmark.recipe import Recipe
-from relprop.benchmark.seen import Seen
+from relprop.benchmark.seen import ModelSeen
 from relprop.benchmark.worker import Worker
 from relprop.errors import RelpropError
 
@@ -27,7 +27,7 @@ def run_here(worker: Worker, jobs: Iterable[Job]) -> Iterator[ChunkResult]:
 
 
 def run_processes(
-    recipe: Recipe, jobs: Iterable[Job], device: str, workers: int, seen: Seen | None = None
+    recipe: Recipe, jobs: Iterable[Job], device: str, workers: int, seen: ModelSeen | None = None
 ) -> Iterator[ChunkResult]:
     """In `workers` processes of this machine, as they come; every process loads data, and the model, itself.
 
@@ -91,7 +91,7 @@ def _children_deaf() -> Iterator[None]:
 _worker: Worker
 
 
-def _start(recipe: Recipe, device: str, seen: Seen | None, parent: int) -> None:
+def _start(recipe: Recipe, device: str, seen: ModelSeen | None, parent: int) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which is how the parent does it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from relprop.benchmark.job import Asked, Job, Part
+from relprop.benchmark.job import Asked, Job, PictureJob
 from relprop.benchmark.maps import Maps
 from relprop.benchmark.store import Store
 from relprop.benchmark.worker import Worker
@@ -50,5 +50,5 @@ def jobs(worker: Worker, todo: Sequence[Todo], kept: Store, maps: Maps | None) -
             name = worker.data.names[index]
             methods = dict.fromkeys(map(worker.base, asked))
             there = {} if maps is None else maps.of(name, methods)
-            parts.append(Part(index, asked, pairs.get(name), there))
+            parts.append(PictureJob(index, asked, pairs.get(name), there))
         yield Job(chunk, tuple(parts))

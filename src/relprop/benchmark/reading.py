@@ -9,7 +9,7 @@ from pathlib import Path
 from relprop.benchmark.plan import missing
 from relprop.benchmark.recipe import Recipe, recipe_from
 from relprop.benchmark.run import Finished
-from relprop.benchmark.seen import Seen
+from relprop.benchmark.seen import ModelSeen
 from relprop.benchmark.store import RESULTS, Store
 from relprop.benchmark.worker import Worker
 from relprop.datasets.data_set import DataSet
@@ -74,7 +74,7 @@ def read_finished(results: str | Path) -> Finished:
     """
     with Store(results, None) as kept:
         recipe, told = _recipe(kept), kept.told()
-        seen = Seen.read(told.get("model", ""))
+        seen = ModelSeen.read(told.get("model", ""))
         try:
             classes = list(json.loads(told["classes"]))
         except (KeyError, ValueError, TypeError) as error:

@@ -18,7 +18,7 @@ from relprop.benchmark.maps import Maps, beside_results
 from relprop.benchmark.plan import jobs, missing
 from relprop.benchmark.recipe import Recipe
 from relprop.benchmark.record import Problem, Record
-from relprop.benchmark.seen import Seen, identity
+from relprop.benchmark.seen import ModelSeen, identity
 from relprop.benchmark.store import Store, Wanted
 from relprop.benchmark.worker import Worker
 from relprop.checks import check_count
@@ -152,7 +152,7 @@ def run(
         )
 
 
-def _seen(recipe: Recipe, path: Path) -> Seen | None:
+def _seen(recipe: Recipe, path: Path) -> ModelSeen | None:
     """What an earlier run saw of the model, where it can be told, without loading it, that it is the same."""
     if not path.exists():
         return None
@@ -160,7 +160,7 @@ def _seen(recipe: Recipe, path: Path) -> Seen | None:
     if is_blank(path):
         return None
     with Store(path, None, Wanted({}, {}, ())) as kept:
-        seen = Seen.read(kept.told().get("model", ""))
+        seen = ModelSeen.read(kept.told().get("model", ""))
     return seen if seen is not None and seen.identity and seen.identity == identity(recipe) else None
 
 

@@ -21,11 +21,11 @@ from relprop.models.pictures import Preprocess
 from relprop.models.state import weights_digest
 from relprop.own_file import code_of
 
-__all__ = ["Seen", "check_same", "identity"]
+__all__ = ["ModelSeen", "check_same", "identity"]
 
 
 @dataclass(frozen=True)
-class Seen:
+class ModelSeen:
     """A model as it was when it was loaded.
 
     Attributes:
@@ -49,7 +49,7 @@ class Seen:
     multi_label: bool
 
     @classmethod
-    def of(cls, recipe: Recipe, model: LoadedModel, geometry: Geometry, classes: ClassMap) -> Seen:
+    def of(cls, recipe: Recipe, model: LoadedModel, geometry: Geometry, classes: ClassMap) -> ModelSeen:
         """What is to be remembered of a loaded model."""
         return cls(
             identity(recipe),
@@ -63,8 +63,8 @@ class Seen:
         )
 
     @classmethod
-    def read(cls, text: str) -> Seen | None:
-        """From `Seen.text`; None where it can't be read, so that the model is looked at."""
+    def read(cls, text: str) -> ModelSeen | None:
+        """From `ModelSeen.text`; None where it can't be read, so that the model is looked at."""
         try:
             told = json.loads(text)
             told["outputs"] = tuple(tuple(own) for own in told["outputs"])
@@ -109,7 +109,7 @@ def identity(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def check_same(seen: Seen, now: Seen, spec: str) -> None:
+def check_same(seen: ModelSeen, now: ModelSeen, spec: str) -> None:
     """Refuse a model that isn't the one that was seen.
 
     Raises:

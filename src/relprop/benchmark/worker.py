@@ -21,13 +21,13 @@ from relprop.benchmark.ceiling import WORLD, ceilings, game_of, with_ceiling
 from relprop.benchmark.classes import ClassMap, are_wordnet_ids
 from relprop.benchmark.controls import raised, squared_label, squares
 from relprop.benchmark.disconnected import disconnected
-from relprop.benchmark.job import Asked, ChunkResult, Job, Part
+from relprop.benchmark.job import Asked, ChunkResult, Job, PictureJob
 from relprop.benchmark.keys import data_key, map_key, method_key, metric_key, model_key, world_key
 from relprop.benchmark.maps import Maps
 from relprop.benchmark.packed import as_kept, packed, unpacked
 from relprop.benchmark.recipe import MethodEntry, ModelEntry, Recipe
 from relprop.benchmark.record import KeptMap, Pair, Problem, Record
-from relprop.benchmark.seen import Seen, check_same
+from relprop.benchmark.seen import ModelSeen, check_same
 from relprop.datasets.data_set import DataSet, Viewer
 from relprop.datasets.grids import Grids
 from relprop.datasets.registry import load_dataset
@@ -154,7 +154,7 @@ class Worker:
     """
 
     def __init__(
-        self, recipe: Recipe, device: str = "cpu", seen: Seen | None = None, data: DataSet | None = None
+        self, recipe: Recipe, device: str = "cpu", seen: ModelSeen | None = None, data: DataSet | None = None
     ) -> None:
         self.recipe, self._device, self._before = recipe, device, seen
         named = {**recipe.data, "name": recipe.located(recipe.data["name"])}
@@ -194,12 +194,12 @@ class Worker:
         return model
 
     @cached_property
-    def seen(self) -> Seen:
+    def seen(self) -> ModelSeen:
         """What has to be known of the model where it isn't loaded."""
         return self._looked_at(self._loaded) if self._before is None else self._before
 
-    def _looked_at(self, model: LoadedModel) -> Seen:
-        return Seen.of(
+    def _looked_at(self, model: LoadedModel) -> ModelSeen:
+        return ModelSeen.of(
             self.recipe, model, _geometry(self.recipe.model, model), _class_map(self.recipe, model, self.data)
         )
 
@@ -327,7 +327,7 @@ class Worker:
         """
         begin = time.perf_counter()
         if isinstance(job, int):
-            job = Job(job, tuple(Part(index, self.asked) for index in self.chunked[job]))
+            job = Job(job, tuple(PictureJob(index, self.asked) for index in self.chunked[job]))
         found = _Found()
         with _threads(self.recipe.threads):
             ready = [p for p in (self._picture(part, found) for part in job.parts) if p is not None]
@@ -367,7 +367,7 @@ class Worker:
         """
         found, base = _Found(), self.base(method)
         kept = {} if needs == "explanation" else self._kept(image, base)
-        part = Part(list(self.data.names).index(image), {}, self.pairs.get(image), kept)
+        part = PictureJob(list(self.data.names).index(image), {}, self.pairs.get(image), kept)
         with _threads(self.recipe.threads):
             picture = self._picture(part, found)
             labels = [] if picture is None else [pair.label for pair in picture.pairs]
@@ -396,7 +396,7 @@ class Worker:
                 return maps.of(image, [method])
         return {}
 
-    def _picture(self, part: Part, found: _Found) -> _Picture | None:
+    def _picture(self, part: PictureJob, found: _Found) -> _Picture | None:
         name = self.data.names[part.index]
         try:
             sample = self.data[part.index]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from relprop.catalogue import METHODS
+from relprop.catalogue import METHODS, RECOMMENDED
 from relprop.cli.groups import Output, PictureLoading, flat
 from relprop.cli.options import Model, MultiLabel, Scale, checked, each, existing, method_names, output_key
 from relprop.files import PICTURE
@@ -39,7 +39,7 @@ _Methods = Annotated[
         "--method",
         "-x",
         metavar="NAME[:KEY=VALUE,...]",
-        help="Repeat for several, side by side (relprop methods lists them). Default: lrp-composite.",
+        help="Repeat for several, side by side (relprop methods lists them). Default: recommended.",
         autocompletion=method_names,
         callback=checked(each(METHODS.check)),
     ),
@@ -128,7 +128,7 @@ def explain(
     from relprop import reports
 
     asked: dict[str, Any] = {
-        "method": method or "lrp-composite", "target": target or "top", "versus": versus, "region": region,
+        "method": method or RECOMMENDED, "target": target or "top", "versus": versus, "region": region,
         "start": start, "layers": layer or (), "scale": scale, "out": output.out,
     }  # fmt: skip
     if len(images) > _FEW or any(names_several(image) for image in images):

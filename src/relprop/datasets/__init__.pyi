@@ -30,8 +30,8 @@ from relprop.datasets.synsets import outputs_of as outputs_of
 from relprop.datasets.synsets import synset_map as synset_map
 from relprop.datasets.voc import VOC as VOC
 from relprop.datasets.voc import VOC_CLASSES as VOC_CLASSES
-from relprop.datasets.world import Part as Part
 from relprop.datasets.world import SceneWorld as SceneWorld
 from relprop.datasets.world import World as World
+from relprop.datasets.world import WorldPart as WorldPart
 
 __all__: list[str]

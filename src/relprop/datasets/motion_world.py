@@ -12,7 +12,7 @@ from relprop.datasets._choreography import Actor, cast, generator, views
 from relprop.datasets._drawn import SPLITS
 from relprop.datasets._film import film
 from relprop.datasets.motion import MotionClip
-from relprop.datasets.world import NO_CLASS, Part, World
+from relprop.datasets.world import NO_CLASS, World, WorldPart
 
 __all__ = ["MotionWorld"]
 
@@ -54,7 +54,7 @@ class MotionWorld(World):
         self._moving = [k for k, motion in enumerate(clip.motions) if motion != "still"]
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[WorldPart, ...]:
         """The motions of the objects that move, from back to front, then the camera's if it moves.
 
         An object's motion is seen where the object is, the camera's everywhere else. Under a resting camera what
@@ -62,14 +62,14 @@ class MotionWorld(World):
         """
         clip = self.clip
         found = [
-            Part(
+            WorldPart(
                 f"motion of object {k}",
                 clip.label if k == clip.decider and clip.kind == "motion" else NO_CLASS,
                 clip.masks[k],
             )
             for k in self._moving
         ]
-        camera = Part("camera", NO_CLASS, np.logical_not(clip.moving))
+        camera = WorldPart("camera", NO_CLASS, np.logical_not(clip.moving))
         return tuple(found) if clip.camera == "still" else (*found, camera)
 
     def by_chance(self, kept: Collection[int]) -> bool:

@@ -19,7 +19,7 @@ from relprop.datasets._render import Layer, composed, layers, layout, stage
 from relprop.datasets.scenes import Scene
 from relprop.errors import InputError
 
-__all__ = ["NO_CLASS", "Part", "SceneWorld", "World"]
+__all__ = ["NO_CLASS", "SceneWorld", "World", "WorldPart"]
 
 #: The label of a part that belongs to no class.
 NO_CLASS = -1
@@ -29,7 +29,7 @@ _ELSEWHERE = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class WorldPart:
     """One part of a world.
 
     Attributes:
@@ -51,7 +51,7 @@ class World:
     """
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[WorldPart, ...]:
         """What it is made of."""
         raise NotImplementedError
 
@@ -123,7 +123,7 @@ class SceneWorld(World):
         return found.ground, layers(self._items, found)
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[WorldPart, ...]:
         """Objects from back to front, their shadows, the backdrop.
 
         A shadow is seen where the picture changes with it and no object is; of several the last object's.
@@ -137,9 +137,9 @@ class SceneWorld(World):
             free = free & ~changed
         labels, masks = self.scene.labels.tolist(), self.scene.masks
         return (
-            *(Part(f"object {k}", labels[k], masks[k]) for k in range(count)),
-            *(Part(f"shadow {k}", NO_CLASS, shadow) for k, shadow in enumerate(shadows)),
-            Part("backdrop", NO_CLASS, free),
+            *(WorldPart(f"object {k}", labels[k], masks[k]) for k in range(count)),
+            *(WorldPart(f"shadow {k}", NO_CLASS, shadow) for k, shadow in enumerate(shadows)),
+            WorldPart("backdrop", NO_CLASS, free),
         )
 
     def __len__(self) -> int:

@@ -166,7 +166,7 @@ def answered(
         InputError: as for `relprop.explain`.
     """
     request = replace(requested(model, x, run, asking, target), release=release)
-    recipe = asking.method.informed(request.facts)
+    recipe = asking.method.chosen(request).informed(request.facts)
     result = recipe.explain(request)
     _check_finite(recipe.name, result.relevance)
     return Answer(recipe, request, result, run, colours)

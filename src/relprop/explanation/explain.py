@@ -137,11 +137,11 @@ def explain(
             and sample by sample: relevance starts as its gradient times the outputs, which is all of a score
             that is linear in them (a note says what is left out of another). Or a seed: floating-point
             relevance at the outputs, shaped like them or with K in front.
-        method: a name (`relprop.methods()`), with settings behind it or without ("lrp:rule=z-plus"); a method of
-            your own as "file.py:Name"; a configured method (`relprop.DeepTaylor(...)`); or a function
-            `(model, x, targets) -> relevance`. Or a list of these: then the result is a list, in the same order,
-            from one forward run, where methods share what they have in common; each has its own ledger. A method
-            that refuses stops the whole call, with its name.
+        method: a name (`relprop.methods()`; "recommended" chooses by what is asked), with settings behind it or
+            without ("lrp:rule=z-plus"); a method of your own as "file.py:Name"; a configured method
+            (`relprop.DeepTaylor(...)`); or a function `(model, x, targets) -> relevance`. Or a list of these: then
+            the result is a list, in the same order, from one forward run, where methods share what they have in
+            common; each has its own ledger. A method that refuses stops the whole call, with its name.
         layers: modules or nodes at whose output relevance is wanted too (`Explanation.layers`).
         versus: another class: explained is the target's score less that of this one.
         region: for outputs that are maps (N, classes, H, W), a mask (H, W) or (N, H, W) of the positions whose

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relprop.checks import check_choice, check_number, place_name
-from relprop.errors import InputError
+from relprop.errors import InputError, UnsupportedOperatorError
 from relprop.methods.bounds import Bounds
 from relprop.methods.facts import Facts
 from relprop.methods.lrp import LRPComposite, LRPGamma
@@ -163,7 +163,7 @@ class Agreement(Method):
             sharp.check_asked(request.asked, request.start)
             try:
                 return sharp.explain(request), of
-            except InputError as error:
+            except (InputError, UnsupportedOperatorError) as error:
                 if self.of != "auto" or self.at is not None:
                     raise
                 why = str(error)

@@ -227,6 +227,10 @@ class Method:
         """Compute relevance for every target of the request."""
         raise NotImplementedError
 
+    def chosen(self, request: Request) -> Method:
+        """The method that answers: itself, unless it is one that chooses among others."""
+        return self
+
     def check_asked(self, asked: Question, start: Node | None = None) -> None:
         """Refuse a question that the method has no answer to.
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relprop.catalogue import RECOMMENDED
 from relprop.checks import layer_names, parsed_scale
 from relprop.errors import InputError
 from relprop.explanation.answer import Asking
@@ -22,7 +23,7 @@ from relprop.methods.registry import MethodLike
 from relprop.models.classes import resolve
 from relprop.models.loaded import LoadedModel
 from relprop.reports.asked import Spot
-from relprop.reports.pictures import named_methods
+from relprop.reports.pictures import named_methods, title_of
 from relprop.reports.report import Page, Report
 from relprop.reports.sources import Model, Picture, listed, loaded, model_facts
 from relprop.reports.text import Block, Table, Written, percent
@@ -53,7 +54,7 @@ def pictures(
     images: Any,
     *,
     out: str | Path,
-    method: MethodLike | Sequence[MethodLike] = "lrp-composite",
+    method: MethodLike | Sequence[MethodLike] = RECOMMENDED,
     target: str | int | Sequence[str | int] = "top",
     layers: Sequence[str] = (),
     scale: str | float = "symmetric",
@@ -86,7 +87,7 @@ def pictures(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     report = pictures("scenes-vgg", [relprop.datasets.demo_image_path()] * 2, out=folder)
     >>> [(row["name"], row["adds_up"], row["folder"]) for row in report.document["rows"]]
-    [('dotted ball', 'yes', 'demo_scene/lrp-composite'), ('dotted ball', 'yes', 'demo_scene-2/lrp-composite')]
+    [('dotted ball', 'yes', 'demo_scene/recommended'), ('dotted ball', 'yes', 'demo_scene-2/recommended')]
     """
     if region not in (None, "all"):
         raise InputError(
@@ -150,7 +151,7 @@ def _sheet(model: LoadedModel, scale: Any, names: Sequence[str] | None, found: A
         labels=names,
         scale=scale,
         probability="sigmoid" if model.multi_label else "softmax",
-        columns=list(found.explanations),
+        columns=[title_of(name, e) for name, e in found.explanations.items()],
         title=f"{found.given.name} · {model.spec}",
         mean=model.mean,
         std=model.std,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from relprop.catalogue import RECOMMENDED
 from relprop.checks import parsed_scale
 from relprop.errors import InputError
 from relprop.explanation import Explanation
@@ -49,7 +50,7 @@ from relprop.tracing.view import Key
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["named_methods", "picture"]
+__all__ = ["named_methods", "picture", "title_of"]
 
 _SHEET = "sheet.png"
 _COMBINED = {
@@ -90,7 +91,7 @@ def picture(
     model: Model,
     images: Any,
     *,
-    method: MethodLike | Sequence[MethodLike] = "lrp-composite",
+    method: MethodLike | Sequence[MethodLike] = RECOMMENDED,
     target: str | int | Sequence[str | int] = "top",
     layers: Sequence[str] = (),
     scale: str | float = "symmetric",
@@ -112,7 +113,7 @@ def picture(
             `relprop.models.sources.load_model` gives, a function without arguments that gives the latter, or a
             `torch.nn.Module`, whose inputs are then passed as tensors.
         images: one or several of: a file, a PIL picture, a finished input (1, C, H, W).
-        method: one or several of: as for `relprop.explain`.
+        method: one or several of: as for `relprop.explain`; "recommended" chooses by what is asked.
         target: one or several of: a class index or name, ``"top"``, ``"predicted"`` (every predicted class of a
             multi-label model).
         layers: names of layers whose relevance is kept, too.
@@ -238,7 +239,7 @@ def _sheet(model: LoadedModel, asked: _Asked, found: _Found) -> Figure:
         labels=found.classes,
         scale=asked.scale,
         probability="sigmoid" if model.multi_label else "softmax",
-        columns=list(found.explanations),
+        columns=[title_of(name, e) for name, e in found.explanations.items()],
         title=f"{found.picture.name} · {model.spec}",
         mean=model.mean,
         std=model.std,
@@ -259,7 +260,11 @@ def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet:
         predictions_table(found.predictions, asked.top, found.targets, kind),
         "",
         f"Where the relevance went, as shares of the explained output{together}:",
-        Table(_HEADERS, [_ledger_row(name, e) for name, e in found.explanations.items()], range(2, 8)),
+        Table(
+            _HEADERS,
+            [_ledger_row(title_of(name, e), e) for name, e in found.explanations.items()],
+            range(2, 8),
+        ),
         *([note] if contrasts else []),
         *(f"{sign} {said}" for word, (sign, said) in _COMBINED.items() if word in made),
         *remark_lines({name: (e.warnings, e.notes) for name, e in found.explanations.items()}),
@@ -268,6 +273,11 @@ def _text(model: LoadedModel, asked: _Asked, found: _Found, folder: Path, sheet:
         Written("Numbers, plans and ledgers", folder),
         "",
     )
+
+
+def title_of(name: str, e: Explanation) -> str:
+    """A method as it was asked for; and what it chose, where it is one that chooses."""
+    return f"{name}: {e.method}" if name == RECOMMENDED else name
 
 
 def _ledger_row(text: str, e: Explanation) -> list[str]:

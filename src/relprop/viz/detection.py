@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relprop.viz.detection_frame import (
+    Crop,
     Frame,
     Mark,
     Outline,
-    View,
     draw_marks,
     draw_outlines,
     margin,
@@ -221,7 +221,7 @@ class _Sheet:
         self.outlines: dict[str, list[Outline]] = {}
         self.marks: dict[str, list[Mark]] = {}
 
-    def add(self, head: str, cells: Sequence[_Cell], views: Sequence[View]) -> None:
+    def add(self, head: str, cells: Sequence[_Cell], views: Sequence[Crop]) -> None:
         """A group: a row of panels a view, the words with the first."""
         edges = not any(cell.kind == "picture" for cell in cells)
         for v, view in enumerate(views):
@@ -238,7 +238,7 @@ class _Sheet:
                 self.outlines[name] = self._boxes(view, others, edges or v == 0, thick)
             self.lines.append(Line(slots, head if v == 0 else ""))
 
-    def _pixels(self, cell: _Cell, view: View, photo: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def _pixels(self, cell: _Cell, view: Crop, photo: NDArray[np.float64]) -> NDArray[np.uint8]:
         if cell.limit is not None:
             if cell.measured is not None:
                 values = _on_cells(cell.measured, view)
@@ -251,7 +251,7 @@ class _Sheet:
             shown = np.where(kept[..., None], photo, 1 - _FAINT * (1 - photo))
         return np.asarray(np.rint(shown.clip(0, 1) * 255), dtype=np.uint8)
 
-    def _boxes(self, view: View, others: bool, before: bool, thick: float) -> list[Outline]:
+    def _boxes(self, view: Crop, others: bool, before: bool, thick: float) -> list[Outline]:
         page, drawn = self.page, []
         if others:
             drawn = [
@@ -276,7 +276,7 @@ def _area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _on_cells(cells: CellMap, view: View) -> NDArray[np.float64]:
+def _on_cells(cells: CellMap, view: Crop) -> NDArray[np.float64]:
     """Each cell's value at its pixels of a view, 0 elsewhere."""
     made = np.zeros(view.size)
     for box, value in zip(view.boxes(cells.boxes), cells.values, strict=True):
@@ -285,7 +285,7 @@ def _on_cells(cells: CellMap, view: View) -> NDArray[np.float64]:
     return made
 
 
-def _marks(cells: CellMap, view: View) -> list[Mark]:
+def _marks(cells: CellMap, view: Crop) -> list[Mark]:
     boxes = view.boxes(cells.boxes).tolist()
     return [Mark(box, text) for box, text in zip(boxes, cells.texts, strict=True)]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Frame", "Mark", "Outline", "View", "draw_marks", "draw_outlines", "margin", "window_around"]
+__all__ = ["Crop", "Frame", "Mark", "Outline", "draw_marks", "draw_outlines", "margin", "window_around"]
 
 _AROUND = 2.0  # a crop's sides, in those of what it shows
 _SLIM = 0.6  # a crop's shorter side is at least this share of its longer one, where the picture allows
@@ -44,7 +44,7 @@ class Frame:
     input: tuple[int, int]
     window: tuple[float, float, float, float]
 
-    def view(self, most: tuple[int, int], part: Sequence[float] | None = None, slim: float = 0) -> View:
+    def view(self, most: tuple[int, int], part: Sequence[float] | None = None, slim: float = 0) -> Crop:
         """A view of the picture, or of a part of it, as large as fits into so many pixels (h, w).
 
         Args:
@@ -59,11 +59,11 @@ class Frame:
         scale = min(most[0] / (y1 - y0), most[1] / (x1 - x0))
         height, width = (y1 - y0) * scale, (x1 - x0) * scale
         least = max(1.0, slim * max(height, width))
-        return View(self, (x0, y0, x1, y1), (round(max(height, least)), round(max(width, least))))
+        return Crop(self, (x0, y0, x1, y1), (round(max(height, least)), round(max(width, least))))
 
 
 @dataclass(frozen=True)
-class View:
+class Crop:
     """A part of a picture at some size, on which photo, maps and boxes are drawn alike.
 
     Attributes:
