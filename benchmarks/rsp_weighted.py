@@ -102,7 +102,7 @@ def main() -> None:
         print(to_text(table))
         for column in table.main:
             for one, two in (("rsp-z-plus", "rsp"), ("contrastive-rsp-z-plus", "contrastive-rsp")):
-                d = paired_difference(done.records, done.worker.metrics, column.id, one, two)
+                d = paired_difference(done.records, done.worker.rows.metrics, column.id, one, two)
                 print(f"{column.title}: {one} - {two} = {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]")
         print()
 

@@ -6,7 +6,7 @@ import pytest
 
 from relprop.benchmark.adapted import adapted
 from relprop.benchmark.recipe import MetricEntry, read_recipe
-from relprop.benchmark.worker import load_metrics
+from relprop.benchmark.rows import load_metrics
 from relprop.errors import InputError
 
 

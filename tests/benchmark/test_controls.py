@@ -79,7 +79,7 @@ def test_the_table_has_the_controls_and_the_best_squared(tmp_path: Path) -> None
         plainly = by_key(done.records)[image, label, best, metric]
         if metric == "pointing-game":
             assert record.values == plainly.values  # the maximum stays
-    assert Worker(plain).controls == ("p",)
+    assert Worker(plain).rows.controls == ("p",)
 
 
 def test_an_oracle_without_regions_is_no_row(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_baselines_see_what_the_input_shows(tmp_path: Path, geometry: str) -> No
         folder, methods=["gradient"], controls=[f"{folder / 'spy.py'}:Spy"], model={"geometry": geometry}
     )
     worker = Worker(given)
-    _, method = worker.methods[f"{folder / 'spy.py'}:Spy"]
+    _, method = worker.rows.methods[f"{folder / 'spy.py'}:Spy"]
     worker.process(0)
     (view,) = type(method).draw.__globals__["SEEN"]
     sample = worker.data[0]

@@ -63,7 +63,7 @@ def given(tmp_path: Path) -> Recipe:
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How often the model was loaded, run, and asked for explanations."""
     counts = {"loaded": 0, "run": 0, "explained": 0}
-    load, inquiry = worker_file._load, worker_file.Inquiry
+    load, inquiry = worker_file.load_subject, worker_file.Inquiry
 
     def loading(*given: Any) -> Any:
         counts["loaded"] += 1
@@ -76,7 +76,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
             counts["explained"] += 1
             return super().answer(*given, **more)
 
-    monkeypatch.setattr(worker_file, "_load", loading)
+    monkeypatch.setattr(worker_file, "load_subject", loading)
     monkeypatch.setattr(worker_file, "Inquiry", Counting)
     return counts
 

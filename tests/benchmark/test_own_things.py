@@ -50,7 +50,7 @@ def test_one_table(folder: Path, tmp_path: Path) -> None:
 def test_results_belong_to_the_files_content(folder: Path) -> None:
     def depends(folder: Path) -> dict[str, str]:
         worker = Worker(read_recipe(folder / "recipe.toml"))
-        return {**worker.facts(), **worker.row_keys, **worker.metric_keys}
+        return {**worker.facts(), **worker.rows.row_keys, **worker.rows.metric_keys}
 
     before = depends(folder)
     moved = folder.rename(folder.with_name("moved"))

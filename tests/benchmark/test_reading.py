@@ -41,7 +41,7 @@ def test_without_data_and_model(given: Recipe, tmp_path: Path, monkeypatch: pyte
     def never(*_: object, **__: object) -> None:
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(worker_file, "_load", never)
+    monkeypatch.setattr(worker_file, "load_subject", never)
     monkeypatch.setattr(worker_file, "load_dataset", never)
     before = (tmp_path / "a.sqlite").read_bytes()
     found = read_finished(tmp_path / "a.sqlite")

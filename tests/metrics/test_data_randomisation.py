@@ -107,7 +107,7 @@ def test_a_relative_file_of_a_recipe_lies_beside_it(tmp_path: Path) -> None:
         "metrics": [{"name": "data-randomisation", "twin": "mine.py:Twin", "similarities": ["spearman"]}],
     }
     worker = Worker(recipe_from(table))
-    (metric,) = worker.metrics.values()
+    (metric,) = worker.rows.metrics.values()
     assert metric.settings()["twin"] == f"{own}:Twin"
     (record, *_), problems = worker.process(0).records, worker.process(0).problems
     assert (set(record.values), problems) == ({"spearman"}, ())
@@ -138,7 +138,7 @@ def test_the_three_tests_of_adebayo_stand_in_one_table() -> None:
     worker = Worker(recipe_from(table))
     found = worker.process(0)
     assert found.problems == ()
-    tabled = tabulate(found.records, worker.metrics, list(worker.methods))
+    tabled = tabulate(found.records, worker.rows.metrics, list(worker.rows.methods))
     titles = [c.title for c in tabled.main]
     assert titles == [
         "Spearman randomised (cascading)",
@@ -146,5 +146,5 @@ def test_the_three_tests_of_adebayo_stand_in_one_table() -> None:
         "Spearman shuffled",
     ]
     values = {(m, c.metric): tabled.cell(m, c).value for m in tabled.methods for c in tabled.main}
-    assert all(values["center", metric] == pytest.approx(1) for metric in worker.metrics)
-    assert all(values["gradient", metric] < 0.9 for metric in worker.metrics)
+    assert all(values["center", metric] == pytest.approx(1) for metric in worker.rows.metrics)
+    assert all(values["gradient", metric] < 0.9 for metric in worker.rows.metrics)

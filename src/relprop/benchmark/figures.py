@@ -51,7 +51,7 @@ def figures(
     if chosen := _chosen(done, table, pictures):
         yield "maps", partial(_maps, done, table, chosen)
     for metric in dict.fromkeys(series.metric for series in table.series):
-        random = isinstance(done.worker.metrics[metric], Randomisation)
+        random = isinstance(done.worker.rows.metrics[metric], Randomisation)
         along = "layers randomised, from the output to the input" if random else ""
         yield f"curves-{slug(metric)}", partial(curves, table, metric, along=along)
         if random:
@@ -64,7 +64,7 @@ def _judged(done: Finished, table: Table) -> list[Column]:
     """The first column of each metric that looks at a region and has a number of a method, not of a baseline."""
     first: dict[str, Column] = {}
     for column in table.columns:
-        regional = hasattr(done.worker.metrics[column.metric], "region")
+        regional = hasattr(done.worker.rows.metrics[column.metric], "region")
         if column.better and column.subset == "all" and regional and _best(table, column):
             first.setdefault(column.metric, column)
     return list(first.values())
@@ -102,7 +102,7 @@ def _shown(done: Finished, column: Column, method: str, image: str, label: int, 
     from relprop.benchmark.cases_sheet import ShownCase
 
     sample, heat, case = done.worker.maps(image, label, method, needs="heat")
-    region, kind = _region(case, getattr(done.worker.metrics[column.metric], "region", "auto"))
+    region, kind = _region(case, getattr(done.worker.rows.metrics[column.metric], "region", "auto"))
     return ShownCase(
         title=f"{_named(done, label)} in {image}",
         picture=np.asarray(sample.image, dtype=np.float64) / 255.0,
@@ -182,7 +182,7 @@ def _steps(done: Finished, label: str) -> Figure:
     """Every method's maps of one picture while the network is randomised, drawn once more."""
     from relprop.benchmark.cases_sheet import ShownSteps, randomisation_sheet
 
-    worker, metric = done.worker, done.worker.metrics[label]
+    worker, metric = done.worker, done.worker.rows.metrics[label]
     assert isinstance(metric, Randomisation)
     image, target = next((r.image, r.label) for r in done.records if r.metric == label and r.values)
     rows = []

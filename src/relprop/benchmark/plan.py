@@ -20,7 +20,7 @@ def missing(worker: Worker, kept: Store) -> list[Todo]:
     """What has never been done, whatever came of it: a picture that can't be read isn't read again."""
     done = kept.done()
     lost, failed = kept.failed()
-    asked = worker.asked
+    asked = worker.rows.asked
     todo: list[Todo] = []
     for chunk, indices in enumerate(worker.chunked):
         parts: dict[int, Asked] = {}
@@ -31,7 +31,7 @@ def missing(worker: Worker, kept: Store) -> list[Todo]:
             wanted = {
                 row: tuple(m for m in metrics if name not in done[row, m])
                 for row, metrics in asked.items()
-                if name not in failed.get(worker.base(row), ())
+                if name not in failed.get(worker.rows.base(row), ())
             }
             wanted = {row: metrics for row, metrics in wanted.items() if metrics}
             if wanted:
@@ -48,7 +48,7 @@ def jobs(worker: Worker, todo: Sequence[Todo], kept: Store, maps: Maps | None) -
         parts = []
         for index, asked in wanted.items():
             name = worker.data.names[index]
-            methods = dict.fromkeys(map(worker.base, asked))
+            methods = dict.fromkeys(map(worker.rows.base, asked))
             there = {} if maps is None else maps.of(name, methods)
             parts.append(PictureJob(index, asked, pairs.get(name), there))
         yield Job(chunk, tuple(parts))

@@ -33,22 +33,22 @@ __all__ = ["table_of", "write_report"]
 def table_of(done: Finished) -> Table:
     """The table of a finished benchmark, with notes on what was left out."""
     recipe, worker = done.recipe, done.worker
-    judged = [label for label in recipe.method_labels if label not in worker.controls]
-    best = best_squared(done.records, worker.metrics, judged) if recipe.squares else None
+    judged = [label for label in recipe.method_labels if label not in worker.rows.controls]
+    best = best_squared(done.records, worker.rows.metrics, judged) if recipe.squares else None
     squared = [] if best is None else [squared_label(best)]
     # A control that found nothing to draw (the oracle, where no picture has a region) is no row.
     drawn = {record.method for record in done.records}
-    controls = [label for label in worker.controls if label in drawn]
+    controls = [label for label in worker.rows.controls if label in drawn]
     ceiling = [WORLD] if WORLD in drawn else []
     rows = [
-        *(m for m in recipe.method_labels if m in controls or m not in worker.controls),
+        *(m for m in recipe.method_labels if m in controls or m not in worker.rows.controls),
         *squared,
         *ceiling,
     ]
     shown = [record for record in done.records if record.method in rows]
     table = tabulate(
         shown,
-        worker.metrics,
+        worker.rows.metrics,
         rows,
         title=f"{recipe.name}: {recipe.model.spec} on {recipe.data['name']}, {done.pictures} pictures",
         published=recipe.published,
@@ -56,19 +56,19 @@ def table_of(done: Finished) -> Table:
         seed=recipe.seed,
         replicates=recipe.replicates,
         controls=[*controls, *squared],
-        oracle=worker.oracle if worker.oracle in controls else "",
+        oracle=worker.rows.oracle if worker.rows.oracle in controls else "",
         sharpened=_sharpened(done, controls) | ({} if best is None else {squared_label(best): best}),
         network=recipe.network,
         source=recipe.source,
         ceiling="".join(ceiling),
     )
-    table = replace(table, comparisons=compare(shown, worker.metrics, table))
+    table = replace(table, comparisons=compare(shown, worker.rows.metrics, table))
     return replace(table, notes=(*table.notes, *statements(table), *_orders(table)))
 
 
 def _sharpened(done: Finished, controls: Sequence[str]) -> dict[str, str]:
     """Control -> the method that it is a power of, where the recipe has that method, too."""
-    entries = {label: entry for label, (entry, _) in done.worker.methods.items()}
+    entries = {label: entry for label, (entry, _) in done.worker.rows.methods.items()}
     plain = {replace(entry, label=""): label for label, entry in entries.items() if entry.power == 1}
     bases = {
         c: plain.get(replace(entries[c], label="", power=1.0)) for c in controls if entries[c].power != 1

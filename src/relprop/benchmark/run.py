@@ -106,7 +106,9 @@ def run(
     check_room(path.parent)
     worker = Worker(recipe, "cpu" if engine == "ray" else device, _seen(recipe, path))
     facts, begin = worker.facts(), time.perf_counter()
-    wanted = Wanted(worker.row_keys, worker.metric_keys, [worker.data.names[i] for i in worker.indices])
+    wanted = Wanted(
+        worker.rows.row_keys, worker.rows.metric_keys, [worker.data.names[i] for i in worker.indices]
+    )
     told = {
         "recipe": json.dumps(recipe.plain()),
         "model": worker.seen.text(),
@@ -116,7 +118,7 @@ def run(
         kept = files.enter_context(Store(path, facts, wanted, told))
         file = beside_results(path)
         if recipe.maps or file.exists():
-            maps = files.enter_context(Maps(file, facts, worker.map_keys))
+            maps = files.enter_context(Maps(file, facts, worker.rows.map_keys))
             worker.kept = file
         else:
             maps = None
