@@ -29,10 +29,13 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "reports.md",
         ],
     ),
-    ("Understand", ["adds-up.md", "compatibility.md", "coverage.md", "speed.md", "troubleshooting.md"]),
+    (
+        "Understand",
+        ["trust.md", "adds-up.md", "compatibility.md", "coverage.md", "speed.md", "troubleshooting.md"],
+    ),
     ("Methods", ["methods/"]),
     ("Rules", ["rules/"]),
-    ("Judge", ["benchmark.md", "datasets.md", "real-pictures.md", "cluster.md"]),
+    ("Judge", ["benchmark.md", "ceilings.md", "datasets.md", "real-pictures.md", "cluster.md"]),
     ("Metrics", ["metrics/"]),
     (
         "Extend",

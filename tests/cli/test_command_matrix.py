@@ -210,7 +210,7 @@ def _benchmarks(here: Path) -> None:
 def _places(here: Path) -> None:
     """Where results can't go."""
     (here / "file").write_text("mine")
-    for name in ("lrp-composite", "box-0", "deep-taylor", "affine"):
+    for name in ("recommended", "lrp-composite", "box-0", "deep-taylor", "affine"):
         for subject in ("a", "demo_clip"):
             folder = here / "taken" / subject / name
             folder.mkdir(parents=True)
@@ -574,7 +574,7 @@ BENCHMARK = [
     ("benchmark mine.toml --out kept-torn", 1, "is damaged: .*Move it away"),
     ("benchmark mine.toml --out kept-pipe", 2, "FIFO"),
     ("benchmark rsp-table1-voc07", 2, "--data"),
-    ("benchmark list more", 2, "unexpected extra argument"),
+    ("benchmark list more", 2, "Run one after the other"),
 ]  # fmt: skip
 
 LISTS = [

@@ -12,6 +12,7 @@ from tests.metrics import make
 from tests.refusals import assert_refused
 
 import relprop
+from relprop.benchmark.keys import metric_key
 from relprop.benchmark.recipe import recipe_from
 from relprop.benchmark.table import tabulate
 from relprop.benchmark.worker import Worker
@@ -111,9 +112,10 @@ def test_a_relative_file_of_a_recipe_lies_beside_it(tmp_path: Path) -> None:
     assert metric.settings()["twin"] == f"{own}:Twin"
     (record, *_), problems = worker.process(0).records, worker.process(0).problems
     assert (set(record.values), problems) == ({"spearman"}, ())
-    before = worker.facts()["code"]
+    (entry,) = worker.recipe.metrics
+    before = metric_key(worker.recipe, entry)
     own.write_text(own.read_text() + "# another version\n")
-    assert worker.facts()["code"] != before
+    assert metric_key(worker.recipe, entry) != before
 
 
 def test_the_three_tests_of_adebayo_stand_in_one_table() -> None:

@@ -178,9 +178,9 @@ def _between(whole: fx.GraphModule, source: fx.Node, start: fx.Node, end: fx.Nod
             if top in taken:
                 stack.pop()
                 continue
-            if top.target is torch.ops.aten.sym_size.int and top.args == (source, 0):
-                # How many samples there are: the same everywhere.
-                taken[top] = graph.call_function(torch.ops.aten.sym_size.int, (taken[start], 0))
+            if top.target is torch.ops.aten.sym_size.int and top.all_input_nodes == [source]:
+                # How many samples there are, the one size that isn't fixed: the same everywhere.
+                taken[top] = graph.node_copy(top, lambda _: taken[start])
                 continue
             if top is source:
                 raise InputError(

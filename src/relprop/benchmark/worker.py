@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from relprop.benchmark.asking import Asking, map_of, maps_at, maps_on
 from relprop.benchmark.baselines import Baseline, View, baseline, seeded
 from relprop.benchmark.ceiling import WORLD, ceilings, game_of
 from relprop.benchmark.classes import ClassMap
@@ -24,6 +23,7 @@ from relprop.benchmark.controls import raised
 from relprop.benchmark.job import Asked, ChunkResult, Job, PictureJob
 from relprop.benchmark.keys import data_key, model_key
 from relprop.benchmark.maps import Maps
+from relprop.benchmark.one_run import OneRun, map_of, maps_at, maps_on
 from relprop.benchmark.packed import as_kept, packed, unpacked
 from relprop.benchmark.recipe import MethodEntry, Recipe
 from relprop.benchmark.record import KeptMap, Pair, Problem, Record
@@ -405,7 +405,7 @@ class Worker:
         needs = {self.rows.metrics[name].needs for metrics in wanted.values() for name in metrics}
         return "explanation" if "explanation" in needs else "model" if "model" in needs else "heat"
 
-    def _judge(self, group: list[_Picture], label: str, asking: Asking, found: _Found) -> None:
+    def _judge(self, group: list[_Picture], label: str, asking: OneRun, found: _Found) -> None:
         """Judge the rows made of one method's maps, as asked of the first picture, and so of all."""
         wanted = self._wanted(group[0], label)
         if not wanted:
@@ -436,7 +436,7 @@ class Worker:
             found.records.append(Record(name, case.label, row, label, values, case.subsets))
 
     def _cases(
-        self, group: list[_Picture], label: str, needs: Needs, asking: Asking, found: _Found
+        self, group: list[_Picture], label: str, needs: Needs, asking: OneRun, found: _Found
     ) -> Iterator[tuple[tuple[int, int], Case]]:
         """((row, target's place), case) of every class of every picture of a group, with what is needed in it."""
         entry, method = self.rows.methods[label]
@@ -492,7 +492,7 @@ class Worker:
                     )
                 yield (row, k), case
 
-    def _asking(self, group: list[_Picture]) -> Asking:
+    def _asking(self, group: list[_Picture]) -> OneRun:
         """All classes of all pictures of a group: relevance (K, N, C, ...); short lists repeat their first."""
         most = max(len(p.targets) for p in group)
         rows = [[*p.targets, *[p.targets[0]] * (most - len(p.targets))] for p in group]
@@ -502,7 +502,7 @@ class Worker:
             x = torch.cat([p.x for p in group])
             return Inquiry(self.model.module, x, targets, facts=self.model.facts, several=True)
 
-        return Asking(inquiry)
+        return OneRun(inquiry)
 
     def _again(
         self,

@@ -101,7 +101,7 @@ class SceneWorld(World):
         scene: what to take apart.
 
     >>> from relprop.datasets import Scenes
-    >>> world = SceneWorld(Scenes(n=6)[5])
+    >>> world = SceneWorld(Scenes(n=8)[7])
     >>> [part.name for part in world.parts]
     ['object 0', 'shadow 0', 'backdrop']
     >>> bool((world.draw(range(3)) == world.scene.image).all())

@@ -19,7 +19,7 @@ def metrics() -> dict[str, str]:
     """Name -> one-line description of every metric.
 
     >>> metrics()["energy"]
-    'Energy: share of positive relevance that lies on the object'
+    'Energy: share of positive relevance that lies on the object, or within some pixels of it'
     """
     return METRICS.summaries()
 

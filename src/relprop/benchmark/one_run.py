@@ -1,4 +1,4 @@
-"""Asking: what a recipe's method says of some pictures, from one forward run for all methods."""
+"""OneRun: what a recipe's method says of some pictures, from one forward run for all methods."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from relprop.explanation.inquiry import Inquiry
 from relprop.methods.method import Method
 from relprop.models.loaded import LoadedModel
 
-__all__ = ["Asking", "map_of", "maps_at", "maps_on"]
+__all__ = ["OneRun", "map_of", "maps_at", "maps_on"]
 
 
-class Asking:
+class OneRun:
     """One forward run for all methods, made when the first of them asks: baselines need none.
 
     Entries of a recipe that only treat a map otherwise (smoothed, summed up differently) and stand one behind the
@@ -31,7 +31,7 @@ class Asking:
         self._made: Inquiry | None = None
         self._last: tuple[tuple[str, tuple[str, ...]], Explanation] | None = None
 
-    def __enter__(self) -> Asking:
+    def __enter__(self) -> OneRun:
         return self
 
     def __exit__(self, *_: object) -> None:
