@@ -127,6 +127,17 @@ def test_a_class_against_another(method: str) -> None:
     assert torch.allclose(both.relevance[0], e.relevance + other.relevance, rtol=1e-10, atol=1e-12)
 
 
+def test_agreement_answers_each_part_as_it_would_alone() -> None:
+    detector, picture, found = scene("ssd")
+    ask = partial(explain_detection, detector, picture, found[1], method="agreement")
+    both = ask(["class", "cx"], ["dog"], versus="cat")
+    pair, shift = ask("class", "dog", versus="cat"), ask("cx")
+    assert torch.allclose(both.relevance[0], pair.relevance, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(both.relevance[1], shift.relevance, rtol=1e-10, atol=1e-12)
+    assert float(pair.relevance.min()) < 0 <= float(shift.relevance.min())  # two colours of the pair alone
+    assert both.ledger is not None and both.ledger.closes
+
+
 def test_several_detections_are_added() -> None:
     detector, picture, found = scene("ssd")
     chosen = [found[0], found[2], found[3]]

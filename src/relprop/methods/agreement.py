@@ -20,6 +20,7 @@ from relprop.methods.margin_rsp import MarginRSP
 from relprop.methods.method import ANYTHING, Method, Request, Result
 from relprop.methods.rsp import RSP
 from relprop.propagate.layout import Layout
+from relprop.propagate.ledger import Ledger
 
 __all__ = ["Agreement", "Of", "smoothed"]
 
@@ -108,7 +109,7 @@ class Agreement(Method):
         self.rivals: Rivals | Literal["auto"] = rivals
         self.include_background = include_background
         self.ratio, self.bounds, self.at = ratio, bounds, place_name("at", at)
-        self._sharp("margin-rsp", "softmax", "class")  # refuses what the others refuse
+        self._sharp("margin-rsp", "softmax", both=False)  # refuses what the others refuse
         self._pixels = LRPGamma(gamma=gamma).as_composite()
 
     def from_facts(self, facts: Facts) -> dict[str, Any]:
@@ -120,12 +121,27 @@ class Agreement(Method):
                 f"Expected an input with positions, (N, C, *spatial), for {self.name} but got "
                 f"{tuple(request.trace.input.shape)}. Take lrp-composite."
             )
+        groups = _groups(request)
+        if len(groups) == 1:
+            return self._answer(request, both=groups[0][0])
+        parts = [
+            self._answer(
+                replace(
+                    request, asked=request.asked.part(rows), release=request.release and i + 1 == len(groups)
+                ),
+                both=both,
+            )
+            for i, (both, rows) in enumerate(groups)
+        ]
+        return _joined(parts, [rows for _, rows in groups])
+
+    def _answer(self, request: Request, *, both: bool) -> Result:
+        """Of targets that are all a class rather than another (`both`), or all none."""
         of, rivals = self._chosen(request)
         seed = self._seed(request, rivals)
         alone = replace(request, layers=(), release=False)
         pixels = alone.propagate(seed, self._pixels, ledger=False).relevance
-        found, of = self._factor(request, of, rivals, seed)
-        both = request.asked.kind == "versus"
+        found, of = self._factor(request, of, rivals, seed, both=both)
         shown = self._agreed(found.relevance, pixels, both=both)
         found.extras |= {
             "of": of,
@@ -156,10 +172,12 @@ class Agreement(Method):
         slopes = margin_slopes(request, include_background=self.include_background, rivals=rivals)
         return slopes * request.logits
 
-    def _factor(self, request: Request, of: str, rivals: Rivals, seed: Tensor) -> tuple[Result, str]:
+    def _factor(
+        self, request: Request, of: str, rivals: Rivals, seed: Tensor, *, both: bool
+    ) -> tuple[Result, str]:
         """A, and the method that it is of."""
         if of != "lrp-composite":
-            sharp = self._sharp(of, rivals, request.asked.kind)
+            sharp = self._sharp(of, rivals, both=both)
             sharp.check_asked(request.asked, request.start)
             try:
                 return sharp.explain(request), of
@@ -174,8 +192,8 @@ class Agreement(Method):
             found.notes += (f"{self.name} takes its outlines from lrp-composite here. {why}",)
         return found, "lrp-composite"
 
-    def _sharp(self, of: str, rivals: Rivals, kind: str) -> Method:
-        ratio = self.ratio if self.ratio != "auto" else 1.0 if kind == "versus" else 2.0
+    def _sharp(self, of: str, rivals: Rivals, *, both: bool) -> Method:
+        ratio = self.ratio if self.ratio != "auto" else 1.0 if both else 2.0
         if of == "rsp":
             return RSP(hostile="predicted", ratio=ratio, bounds=self.bounds, at=self.at)
         return MarginRSP(
@@ -201,6 +219,48 @@ class Agreement(Method):
 
 
 _STARTS = {"seed": "a seed"} | dict.fromkeys(("class", "region", "versus", "score"), "a hidden place")
+
+
+def _groups(request: Request) -> list[tuple[bool, list[int]]]:
+    """Targets that are a class rather than another, and those that are not, each with which of the two it is."""
+    count = len(request.targets)
+    contrasts = [request.asked.kind == "versus"] * count
+    if (
+        request.asked.kind == "score" and request.head is None
+    ):  # a detection's classes are compared by a callable
+        layout = request.layout
+        units = request.ones().unflatten(2, (layout.anchors, layout.width))
+        classes = units[:, :, :, : layout.classes]
+        classes = classes.reshape(*classes.shape[:4], -1)  # (K, N, D, classes, positions)
+        even = classes.sum(3).abs() <= 1e-6 * classes.abs().sum(3)
+        contrasts = (even & (classes < 0).any(3)).flatten(2).any(-1).all(-1).tolist()
+    groups = [(both, [k for k in range(count) if contrasts[k] == both]) for both in (False, True)]
+    return [(both, rows) for both, rows in groups if rows]
+
+
+def _joined(parts: list[Result], rows: list[list[int]]) -> Result:
+    """Results of some targets each, as one of all of them in their order."""
+    order = torch.tensor([k for group in rows for k in group]).argsort()
+
+    def ordered(values: list[Tensor]) -> Tensor:
+        whole = torch.cat(values)
+        return whole[order.to(whole.device)]
+
+    first, extras = parts[0], {}
+    for name, value in first.extras.items():
+        values: list[Any] = [part.extras.get(name) for part in parts]
+        told = " and ".join(map(str, dict.fromkeys(values)))
+        extras[name] = ordered(values) if isinstance(value, Tensor) else told
+    return replace(
+        first,
+        relevance=ordered([part.relevance for part in parts]),
+        layers={name: ordered([part.layers[name] for part in parts]) for name in first.layers},
+        ledger=Ledger.merged([part.ledger for part in parts if part.ledger is not None]),
+        extras=extras,
+        warnings=tuple(dict.fromkeys(text for part in parts for text in part.warnings)),
+        notes=tuple(dict.fromkeys(text for part in parts for text in part.notes)),
+        signed=True,
+    )
 
 
 def _positive(relevance: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -66,6 +66,18 @@ class Question:
         if self.kind == "class":
             return one_hot(self.targets, value, value)
         return self.slopes(value) if self.kind == "seed" else self.slopes(value) * value
+
+    def part(self, rows: Sequence[int]) -> Question:
+        """Some of the K, as a question of their own."""
+        kept, whole = list(rows), self.function
+        return replace(
+            self,
+            targets=self.targets[kept],
+            single=False,
+            names=tuple(self.names[k] for k in kept) if self.names else (),
+            weights=None if self.weights is None else self.weights[kept],
+            function=None if whole is None else lambda value: whole(value)[kept],
+        )
 
     def score(self, value: Tensor) -> Tensor:
         """S at a value, summed over positions where there are several: (K, N) float64."""
