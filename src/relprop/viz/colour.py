@@ -13,7 +13,7 @@ from relprop.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.colors import ListedColormap
 
-__all__ = ["check_finite", "colourise", "colours", "matplotlib_colormap", "oklab"]
+__all__ = ["STEPS", "check_finite", "colourise", "colours", "matplotlib_colormap", "oklab"]
 
 #: Steps from white to each end. The table has 2 * STEPS + 1 entries, so that zero has one of its own.
 STEPS = 255
