@@ -135,7 +135,8 @@ def test_agreement_answers_each_part_as_it_would_alone() -> None:
     assert torch.allclose(both.relevance[0], pair.relevance, rtol=1e-10, atol=1e-12)
     assert torch.allclose(both.relevance[1], shift.relevance, rtol=1e-10, atol=1e-12)
     assert float(pair.relevance.min()) < 0 <= float(shift.relevance.min())  # two colours of the pair alone
-    assert both.ledger is not None and both.ledger.closes
+    assert both.ledger is not None
+    assert both.ledger.closes
 
 
 def test_several_detections_are_added() -> None:
