@@ -45,6 +45,8 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "write-a-metric.md",
             "write-a-data-set.md",
             "python.md",
+            "from-captum.md",
+            "service.md",
             "development.md",
         ],
     ),

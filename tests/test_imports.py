@@ -95,7 +95,10 @@ def test_scripts_take_what_is_there() -> None:
 def test_a_class_name_means_one_thing() -> None:
     found = Counter(
         node.name
-        for tree in TREES.values()
+        for name, tree in TREES.items()
+        if not name.startswith(
+            "relprop.captum."
+        )  # bears captum's names, so that an import is all that changes
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )

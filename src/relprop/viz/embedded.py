@@ -13,7 +13,7 @@ from PIL import Image
 from relprop.errors import InputError
 from relprop.viz.colour import STEPS, check_finite, colourise, colours
 
-__all__ = ["colour_stops", "data_uri", "embedded_map", "embedded_picture", "shrunk"]
+__all__ = ["SIDE", "colour_stops", "data_uri", "embedded_map", "embedded_picture", "shrunk"]
 
 #: The longer side of what is embedded, in pixels: larger pictures and maps are made smaller.
 SIDE = 320
