@@ -8,7 +8,7 @@ from relprop.detectors.detector import Detector
 from relprop.detectors.prepare import Squash
 from relprop.detectors.scene_ssd import anchors
 from relprop.errors import unknown_name
-from relprop.models.bundled import read_bundled
+from relprop.models.bundled import read_bundled, scenes_likeness
 
 __all__ = ["load", "models"]
 
@@ -53,4 +53,5 @@ def load(name: str = "scenes-ssd") -> Detector:
         mean=mean,
         std=std,
         name=name,
+        unlike=scenes_likeness(name, size, mean, std, instead="torchvision:ssd300_vgg16"),
     )

@@ -75,6 +75,7 @@ class Detector:
             (YOLO).
         most: detections kept.
         name: for titles.
+        unlike: see `relprop.methods.facts.Facts`: says that a picture is unlike all that the network knows.
 
     Raises:
         InputError: a setting can't be used.
@@ -113,6 +114,7 @@ class Detector:
     cut_first: bool = True
     most: int = 200
     name: str = "detector"
+    unlike: Callable[[Tensor], str] | None = None
     learned: Learned = field(default_factory=Learned, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -153,6 +155,7 @@ class Detector:
             box=pixel_bounds(self.mean, self.std),
             multi_label=self.scores != "softmax",
             classes=self.classes,
+            unlike=self.unlike,
         )
 
     @full_precision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -23,7 +24,7 @@ from relprop.methods.facts import Facts, remember
 from relprop.models.likeness import Likeness
 from relprop.precision import full_precision
 
-__all__ = ["BundledModel", "bundled_of", "load", "models", "read_bundled"]
+__all__ = ["BundledModel", "bundled_of", "load", "models", "read_bundled", "scenes_likeness"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,15 +145,28 @@ def bundled_of(name: str, kind: type[nn.Module]) -> BundledModel:
         input_size=int(card["input_size"]),
         multi_label=bool(card["multi_label"]),
         card=card,
-        likeness=Likeness.of_card(
-            json.loads(_read(files("relprop.models") / "weights" / "scenes-likeness.json", name)),
-            size=int(card["input_size"]),
-            mean=card["mean"],
-            std=card["std"],
-        ),
+        likeness=scenes_likeness(name, int(card["input_size"]), card["mean"], card["std"]),
     )
     remember(loaded.module, loaded.facts)
     return loaded
+
+
+def scenes_likeness(
+    name: str, size: int, mean: Sequence[float], std: Sequence[float], instead: str = "efficientnet-lite0"
+) -> Likeness:
+    """What tells pictures that are unlike the drawn scenes, for a bundled network with this preprocessing.
+
+    Args:
+        name: the network's, for errors.
+        size: side of its input in pixels.
+        mean, std: how pictures in 0-1 become inputs.
+        instead: a network that knows photographs.
+
+    Raises:
+        RelpropError: the file is missing.
+    """
+    text = _read(files("relprop.models") / "weights" / "scenes-likeness.json", name)
+    return Likeness.of_card(json.loads(text), size=size, mean=mean, std=std, instead=instead)
 
 
 def read_bundled(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -56,6 +56,7 @@ class Likeness:
         limit: the distance that one picture in a thousand of that world exceeds.
         size: (H, W) of the pictures: roughness is measured in pixels.
         mean, std: how pictures in 0-1 become inputs.
+        instead: a network that knows photographs, named in the sentence.
     """
 
     world: str
@@ -65,10 +66,16 @@ class Likeness:
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    instead: str = "efficientnet-lite0"
 
     @classmethod
     def of_card(
-        cls, card: dict[str, Any], size: int, mean: Sequence[float], std: Sequence[float]
+        cls,
+        card: dict[str, Any],
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        instead: str = "efficientnet-lite0",
     ) -> Likeness:
         """As `scripts/measure_scenes.py` wrote it, for a network with this preprocessing."""
         return cls(
@@ -79,6 +86,7 @@ class Likeness:
             size=(size, size),
             mean=tuple(mean),
             std=tuple(std),
+            instead=instead,
         )
 
     def distances(self, x: Tensor) -> Tensor:
@@ -108,5 +116,5 @@ class Likeness:
         return (
             f"{which} unlike {self.world}, the only world that this network knows: what it says there, and why, "
             "says nothing about the picture. For photographs take a network that was trained on some, such as "
-            "efficientnet-lite0."
+            f"{self.instead}."
         )
