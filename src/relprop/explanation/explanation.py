@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,10 @@ from relprop.propagate.ledger import Ledger
 from relprop.propagate.table import PlanTable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
     from relprop.viz.picture import Under
     from relprop.viz.scale import Scale
@@ -153,6 +157,8 @@ class Explanation:
         most: int = 8,
         title: str | None = None,
         channel_axis: int | None = None,
+        ax: Axes | None = None,
+        cmap: str | Colormap | None = None,
     ) -> Figure:
         """Draw it: a row per sample, a column per target, clips as strips of frames.
 
@@ -167,18 +173,28 @@ class Explanation:
             most: samples and targets drawn at most; the picture says when there are more.
             title: line on top; by default the method and the ledger's verdict.
             channel_axis: as for :meth:`heatmap`.
+            ax: matplotlib axes of your own, for one map of a picture.
+            cmap: other colours: a matplotlib colormap or its name, over the whole scale. Then no trace of the
+                picture is drawn below the map, as white no longer means none.
 
         Returns:
-            A matplotlib figure outside pyplot, so nothing stays open.
+            A matplotlib figure outside pyplot, so nothing stays open; that of `ax` where it was given.
 
         Raises:
             InputError: on NaN or infinite relevance, inputs that are neither pictures nor clips, too few
-                labels, an unknown scale.
+                labels, an unknown scale or colormap; `ax` of several maps or of a clip.
         """
+        from relprop.explanation.inline import axes_figure, on_axes
         from relprop.explanation.sheet import explanation_figure
 
+        shown = self.on_axis(channel_axis)
+        words: dict[str, Any] = {"labels": labels, "scale": scale, "clip": clip, "mean": mean, "std": std}
+        if ax is not None:
+            return on_axes(shown, ax, under=under, cmap=cmap, title=title, **words)
+        if cmap is not None:
+            return axes_figure(shown, cmap, most=most, title=title, **words)
         return explanation_figure(
-            self.on_axis(channel_axis),
+            shown,
             labels=labels,
             scale=scale,
             clip=clip,
@@ -251,7 +267,21 @@ class Explanation:
         tensors |= {
             f"extras.{name}": value for name, value in self.extras.items() if isinstance(value, Tensor)
         }
-        facts = {
+        facts = self._facts(labels, packing) | {
+            "picture": jsonable(drawing) | {"limits": self._limits(drawing)} if drawable else None,
+        }
+
+        def drawn_picture() -> bytes:
+            from relprop.viz.file import png_bytes
+
+            return png_bytes(self.show(labels=labels, **drawing))
+
+        pictures = {"explanation.png": drawn_picture} if drawable else {}
+        return saved.FORMAT.write(path, tensors, facts, pictures, overwrite=overwrite)
+
+    def _facts(self, labels: Sequence[str] | Mapping[int, str] | None, packing: str) -> dict[str, Any]:
+        """What it is, as plain values; tensors are left out."""
+        return {
             "method": self.method,
             "settings": self.settings,
             "at": self.at,
@@ -270,16 +300,85 @@ class Explanation:
             "extras": jsonable({k: v for k, v in self.extras.items() if not isinstance(v, Tensor)}),
             "plan": saved.plan_document(self.plan),
             "ledger": saved.ledger_document(self.ledger),
-            "picture": jsonable(drawing) | {"limits": self._limits(drawing)} if drawable else None,
         }
 
-        def drawn_picture() -> bytes:
-            from relprop.viz.file import png_bytes
+    def to_dict(
+        self,
+        *,
+        relevance: bool = False,
+        labels: Sequence[str] | Mapping[int, str] | None = None,
+    ) -> dict[str, Any]:
+        """What it is as plain values that JSON can hold: what `save` writes into ``manifest.json``.
 
-            return png_bytes(self.show(labels=labels, **drawing))
+        Method, settings, targets with their scores, warnings, notes, shapes, plan, and the ledger, whose totals
+        ("start", "input", "bias", "stabiliser", "lost") are in units of the output. NaN and infinities are texts.
 
-        pictures = {"explanation.png": drawn_picture} if drawable else {}
-        return saved.FORMAT.write(path, tensors, facts, pictures, overwrite=overwrite)
+        Args:
+            relevance: add the numbers themselves, "relevance" as nested lists of its shape. They are long: a
+                picture of 224 × 224 has 150,528.
+            labels: class names by index.
+
+        >>> e = Explanation(torch.ones(1, 1, 1, 2), torch.zeros(1, 1, 1, 2), torch.tensor([[0.0, 12.0]]),
+        ...                 torch.tensor([1]), "gradient")
+        >>> found = e.to_dict(relevance=True, labels=["cat", "dog"])
+        >>> found["targets"][0]["name"], found["targets"][0]["output"], found["relevance"]
+        ('dog', 12.0, [[[[1.0, 1.0]]]])
+        """
+        found = self._facts(labels, saved.packed(self.outputs)[1])
+        return found | ({"relevance": jsonable(self.relevance.detach().tolist())} if relevance else {})
+
+    def to_json(
+        self,
+        *,
+        relevance: bool = False,
+        labels: Sequence[str] | Mapping[int, str] | None = None,
+        indent: int | None = None,
+    ) -> str:
+        """`to_dict` as JSON.
+
+        Args:
+            relevance, labels: as for :meth:`to_dict`.
+            indent: spaces a level, None for one line.
+        """
+        found = self.to_dict(relevance=relevance, labels=labels)
+        return json.dumps(found, indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def to_pil(
+        self,
+        *,
+        sample: int = 0,
+        target: int = 0,
+        frame: int | None = None,
+        scale: Scale = "symmetric",
+        clip: float | None = 99.5,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        under: Under = "outlines",
+        cmap: str | Colormap | None = None,
+    ) -> Image:
+        """One map over its picture's outlines as a PIL picture (RGB), a pixel for a pixel of the input.
+
+        Args:
+            sample: which of the N.
+            target: which of the K targets.
+            frame: which frame, of clips; the scale is the whole clip's.
+            scale, clip, mean, std, under: as for :meth:`show`.
+            cmap: as for :meth:`show`.
+
+        Raises:
+            InputError: no such sample, target or frame, or as :meth:`show`.
+
+        >>> x = torch.ones(1, 3, 2, 4)
+        >>> e = Explanation(x, x, torch.zeros(1, 5), torch.tensor([1]), "gradient")
+        >>> e.to_pil().size  # width, height
+        (4, 2)
+        """
+        from relprop.explanation.inline import pil_picture
+
+        return pil_picture(
+            self, sample=sample, target=target, frame=frame, scale=scale, clip=clip,
+            mean=mean, std=std, under=under, cmap=cmap,
+        )  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
@@ -343,6 +442,12 @@ class Explanation:
         from relprop.viz.file import png_bytes
 
         return png_bytes(self.show()) if self._drawable else None
+
+    def _repr_html_(self) -> str | None:
+        """Maps over their pictures with sliders, for notebooks; None where there is no map of a picture."""
+        from relprop.explanation.inline import explanation_html
+
+        return explanation_html(self) if self._drawable and self.input.dim() == 4 else None
 
     @property
     def _drawable(self) -> bool:

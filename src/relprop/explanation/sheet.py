@@ -20,7 +20,18 @@ from relprop.viz.sheet import SheetMap, SheetRow, sheet_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["MOST_SAMPLES", "combination", "contact_sheet", "explanation_figure", "ledger_note"]
+__all__ = [
+    "MOST_SAMPLES",
+    "Shown",
+    "combination",
+    "contact_sheet",
+    "explanation_figure",
+    "ledger_note",
+    "maps_of",
+    "said_of",
+    "target_name",
+    "where_drawn",
+]
 
 #: Samples (and targets) of one explanation that are drawn unless more are asked for; the picture says so.
 MOST_SAMPLES = 8
@@ -127,7 +138,7 @@ def contact_sheet(
     for line in table:
         _check_row(line)
         heads = list(columns) if columns is not None else [e.method for e in line]
-        maps = [_maps(e) for e in line]
+        maps = [maps_of(e) for e in line]
         below = [ledger_note(e) if notes and _single(e) else "" for e in line]
         marks = ["⚠ see the warning below" if e.warnings else "" for e in line]
         first = line[0]
@@ -152,7 +163,7 @@ def contact_sheet(
                     for e, values, head, note, mark in zip(line, maps, heads, below, marks, strict=True)
                 ]
                 if clips:
-                    rows.append(SheetRow(picture, shown, "input", (", ".join(words),)))
+                    rows.append(SheetRow(picture, shown, "input", (", ".join(words),), step=_step(first)))
                 else:
                     rows.append(SheetRow(picture, shown, "" if rows else "input", words, bold=True))
     remarks += [
@@ -192,7 +203,7 @@ def explanation_figure(
     """
     if most < 1:
         raise InputError(f"Expected most to be at least 1 but got {most}.")
-    maps = _maps(e)
+    maps = maps_of(e)
     targets, samples = maps.shape[:2]
     remarks: list[str] = []
     capped: list[str] = []
@@ -214,14 +225,24 @@ def explanation_figure(
             )
             for k in range(min(targets, most))
         ]
-        rows.append(SheetRow(picture, shown, f"sample {n}" if samples > 1 else "input"))
+        rows.append(SheetRow(picture, shown, f"sample {n}" if samples > 1 else "input", step=_step(e)))
     if title is None:
         title = " · ".join(
             filter(None, [e.method, ledger_note(e), "⚠ see the warning below" if e.warnings else ""])
         )
-    where = [] if e.at == "input" else [f"Relevance at {e.at}, resized to the input for drawing."]
-    sentences = [*(f"⚠ {text}" for text in e.warnings), *where, *_sentences(remarks), *capped, *e.notes]
+    sentences = [
+        *(f"⚠ {text}" for text in e.warnings),
+        *where_drawn(e),
+        *_sentences(remarks),
+        *capped,
+        *e.notes,
+    ]
     return sheet_figure(rows, scale=scale, clip=clip, under=under, title=title, notes=sentences)
+
+
+def where_drawn(e: Shown) -> list[str]:
+    """That the map lives at a layer, and was resized, where it was."""
+    return [] if e.at == "input" else [f"Relevance at {e.at}, resized to the input for drawing."]
 
 
 def ledger_note(e: Shown) -> str:
@@ -267,9 +288,14 @@ def target_name(e: Shown, k: int, n: int, labels: Labels | None) -> str:
     return asked[k] if asked else class_name(int(e.targets.reshape(-1, e.targets.shape[-1])[k, n]), labels)
 
 
+def _step(e: Shown) -> str:
+    """What a step of a clip is called: volumes of one channel, such as scans, have slices."""
+    return "slice" if e.input.dim() == 5 and e.input.shape[e.channel_axis] == 1 else "frame"
+
+
 def _about(e: Shown, k: int, n: int, labels: Labels | None, probability: str | None) -> tuple[str, str]:
     """Which class target k of sample n is, and what the model said about it."""
-    return f"for {target_name(e, k, n, labels)}", _said(e, k, n, probability)
+    return f"for {target_name(e, k, n, labels)}", said_of(e, k, n, probability)
 
 
 def _against(e: Shown, k: int, n: int, labels: Labels | None) -> str:
@@ -294,7 +320,7 @@ def _explained(e: Shown, k: int, n: int) -> str:
     return f"explained:\u00a0{float(value.reshape(-1, value.shape[-1])[k, n]):.3g}".replace("-", "−")
 
 
-def _said(e: Shown, k: int, n: int, probability: str | None) -> str:
+def said_of(e: Shown, k: int, n: int, probability: str | None = None) -> str:
     """What the model said about target k of sample n."""
     outputs = e.outputs
     if not (isinstance(outputs, Tensor) and outputs.dim() == 2 and outputs.is_floating_point()):
@@ -345,7 +371,7 @@ def _check_row(line: Sequence[Shown]) -> None:
             )
 
 
-def _maps(e: Shown) -> NDArray[np.float64]:
+def maps_of(e: Shown) -> NDArray[np.float64]:
     """The maps of one explanation as (K, N, *spatial) in float64."""
     if e.input.dim() not in (4, 5):
         raise InputError(

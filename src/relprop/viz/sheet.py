@@ -49,6 +49,7 @@ class SheetRow:
         title: above the picture.
         lines: below it; behind the title in a clip's strip.
         bold: whether they stand out.
+        step: what a step of a clip is called, a frame or a slice.
     """
 
     picture: NDArray[np.float64]
@@ -56,6 +57,7 @@ class SheetRow:
     title: str = ""
     lines: tuple[str, ...] = ()
     bold: bool = False
+    step: str = "frame"
 
 
 def sheet_figure(
@@ -99,7 +101,7 @@ def _panels(row: SheetRow) -> PanelRow:
 def _strips(row: SheetRow) -> list[PanelRow]:
     count = row.picture.shape[0]
     frames = sorted({round(float(i)) for i in np.linspace(0, count - 1, min(count, MOST_FRAMES))})
-    first = [Panel(picture=row.picture[t], lines=(f"frame {t}",)) for t in frames]
+    first = [Panel(picture=row.picture[t], lines=(f"{row.step} {t}",)) for t in frames]
     strips = [PanelRow(first, _header(row.title, row.lines))]
     for m in row.maps:
         panels = [
