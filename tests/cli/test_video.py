@@ -22,9 +22,9 @@ from relprop.datasets import demo_clip_path
 from relprop.models.loaded import LoadedModel
 from relprop.models.sampling import Sampling
 from relprop.models.sources import load_model
-from relprop.reports.films import reel
 from relprop.video import C3D
 from relprop.video.clip import read_clip
+from relprop.video.films import reel
 from relprop.video.separation import MotionSeparation
 from relprop.viz import file as figures
 from relprop.viz.film import save_gif
@@ -176,7 +176,7 @@ def test_a_negative_score_is_said(here: Path, capsys: pytest.CaptureFixture[str]
     e = relprop.Explanation.load(clip["files"]["numbers"])
     assert list(e.warnings) == clip["warnings"]
     frames = read_clip(demo_clip_path(), load_model("motion-c3d").sampling).frames
-    said = relprop.reports.films.reel(e, frames)
+    said = relprop.video.films.reel(e, frames)
     quiet = overlay_frames(replace(said, warnings=()))
     assert overlay_frames(said).shape[1] > quiet.shape[1], "the film has room for the warning"
     figure = motion_figure(said)

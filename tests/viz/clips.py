@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from relprop.reports.films import Films, reel
+from relprop.video.films import Films, reel
 from relprop.video.separation import MotionSeparation
 from relprop.viz import motion, motion_film, render
 from relprop.viz.reel import film_limit

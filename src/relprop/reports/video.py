@@ -27,7 +27,6 @@ from relprop.models.sampling import Sampling
 from relprop.precision import full_precision
 from relprop.propagate.names import class_index
 from relprop.registry import slug
-from relprop.reports.films import reel
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import Model, check_places, folders, heading, listed, loaded, model_facts
@@ -36,6 +35,7 @@ from relprop.reports.text import Block, Table, Written, percent, remark_lines, s
 from relprop.reports.works import Drawing, Film, Numbers, Work
 from relprop.video.camera import Camera, CameraPath
 from relprop.video.clip import Clip, read_clip
+from relprop.video.films import reel
 from relprop.video.modes import mode_named
 from relprop.video.separate import separation_of
 from relprop.video.separation import FORMAT as SEPARATION

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from relprop.errors import InputError
@@ -14,6 +16,9 @@ from relprop.explanation.folder import Format, as_saved, below, jsonable
 from relprop.explanation.saved import ledger_document, ledger_of
 from relprop.propagate.ledger import Ledger
 from relprop.video.camera import CameraPath
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["FORMAT", "Curve", "MotionSeparation", "Split", "check_place"]
 
@@ -181,6 +186,50 @@ class MotionSeparation:
                 notes=tuple(manifest.get("notes", ())),
                 camera=tensors.get("camera"),
             )
+
+    def show(
+        self,
+        clip: Tensor | NDArray[np.uint8] | None = None,
+        *,
+        sample: int = 0,
+        target: int = 0,
+        labels: Sequence[str] | Mapping[int, str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        scale: Literal["shared"] | float = "shared",
+        columns: int = 8,
+        title: str | None = None,
+    ) -> Figure:
+        """Draw one clip's frames above its three films, the sums of each frame, and slices over time.
+
+        Args:
+            clip: what was explained: the model's input (N, C, T, H, W), or one clip's frames (T, H, W, 3) uint8.
+                None: no frames are drawn, as a separation holds none.
+            sample: which of the N clips.
+            target: which of the K targets.
+            labels: class names by index.
+            mean, std: what preprocessing subtracted and divided by, to show an input in its own colours.
+            scale: "shared" by the three films, or the relevance that takes the strongest colour.
+            columns: frames that are drawn at most, evenly spaced.
+            title: line on top; by default mode, method and class.
+
+        Returns:
+            A matplotlib figure outside pyplot, so nothing stays open.
+
+        Raises:
+            InputError: a clip of another shape or type, an index out of range, NaN or infinities.
+        """
+        from relprop.video.films import frames_of, reel
+        from relprop.viz.motion import motion_figure
+
+        made = reel(self, frames_of(self, clip, sample, mean, std), sample, target)
+        return motion_figure(made, title=title, names=labels, scale=scale, columns=columns)
+
+    def _repr_png_(self) -> bytes:
+        """The films of the first clip and target, for notebooks."""
+        from relprop.viz.file import png_bytes
+
+        return png_bytes(self.show())
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.original.shape))

@@ -39,7 +39,7 @@ def motion_figure(
     the films along the row where the last film is strongest. All films have one scale.
 
     Args:
-        clip: frames and films; `relprop.reports.films.reel` makes it of a separation or an explanation.
+        clip: frames and films; `relprop.video.films.reel` makes it of a separation or an explanation.
         title: line on top; by default class, score, mode and method.
         notes: sentences that follow the caption.
         names: class names by index.

@@ -42,7 +42,7 @@ def overlay_frames(
     separation ran frozen clips), the colours' scale, and a mark that moves from the first frame to the last.
 
     Args:
-        clip: frames and films; `relprop.reports.films.reel` makes it of a separation or an explanation.
+        clip: frames and films; `relprop.video.films.reel` makes it of a separation or an explanation.
         names: class names by index.
         limit: the magnitude of the strongest colour; by default that of
             :func:`relprop.viz.reel.film_limit`, as in the figure.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,13 +12,71 @@ from torch import Tensor
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.video.camera import CameraPath
-from relprop.video.separation import MotionSeparation
+from relprop.viz.picture import display_picture
 from relprop.viz.reel import Reel
 
-__all__ = ["Films", "reel"]
+__all__ = ["Films", "frames_of", "reel"]
+
+
+@runtime_checkable
+class Separated(Protocol):
+    """What is drawn of a `MotionSeparation`, which draws itself with what is here."""
+
+    @property
+    def original(self) -> Tensor:
+        """Relevance of the clip, (N, T, H, W), or (K, N, T, H, W)."""
+
+    @property
+    def spatial(self) -> Tensor:
+        """Relevance by looks, (N, T, H, W), or (K, N, T, H, W)."""
+
+    @property
+    def temporal(self) -> Tensor:
+        """Relevance because something moves, (N, T, H, W), or (K, N, T, H, W)."""
+
+    @property
+    def relevance(self) -> dict[str, Tensor]:
+        """By name, before channels were summed."""
+
+    @property
+    def outputs(self) -> Tensor:
+        """(N, classes)."""
+
+    @property
+    def frozen_targets(self) -> Tensor | None:
+        """(N, T)."""
+
+    @property
+    def targets(self) -> Tensor:
+        """(N,) or (K, N)."""
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+
+    @property
+    def mode(self) -> str:
+        """The split."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was run with."""
+
+    @property
+    def camera(self) -> Tensor | None:
+        """(N, T, 2, 3)."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against the films."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader has to know besides."""
+
 
 #: What can be drawn over a clip: a separation, a plain explanation, or films (T, H, W) by name.
-Films = MotionSeparation | Explanation | Mapping[str, ArrayLike | Tensor]
+Films = Separated | Explanation | Mapping[str, ArrayLike | Tensor]
 
 _SPLIT = {
     "naive": "Naive split: temporal = original − spatial at every pixel",
@@ -75,10 +134,47 @@ def reel(s: Films, frames: NDArray[np.uint8], sample: int = 0, target: int = 0) 
     )
 
 
+def frames_of(
+    s: Separated,
+    clip: Tensor | NDArray[np.uint8] | None,
+    sample: int,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> NDArray[np.uint8]:
+    """The frames of one of a separation's clips, (T, H, W, 3) uint8; white where none are given.
+
+    Args:
+        s: which says how many there are, and their size.
+        clip: the model's input (N, C, T, H, W), or one clip's frames (T, H, W, 3) uint8, or None.
+        sample: which of the N.
+        mean, std: as for :func:`relprop.viz.display_picture`.
+
+    Raises:
+        InputError: an input of another shape, mean and std without an input, no such sample, or as
+            `display_picture`.
+    """
+    size = tuple(s.original.shape[-3:])
+    if not isinstance(clip, Tensor):
+        if mean is not None or std is not None:
+            raise InputError(
+                "Expected mean and std beside the model's input alone, as frames have their colours."
+            )
+        return np.full((*size, 3), 255, np.uint8) if clip is None else clip
+    count = s.targets.shape[-1]
+    if clip.ndim != 5 or clip.shape[0] != count or tuple(clip.shape[2:]) != size:
+        raise InputError(
+            f"Expected the clips that were explained, {(count, 'C', *size)}, but got {tuple(clip.shape)}."
+        )
+    if not 0 <= sample < count:
+        raise InputError(f"Expected sample to be an index from 0 to {count - 1} but got {sample!r}.")
+    picture, _ = display_picture(clip[sample], mean, std)
+    return np.asarray(np.rint(255 * picture), dtype=np.uint8)
+
+
 def _films(s: Films, sample: int, target: int) -> dict[str, NDArray[np.float64]]:
     if isinstance(s, Mapping):
         return {str(name): _array(film) for name, film in s.items()}
-    if isinstance(s, MotionSeparation):
+    if isinstance(s, Separated):
         films = {"original": s.original, "spatial": s.spatial, "temporal": s.temporal}
     elif isinstance(s, Explanation) and s.input.dim() == 5:
         films = {"relevance": s.heatmap()}
@@ -103,14 +199,14 @@ def _array(film: ArrayLike | Tensor) -> NDArray[np.float64]:
     return np.asarray(film, dtype=np.float64)
 
 
-def _score(s: MotionSeparation | Explanation, sample: int, index: int) -> float | None:
+def _score(s: Separated | Explanation, sample: int, index: int) -> float | None:
     outputs = s.outputs
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or not 0 <= index < outputs.shape[1]:
         return None
     return float(outputs[sample, index])
 
 
-def _share(s: MotionSeparation, films: Mapping[str, NDArray[np.float64]]) -> float | None:
+def _share(s: Separated, films: Mapping[str, NDArray[np.float64]]) -> float | None:
     # Parts of a whole only where all has one sign and the two streams make the original.
     whole = films["original"].sum()
     signs = {float(np.sign(value)) for film in films.values() for value in (film.min(), film.max())} - {0.0}
@@ -119,7 +215,7 @@ def _share(s: MotionSeparation, films: Mapping[str, NDArray[np.float64]]) -> flo
     return float(films["temporal"].sum() / whole)
 
 
-def _place(s: MotionSeparation, sample: int) -> NDArray[np.float64] | None:
+def _place(s: Separated, sample: int) -> NDArray[np.float64] | None:
     """Where the middle of the first frame lies in each frame, (T, 2), if it moves."""
     if s.camera is None or CameraPath.of(s.camera[sample]).still:
         return None
@@ -128,14 +224,14 @@ def _place(s: MotionSeparation, sample: int) -> NDArray[np.float64] | None:
     return np.asarray(CameraPath.of(s.camera[sample]).maps @ middle)
 
 
-def _which(s: MotionSeparation | Explanation, sample: int, target: int) -> list[str]:
+def _which(s: Separated | Explanation, sample: int, target: int) -> list[str]:
     clips = s.targets.shape[-1]
     targets = s.targets.numel() // clips
     counted = [("Clip", sample, clips), ("Target", target, targets)]
     return [f"{name} {index} of 0 to {count - 1}." for name, index, count in counted if count > 1]
 
 
-def _about(s: MotionSeparation, rescaled: bool) -> list[str]:
+def _about(s: Separated, rescaled: bool) -> list[str]:
     """What the mode's films are, and whether their values have a unit in common."""
     changes = "changes" if s.settings.get("absolute") else "falls"
     said = _SPLIT[s.mode].format(changes=changes)
@@ -155,7 +251,7 @@ def _about(s: MotionSeparation, rescaled: bool) -> list[str]:
     return remarks
 
 
-def _rescaled(s: MotionSeparation, sample: int, target: int) -> bool:
+def _rescaled(s: Separated, sample: int, target: int) -> bool:
     before = s.relevance.get("original")
     if before is None:
         return False
