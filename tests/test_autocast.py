@@ -25,12 +25,12 @@ from relprop.metrics import (
     affine_parts,
     masking_fidelity,
     perturbation_curves,
-    quantus_explain,
     steps,
 )
 from relprop.models import load
 from relprop.piecewise import affine_by_layer, bias_ratio_by_depth, crossing, distance
 from relprop.precision import no_autocast
+from relprop.quantus import explain_func
 
 #: Methods that can't be named without settings.
 NEEDED = {"lrp": "lrp:rule=z-plus"}
@@ -110,7 +110,7 @@ CALLS: dict[str, Callable[[nn.Module], Any]] = {
     "affine parts": lambda m: affine_parts(m, X[:1], 1),
     "perturbation": lambda m: perturbation_curves(m, X[:1], X[0].sum(0), 1, steps=4),
     "masking": lambda m: masking_fidelity(m, X[:1], X[0].sum(0)),
-    "quantus": lambda m: quantus_explain("lrp-0")(model=m, inputs=X.numpy(), targets=np.array([1, 2])),
+    "quantus": lambda m: explain_func(m, X.numpy(), np.array([1, 2]), method="lrp-0"),
     "steps": lambda m: [relprop.explain(c, X, 1, "lrp-0").relevance for _, c in steps(m, X)],
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from relprop import methods as methods
 from relprop import metrics as metrics
 from relprop import models as models
 from relprop import piecewise as piecewise
+from relprop import quantus as quantus
 from relprop import reports as reports
 from relprop import rules as rules
 from relprop import video as video

@@ -131,7 +131,7 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: Infidelity().measure(Case(whole.sample, 0, whole.heat, x=whole.x)), "got model=None"),
     )
     monkeypatch.setitem(sys.modules, "quantus", None)
-    monkeypatch.setattr("relprop.metrics.quantus_adapter.find_spec", lambda name: None)
+    monkeypatch.setattr("relprop.quantus.find_spec", lambda name: None)
     with pytest.raises(
         InputError, match=r"Quantus to be installed for metric 'infidelity'.*relprop\[quantus\]"
     ):

@@ -18,7 +18,6 @@ from relprop.metrics.opposition import Opposition, opposition
 from relprop.metrics.part_game import PartGame, held, shapley, world_map
 from relprop.metrics.perturbation import Perturbation, perturbation_curves
 from relprop.metrics.pointing_game import PointingGame, point, pointing_game
-from relprop.metrics.quantus_adapter import quantus_explain
 from relprop.metrics.randomisation import Randomisation, steps
 from relprop.metrics.rank_accuracy import RankAccuracy, rank_accuracy
 from relprop.metrics.registry import METRICS, load_metric, metrics
@@ -66,7 +65,6 @@ __all__ = [
     "perturbation_curves",
     "point",
     "pointing_game",
-    "quantus_explain",
     "rank_accuracy",
     "removed_parts",
     "segmentation_scores",

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from relprop.checks import check_choice, check_count
 from relprop.metrics.metric import Case, Metric, Outcome
-from relprop.metrics.quantus_adapter import load_quantus
 from relprop.metrics.ranking import as_picture, model_and_input, scores_of
+from relprop.quantus import load_quantus
 from relprop.quiet import no_warnings
 
 __all__ = ["Infidelity"]

@@ -13,9 +13,9 @@ from torch import Tensor
 from relprop.checks import check_count, check_number
 from relprop.methods.facts import facts_of
 from relprop.metrics.metric import Case, Metric, Outcome
-from relprop.metrics.quantus_adapter import load_quantus
 from relprop.metrics.randomisation import check_seed
 from relprop.metrics.ranking import map_and, model_and_input
+from relprop.quantus import load_quantus
 from relprop.quiet import no_warnings
 
 __all__ = ["MaxSensitivity"]

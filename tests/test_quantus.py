@@ -16,7 +16,8 @@ from torch import nn
 import relprop
 from relprop.compat import load_torchvision
 from relprop.errors import InputError, UnknownNameError
-from relprop.metrics import energy, pointing_game, quantus_explain, rank_accuracy
+from relprop.metrics import energy, pointing_game, rank_accuracy
+from relprop.quantus import explain_func
 
 X = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Y = np.array([0, 2, 1])
@@ -41,12 +42,12 @@ def model() -> nn.Module:
 def scores(metric: object, model: nn.Module, **more: object) -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of settings that it recommends otherwise
-        explain_func = quantus_explain("gradient-x-input")
         data = {
             "x_batch": X.numpy(),
             "y_batch": Y,
             "a_batch": None,
             "explain_func": explain_func,
+            "explain_func_kwargs": {"method": "gradient-x-input"},
             "device": "cpu",
         }
         return metric(model=model, **data, **more)  # type: ignore[operator]
@@ -57,31 +58,31 @@ PLAIN = {"abs": False, "normalise": False, "disable_warnings": True, "display_pr
 
 def test_maps_are_those_of_explain(model: nn.Module) -> None:
     for method in ("lrp-epsilon", "grad-cam", relprop.LRP(rule="gamma")):
-        found = quantus_explain(method)(model=model, inputs=X.numpy(), targets=Y, device="cpu", unknown=3)
+        found = explain_func(model=model, inputs=X.numpy(), targets=Y, method=method, device="cpu", unknown=3)
         expected = relprop.explain(model, X, torch.from_numpy(Y), method).heatmap()
         assert (found.shape, found.dtype) == ((3, 1, 16, 16), np.float32)
         assert np.array_equal(found[:, 0], expected.numpy())
 
 
 def test_inputs_take_the_models_dtype_and_come_back_in_their_own(model: nn.Module) -> None:
-    found = quantus_explain("gradient")(model, X.double(), torch.from_numpy(Y))
+    found = explain_func(model, X.double(), torch.from_numpy(Y), method="gradient")
     assert found.dtype == np.float64
-    assert np.array_equal(found, quantus_explain("gradient")(model, X.numpy(), Y).astype(np.float64))
-    half = quantus_explain("gradient")(model, X.numpy().astype(np.float16), Y)
+    assert np.array_equal(found, explain_func(model, X.numpy(), Y, method="gradient").astype(np.float64))
+    half = explain_func(model, X.numpy().astype(np.float16), Y, method="gradient")
     assert half.dtype == np.float32
 
 
 def test_refusals(model: nn.Module) -> None:
     with pytest.raises(UnknownNameError, match="method but got 'saliency'"):
-        quantus_explain("saliency")
+        explain_func(model, X.numpy(), Y, method="saliency")
     with pytest.raises(InputError, match=r"targets .*5 but got 6"):
-        quantus_explain("gradient")(model, X.numpy(), np.array([0, 6, 1]))
+        explain_func(model, X.numpy(), np.array([0, 6, 1]), method="gradient")
 
 
 def test_energy_is_relevance_mass_accuracy_of_the_positive_part(
     quantus: ModuleType, model: nn.Module
 ) -> None:
-    heats = np.maximum(quantus_explain("gradient-x-input")(model, X.numpy(), Y), 0).astype(np.float64)
+    heats = np.maximum(explain_func(model, X.numpy(), Y, method="gradient-x-input"), 0).astype(np.float64)
     metric = quantus.RelevanceMassAccuracy(**PLAIN)
     found = metric(model=model, x_batch=X.numpy(), y_batch=Y, a_batch=heats, s_batch=MASKS)
     ours = [energy(h[0], m[0]) for h, m in zip(heats, MASKS, strict=True)]
@@ -90,7 +91,7 @@ def test_energy_is_relevance_mass_accuracy_of_the_positive_part(
 
 
 def test_rank_accuracy_is_theirs_without_ties(quantus: ModuleType, model: nn.Module) -> None:
-    heats = quantus_explain("gradient-x-input")(model, X.numpy(), Y).astype(np.float64)
+    heats = explain_func(model, X.numpy(), Y, method="gradient-x-input").astype(np.float64)
     metric = quantus.RelevanceRankAccuracy(**PLAIN)
     found = metric(model=model, x_batch=X.numpy(), y_batch=Y, a_batch=heats, s_batch=MASKS)
     ours = [rank_accuracy(h[0], m[0]) for h, m in zip(heats, MASKS, strict=True)]
@@ -100,7 +101,7 @@ def test_rank_accuracy_is_theirs_without_ties(quantus: ModuleType, model: nn.Mod
 
 def test_pointing_game_is_theirs_without_tolerance(quantus: ModuleType, model: nn.Module) -> None:
     found = scores(quantus.PointingGame(**PLAIN), model, s_batch=MASKS)
-    heats = quantus_explain("gradient-x-input")(model, X.numpy(), Y)
+    heats = explain_func(model, X.numpy(), Y, method="gradient-x-input")
     assert list(found) == [pointing_game(h[0], m[0], 0) for h, m in zip(heats, MASKS, strict=True)]  # type: ignore[call-overload]
 
 
