@@ -4,6 +4,7 @@
 """
 
 from relprop import benchmark as benchmark
+from relprop import captum as captum
 from relprop import datasets as datasets
 from relprop import detectors as detectors
 from relprop import methods as methods
