@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import relprop.captum as ours
+from relprop.compat import load_torchvision
 from relprop.errors import InputError, UnknownNameError
 
 theirs = pytest.importorskip("captum.attr")
@@ -179,9 +180,20 @@ def test_where_captum_goes_wrong_without_a_word() -> None:
     assert torch.allclose(written(x), net(x))
     right = theirs.GuidedBackprop(written).attribute(x.clone().requires_grad_(), 1)
     assert torch.allclose(mine, right, **CLOSE)
-    assert (
-        ours.LRP(net).attribute(x, 1).shape == x.shape
-    )  # which captum refuses: a module used for two things
+
+
+def test_an_addition_that_captum_doesnt_see() -> None:
+    torch.manual_seed(0)
+    net, x = (
+        load_torchvision().models.resnet18(weights=None).double().eval(),
+        torch.randn(1, 3, 64, 64).double(),
+    )
+    mine, delta = ours.LRP(net).attribute(x, 3, return_convergence_delta=True)
+    score = float(net(x).detach()[0, 3])
+    assert abs(float(delta)) < 1e-10
+    assert abs(float(mine.sum()) - score) < 0.1 * abs(score)  # the rest is the biases'
+    captums = theirs.LRP(copy.deepcopy(net)).attribute(x.clone().requires_grad_(), 3)
+    assert not abs(float(captums.detach().sum()) - score) < 10 * abs(score)
 
 
 class Written(nn.Module):
