@@ -36,6 +36,17 @@ class Net(nn.Module):
 """
 
 
+def test_no_words_at_all_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    out, err = capsys.readouterr()
+    assert (out.startswith("Usage: relprop"), err) == (True, "")
+    assert max(map(len, out.splitlines())) <= 100
+    assert run(["--help"]) == 0
+    assert capsys.readouterr().out == out
+    assert run(["--debug"]) == 2  # an option that stands alone is a mistake
+    assert "Missing command" in capsys.readouterr().err
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

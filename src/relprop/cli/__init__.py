@@ -61,7 +61,8 @@ def _run(arguments: list[str]) -> int:
     try:
         from relprop.cli.app import app
 
-        code = app(arguments, prog_name="relprop", standalone_mode=False) or 0
+        # Nothing at all is a question, too.
+        code = app(arguments or ["--help"], prog_name="relprop", standalone_mode=False) or 0
         return _fail("interrupted", _INTERRUPTED) if code == _INTERRUPTED else int(code)
     except BrokenPipeError:
         raise

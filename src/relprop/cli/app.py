@@ -22,7 +22,6 @@ app = typer.Typer(
     help="What in the input made a vision network say this? Relevance that adds up, or a refusal by name.",
     epilog="Exit codes: 0 done; 1 refused or failed, or a ledger is open; 2 usage, or input that can't be used; "
     "130 interrupted (Ctrl-C); 143 ended by SIGTERM. An error is one line on stderr.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
     rich_markup_mode=None,
