@@ -77,8 +77,9 @@ def embedded_map(values: ArrayLike, limit: float, *, side: int = SIDE) -> str:
     if array.ndim != 2:
         raise InputError(f"Expected a map (H, W) to draw but got shape {array.shape}.")
     check_finite(array)
-    found = _drawn(shrunk(array, side), limit)
-    if len(found) > _MOST and side > _LESS:
+    small = shrunk(array, side)
+    found = _drawn(small, limit)
+    if len(found) > _MOST and max(small.shape) > _LESS and side <= SIDE:
         found = _drawn(shrunk(array, _LESS), limit)
     return found
 

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from relprop.errors import InputError
 from relprop.viz.colour import check_finite
 from relprop.viz.embedded import SIDE, colour_stops, embedded_map, embedded_picture
-from relprop.viz.labels import number
 from relprop.viz.scale import Limit, limits
 
 __all__ = ["SLIDER_SCRIPT", "legend_html", "slider_html"]
@@ -131,20 +130,15 @@ def legend_html(limit: Limit) -> str:
     (True, False)
     """
     if limit.peak == 0:
-        words = '<span style="flex:1">all zero: no relevance anywhere</span>'
+        words, scale = "<span>all zero: no relevance anywhere</span>", ""
     else:
-        end = number(limit.value)
-        low = f"blue: against, −{end}" if limit.signed else "white: 0"
-        more = f" (largest {number(limit.peak)})" if number(limit.peak) != end else ""
-        words = (
-            f'<span>{low}</span> <span style="text-align:right">red: for, +{end}{more}</span>'
-            if limit.signed
-            else f'<span>{low}</span> <span style="text-align:right">red: for, {end}{more}</span>'
-        )
+        low = "blue: against" if limit.signed else "white: none"
+        words = f"<span>{low}</span> <span>red: for</span>"
+        scale = f'<div style="text-align:center;opacity:.75">{html.escape(limit.text)}</div>'
     stops = ",".join(colour_stops(signed=limit.signed))
     return (
-        '<div class="relprop-legend" style="margin-top:6px;font-size:13px;font-variant-numeric:tabular-nums">'
+        '<div class="relprop-legend" style="margin-top:6px;font-size:12.5px;font-variant-numeric:tabular-nums">'
         f'<div aria-hidden="true" style="height:7px;border-radius:3px;background:linear-gradient(90deg,{stops});'
         '-webkit-print-color-adjust:exact;print-color-adjust:exact;outline:1px solid #8886"></div>'
-        f'<div style="display:flex;justify-content:space-between;gap:12px">{words}</div></div>'
+        f'<div style="display:flex;justify-content:space-between;gap:8px">{words}</div>{scale}</div>'
     )
