@@ -27,6 +27,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "video.md",
             "affine.md",
             "reports.md",
+            "app.md",
         ],
     ),
     (

@@ -8,6 +8,7 @@ import typer
 
 from relprop.cli.affine import affine
 from relprop.cli.benchmark import benchmark
+from relprop.cli.browser import browser
 from relprop.cli.detect import detect
 from relprop.cli.explain import explain
 from relprop.cli.inspect import inspect
@@ -49,3 +50,4 @@ def _root(
 
 for command in (explain, detect, video, affine, inspect, benchmark, methods, models):
     app.command()(command)
+app.command("app")(browser)

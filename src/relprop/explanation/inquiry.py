@@ -84,6 +84,10 @@ class Inquiry:
         shared = self._ran.trace.shared
         return 0 if shared is None else shared.size
 
+    def ask(self, target: Target | Sequence[Target] | None, versus: int | str | None = None) -> None:
+        """Turn to another question about the same input: the forward run is kept."""
+        self._target, self._about["versus"] = target, versus
+
     def close(self) -> None:
         """Let go of what was kept for further methods."""
         self._sharing.close()

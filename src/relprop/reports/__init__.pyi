@@ -5,6 +5,7 @@ from relprop.reports.depth import affine_depth as affine_depth
 from relprop.reports.detection import detection as detection
 from relprop.reports.many import pictures as pictures
 from relprop.reports.mistakes import mistakes as mistakes
+from relprop.reports.pictures import Conversation as Conversation
 from relprop.reports.pictures import picture as picture
 from relprop.reports.report import Report as Report
 from relprop.reports.text import Table as Table

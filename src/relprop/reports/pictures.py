@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,7 @@ from relprop.tracing.view import Key
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["named_methods", "picture", "title_of"]
+__all__ = ["Conversation", "named_methods", "picture", "title_of"]
 
 _SHEET = "sheet.png"
 _COMBINED = {
@@ -160,12 +161,83 @@ def picture(
         for one, folder in zip(pictures, places, strict=True):
             yield _page(ready, asked, folder, _explained(ready, asked, one, steps))
 
-    head = {
+    return gathered(_head(ready), "images", pages(), out)
+
+
+class Conversation:
+    """Questions about one picture, one after another, which all read the same forward run.
+
+    Its answers are those of `picture`; only the first one waits for the network. Up to a gigabyte is kept between
+    answers: close it. One question at a time.
+
+    Args:
+        model: as for `picture`.
+        image: one picture, as for `picture`.
+
+    Raises:
+        RelpropError: a picture or model that can't be used.
+
+    >>> import relprop
+    >>> with Conversation("scenes-resnet", relprop.datasets.demo_image_path()) as talk:
+    ...     best = talk.predictions[0].name
+    ...     report = talk.ask(method="lrp-composite", target=best)
+    >>> best, list(report.figures)
+    ('dotted ball', ['demo_scene/sheet.png'])
+    """
+
+    @full_precision
+    def __init__(self, model: Model, image: Any) -> None:
+        (self._picture,) = read_pictures(image)
+        self.model = loaded(model, [self._picture])
+        if self.model.takes_clips:
+            raise InputError(
+                f"Expected a model of pictures but {self.model.spec} takes clips (N, C, T, H, W)."
+            )
+        self._x = self._picture.input(self.model)
+        value = Spot().value(self.model, self._picture, self._x)
+        self.predictions: list[Prediction] = value.predictions
+        facts = replace(facts_of(self.model.module).fitting(self._x), classes=value.classes)
+        self._inquiry = Inquiry(
+            self.model.module, self._x, self.predictions[0].index, facts=facts, several=True
+        )
+
+    @full_precision
+    def ask(
+        self,
+        method: MethodLike | Sequence[MethodLike] = RECOMMENDED,
+        target: str | int = "top",
+        versus: str | int | None = None,
+        progress: Progress | None = None,
+    ) -> Report:
+        """What `picture` gives for these arguments.
+
+        Raises:
+            RelpropError: as `picture`.
+        """
+        methods = named_methods(listed(method))
+        rival = None if versus is None else str(versus)
+        asked = _Asked(methods, [str(target)], rival, (), "symmetric", 5, Spot())
+        (folder,) = folders(None, [self._picture.source])
+        found = _explained(self.model, asked, self._picture, Steps(progress, len(methods)), self._inquiry)
+        return gathered(_head(self.model), "images", [_page(self.model, asked, folder, found)], None)
+
+    def close(self) -> None:
+        """Let go of the forward run."""
+        self._inquiry.close()
+
+    def __enter__(self) -> Conversation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _head(model: LoadedModel) -> dict[str, Any]:
+    return {
         "relprop": version(),
-        "model": model_facts(ready.spec, ready.weights)
-        | {"input_size": list(ready.input_size), "multi_label": ready.multi_label},
+        "model": model_facts(model.spec, model.weights)
+        | {"input_size": list(model.input_size), "multi_label": model.multi_label},
     }
-    return gathered(head, "images", pages(), out)
 
 
 def named_methods(methods: Sequence[MethodLike]) -> dict[str, Method]:
@@ -187,7 +259,10 @@ def _files(places: Sequence[Path], methods: Iterable[str]) -> tuple[list[Path], 
     return [place / _SHEET for place in places], [place / name for place in places for name in names]
 
 
-def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps) -> _Found:
+def _explained(
+    model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps, kept: Inquiry | None = None
+) -> _Found:
+    """What the methods say; `kept` is a forward run of the same picture that is left open."""
     x = picture.input(model)
     value = asked.spot.value(model, picture, x)
     found, names = value.predictions, value.classes
@@ -198,23 +273,29 @@ def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps
     # One target alone keeps the plain shapes. Several, and several methods, share one forward run.
     wanted: Any = targets[0] if len(targets) == 1 else targets
     methods = list(asked.methods.items())
-    with Inquiry(
-        model.module,
-        x,
-        wanted,
-        layers=tuple(asked.layers),
-        versus=rival,
-        region=value.region,
-        start=asked.spot.start,
-        output=asked.spot.output,
-        facts=facts,
-        several=len(methods) > 1,
-    ) as inquiry:
+    if kept is not None:
+        kept.ask(wanted, rival)
+    with (
+        nullcontext(kept)
+        if kept is not None
+        else Inquiry(
+            model.module,
+            x,
+            wanted,
+            layers=tuple(asked.layers),
+            versus=rival,
+            region=value.region,
+            start=asked.spot.start,
+            output=asked.spot.output,
+            facts=facts,
+            several=len(methods) > 1,
+        ) as inquiry
+    ):
         for _, one in methods:
             inquiry.check(one)
         for i, (name, one) in enumerate(methods):
             steps.doing(f"{picture.name}: {name}")
-            found_by: Any = inquiry.answer(one, last=i + 1 == len(methods))
+            found_by: Any = inquiry.answer(one, last=kept is None and i + 1 == len(methods))
             explanations[name] = found_by
             steps.done()
     return _Found(picture, found, names, targets, explanations)

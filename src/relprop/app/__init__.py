@@ -1,0 +1,6 @@
+"""The app in the browser: `relprop app`. It calls `relprop.reports` and has no numbers of its own.
+
+A tab is a module with a function `tab(desk: Desk) -> None`. It is called inside the page's `gradio.Blocks`,
+within a `gradio.Tab`, and lays out its components there. `desk` (relprop.app.desk) has what was given on the
+command line, a private folder, and links for downloads. Uploads are read by `relprop.app.uploads` only.
+"""

@@ -1,0 +1,156 @@
+"""Server: the page on this machine's own address, and nothing that leaves it."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import socket
+import tempfile
+import zipfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from relprop.app.desk import Desk
+from relprop.errors import InputError
+
+__all__ = ["build", "serve"]
+
+_HOST = "127.0.0.1"
+_CSS = """
+.relprop-score{position:relative;display:flex;justify-content:space-between;gap:8px;width:100%;min-height:36px;
+ padding:6px 10px;margin:3px 0;border:1px solid #8885;border-radius:6px;overflow:hidden;text-align:left;
+ cursor:pointer;background:transparent;color:inherit}
+.relprop-score i{position:absolute;inset:0 auto 0 0;background:#d9534f40;z-index:0}
+.relprop-score span,.relprop-score b{position:relative}
+.relprop-score[aria-pressed=true]{outline:2px solid #b2182b}
+.relprop-maps{display:flex;flex-wrap:wrap;gap:20px}.relprop-map{flex:1 1 240px;max-width:320px}
+.relprop-warning{color:#fff;background:#a11;padding:10px 12px;border-radius:6px}
+.relprop-download{display:inline-block;padding:8px 0;text-decoration:underline}
+"""
+# What the page itself asks for; anything else is refused.
+_PATHS = re.compile(
+    r"/$|/(assets|static|svelte)/|/(theme\.css|config|favicon\.ico|manifest\.json)$|/results/[\w-]+\.zip$"
+    r"|/gradio_api/(queue/(join|data)|upload|upload_progress|heartbeat/\w+|cancel|reset|startup-events|app_id)/?$"
+)
+_POLICY = (
+    b"default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+    b"script-src 'self' 'unsafe-inline' 'unsafe-eval'; connect-src 'self'; media-src 'self' data: blob:; "
+    b"worker-src 'self' blob:; frame-ancestors 'none'"
+)
+
+
+def build(desk: Desk) -> Any:
+    """The app, as a server can run it.
+
+    Raises:
+        InputError: gradio isn't installed.
+    """
+    if find_spec("gradio") is None:
+        raise InputError('Expected gradio for the app but it is not installed: pip install "relprop[app]".')
+    os.environ.update(
+        GRADIO_ANALYTICS_ENABLED="False",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        GRADIO_TEMP_DIR=str(desk.folder / "uploads"),
+    )
+    import gradio as gr
+    from fastapi import FastAPI
+    from fastapi.responses import Response
+
+    from relprop.app import compare, detector, picture, uploads, video
+
+    with gr.Blocks(title="relprop", analytics_enabled=False) as page:
+        gr.Markdown("# relprop: what made the network say this?")
+        tabs = {"Picture": picture, "Detector": detector, "Video": video, "Compare": compare}
+        for label, module in tabs.items():
+            with gr.Tab(label):
+                module.tab(desk)
+
+        def left(request: gr.Request) -> None:
+            desk.leave(str(request.session_hash))
+
+        left.__annotations__["request"] = gr.Request  # gradio reads it, and can't see names of this function
+        page.unload(left)
+    page.queue(default_concurrency_limit=2, max_size=64, api_open=False)
+    outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @outer.get("/results/{name}")
+    def results(name: str) -> Any:
+        report = desk.offered(name.removesuffix(".zip"))
+        if report is None:
+            return Response("This result is no longer kept. Ask for it again.", 404)
+        return Response(
+            _zipped(report.save, desk.folder), media_type="application/zip",
+            headers={"Content-Disposition": 'attachment; filename="relprop-out.zip"'},
+        )  # fmt: skip
+
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    gr.mount_gradio_app(
+        outer, page, path="/", server_name=_HOST, footer_links=[], run_history=False, show_error=False,
+        max_file_size=uploads.MOST_BYTES, ssr_mode=False, pwa=False, mcp_server=False, theme=theme, css=_CSS,
+    )  # fmt: skip
+    return _Fence(outer)
+
+
+def serve(desk: Desk, say: Callable[[str], object]) -> None:
+    """Serve until Ctrl-C, and remove the desk's folder then.
+
+    Args:
+        desk: what is served.
+        say: is told the address.
+
+    Raises:
+        InputError: gradio isn't installed.
+    """
+    try:
+        app = build(desk)
+        import uvicorn
+
+        with socket.socket() as bound:
+            bound.bind((_HOST, 0))
+            say(f"relprop app: http://{_HOST}:{bound.getsockname()[1]} (Ctrl-C ends it)")
+            server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+            server.run(sockets=[bound])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        desk.close()
+
+
+def _zipped(save: Callable[[Path], object], folder: Path) -> bytes:
+    held = io.BytesIO()
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as made,
+        zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as pack,
+    ):
+        save(Path(made))
+        for path in sorted(Path(made).rglob("*")):
+            if path.is_file():
+                pack.write(path, Path("relprop-out") / path.relative_to(made))
+    return held.getvalue()
+
+
+class _Fence:
+    """Lets through what the page asks for, under this machine's own name, and forbids the page to go elsewhere."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        host = dict(scope["headers"]).get(b"host", b"").rpartition(b":")[0]
+        if host not in (b"127.0.0.1", b"localhost") or not _PATHS.match(scope["path"]):
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b"Nothing here."})
+            return
+
+        async def fenced(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", _POLICY)]
+            await send(message)
+
+        await self._app(scope, receive, fenced)

@@ -1,0 +1,14 @@
+"""The tab Video, until it is there."""
+
+from __future__ import annotations
+
+from relprop.app.desk import Desk
+
+__all__ = ["tab"]
+
+
+def tab(desk: Desk) -> None:
+    """Say what does it meanwhile."""
+    import gradio as gr
+
+    gr.Markdown("Clips are not in the app yet. In a terminal: `relprop video clip.mp4`.")
