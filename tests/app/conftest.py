@@ -13,7 +13,7 @@ import pytest
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     pytest.importorskip("gradio")
-    command = [sys.executable, "-u", "-m", "relprop", "app"]
+    command = [sys.executable, "-u", "-m", "relprop", "app", "-m", "scenes-resnet", "-m", "scenes-vgg"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

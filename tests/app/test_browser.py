@@ -41,6 +41,13 @@ def test_upload_choose_download(address: str, chromium: str, width: int, tmp_pat
             page.locator(".relprop-download").click()
         waited.value.save_as(tmp_path / "out.zip")
         page.screenshot(path=str(tmp_path / "page.png"), full_page=True)
+        page.get_by_role("button", name="Open the example").wait_for()
+        if width > 1000:
+            page.get_by_role("tab", name="Compare").click()
+            page.get_by_role("button", name="Compare on the example").click()
+            page.locator("#relprop-compared img[data-map]").nth(1).wait_for(timeout=60_000)
+            assert "are the same in both maps" in page.locator("#relprop-compared").inner_text()
+            page.screenshot(path=str(tmp_path / "compare.png"), full_page=True)
         wide = page.evaluate("document.documentElement.scrollWidth")
         browser.close()
     names = zipfile.ZipFile(tmp_path / "out.zip").namelist()

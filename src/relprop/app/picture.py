@@ -23,13 +23,13 @@ from relprop.reports.sentence import sentence
 from relprop.viz.picture import display_picture
 from relprop.viz.slider import slider_html
 
-__all__ = ["code_lines", "tab"]
+__all__ = ["SLIDING", "code_lines", "maps_html", "tab"]
 
 _SHOWN = 8  # classes that get a bar
 _NOBODY = "none"
 
 # Sliders and bars work in the browser, without asking the server anew.
-_SCRIPT = """
+SLIDING = """
 element.addEventListener('input', e => {
   const figure = e.target.closest('figure[data-relprop-slider]');
   if (figure) figure.querySelector('img[data-map]').style.opacity = e.target.value / 100;
@@ -68,7 +68,7 @@ def tab(desk: Desk) -> None:
         token = desk.offer(report)
         link = f'<a class="relprop-download" href="results/{token}.zip" download>Download all of it (zip)</a>'
         return (
-            _bars(talk, index), _maps(talk, report), link,
+            _bars(talk, index), maps_html(talk, report), link,
             code_lines(name, spec, methods or [RECOMMENDED], index, rival), index,
         )  # fmt: skip
 
@@ -120,7 +120,7 @@ def tab(desk: Desk) -> None:
         with gr.Column(scale=3, min_width=300):
             maps = gr.HTML(
                 "<p>Red places speak for the class, blue ones against it.</p>",
-                js_on_load=_SCRIPT, elem_id="relprop-maps",
+                js_on_load=SLIDING, elem_id="relprop-maps",
             )  # fmt: skip
             link = gr.HTML()
             code = gr.Code(label="The same in a terminal and in Python", language="shell", interactive=False)
@@ -167,7 +167,8 @@ def _bars(talk: Conversation, chosen: int) -> str:
     return "".join(rows)
 
 
-def _maps(talk: Conversation, report: Report) -> str:
+def maps_html(talk: Conversation, report: Report) -> str:
+    """The maps of a report side by side, each with a slider and a sentence, below what they warn of."""
     parts = []
     explanations: list[Explanation] = list(report.numbers.values())
     toys = dict.fromkeys(text for e in explanations for text in e.warnings)

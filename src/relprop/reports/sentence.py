@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from relprop.explanation.explanation import Explanation
 from relprop.reports.text import percent
 
-__all__ = ["sentence"]
+__all__ = ["alike", "sentence"]
 
 
 def sentence(e: Explanation, name: str) -> str:
@@ -40,3 +42,22 @@ def sentence(e: Explanation, name: str) -> str:
     )
     closes = "" if e.ledger.closes else " The account does not add up: don't trust this map."
     return f"{held}; {rest}.{closes}"
+
+
+def alike(one: Tensor, two: Tensor) -> str:
+    """How far two maps have the same strong places, in a sentence: of the strongest tenth of each.
+
+    Args:
+        one, two: (H, W), of the same part of a picture.
+
+    >>> import torch
+    >>> heat = torch.arange(100.0).reshape(10, 10)
+    >>> alike(heat, 2 * heat)
+    'Of the strongest tenth of the pixels, 100.0 % are the same in both maps; by chance 10.0 % would be.'
+    """
+    if one.shape != two.shape:
+        return "The two models see pictures of different sizes: compare the maps by eye."
+    count = max(1, one.numel() // 10)
+    places = [set(m.flatten().argsort(descending=True, stable=True)[:count].tolist()) for m in (one, two)]
+    same, chance = percent(len(places[0] & places[1]), count), percent(count, one.numel())
+    return f"Of the strongest tenth of the pixels, {same} are the same in both maps; by chance {chance} would be."
