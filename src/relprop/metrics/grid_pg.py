@@ -55,8 +55,8 @@ def grid_pg(heat: Any, cell: int, side: int) -> float:
 class GridPG(Metric):
     """Share of positive relevance in the class's cell, averaged over all cells that were asked.
 
-    The cells are the boxes of the picture (data set `grids`). Beside the share: how often no other cell holds more
-    than the class's own.
+    The cells are the boxes of the picture (data set `grids`). Beside the share: how often every other cell
+    holds less than the class's own.
 
     Source: see `grid_pg`.
     """

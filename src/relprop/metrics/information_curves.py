@@ -109,7 +109,7 @@ class InformationCurves(Metric):
     Args:
         shares: of pixels that are sharp, in rising order; the authors' notebook's.
         least: pairs whose probability on the whole picture is lower are left out of SIC; the authors' code's.
-        codec: "webp" (lossless, as the authors have it) or "png", which is many times quicker.
+        codec: "webp" (lossless, as the authors have it) or "png", which packs several times as fast.
         mean, std: of the model's normalised inputs, one number a channel; None: those it was loaded with.
         seed: of the pixels that are known from the start; they depend on it and on the picture's name.
 
