@@ -1,0 +1,55 @@
+"""How long the app takes: until the page is there, and for a first and a second answer on one picture.
+
+    python benchmarks/app_times.py
+
+Wants the extras app and photo, playwright, and Chromium.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from relprop.datasets import demo_image_path
+from relprop.datasets.demo import demo_photo_path
+
+
+def measure(model: str, picture: Path) -> list[float]:
+    """Seconds: the command until its address is printed, the page, the first answer, the second."""
+    from playwright.sync_api import sync_playwright
+
+    clock = [time.perf_counter()]
+    command = [sys.executable, "-u", "-m", "relprop", "app", "--model", model]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, sync_playwright() as play:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[2]
+        clock.append(time.perf_counter())
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        browser_ready = time.perf_counter() - clock[-1]
+        page.goto(address)
+        page.get_by_role("button", name="Open the example").wait_for()
+        clock.append(time.perf_counter() - browser_ready)
+        page.locator("input[type=file]").first.set_input_files(str(picture))
+        page.locator(".relprop-map img[data-map]").wait_for(timeout=120_000)
+        clock.append(time.perf_counter() - browser_ready)
+        second = page.locator(".relprop-score").nth(1)
+        before = page.locator(".relprop-map img[data-map]").get_attribute("src")
+        second.click()
+        script = "s => document.querySelector('.relprop-map img[data-map]')?.getAttribute('src') !== s"
+        page.wait_for_function(script, arg=before, timeout=120_000)
+        clock.append(time.perf_counter() - browser_ready)
+        browser.close()
+        process.send_signal(signal.SIGINT)
+    return [later - earlier for earlier, later in pairwise(clock)]
+
+
+if __name__ == "__main__":
+    print("| model | command | page | first answer | second answer |\n| --- | ---: | ---: | ---: | ---: |")
+    for name, path in {"scenes-resnet": demo_image_path(), "efficientnet-lite0": demo_photo_path()}.items():
+        print(f"| `{name}` | " + " | ".join(f"{seconds:.1f} s" for seconds in measure(name, path)) + " |")
