@@ -59,11 +59,11 @@ def build(desk: Desk) -> Any:
     from fastapi import FastAPI
     from fastapi.responses import Response
 
-    from relprop.app import compare, detector, picture, uploads, video
+    from relprop.app import compare, picture, uploads
 
     with gr.Blocks(title="relprop", analytics_enabled=False) as page:
         gr.Markdown("# relprop: what made the network say this?")
-        tabs = {"Picture": picture, "Detector": detector, "Video": video, "Compare": compare}
+        tabs = {"Picture": picture, "Compare": compare}
         for label, module in tabs.items():
             with gr.Tab(label):
                 module.tab(desk)
