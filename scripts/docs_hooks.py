@@ -28,6 +28,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "affine.md",
             "reports.md",
             "app.md",
+            "notebooks.md",
         ],
     ),
     (

@@ -38,7 +38,10 @@ class Table:
 
     def lines(self, console: Console | None = None) -> list[str]:
         """The table as lines of text, without frames, as wide as the console (160 characters) at most."""
-        console = console or Console(width=WIDTH, highlight=False, markup=False, color_system=None)
+        # In a notebook rich would show an empty cell output of its own beside the lines.
+        console = console or Console(
+            width=WIDTH, highlight=False, markup=False, color_system=None, force_jupyter=False
+        )
         table = Drawn(box=None, pad_edge=False, header_style="bold")
         for index, header in enumerate(self.headers):
             table.add_column(header, justify="right" if index in self.right else "left", overflow="fold")
