@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from tests.benchmark.reports import ranked, small
@@ -104,6 +105,14 @@ def test_long_notes_go_to_a_table_of_their_own():
     assert "\\caption{T: signs and notes}" in long
     assert long.count("A long sentence. A long sentence.") > 50
     assert "Signs and notes: on a page of their own." in long
+
+
+def test_every_table_has_a_label_of_its_own():
+    table = small()
+    cells = {key: replace(cell, published=0.5) for key, cell in table.cells.items()}
+    labels = re.findall(r"\\label{(.*)}", to_latex(replace(table, cells=cells), width=150))
+    assert sum("published" in label for label in labels) > 1
+    assert len(set(labels)) == len(labels)
 
 
 def test_published_numbers_have_a_table_of_their_own():

@@ -254,6 +254,18 @@ def test_results_of_another_model(here: Path, capsys: pytest.CaptureFixture[str]
     assert "but it is another kind of file. Use another --out." in failed(capsys, *command[1:])
 
 
+def test_maps_whose_file_begins_with_something_else(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["benchmark", "drawn.toml", "--workers", "1", "--out", "mine", "-x", "gradient", "--json"]
+    assert run(command) == 0
+    capsys.readouterr()
+    maps = here / "mine" / "results-maps.sqlite"
+    maps.write_text("x" * 5000)
+    told = failed(capsys, *command[1:])
+    assert "move it away and run the same command again: what was measured stays" in told
+    maps.unlink()
+    assert run(command) == 0
+
+
 def test_another_metric_computes_no_more_than_itself(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["benchmark", "drawn.toml", "--workers", "1", "--json"]
     assert run(command) == 0

@@ -61,6 +61,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(FACTORY)
     (tmp_path / "names.txt").write_text("walk\nrun\nrest\n")
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    (tmp_path / "three.txt").write_text("1 2 3\n")
     _film(tmp_path / "a.gif")
     return tmp_path
 
@@ -515,6 +517,8 @@ def test_a_page_shows_where_the_scene_is(here: Path) -> None:
         (["--camera", "still"], "--camera beside --separate or --mode conserving"),
         (["--separate", "--camera", "nowhere.txt"], "Expected a text file .*nowhere.txt"),
         (["--separate", "--camera", "names.txt"], "lines of two or six numbers in 'names.txt'"),
+        (["--separate", "--camera", "empty.txt"], "numbers in 'empty.txt' but .* no line. Write"),
+        (["--separate", "--camera", "three.txt"], "numbers in 'three.txt' but got 3 in each"),
         (["--separate", "--versus", "crawl"], "crawl"),
     ],
 )

@@ -169,7 +169,8 @@ class Database:
                 ) from error
             if "not a database" in text:
                 raise InputError(
-                    f"Expected {self.what} in '{self.path}' but it is another kind of file. Use another --out."
+                    f"Expected {self.what} in '{self.path}' but it is another kind of file. Use another --out. "
+                    f"Or its beginning is damaged: {self.lost[0].lower()}{self.lost[1:]}"
                 ) from error
             if any(word in text for word in ("malformed", "corrupt", "no such column", "no such table")):
                 raise self.damaged(text) from error

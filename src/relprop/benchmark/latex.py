@@ -56,10 +56,11 @@ def to_latex(table: Table, *, intervals: bool = True, width: float = TEXT_WIDTH)
     if table.published:
         held = [m for m in table.rows if any(table.cell(m, c).published is not None for c in table.published)]
         shape = [_published(table, c, held) for c in table.published]
-        for part in _fitting(shape, held, width):
+        for k, part in enumerate(_fitting(shape, held, width), 1):
             caption = f"{table.title}: published numbers"
+            label = f"tab:{_slug(table)}-published" + (f"-{k}" if k > 1 else "")
             body = _tabular(part, [held], {})
-            floats.append(_float(caption, body, [published_heading(table)], f"tab:{_slug(table)}-published"))
+            floats.append(_float(caption, body, [published_heading(table)], label))
     return "% Needs \\usepackage{booktabs}.\n" + "\n".join(floats)
 
 

@@ -197,11 +197,20 @@ def _followed(split: dict[str, Any] | None, camera: Camera) -> dict[str, Any] | 
     if isinstance(camera, str) and camera != "still":
         path = regular_file(Path(camera), "a text file of the camera's path")
         try:
-            numbers = np.loadtxt(path, ndmin=2)
-        except (ValueError, UnicodeDecodeError) as error:
+            lines = [line.partition("#")[0] for line in path.read_text(encoding="utf-8").splitlines()]
+            if not any(map(str.strip, lines)):
+                raise ValueError("it holds no line")
+            numbers = np.loadtxt(lines, ndmin=2)
+        except ValueError as error:
             raise InputError(
-                f"Expected lines of two or six numbers in '{camera}' but it can't be read so: {error}."
+                f"Expected lines of two or six numbers in '{camera}' but it can't be read so: "
+                f"{str(error).rstrip('.')}. Write a line a frame."
             ) from None
+        if numbers.shape[1:] not in ((2,), (6,)):
+            raise InputError(
+                f"Expected lines of two or six numbers in '{camera}' but got {numbers.shape[1]} in each. Write a "
+                "line a frame: offsets, or a map."
+            )
         camera = numbers.reshape(len(numbers), 2, 3) if numbers.shape[1] == 6 else numbers
     return {**split, "camera": camera}
 
