@@ -578,7 +578,6 @@ BENCHMARK = [
 ]  # fmt: skip
 
 LISTS = [
-    ("", 2, ""),
     ("frobnicate", 2, "No such command"),
     ("--frobnicate", 2, "No such option"),
     ("methods lrp-epsilom", 2, "Did you mean"),
