@@ -110,6 +110,7 @@ def serve(desk: Desk, say: Callable[[str], object]) -> None:
 
         with socket.socket() as bound:
             bound.bind((_HOST, 0))
+            bound.listen()  # a browser that is quicker than the server waits, and isn't turned away
             say(f"relprop app: http://{_HOST}:{bound.getsockname()[1]} (Ctrl-C ends it)")
             server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
             server.run(sockets=[bound])
