@@ -17,6 +17,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_flag",
+    "check_index",
     "check_known",
     "check_number",
     "check_progress",
@@ -79,6 +80,16 @@ def check_count(name: str, value: Any, most: int | None = None) -> None:
     if not whole or value < 1 or (most is not None and value > most):
         wanted = ">= 1" if most is None else f"from 1 to {most}"
         raise InputError(f"Expected {name} to be a whole number {wanted} but got {brief(value)}.")
+
+
+def check_index(name: str, value: object, count: int) -> None:
+    """Refuse what isn't the index of one of `count` things.
+
+    Raises:
+        InputError: no int, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
+        raise InputError(f"Expected {name} to be an index from 0 to {count - 1} but got {value!r}.")
 
 
 def check_seed(value: Any) -> None:

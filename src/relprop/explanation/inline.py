@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from relprop.checks import check_index
 from relprop.errors import InputError
 from relprop.explanation.sheet import Shown, ledger_note, maps_of, said_of, target_name, where_drawn
 from relprop.viz.axes import check_axes, colormap_of, draw_map, drawn_map
@@ -194,7 +195,7 @@ def _one(
     """A map (H, W), its picture (H, W, 3), and its scale, which is the whole clip's of a frame."""
     maps = maps_of(e)
     for name, index, count in (("sample", sample, maps.shape[1]), ("target", target, maps.shape[0])):
-        _check_index(name, index, count)
+        check_index(name, index, count)
     if (frame is None) == (maps.ndim == 5):
         raise InputError(
             "Expected frame= to say which frame of the clip but got none."
@@ -205,11 +206,6 @@ def _one(
     found = limits([values], scale, clip, signed=[e.signed])
     picture, _ = display_picture(e.input[sample].movedim(e.channel_axis - 1, 0), mean, std)
     if frame is not None:
-        _check_index("frame", frame, len(values))
+        check_index("frame", frame, len(values))
         values, picture = values[frame], picture[frame]
     return values, picture, found
-
-
-def _check_index(name: str, index: object, count: int) -> None:
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
-        raise InputError(f"Expected {name} to be an index from 0 to {count - 1} but got {index!r}.")

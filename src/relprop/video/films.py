@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from relprop.checks import check_index
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.video.camera import CameraPath
@@ -165,8 +166,7 @@ def frames_of(
         raise InputError(
             f"Expected the clips that were explained, {(count, 'C', *size)}, but got {tuple(clip.shape)}."
         )
-    if not 0 <= sample < count:
-        raise InputError(f"Expected sample to be an index from 0 to {count - 1} but got {sample!r}.")
+    check_index("sample", sample, count)
     picture, _ = display_picture(clip[sample], mean, std)
     return np.asarray(np.rint(255 * picture), dtype=np.uint8)
 
@@ -185,8 +185,7 @@ def _films(s: Films, sample: int, target: int) -> dict[str, NDArray[np.float64]]
         )
     clips, targets = s.targets.shape[-1], s.targets.reshape(-1, s.targets.shape[-1]).shape[0]
     for name, index, count in (("sample", sample, clips), ("target", target, targets)):
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
-            raise InputError(f"Expected {name} to be an index from 0 to {count - 1} but got {index!r}.")
+        check_index(name, index, count)
     return {
         name: _array(film.reshape(targets, clips, *film.shape[-3:])[target, sample])
         for name, film in films.items()
