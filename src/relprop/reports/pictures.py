@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from relprop.models.loaded import LoadedModel
 from relprop.precision import full_precision
 from relprop.propagate.names import class_index
 from relprop.registry import slug
-from relprop.reports.asked import Region, Spot, read_region
+from relprop.reports.asked import Region, Spot, Value, read_region
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
@@ -193,13 +192,11 @@ class Conversation:
             raise InputError(
                 f"Expected a model of pictures but {self.model.spec} takes clips (N, C, T, H, W)."
             )
-        self._x = self._picture.input(self.model)
-        value = Spot().value(self.model, self._picture, self._x)
-        self.predictions: list[Prediction] = value.predictions
-        facts = replace(facts_of(self.model.module).fitting(self._x), classes=value.classes)
-        self._inquiry = Inquiry(
-            self.model.module, self._x, self.predictions[0].index, facts=facts, several=True
-        )
+        x = self._picture.input(self.model)
+        self._value = Spot().value(self.model, self._picture, x)
+        self.predictions: list[Prediction] = self._value.predictions
+        facts = replace(facts_of(self.model.module).fitting(x), classes=self._value.classes)
+        self._inquiry = Inquiry(self.model.module, x, self.predictions[0].index, facts=facts, several=True)
 
     @full_precision
     def ask(
@@ -218,7 +215,10 @@ class Conversation:
         rival = None if versus is None else str(versus)
         asked = _Asked(methods, [str(target)], rival, (), "symmetric", 5, Spot())
         (folder,) = folders(None, [self._picture.source])
-        found = _explained(self.model, asked, self._picture, Steps(progress, len(methods)), self._inquiry)
+        targets, other = _classes(self.model, asked, self._value)
+        self._inquiry.ask(_plain(targets), other)
+        steps = Steps(progress, len(methods))
+        found = _answered(asked, self._picture, self._value, targets, self._inquiry, steps, more=True)
         return gathered(_head(self.model), "images", [_page(self.model, asked, folder, found)], None)
 
     def close(self) -> None:
@@ -259,46 +259,58 @@ def _files(places: Sequence[Path], methods: Iterable[str]) -> tuple[list[Path], 
     return [place / _SHEET for place in places], [place / name for place in places for name in names]
 
 
-def _explained(
-    model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps, kept: Inquiry | None = None
-) -> _Found:
-    """What the methods say; `kept` is a forward run of the same picture that is left open."""
+def _explained(model: LoadedModel, asked: _Asked, picture: Picture, steps: Steps) -> _Found:
     x = picture.input(model)
     value = asked.spot.value(model, picture, x)
+    targets, rival = _classes(model, asked, value)
+    with Inquiry(
+        model.module,
+        x,
+        _plain(targets),
+        layers=tuple(asked.layers),
+        versus=rival,
+        region=value.region,
+        start=asked.spot.start,
+        output=asked.spot.output,
+        facts=replace(facts_of(model.module).fitting(x), progress=steps.part, classes=value.classes),
+        several=len(asked.methods) > 1,
+    ) as inquiry:
+        return _answered(asked, picture, value, targets, inquiry, steps)
+
+
+def _classes(model: LoadedModel, asked: _Asked, value: Value) -> tuple[list[int], int | None]:
+    """The classes that are asked about, and the one whose score is taken off."""
     found, names = value.predictions, value.classes
-    targets = resolve(asked.targets, found, names, model.multi_label)
     rival = None if asked.versus is None else class_index(asked.versus, len(found), names)
-    explanations = {}
-    facts = replace(facts_of(model.module).fitting(x), progress=steps.part, classes=names)
-    # One target alone keeps the plain shapes. Several, and several methods, share one forward run.
-    wanted: Any = targets[0] if len(targets) == 1 else targets
+    return resolve(asked.targets, found, names, model.multi_label), rival
+
+
+def _plain(targets: list[int]) -> Any:
+    """One target alone keeps the plain shapes. Several, and several methods, share one forward run."""
+    return targets[0] if len(targets) == 1 else targets
+
+
+def _answered(
+    asked: _Asked,
+    picture: Picture,
+    value: Value,
+    targets: list[int],
+    inquiry: Inquiry,
+    steps: Steps,
+    *,
+    more: bool = False,
+) -> _Found:
+    """What the methods say; `more`: the forward run is kept for further questions."""
     methods = list(asked.methods.items())
-    if kept is not None:
-        kept.ask(wanted, rival)
-    with (
-        nullcontext(kept)
-        if kept is not None
-        else Inquiry(
-            model.module,
-            x,
-            wanted,
-            layers=tuple(asked.layers),
-            versus=rival,
-            region=value.region,
-            start=asked.spot.start,
-            output=asked.spot.output,
-            facts=facts,
-            several=len(methods) > 1,
-        ) as inquiry
-    ):
-        for _, one in methods:
-            inquiry.check(one)
-        for i, (name, one) in enumerate(methods):
-            steps.doing(f"{picture.name}: {name}")
-            found_by: Any = inquiry.answer(one, last=kept is None and i + 1 == len(methods))
-            explanations[name] = found_by
-            steps.done()
-    return _Found(picture, found, names, targets, explanations)
+    for _, one in methods:
+        inquiry.check(one)
+    explanations = {}
+    for i, (name, one) in enumerate(methods):
+        steps.doing(f"{picture.name}: {name}")
+        found_by: Any = inquiry.answer(one, last=not more and i + 1 == len(methods))
+        explanations[name] = found_by
+        steps.done()
+    return _Found(picture, value.predictions, value.classes, targets, explanations)
 
 
 def _page(model: LoadedModel, asked: _Asked, folder: Path, found: _Found) -> Page:
