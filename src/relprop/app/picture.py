@@ -21,7 +21,7 @@ from relprop.models.pictures import read_picture
 from relprop.reports import Conversation, Report
 from relprop.reports.sentence import sentence
 from relprop.viz.picture import display_picture
-from relprop.viz.slider import slider_html
+from relprop.viz.slider import SLIDER_SCRIPT, slider_html
 
 __all__ = ["SLIDING", "code_lines", "maps_html", "tab"]
 
@@ -29,14 +29,7 @@ _SHOWN = 8  # classes that get a bar
 _NOBODY = "none"
 
 # Sliders and bars work in the browser, without asking the server anew.
-SLIDING = """
-element.addEventListener('input', e => {
-  const figure = e.target.closest('figure[data-relprop-slider]');
-  if (figure) figure.querySelector('img[data-map]').style.opacity = e.target.value / 100;
-});
-const open = () => element.querySelectorAll('.relprop-bar').forEach(bar => bar.style.display = 'flex');
-open(); watch('value', open);
-"""
+SLIDING = f"const open = () => {{{SLIDER_SCRIPT}}}; open(); watch('value', open);"
 _CHOOSE = """
 element.addEventListener('click', e => {
   const bar = e.target.closest('button[data-class]');

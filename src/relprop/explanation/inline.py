@@ -32,15 +32,15 @@ _MOST = 8  # maps of a page of a notebook
 def pil_picture(
     e: Shown,
     *,
-    sample: int = 0,
-    target: int = 0,
-    frame: int | None = None,
-    scale: Scale = "symmetric",
-    clip: float | None = CLIP,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    under: Under = "outlines",
-    cmap: str | Colormap | None = None,
+    sample: int,
+    target: int,
+    frame: int | None,
+    scale: Scale,
+    clip: float | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    under: Under,
+    cmap: str | Colormap | None,
 ) -> Image:
     """One map, a pixel of the picture for a pixel of the input: see `Explanation.to_pil`."""
     from PIL import Image
@@ -53,14 +53,14 @@ def on_axes(
     e: Shown,
     ax: object,
     *,
-    labels: Labels | None = None,
-    scale: Scale = "symmetric",
-    clip: float | None = CLIP,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    under: Under = "outlines",
-    cmap: str | Colormap | None = None,
-    title: str | None = None,
+    labels: Labels | None,
+    scale: Scale,
+    clip: float | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    under: Under,
+    cmap: str | Colormap | None,
+    title: str | None,
 ) -> Figure:
     """Draw the one map of an explanation into axes, and give their figure.
 
@@ -84,13 +84,13 @@ def axes_figure(
     e: Shown,
     cmap: str | Colormap,
     *,
-    labels: Labels | None = None,
-    scale: Scale = "symmetric",
-    clip: float | None = CLIP,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    most: int = _MOST,
-    title: str | None = None,
+    labels: Labels | None,
+    scale: Scale,
+    clip: float | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    most: int,
+    title: str | None,
 ) -> Figure:
     """A row per sample and a column per target in other colours than the library's, the input first.
 
