@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from typing import Any
 
@@ -13,16 +14,26 @@ from PIL import Image
 from relprop.errors import InputError
 from relprop.viz.colour import STEPS, check_finite, colourise, colours
 
-__all__ = ["SIDE", "colour_stops", "data_uri", "embedded_map", "embedded_picture", "shrunk"]
+__all__ = [
+    "SIDE",
+    "colour_stops",
+    "csp_hash",
+    "data_uri",
+    "embedded_map",
+    "embedded_picture",
+    "embedded_sheet",
+    "shrunk",
+]
 
 #: The longer side of what is embedded, in pixels: larger pictures and maps are made smaller.
 SIDE = 320
-_QUALITY = 80
+_QUALITY, _FILM_QUALITY = 80, 85
 # Each arm keeps every fourth colour: 64 steps to red and to blue. Files become a third smaller, and what two
 # neighbours differ by can't be seen.
 _EVERY = 4
 # A map that is noise all over doesn't pack: from so many characters on it is made as small as this.
 _MOST, _LESS = 60_000, 224
+_LARGEST = 16383  # pixels along a side of a WebP
 
 
 def data_uri(data: bytes, kind: str) -> str:
@@ -32,6 +43,15 @@ def data_uri(data: bytes, kind: str) -> str:
     'data:image/webp;base64,YWJj'
     """
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def csp_hash(script: str) -> str:
+    """What a Content-Security-Policy's ``script-src`` has to name, in quotes, to let a page run this script.
+
+    >>> csp_hash("")
+    'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
+    """
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def embedded_picture(pixels: NDArray[np.uint8], *, side: int = SIDE, quality: int = _QUALITY) -> str:
@@ -82,6 +102,39 @@ def embedded_map(values: ArrayLike, limit: float, *, side: int = SIDE) -> str:
     if len(found) > _MOST and max(small.shape) > _LESS and side <= SIDE:
         found = _drawn(shrunk(array, _LESS), limit)
     return found
+
+
+def embedded_sheet(
+    frames: NDArray[np.uint8], columns: int, *, side: int = SIDE, quality: int = _FILM_QUALITY
+) -> tuple[str, tuple[int, int]]:
+    """The frames of a film on one sheet, row by row, as a WebP in a data URI.
+
+    Args:
+        frames: (T, H, W, 3) uint8, RGB.
+        columns: frames in a row.
+        side: the longer side of a frame at most, in pixels; larger ones are made smaller.
+        quality: of WebP, 0 to 100. A film without loss is five times as large.
+
+    Returns:
+        The sheet, and width and height of a frame on it.
+
+    Raises:
+        InputError: a sheet that is larger than a WebP can be.
+    """
+    pictures = [Image.fromarray(frame) for frame in frames]
+    for picture in pictures:
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    wide, tall = pictures[0].size
+    rows = -(-len(pictures) // columns)
+    if max(columns * wide, rows * tall) > _LARGEST:
+        raise InputError(
+            f"Expected a film whose frames fit on a sheet of {_LARGEST} x {_LARGEST} pixels but {len(pictures)} "
+            f"frames of {wide} x {tall} do not. Take fewer frames, or smaller ones."
+        )
+    sheet = Image.new("RGB", (columns * wide, rows * tall), "white")
+    for k, picture in enumerate(pictures):
+        sheet.paste(picture, (k % columns * wide, k // columns * tall))
+    return _webp(sheet, quality=quality, method=4), (wide, tall)
 
 
 def _drawn(values: NDArray[np.float64], limit: float) -> str:

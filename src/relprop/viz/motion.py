@@ -189,10 +189,8 @@ def _signed(value: float) -> str:
 
 
 def _percent(clip: Reel, name: str) -> str:
-    if clip.share is None or name == "original":
-        return ""
-    part = clip.share if name == "temporal" else 1 - clip.share
-    return f" ({100 * part:.0f} %)"
+    part = clip.part(name)
+    return "" if part is None else f" ({100 * part:.0f} %)"
 
 
 def _explained(

@@ -68,6 +68,12 @@ class Reel:
                 "Give them as the network saw them: sampled, resized and cropped, before means are subtracted."
             )
 
+    def part(self, name: str) -> float | None:
+        """The part of the original's sum that a stream holds; None where it is none, or there are no streams."""
+        if self.share is None or name not in ("spatial", "temporal"):
+            return None
+        return self.share if name == "temporal" else 1 - self.share
+
 
 def film_limit(films: Mapping[str, ArrayLike], scale: Literal["shared"] | float = "shared") -> Limit:
     """The one scale of all films of a clip: figure and overlay film draw with it.
