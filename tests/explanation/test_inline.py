@@ -77,7 +77,7 @@ def test_axes_of_ones_own() -> None:
     figure = Figure()
     ax, other = figure.subplots(1, 2)
     e = picture()
-    assert e.show(ax=ax) is figure
+    assert e.show(ax=ax) is ax
     (drawn,) = ax.images
     assert np.array_equal(drawn.get_array(), np.asarray(e.to_pil()))
     assert ax.get_title() == "gradient: class 0"

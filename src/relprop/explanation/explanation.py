@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -145,6 +145,40 @@ class Explanation:
         resized = F.interpolate(flat, size=tuple(size), mode=_MODES[len(size)], align_corners=False)
         return resized.reshape(*heat.shape[:lead], *size)
 
+    @overload
+    def show(
+        self,
+        *,
+        scale: Scale = ...,
+        clip: float | None = ...,
+        labels: Sequence[str] | Mapping[int, str] | None = ...,
+        mean: Sequence[float] | None = ...,
+        std: Sequence[float] | None = ...,
+        under: Under = ...,
+        most: int = ...,
+        title: str | None = ...,
+        channel_axis: int | None = ...,
+        ax: None = ...,
+        cmap: str | Colormap | None = ...,
+    ) -> Figure: ...
+
+    @overload
+    def show(
+        self,
+        *,
+        scale: Scale = ...,
+        clip: float | None = ...,
+        labels: Sequence[str] | Mapping[int, str] | None = ...,
+        mean: Sequence[float] | None = ...,
+        std: Sequence[float] | None = ...,
+        under: Under = ...,
+        most: int = ...,
+        title: str | None = ...,
+        channel_axis: int | None = ...,
+        ax: Axes,
+        cmap: str | Colormap | None = ...,
+    ) -> Axes: ...
+
     def show(
         self,
         *,
@@ -159,8 +193,8 @@ class Explanation:
         channel_axis: int | None = None,
         ax: Axes | None = None,
         cmap: str | Colormap | None = None,
-    ) -> Figure:
-        """Draw it: a row per sample, a column per target, clips as strips of frames.
+    ) -> Figure | Axes:
+        """Draw it: a row per sample, a column per target, clips as strips of frames. A notebook shows it at once.
 
         Args:
             scale: ``"symmetric"`` (each map its own), ``"shared"`` (one for all) or a number. Scales choose
@@ -173,37 +207,37 @@ class Explanation:
             most: samples and targets drawn at most; the picture says when there are more.
             title: line on top; by default the method and the ledger's verdict.
             channel_axis: as for :meth:`heatmap`.
-            ax: matplotlib axes of your own, for one map of a picture.
+            ax: matplotlib axes of your own, for one map of a picture. When they are shown is up to you.
             cmap: other colours: a matplotlib colormap or its name, over the whole scale. Then no trace of the
                 picture is drawn below the map, as white no longer means none.
 
         Returns:
-            A matplotlib figure outside pyplot, so nothing stays open; that of `ax` where it was given.
+            A matplotlib figure outside pyplot, so nothing stays open; `ax` where it was given.
 
         Raises:
             InputError: on NaN or infinite relevance, inputs that are neither pictures nor clips, too few
                 labels, an unknown scale or colormap; `ax` of several maps or of a clip.
         """
-        from relprop.explanation.inline import axes_figure, on_axes
+        from relprop.explanation.inline import on_axes
+        from relprop.viz.inline_figure import shown
+
+        drawn = self.on_axis(channel_axis)
+        words: dict[str, Any] = {"labels": labels, "scale": scale, "clip": clip, "mean": mean, "std": std}
+        words |= {"under": under, "title": title}
+        if ax is not None:
+            return on_axes(drawn, ax, cmap=cmap, **words)
+        return shown(drawn._figure(cmap=cmap, most=most, **words))
+
+    def _figure(
+        self, *, cmap: str | Colormap | None = None, under: Under = "outlines", **words: Any
+    ) -> Figure:
+        """What `show` shows."""
+        from relprop.explanation.inline import axes_figure
         from relprop.explanation.sheet import explanation_figure
 
-        shown = self.on_axis(channel_axis)
-        words: dict[str, Any] = {"labels": labels, "scale": scale, "clip": clip, "mean": mean, "std": std}
-        if ax is not None:
-            return on_axes(shown, ax, under=under, cmap=cmap, title=title, **words)
         if cmap is not None:
-            return axes_figure(shown, cmap, most=most, title=title, **words)
-        return explanation_figure(
-            shown,
-            labels=labels,
-            scale=scale,
-            clip=clip,
-            mean=mean,
-            std=std,
-            under=under,
-            most=most,
-            title=title,
-        )
+            return axes_figure(self, cmap, **words)
+        return explanation_figure(self, under=under, **words)
 
     def save(
         self,
@@ -274,7 +308,7 @@ class Explanation:
         def drawn_picture() -> bytes:
             from relprop.viz.file import png_bytes
 
-            return png_bytes(self.show(labels=labels, **drawing))
+            return png_bytes(self._figure(labels=labels, **drawing))
 
         pictures = {"explanation.png": drawn_picture} if drawable else {}
         return saved.FORMAT.write(path, tensors, facts, pictures, overwrite=overwrite)
@@ -441,7 +475,7 @@ class Explanation:
         """The picture for notebooks; None (text only) where there is no map to draw."""
         from relprop.viz.file import png_bytes
 
-        return png_bytes(self.show()) if self._drawable else None
+        return png_bytes(self._figure()) if self._drawable else None
 
     def _repr_html_(self) -> str | None:
         """Maps over their pictures with sliders, for notebooks; None where there is no map of a picture."""

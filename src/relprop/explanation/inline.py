@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from relprop.checks import check_index
 from relprop.errors import InputError
-from relprop.explanation.sheet import Shown, ledger_note, maps_of, said_of, target_name, where_drawn
+from relprop.explanation.sheet import (
+    MOST_SAMPLES,
+    Shown,
+    ledger_note,
+    maps_of,
+    said_of,
+    target_name,
+    where_drawn,
+)
 from relprop.viz.axes import check_axes, colormap_of, draw_map, drawn_map
 from relprop.viz.labels import Labels
 from relprop.viz.picture import Under, display_picture
@@ -61,8 +69,8 @@ def on_axes(
     under: Under,
     cmap: str | Colormap | None,
     title: str | None,
-) -> Figure:
-    """Draw the one map of an explanation into axes, and give their figure.
+) -> Axes:
+    """Draw the one map of an explanation into axes, and give them back.
 
     Raises:
         InputError: several maps, a clip, something else than axes, or as `Explanation.show`.
@@ -76,28 +84,27 @@ def on_axes(
     values, picture, (limit,) = _one(e, 0, 0, None, scale, clip, mean, std)
     head = f"{e.method}: {target_name(e, 0, 0, labels)}" if title is None else title
     draw_map(axes, values, limit, picture, under=under, cmap=colormap_of(cmap), title=head)
-    figure: Figure = axes.figure  # type: ignore[assignment]
-    return figure
+    return axes
 
 
 def axes_figure(
     e: Shown,
     cmap: str | Colormap,
     *,
-    labels: Labels | None,
-    scale: Scale,
-    clip: float | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    most: int,
-    title: str | None,
+    labels: Labels | None = None,
+    scale: Scale = "symmetric",
+    clip: float | None = CLIP,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    most: int = MOST_SAMPLES,
+    title: str | None = None,
 ) -> Figure:
     """A row per sample and a column per target in other colours than the library's, the input first.
 
     Raises:
         InputError: a clip, no such colormap, or as `Explanation.show`.
     """
-    from matplotlib.figure import Figure
+    from relprop.viz.inline_figure import InlineFigure
 
     if most < 1:
         raise InputError(f"Expected most to be at least 1 but got {most}.")
@@ -106,7 +113,7 @@ def axes_figure(
     targets, samples = (min(n, most) for n in maps.shape[:2])
     places = [(k, n) for n in range(samples) for k in range(targets)]
     found = limits([maps[k, n] for k, n in places], scale, clip, signed=[e.signed] * len(places))
-    figure = Figure(figsize=(2.6 * (targets + 1), 2.6 * samples), layout="constrained")
+    figure = InlineFigure(figsize=(2.6 * (targets + 1), 2.6 * samples), layout="constrained")
     rows = figure.subplots(samples, targets + 1, squeeze=False)
     for n in range(samples):
         picture, _ = display_picture(e.input[n].movedim(e.channel_axis - 1, 0), mean, std)

@@ -202,6 +202,8 @@ class MotionSeparation:
     ) -> Figure:
         """Draw one clip's frames above its three films, the sums of each frame, and slices over time.
 
+        A notebook shows it at once.
+
         Args:
             clip: what was explained: the model's input (N, C, T, H, W), or one clip's frames (T, H, W, 3) uint8.
                 None: no frames are drawn, as a separation holds none.
@@ -219,17 +221,34 @@ class MotionSeparation:
         Raises:
             InputError: a clip of another shape or type, an index out of range, NaN or infinities.
         """
+        from relprop.viz.inline_figure import shown
+
+        return shown(
+            self._figure(
+                clip, sample, target, mean, std, title=title, names=labels, scale=scale, columns=columns
+            )
+        )
+
+    def _figure(
+        self,
+        clip: Tensor | NDArray[np.uint8] | None = None,
+        sample: int = 0,
+        target: int = 0,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        **how: Any,
+    ) -> Figure:
+        """What `show` shows."""
         from relprop.video.films import frames_of, reel
         from relprop.viz.motion import motion_figure
 
-        made = reel(self, frames_of(self, clip, sample, mean, std), sample, target)
-        return motion_figure(made, title=title, names=labels, scale=scale, columns=columns)
+        return motion_figure(reel(self, frames_of(self, clip, sample, mean, std), sample, target), **how)
 
     def _repr_png_(self) -> bytes:
         """The films of the first clip and target, for notebooks."""
         from relprop.viz.file import png_bytes
 
-        return png_bytes(self.show())
+        return png_bytes(self._figure())
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.original.shape))

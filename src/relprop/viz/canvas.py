@@ -106,10 +106,11 @@ class Canvas:
     def figure(self) -> Figure:
         """The figure with the words on it."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+
+        from relprop.viz.inline_figure import InlineFigure
 
         size = (self.wide / DPI, self.top / DPI)
-        figure = Figure(figsize=size, dpi=DPI, facecolor="white", edgecolor="white")
+        figure = InlineFigure(figsize=size, dpi=DPI, facecolor="white", edgecolor="white")
         FigureCanvasAgg(figure)
         for x, baseline, text, points, weight, colour in self._texts:
             self.mark(figure, x, baseline, text, points, weight=weight, colour=colour)

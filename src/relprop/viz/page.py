@@ -76,7 +76,8 @@ def compose(
         InputError: if the page would be too large to draw.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+
+    from relprop.viz.inline_figure import InlineFigure
 
     cells = [cell for line in lines for cell in line.cells if cell is not None]
     column = max(least, *(cell.pixels.shape[1] for cell in cells))
@@ -105,7 +106,7 @@ def compose(
             f"Expected a page of at most {_MOST_PIXELS // 1_000_000} million pixels but got {width} x {height}. "
             "Draw fewer rows or columns on one sheet."
         )
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white", edgecolor="white")
+    figure = InlineFigure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white", edgecolor="white")
     FigureCanvasAgg(figure)
     marks.draw(figure, width, height)
     return figure
