@@ -11,6 +11,7 @@ import typer
 from relprop.catalogue import MODEL_SPECS
 from relprop.cli.groups import Output, PictureLoading, flat
 from relprop.cli.options import Target, checked, each, model_names, numbers, parsed_numbers
+from relprop.cli.panels import how_option, output_option, what_option
 from relprop.files import PICTURE, regular_file
 
 __all__ = ["affine"]
@@ -32,7 +33,7 @@ _Images = Annotated[
 ]
 _Models = Annotated[
     list[str] | None,
-    typer.Option(
+    what_option(
         "--model",
         "-m",
         metavar="SPEC",
@@ -42,29 +43,29 @@ _Models = Annotated[
     ),
 ]
 _Versus = Annotated[
-    str | None, typer.Option(metavar="CLASS", help="Take this class's score off: class against class.")
+    str | None, what_option(metavar="CLASS", help="Take this class's score off: class against class.")
 ]
 _Layers = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Repeat for several. Default: the ends of the blocks."),
+    what_option(metavar="NAME", help="Repeat for several. Default: the ends of the blocks."),
 ]
-_Region = Annotated[bool, typer.Option("--region", help="Say how far the form holds, too.")]
+_Region = Annotated[bool, output_option("--region", help="Say how far the form holds, too.")]
 _Linearise = Annotated[
     bool,
-    typer.Option("--linearise", help="Take networks that aren't piece-wise affine too, with the error."),
+    how_option("--linearise", help="Take networks that aren't piece-wise affine too, with the error."),
 ]
 _Depth = Annotated[
-    bool, typer.Option("--depth", help="The bias's share from each layer on, over many pictures.")
+    bool, how_option("--depth", help="The bias's share from each layer on, over many pictures.")
 ]
 _Limit = Annotated[
-    int, typer.Option(min=0, metavar="N", help="--depth: so many pictures, drawn with the seed; 0: all.")
+    int, how_option(min=0, metavar="N", help="--depth: so many pictures, drawn with the seed; 0: all.")
 ]
-_Toy = Annotated[bool, typer.Option("--toy", help="Train a network of the plane and draw its affine pieces.")]
+_Toy = Annotated[bool, what_option("--toy", help="Train a network of the plane and draw its affine pieces.")]
 _Point = Annotated[
     str | None,
-    typer.Option(metavar="X,Y", callback=numbers, help="--toy: the point taken apart."),
+    what_option(metavar="X,Y", callback=numbers, help="--toy: the point taken apart."),
 ]
-_Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of --toy and --limit.")]
+_Seed = Annotated[int, how_option(min=0, max=2**32 - 1, metavar="N", help="Of --toy and --limit.")]
 
 
 @flat

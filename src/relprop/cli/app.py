@@ -11,6 +11,7 @@ from relprop.cli.benchmark import benchmark
 from relprop.cli.browser import browser
 from relprop.cli.detect import detect
 from relprop.cli.explain import explain
+from relprop.cli.help import Command, Group
 from relprop.cli.inspect import inspect
 from relprop.cli.listing import methods, models
 from relprop.cli.options import Debug
@@ -20,8 +21,12 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="relprop",
+    cls=Group,
     help="What in the input made a vision network say this? Relevance that adds up, or a refusal by name.",
-    epilog="Exit codes: 0 done; 1 refused or failed, or a ledger is open; 2 usage, or input that can't be used; "
+    epilog="First steps, without a file of yours: relprop detect --explain, relprop video --separate, "
+    "relprop affine. With one: relprop explain photo.jpg --model efficientnet-lite0. What a command takes: "
+    "relprop explain --help.\n\n"
+    "Exit codes: 0 done; 1 refused or failed, or a ledger is open; 2 usage, or input that can't be used; "
     "130 interrupted (Ctrl-C); 143 ended by SIGTERM. An error is one line on stderr.",
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -49,5 +54,5 @@ def _root(
 
 
 for command in (explain, detect, video, affine, inspect, benchmark, methods, models):
-    app.command()(command)
-app.command("app")(browser)
+    app.command(cls=Command)(command)
+app.command("app", cls=Command)(browser)

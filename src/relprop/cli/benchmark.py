@@ -23,6 +23,7 @@ from relprop.cli.options import (
     method_names,
     model_names,
 )
+from relprop.cli.panels import how_option, output_option, what_option
 from relprop.errors import InputError, unknown_name
 from relprop.own_file import split_file
 from relprop.registry import split_settings
@@ -71,7 +72,7 @@ _RecipeName = Annotated[
 _Shows = Annotated[
     str | None,
     typer.Argument(
-        metavar="[NAME]",
+        metavar="NAME",
         help="Behind 'show': a recipe's name, or the folder that was --out. Nothing is computed.",
         autocompletion=_recipe_names,
         show_default=False,
@@ -79,18 +80,22 @@ _Shows = Annotated[
 ]
 _AsRecipe = Annotated[
     bool,
-    typer.Option("--recipe", help="Behind 'show': the recipe itself, with the changes asked here, as TOML."),
+    output_option("--recipe", help="Behind 'show': the recipe itself, with the changes asked here, as TOML."),
 ]
 _Workers = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Worker processes. Default: one a CPU core, or one a GPU."),
+    how_option(min=1, metavar="N", help="Worker processes. Default: one a CPU core, or one a GPU."),
 ]
-_Engine = Annotated[str, typer.Option(help="local, or ray for a cluster.")]
-_Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; without it Ray runs here.")]
+_Engine = Annotated[str, how_option(metavar="local|ray", help="Processes of this machine, or a cluster.")]
+_Address = Annotated[
+    str | None, how_option(metavar="ADDRESS", help="Of the Ray cluster; without it Ray runs here.")
+]
 _Folder = Annotated[
     Path | None,
-    typer.Option(
-        "--out", help="Where results go, and are taken up again. Default: relprop-benchmark/RECIPE."
+    output_option(
+        "--out",
+        metavar="FOLDER",
+        help="Where results go, and are taken up again. Default: relprop-benchmark/RECIPE.",
     ),
 ]
 
@@ -108,25 +113,25 @@ def _known_kinds(text: str) -> None:
 
 _Format = Annotated[
     str | None,
-    typer.Option(
+    output_option(
         "--format",
-        metavar="NAME",
+        metavar="FORMAT",
         help="Print the table alone, as text, markdown, latex, csv or json.",
         callback=checked(_known_format),
     ),
 ]
 _Kinds = Annotated[
     str,
-    typer.Option(
+    output_option(
         "--figures",
-        metavar="KINDS",
+        metavar="FORMAT[,FORMAT...]",
         help="What figures are written as: png, pdf, svg, or several: png,pdf.",
         callback=checked(_known_kinds),
     ),
 ]
 _Pictures = Annotated[
     list[str] | None,
-    typer.Option(
+    output_option(
         "--picture",
         metavar="NAME",
         help="A picture for the figure of maps; repeat for several. Default: some drawn with the seed.",
@@ -139,14 +144,14 @@ class _Changes:
     """What is changed in the recipe."""
 
     data: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Your folder (or file) of the recipe's data set.")
+        Path | None, what_option(metavar="PATH", help="Your folder (or file) of the recipe's data set.")
     ] = None
     difficult: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your list of difficult pairs, tab-separated.")
+        Path | None, what_option(metavar="FILE", help="Your list of difficult pairs, tab-separated.")
     ] = None
     model: Annotated[
         str | None,
-        typer.Option(
+        what_option(
             "--model",
             "-m",
             metavar="SPEC",
@@ -161,7 +166,7 @@ class _Changes:
     multi_label: MultiLabel = None
     methods: Annotated[
         list[str] | None,
-        typer.Option(
+        what_option(
             "--method",
             "-x",
             metavar="NAME[:KEY=VALUE,...]",
@@ -172,7 +177,7 @@ class _Changes:
     ] = None
     add_methods: Annotated[
         list[str] | None,
-        typer.Option(
+        what_option(
             "--add-method",
             metavar="NAME[:KEY=VALUE,...]",
             help="Beside the recipe's methods.",
@@ -182,7 +187,7 @@ class _Changes:
     ] = None
     metrics: Annotated[
         list[str] | None,
-        typer.Option(
+        what_option(
             "--metric",
             metavar="NAME[:KEY=VALUE,...]",
             help="Instead of the recipe's metrics. Repeat for several; those of the recipe keep its settings.",
@@ -192,7 +197,7 @@ class _Changes:
     ] = None
     add_metrics: Annotated[
         list[str] | None,
-        typer.Option(
+        what_option(
             "--add-metric",
             metavar="NAME[:KEY=VALUE,...]",
             help="Beside the recipe's metrics.",
@@ -201,19 +206,19 @@ class _Changes:
         ),
     ] = None
     limit: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="So many pictures, drawn with the seed; 0: all.")
+        int | None, what_option(min=0, metavar="N", help="So many pictures, drawn with the seed; 0: all.")
     ] = None
-    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None
+    seed: Annotated[int | None, how_option(min=0, metavar="N", help="Of everything random.")] = None
     chunk: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Pictures that are written together.")
+        int | None, how_option(min=1, metavar="N", help="Pictures that are written together.")
     ] = None
     batch: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Pictures that run through the model together.")
+        int | None, how_option(min=1, metavar="N", help="Pictures that run through the model together.")
     ] = None
-    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads a worker.")] = None
+    threads: Annotated[int | None, how_option(min=1, metavar="N", help="CPU threads a worker.")] = None
     maps: Annotated[
         bool | None,
-        typer.Option(
+        how_option(
             "--maps/--no-maps", help="Whether maps are kept, so that another metric needs no explaining."
         ),
     ] = None

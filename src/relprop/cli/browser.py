@@ -9,6 +9,7 @@ import typer
 
 from relprop.catalogue import MODEL_SPECS
 from relprop.cli.options import checked, each, existing, model_names
+from relprop.cli.panels import what_option
 from relprop.files import PICTURE
 
 __all__ = ["browser"]
@@ -18,12 +19,12 @@ def browser(
     photo: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[PHOTO]", help="A picture that the app offers to open.", callback=checked(existing(PICTURE))
+            metavar="IMAGE", help="A picture that the app offers to open.", callback=checked(existing(PICTURE))
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        what_option(
             "--model", "-m", metavar="SPEC", help="As for relprop explain. Default: scenes-resnet, or "
             "efficientnet-lite0 where a photo is given and its package is there.",
             autocompletion=model_names, callback=checked(each(MODEL_SPECS.check)),

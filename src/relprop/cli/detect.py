@@ -13,6 +13,7 @@ import typer
 from relprop.catalogue import DETECTOR_SPECS, SHOWN_METHOD
 from relprop.cli.groups import Loading, Output, flat
 from relprop.cli.options import Method, Scale, checked, each, existing, parsed_numbers
+from relprop.cli.panels import how_option, model_option, output_option, what_option
 from relprop.files import LABELS, PICTURE
 from relprop.many.listing import listed_pictures, names_several
 from relprop.registry import split_settings
@@ -63,7 +64,7 @@ _Images = Annotated[
 ]
 _Model = Annotated[
     str,
-    typer.Option(
+    what_option(
         "--model",
         "-m",
         metavar="SPEC",
@@ -73,19 +74,19 @@ _Model = Annotated[
     ),
 ]
 _Explain = Annotated[
-    bool, typer.Option("--explain", help="Explain every detection; --box and --versus do so too.")
+    bool, what_option("--explain", help="Explain every detection; --box and --versus do so too.")
 ]
 _Boxes = Annotated[
     list[int] | None,
-    typer.Option("--box", "-b", metavar="N", help="Explain this detection only. Repeat for several."),
+    what_option("--box", "-b", metavar="N", help="Explain this detection only. Repeat for several."),
 ]
 _Versus = Annotated[
     str | None,
-    typer.Option(metavar="CLASS", help="What if: what would speak for this class instead? Index or name."),
+    what_option(metavar="CLASS", help="What if: what would speak for this class instead? Index or name."),
 ]
 _At = Annotated[
     list[str] | None,
-    typer.Option(
+    what_option(
         metavar="X,Y",
         callback=_places,
         help="Explain the unit that speaks most strongly at this place of the picture: what of a missed object?",
@@ -93,11 +94,11 @@ _At = Annotated[
 ]
 _Anchor = Annotated[
     list[int] | None,
-    typer.Option(metavar="N", help="Explain this anchor's unit, whether it made a detection or not."),
+    what_option(metavar="N", help="Explain this anchor's unit, whether it made a detection or not."),
 ]
 _Asked = Annotated[
     str | None,
-    typer.Option(
+    what_option(
         "--target",
         "-t",
         metavar="CLASS",
@@ -106,34 +107,34 @@ _Asked = Annotated[
 ]
 _Truth = Annotated[
     Path | None,
-    typer.Option(
+    what_option(
         metavar="PATH",
         help="What is in the pictures: a COCO instance file, or a folder of VOC's XML. Reports the mistakes.",
         callback=checked(_truth),
     ),
 ]
 _Report = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where the report of mistakes goes. Default: --out.")
+    Path | None, output_option(metavar="FOLDER", help="Where the report of mistakes goes. Default: --out.")
 ]
 _Most = Annotated[
-    int, typer.Option(min=0, metavar="N", help="With --truth: how many mistakes of each kind are explained.")
+    int, how_option(min=0, metavar="N", help="With --truth: how many mistakes of each kind are explained.")
 ]
 _Offsets = Annotated[
-    bool, typer.Option("--offsets", help="Explain the raw offsets of the box in place of its four edges.")
+    bool, how_option("--offsets", help="Explain the raw offsets of the box in place of its four edges.")
 ]
 _Layers = Annotated[
-    bool, typer.Option("--layers", help="Draw relevance layer by layer, too: box-0-layers.png.")
+    bool, output_option("--layers", help="Draw relevance layer by layer, too: box-0-layers.png.")
 ]
 _Measured = Annotated[
     bool,
-    typer.Option(
+    how_option(
         "--measured/--not-measured",
         help="Hold each map against the network by hiding its strongest places, and measure what moves each edge.",
     ),
 ]
 _Background = Annotated[
     bool | None,
-    typer.Option(
+    how_option(
         "--include-background/--no-background",
         help="Whether crp contrasts with the background too. Default: the method's own.",
     ),
@@ -146,15 +147,16 @@ class _DetectorLoading(Loading):
 
     labels: Annotated[
         Path | None,
-        typer.Option(
+        model_option(
+            metavar="FILE",
             help="Class names, the background's too: a text file, one a line, or a JSON list.",
             callback=checked(existing(LABELS)),
         ),
     ] = None
     threshold: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, metavar="P", help="Least score of a detection. Default: the detector's own."
+        model_option(
+            min=0, max=1, metavar="NUMBER", help="Least score of a detection. Default: the detector's own."
         ),
     ] = None
 

@@ -9,6 +9,7 @@ import typer
 from relprop.catalogue import METHODS, RECOMMENDED
 from relprop.cli.groups import Output, PictureLoading, flat
 from relprop.cli.options import Model, MultiLabel, Scale, checked, each, existing, method_names, output_key
+from relprop.cli.panels import how_option, output_option, what_option
 from relprop.files import PICTURE
 from relprop.many.listing import listed_pictures, names_several
 
@@ -27,7 +28,7 @@ def _there(image: str) -> object:
 _Images = Annotated[
     list[str],
     typer.Argument(
-        metavar="IMAGE...",
+        metavar="IMAGE",
         help="Picture files, folders, patterns.",
         show_default=False,
         callback=checked(each(_there)),
@@ -35,7 +36,7 @@ _Images = Annotated[
 ]
 _Methods = Annotated[
     list[str] | None,
-    typer.Option(
+    how_option(
         "--method",
         "-x",
         metavar="NAME[:KEY=VALUE,...]",
@@ -46,7 +47,7 @@ _Methods = Annotated[
 ]
 _Targets = Annotated[
     list[str] | None,
-    typer.Option(
+    what_option(
         "--target",
         "--targets",
         "-t",
@@ -57,17 +58,15 @@ _Targets = Annotated[
 ]
 _Layers = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Keep the relevance at this layer too. Repeat for several."),
+    what_option(metavar="NAME", help="Keep the relevance at this layer too. Repeat for several."),
 ]
 _Versus = Annotated[
     str | None,
-    typer.Option(
-        metavar="CLASS", help="Explain each target's score less that of this class (index or name)."
-    ),
+    what_option(metavar="CLASS", help="Explain each target's score less that of this class (index or name)."),
 ]
 _Part = Annotated[
     str | None,
-    typer.Option(
+    what_option(
         "--output",
         metavar="KEY",
         help="Which of a model's outputs is explained: a name or an index. Default: logits, or the only tensor.",
@@ -75,7 +74,7 @@ _Part = Annotated[
 ]
 _Region = Annotated[
     str | None,
-    typer.Option(
+    what_option(
         metavar="FILE",
         help="Of an output that is a map: a black and white picture, as large as IMAGE, of the part that "
         "counts; or 'all'.",
@@ -84,19 +83,19 @@ _Region = Annotated[
 ]
 _Start = Annotated[
     str | None,
-    typer.Option(
+    what_option(
         metavar="NAME", help="Explain channels of this layer (--target INDEX) in place of the output."
     ),
 ]
 _Batch = Annotated[
     int | None,
-    typer.Option(
+    how_option(
         min=1,
         metavar="N",
         help="Of many pictures: how many of a size run together. Default: by size and memory.",
     ),
 ]
-_Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many predictions to print.")]
+_Top = Annotated[int, output_option(min=1, metavar="N", help="How many predictions to print.")]
 
 
 @flat

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from relprop.catalogue import METHODS
 from relprop.cli.options import (
     Debug,
@@ -19,12 +17,13 @@ from relprop.cli.options import (
     output_key,
     parsed_size,
 )
+from relprop.cli.panels import how_option, what_option
 
 __all__ = ["inspect"]
 
 _Method = Annotated[
     str | None,
-    typer.Option(
+    how_option(
         "--method",
         "-x",
         metavar="NAME[:KEY=VALUE,...]",
@@ -35,10 +34,10 @@ _Method = Annotated[
 ]
 _Part = Annotated[
     str | None,
-    typer.Option("--output", metavar="KEY", help="Which of a model's outputs: a name or an index."),
+    what_option("--output", metavar="KEY", help="Which of a model's outputs: a name or an index."),
 ]
 _Start = Annotated[
-    str | None, typer.Option(metavar="NAME", help="A layer that relevance starts at in place of the output.")
+    str | None, what_option(metavar="NAME", help="A layer that relevance starts at in place of the output.")
 ]
 
 

@@ -19,6 +19,7 @@ from relprop.catalogue import (
 )
 from relprop.checks import check_known
 from relprop.cli.options import Debug, Json, checked, method_names
+from relprop.cli.panels import what_option
 
 __all__ = ["list_recipes", "methods", "models"]
 
@@ -33,7 +34,7 @@ _Name = Annotated[
 ]
 _Source = Annotated[
     str | None,
-    typer.Option(
+    what_option(
         metavar="LIBRARY",
         help="List the names of torchvision or timm instead of the bundled models.",
         callback=checked(lambda source: check_known("source of models", source, MODEL_SOURCES)),

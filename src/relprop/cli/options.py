@@ -15,6 +15,7 @@ import typer
 
 from relprop.catalogue import CLIP_MODELS, METHODS, MODEL_SPECS
 from relprop.checks import parsed_scale
+from relprop.cli.panels import how_option, model_option, output_option, what_option
 from relprop.errors import InputError
 from relprop.files import LABELS, WEIGHTS, regular_file
 from relprop.tracing.limit import parsed_limit
@@ -120,7 +121,7 @@ def memory(text: str | None) -> str | None:
 
 Model = Annotated[
     str,
-    typer.Option(
+    what_option(
         "--model",
         "-m",
         metavar="SPEC",
@@ -131,7 +132,7 @@ Model = Annotated[
 ]
 Method = Annotated[
     str,
-    typer.Option(
+    how_option(
         "--method",
         "-x",
         metavar="NAME[:KEY=VALUE,...]",
@@ -142,65 +143,67 @@ Method = Annotated[
 ]
 Scale = Annotated[
     str,
-    typer.Option(
-        help="Colours: symmetric (each map its own scale), shared (one for all), or a number.",
+    output_option(
+        metavar="symmetric|shared|NUMBER",
+        help="Colours: each map its own scale, one for all, or what the strongest stands for.",
         callback=checked(parsed_scale),
     ),
 ]
 MultiLabel = Annotated[
     bool | None,
-    typer.Option("--multi-label/--single-label", help="Sigmoid or softmax scores. Default: the model's own."),
+    model_option("--multi-label/--single-label", help="Sigmoid or softmax scores. Default: the model's own."),
 ]
-Target = Annotated[
-    str, typer.Option("--target", "-t", metavar="CLASS", help="Class index or name, or 'top'.")
-]
+Target = Annotated[str, what_option("--target", "-t", metavar="CLASS", help="Class index or name, or 'top'.")]
 Weights = Annotated[
     Path | None,
-    typer.Option(
+    model_option(
+        metavar="FILE",
         help="State dict: .safetensors, or .pth (read with weights_only=True).",
         callback=checked(existing(WEIGHTS)),
     ),
 ]
 RandomWeights = Annotated[
     bool,
-    typer.Option(
+    model_option(
         "--random-weights", help="Seeded random weights instead of published ones, to try things out."
     ),
 ]
 Size = Annotated[
     str | None,
-    typer.Option(
-        metavar="S",
+    model_option(
+        metavar="SIZE",
         callback=lambda v: v and size_text(v),
         help="Input size: 224, 240x320 (H×W), 16x112x112 (T×H×W).",
     ),
 ]
 Labels = Annotated[
     Path | None,
-    typer.Option(
-        help="Class names: a text file, one a line, or a JSON list.", callback=checked(existing(LABELS))
+    model_option(
+        metavar="FILE",
+        help="Class names: a text file, one a line, or a JSON list.",
+        callback=checked(existing(LABELS)),
     ),
 ]
 Mean = Annotated[
     str | None,
-    typer.Option(metavar="R,G,B", callback=numbers, help="Subtracted from pictures in 0-1."),
+    model_option(metavar="R,G,B", callback=numbers, help="Subtracted, from pictures in 0–1."),
 ]
 Std = Annotated[
     str | None,
-    typer.Option(metavar="R,G,B", callback=numbers, help="What is then divided by."),
+    model_option(metavar="R,G,B", callback=numbers, help="What is then divided by."),
 ]
-Out = Annotated[Path, typer.Option(help="Where the results go.")]
+Out = Annotated[Path, output_option(metavar="FOLDER", help="Where the results go.")]
 Memory = Annotated[
     str | None,
-    typer.Option(
-        metavar="SIZE",
+    how_option(
+        metavar="BYTES",
         callback=memory,
         help="How much of a forward run is kept, such as 2GB, or 'low': the rest is computed again. Default: all.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Device = Annotated[str, how_option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps.")]
+Json = Annotated[bool, output_option("--json", help="One JSON document on stdout, nothing else.")]
+Debug = Annotated[bool, output_option("--debug", help="Show the traceback of an error.")]
 
 
 def output_key(text: str | None) -> str | int | None:

@@ -11,6 +11,7 @@ import typer
 from relprop.catalogue import CLIP_MODELS, MODEL_SPECS
 from relprop.cli.groups import Loading, Output, flat
 from relprop.cli.options import Method, Target, checked, each, existing, numbers, parsed_numbers, side
+from relprop.cli.panels import frames_option, how_option, output_option, what_option
 from relprop.files import FILM
 from relprop.video.modes import MODES, mode_named
 
@@ -37,7 +38,7 @@ _Clips = Annotated[
 ]
 _Model = Annotated[
     str,
-    typer.Option(
+    what_option(
         "--model",
         "-m",
         metavar="SPEC",
@@ -48,12 +49,12 @@ _Model = Annotated[
     ),
 ]
 _Separate = Annotated[
-    bool, typer.Option("--separate", help="Split relevance into looks and motion; --mode does so too.")
+    bool, how_option("--separate", help="Split relevance into looks and motion; --mode does so too.")
 ]
 _Mode = Annotated[
     str | None,
-    typer.Option(
-        metavar="MODE[:KEY=VALUE,...]",
+    how_option(
+        metavar="NAME[:KEY=VALUE,...]",
         help="How to split: conserving, naive or selective. Default: conserving.",
         autocompletion=_mode_names,
         callback=checked(mode_named),
@@ -61,7 +62,7 @@ _Mode = Annotated[
 ]
 _Camera = Annotated[
     str,
-    typer.Option(
+    how_option(
         metavar="auto|still|FILE",
         help="How the camera moves, whose motion --mode conserving takes off: estimated, at rest, or a text "
         "file of a line a frame: the content's offsets, right and down in pixels, or the six numbers of a map.",
@@ -69,42 +70,48 @@ _Camera = Annotated[
 ]
 _Versus = Annotated[
     str | None,
-    typer.Option(metavar="CLASS", help="Explain the target's score less that of this class (index or name)."),
+    what_option(metavar="CLASS", help="Explain the target's score less that of this class (index or name)."),
 ]
-_Chunk = Annotated[int, typer.Option(min=1, metavar="N", help="Frozen clips that run at once.")]
-_Fps = Annotated[float, typer.Option(min=0.1, max=50, help="Frames a second of the films written.")]
-_Scale = Annotated[float | None, typer.Option(metavar="V", help="What the strongest colour stands for.")]
+_Chunk = Annotated[int, how_option(min=1, metavar="N", help="Frozen clips that run at once.")]
+_Fps = Annotated[
+    float, output_option(min=0.1, max=50, metavar="NUMBER", help="Frames a second of the films written.")
+]
+_Scale = Annotated[
+    float | None, output_option(metavar="NUMBER", help="What the strongest colour stands for.")
+]
 
 
 @dataclass(frozen=True)
 class _SamplingOptions:
     """How inputs are made of films, where the model's own way isn't wanted."""
 
-    frames: Annotated[int | None, typer.Option(min=1, metavar="T", help="Frames in a clip.")] = None
+    frames: Annotated[int | None, frames_option(min=1, metavar="N", help="Frames in a clip.")] = None
     stride: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Take every N-th frame of the film.")
+        int | None, frames_option(min=1, metavar="N", help="Take every N-th frame of the film.")
     ] = None
     start: Annotated[
-        str | None, typer.Option(metavar="N", help="First film frame, counted from 0, or 'middle'.")
+        str | None, frames_option(metavar="middle|N", help="First film frame, counted from 0, or 'middle'.")
     ] = None
     resize: Annotated[
         str | None,
-        typer.Option(metavar="S|HxW", help="Shorter side in pixels, or the size to squash to; 'none'."),
+        frames_option(metavar="none|SIZE", help="Shorter side in pixels, or the size to squash to; 'none'."),
     ] = None
     crop: Annotated[
-        str | None, typer.Option(metavar="S|HxW", help="Size of the centre that is cut out; 'none'.")
+        str | None, frames_option(metavar="none|SIZE", help="Size of the centre that is cut out; 'none'.")
     ] = None
-    order: Annotated[str | None, typer.Option(help="Order of the colour channels: rgb or bgr.")] = None
+    order: Annotated[str | None, frames_option(metavar="rgb|bgr", help="Order of the colour channels.")] = (
+        None
+    )
     divisor: Annotated[
-        float | None, typer.Option(metavar="D", help="What 0..255 is divided by first: 255 or 1.")
+        float | None, frames_option(metavar="NUMBER", help="What 0..255 is divided by first: 255 or 1.")
     ] = None
     mean: Annotated[
         str | None,
-        typer.Option(metavar="A,B,C", callback=numbers, help="Subtracted after that."),
+        frames_option(metavar="R,G,B", callback=numbers, help="Subtracted after that."),
     ] = None
     std: Annotated[
         str | None,
-        typer.Option(metavar="A,B,C", callback=numbers, help="What is then divided by."),
+        frames_option(metavar="R,G,B", callback=numbers, help="What is then divided by."),
     ] = None
 
     def given(self) -> dict[str, Any]:
