@@ -3,6 +3,9 @@
 from relprop.reports.affine import affine as affine
 from relprop.reports.depth import affine_depth as affine_depth
 from relprop.reports.detection import detection as detection
+from relprop.reports.detection_answer import DetectionAnswer as DetectionAnswer
+from relprop.reports.detection_answer import DetectionQuestion as DetectionQuestion
+from relprop.reports.detection_conversation import DetectionConversation as DetectionConversation
 from relprop.reports.many import pictures as pictures
 from relprop.reports.mistakes import mistakes as mistakes
 from relprop.reports.pictures import Conversation as Conversation

@@ -11,7 +11,7 @@ from relprop.errors import InputError
 from relprop.propagate.names import class_index
 from relprop.reports.text import Block, Table
 
-__all__ = ["call", "dropped_document", "dropped_lines", "picked", "tag"]
+__all__ = ["call", "dropped_document", "dropped_lines", "picked", "tag", "unit_lines"]
 
 _SHOWN = 8  # lines of a printed table
 
@@ -60,6 +60,17 @@ def tag(d: Detection) -> str:
 def call(d: Detection) -> str:
     """A detection, or a unit that was picked, in words."""
     return f"Unit {d.anchor}" if d.index is None else f"Box {d.index}"
+
+
+def unit_lines(found: Detections, detector: Detector, d: Detection) -> list[Block]:
+    """Which output unit made a box, where it started from, and what moved it."""
+    total = len(found.reading.scores)
+    lines: list[Block] = [f"One of the network's {total:,} output units made it: unit {d.anchor}."]
+    if d.default_box is not None:
+        start, end = (" ".join(f"{v:.0f}" for v in box.tolist()) for box in (d.default_box, d.box))
+        lines.append(f"Its default box lies at {start} (x0 y0 x1 y1); the unit moved it to {end}.")
+    said = ", ".join(f"{name} {v:.2f}" for name, v in zip(detector.offsets, d.offsets.tolist(), strict=True))
+    return [*lines, f"What it said of the box: {said}.".replace("-", "−")]
 
 
 def dropped_document(found: Detections, d: Detection) -> list[dict[str, Any]]:

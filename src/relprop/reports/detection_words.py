@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from relprop.detectors.detector import EDGES
 from relprop.detectors.filling import fill_words
 from relprop.detectors.hiding import short_number
 from relprop.detectors.moves import direction
-from relprop.reports.text import Table
+from relprop.reports.text import Table, percent
 
 if TYPE_CHECKING:
     from relprop.detectors.hiding import Check
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from relprop.detectors.what_if import WhatIf
 
 __all__ = [
+    "account",
     "arrows",
     "check_lines",
     "check_table",
@@ -35,6 +37,34 @@ __all__ = [
 _ARROWS = {"left": "←", "right": "→", "up": "↑", "down": "↓"}
 _NOTHING = 0.05  # pixels: less would be written as 0
 _LEAST = 0.1  # of the largest effect: a smaller one is not written on its cell
+
+
+def account(parts: Parts) -> str:
+    """What a detection's class map says, and how much of the score arrived in it, in plain sentences."""
+    e, part = parts.explanation, parts.parts[0]
+    blue = f", blue against {'it' if part.of == 'class' else 'that'}" if e.signed else ""
+    inside = (
+        "nothing is red"
+        if math.isnan(part.inside)
+        else f"{percent(part.inside, 1)} of the red lies in the box"
+    )
+    said = f"Red speaks for {part.name}{blue}; {inside}."
+    if e.ledger is None:
+        return f"{said} This method keeps no account of how much of the score its map holds."
+    balances = e.ledger.balances
+    if len(balances) == len(parts.parts) - (0 if parts.box is None else 4) and balances:
+        own = balances[0][0]
+        shares = [percent(v, own.start) for v in (own.end, own.bias, own.lost)]
+    else:
+        s = e.ledger.summary()
+        shares = [percent(float(s[key]), float(s["start"])) for key in ("input", "bias", "lost")]
+    said += (
+        f" Of the score that was shared out {shares[0]} arrived in the picture, biases, which belong to no place, "
+        f"hold {shares[1]}, and {shares[2]} was lost on the way."
+    )
+    if "ledger_of" in e.extras:
+        said += f" (This is the account of {e.extras['ledger_of']}.)"
+    return said if e.ledger.closes else f"{said} The account does not add up: don't trust this map."
 
 
 def check_lines(check: Check) -> tuple[str, ...]:

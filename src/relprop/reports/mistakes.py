@@ -33,7 +33,7 @@ from relprop.methods.registry import MethodLike, resolve
 from relprop.models.pictures import read_picture
 from relprop.paths import named_path
 from relprop.precision import full_precision
-from relprop.reports.detection import DetectorSource, loaded_detector
+from relprop.reports.detection_seen import DetectorSource, loaded_detector
 from relprop.reports.document import plain
 from relprop.reports.judging import Judge, found_of, judged_again, mistakes_of, tidy
 from relprop.reports.mistake_maps import explain_mistake
