@@ -138,7 +138,8 @@ def check_progress(progress: object) -> None:
         InputError: with what came.
     """
     if progress is not None and not callable(progress):
-        raise InputError(f"Expected progress to be a function of (done, total) but got {progress!r}.")
+        bar = " For a bar give explain progress=True." if progress is True else ""
+        raise InputError(f"Expected progress to be a function of (done, total) but got {progress!r}.{bar}")
 
 
 def layer_names(layers: Iterable[Any]) -> tuple[Any, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from relprop.bar import draws_bar
 from relprop.benchmark.database import is_blank
 from relprop.benchmark.job import ChunkResult, Job
 from relprop.benchmark.local import run_here, run_processes
@@ -21,7 +22,7 @@ from relprop.benchmark.record import Problem, Record
 from relprop.benchmark.seen import ModelSeen, identity
 from relprop.benchmark.store import Store, Wanted
 from relprop.benchmark.worker import Worker
-from relprop.checks import check_count
+from relprop.checks import Progress, check_count
 from relprop.errors import InputError
 from relprop.files import regular_file
 from relprop.storage import check_room
@@ -62,6 +63,7 @@ class Finished:
     open: int = 0
 
 
+@draws_bar("pictures")
 def run(
     recipe: Recipe,
     store: str | Path,
@@ -70,7 +72,7 @@ def run(
     workers: int | None = None,
     address: str | None = None,
     device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | bool | None = None,
 ) -> Finished:
     """Compute what a recipe wants and `store` doesn't hold yet.
 
@@ -88,7 +90,7 @@ def run(
         workers: processes (local: default one a CPU core, one on a GPU) or actors (Ray).
         address: of a Ray cluster.
         device: where the model runs.
-        progress: called with (pictures done, pictures).
+        progress: True for a bar in a notebook or on a terminal; or a function of (pictures done, pictures).
 
     Raises:
         InputError: the recipe names something that isn't there, or the store is of other data, another model or
@@ -102,6 +104,7 @@ def run(
         check_count("workers", workers, most=_MOST_WORKERS)
     if address is not None and engine != "ray":
         raise InputError("Expected --engine ray with --address. Add it, or leave the address out.")
+    tell = progress if callable(progress) else lambda done, total: None
     path = Path(store)
     check_room(path.parent)
     worker = Worker(recipe, "cpu" if engine == "ray" else device, _seen(recipe, path))
@@ -125,8 +128,7 @@ def run(
         todo = missing(worker, kept)
         before = worker.pictures - sum(len(parts) for _, parts in todo)
         counted, explained = before, 0
-        if progress is not None:
-            progress(counted, worker.pictures)
+        tell(counted, worker.pictures)
         if todo:
             given = jobs(worker, todo, kept, maps)
             results = _engine(worker, given, len(todo), engine, workers, address, device)
@@ -138,8 +140,7 @@ def run(
                     kept.write(result)
                     counted += result.pictures
                     explained += result.explained
-                    if progress is not None:
-                        progress(counted, worker.pictures)
+                    tell(counted, worker.pictures)
         worker.pairs = kept.pairs()
         return Finished(
             recipe,

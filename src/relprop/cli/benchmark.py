@@ -328,6 +328,7 @@ def _show_recipe(name: str, changes: _Changes, json: bool) -> None:
 
 
 def _run(recipe: Recipe, folder: Path, shown: _Shown, **where: object) -> None:
+    from relprop.bar import progress_bar
     from relprop.benchmark.formats import format_named
     from relprop.benchmark.report import write_report
     from relprop.benchmark.run import run
@@ -335,7 +336,6 @@ def _run(recipe: Recipe, folder: Path, shown: _Shown, **where: object) -> None:
     from relprop.benchmark.summary import document, lines
     from relprop.cli.output import print_json, print_lines, results_alone
     from relprop.errors import RelpropError
-    from relprop.many.bar import progress_bar
 
     with results_alone(), progress_bar(quiet=shown.json) as bar:
         told = None if bar is None else lambda done, total: bar(done, total, recipe.name)

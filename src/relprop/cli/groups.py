@@ -28,7 +28,7 @@ from relprop.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from relprop.many.bar import Shows
+    from relprop.bar import Shows
     from relprop.models.loaded import LoadedModel
     from relprop.reports import Report
 
@@ -88,8 +88,8 @@ class Output:
             make: gets what tells the bar.
             unit: of what is counted, for the bar's rate.
         """
+        from relprop.bar import progress_bar
         from relprop.cli.output import print_report, results_alone
-        from relprop.many.bar import progress_bar
         from relprop.tracing.limit import memory_limit
 
         with results_alone(), memory_limit(self.memory), progress_bar(unit, self.json) as bar:

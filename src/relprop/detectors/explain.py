@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relprop.bar import draws_bar
 from relprop.catalogue import BOX_METHOD, CLASS_METHOD
-from relprop.checks import layer_names
+from relprop.checks import Progress, layer_names
 from relprop.detectors.detections import Detection, Reading
 from relprop.detectors.detector import EDGES, Detector
 from relprop.detectors.detector_method import DetectionRequest, DetectorMethod
@@ -31,6 +32,7 @@ __all__ = ["detection_explained", "explain_detection"]
 
 
 @telling
+@draws_bar()
 @tells_shortage
 @full_precision
 def explain_detection(
@@ -44,6 +46,7 @@ def explain_detection(
     *,
     versus: int | str | None = None,
     facts: Facts | None = None,
+    progress: Progress | bool | None = None,
 ) -> Explanation:
     """What in the picture made this detection its class, or put its box there?
 
@@ -66,6 +69,8 @@ def explain_detection(
         versus: another class, for "class": why the target rather than this one. Explained is the target's logit
             less that of this class, at the same anchor.
         facts: what is known of the network; None: `detector.facts`, where the input lies in the box of its pixels.
+        progress: True for a bar in a notebook or on a terminal; or a function of (done, total), for methods of
+            many runs.
 
     Returns:
         Relevance at the detector's input, (1, 3, h, w), K in front for a list. `extras` hold "detection" (plain
@@ -102,6 +107,8 @@ def explain_detection(
     wanted = [aim.target(part, label[d], d) for part, label in rows for d in range(len(found))]
     asked = {name: f"raw.{name}" if _owns(detector, name) else name for name in layer_names(layers)}
     known = detector.facts.fitting(prepared.x) if facts is None else facts
+    if callable(progress):
+        known = replace(known, progress=progress)
     if method is None:
         box = any(part not in ("class", "objectness") for part, _ in rows)
         method = BOX_METHOD if box else CLASS_METHOD

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from relprop.checks import Progress
 from relprop.errors import InputError
 from relprop.explanation.axes import axis_hint
 from relprop.explanation.explanation import Explanation
@@ -30,6 +31,7 @@ class Asking:
     Attributes:
         layers: as names.
         method: resolved.
+        progress: called with (done, total) by methods of many runs; None: the facts say whom to tell.
     """
 
     method: Method
@@ -38,6 +40,7 @@ class Asking:
     region: Any = None
     start: str | None = None
     facts: Facts | None = None
+    progress: Progress | None = None
 
     def known(self, model: nn.Module, output: Any, x: Tensor) -> Facts:
         """The facts that were given, or those remembered, as far as they hold for these outputs and this input."""
@@ -184,6 +187,8 @@ def requested(model: nn.Module, x: Tensor, run: Run, asking: Asking, target: Any
     place = None if asking.start is None else run.trace.graph.find(asking.start)
     value = run.trace.output if place is None else run.trace.value(place)
     known = asking.known(model, run.trace.output, x)
+    if asking.progress is not None:
+        known = replace(known, progress=asking.progress)
     asked = asking.question(target, value, x.shape[0], known, place)
     asking.method.check_asked(asked, place)
     return Request(run.model, run.trace, asked, place, asking.layers, facts=known)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, overload
 
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from relprop.bar import draws_bar
 from relprop.checks import layer_names
 from relprop.errors import InputError, RelpropError
 from relprop.explanation.explanation import Explanation
@@ -20,7 +21,10 @@ from relprop.methods.registry import MethodLike, resolve
 from relprop.shortage import tells_shortage
 from relprop.tracing.view import Key
 
-__all__ = ["Target", "explain", "explanation_of"]
+__all__ = ["Target", "Told", "explain", "explanation_of"]
+
+#: Called with how much is done, parts of a step too, and of how much.
+Told = Callable[[float, int], None]
 
 
 @overload
@@ -37,6 +41,7 @@ def explain(
     output: Key = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
+    progress: Told | bool | None = None,
 ) -> Explanation: ...
 
 
@@ -54,6 +59,7 @@ def explain(
     output: Key = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
+    progress: Told | bool | None = None,
 ) -> tuple[Explanation, ...]: ...
 
 
@@ -71,6 +77,7 @@ def explain(
     output: Key = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
+    progress: Told | bool | None = None,
 ) -> dict[str, Explanation]: ...
 
 
@@ -88,6 +95,7 @@ def explain(
     output: Key = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
+    progress: Told | bool | None = None,
 ) -> list[Explanation]: ...
 
 
@@ -105,10 +113,12 @@ def explain(
     output: Key = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
+    progress: Told | bool | None = None,
 ) -> list[Any]: ...
 
 
 @telling
+@draws_bar()
 @tells_shortage
 def explain(
     model: nn.Module,
@@ -123,6 +133,7 @@ def explain(
     output: Key = None,
     channel_axis: int = 1,
     facts: Facts | None = None,
+    progress: Told | bool | None = None,
 ) -> Found | list[Any]:
     """What in `x` made `model` say `target`?
 
@@ -156,6 +167,8 @@ def explain(
         facts: what else is known of the model, for settings that are left at "auto". None: what relprop
             remembers of models that it loaded, where an input lies in the box that pixels can fill; nothing of
             others. `Facts()`: nothing.
+        progress: True for a bar in a notebook or on a terminal; or a function of (done, total). Methods of
+            many runs count these; of a list of methods those that are done are counted, and parts of one.
 
     Raises:
         InputError: bad input, target, method or layer, or numbers that outgrow their precision on the way; the
@@ -178,9 +191,11 @@ def explain(
     """
     several = isinstance(method, (list, tuple))
     listed = [resolve(one) for one in _listed(method)]
+    tell = progress if callable(progress) else None
+    steps = _Steps(tell, len(listed)) if tell and several else None
     settings: dict[str, Any] = {
         "layers": layer_names(layers), "versus": versus, "region": region, "start": start, "output": output,
-        "channel_axis": channel_axis, "facts": facts,
+        "channel_axis": channel_axis, "facts": facts, "progress": steps.part if steps else tell,
     }  # fmt: skip
     with Inquiry(model, x, target, **settings, several=several) as inquiry:
         for recipe in listed if several else ():
@@ -190,7 +205,23 @@ def explain(
         for i, recipe in enumerate(listed):
             with _naming(recipe, several):
                 found.append(inquiry.answer(recipe, last=i + 1 == len(listed)))
+            if steps:
+                steps.done()
     return found if several else found[0]
+
+
+class _Steps:
+    """Counts methods, and parts of one, towards all that were asked."""
+
+    def __init__(self, tell: Told, count: int) -> None:
+        self._tell, self._count, self._done = tell, count, 0
+
+    def part(self, done: int, total: int) -> None:
+        self._tell(self._done + done / max(total, 1), self._count)
+
+    def done(self) -> None:
+        self._done += 1
+        self._tell(self._done, self._count)
 
 
 def _listed(method: MethodLike | list[Any] | tuple[Any, ...]) -> Sequence[MethodLike]:

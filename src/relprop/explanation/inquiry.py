@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from relprop.checks import Progress
 from relprop.errors import InputError
 from relprop.explanation.answer import Asking, answered, requested
 from relprop.explanation.axes import checked_axis
@@ -40,6 +41,7 @@ class Inquiry:
 
     Args:
         model, x, target, versus, region, start, output, channel_axis, facts: see `relprop.explain`.
+        progress: called with (done, total) by methods of many runs.
         layers: places whose relevance is wanted too, whichever method answers.
         several: more than one method will answer.
 
@@ -61,12 +63,15 @@ class Inquiry:
         output: Key = None,
         channel_axis: int = 1,
         facts: Facts | None = None,
+        progress: Progress | None = None,
         several: bool = False,
     ) -> None:
         self._x, self._packing = packed(x)
         self._model, self._target, self._output, self._axis = model, target, output, channel_axis
         self._layers, self._several = tuple(layers), several
-        self._about: dict[str, Any] = {"versus": versus, "region": region, "start": start, "facts": facts}
+        self._about: dict[str, Any] = {
+            "versus": versus, "region": region, "start": start, "facts": facts, "progress": progress,
+        }  # fmt: skip
         self._sharing = ExitStack()
         self._run()
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from relprop.bar import progress_bar
 from relprop.checks import layer_names
 from relprop.errors import InputError
 from relprop.explanation import Explanation
@@ -19,7 +20,6 @@ from relprop.explanation.answer import Asking
 from relprop.explanation.explain import Target
 from relprop.explanation.warned import tell
 from relprop.many.ahead import ahead
-from relprop.many.bar import progress_bar
 from relprop.many.batches import Answered, Batch, Batches
 from relprop.many.order import InOrder
 from relprop.many.pictures import Failure, Given, Preprocess, Reader, Ready, given, known_length
@@ -95,7 +95,7 @@ def explain_many(
     preprocess: Preprocess | None = None,
     batch: Batch = "auto",
     out: None = None,
-    progress: Progress | bool = False,
+    progress: Progress | bool | None = None,
     versus: int | str | None = None,
     region: Tensor | NDArray[Any] | Literal["all"] | None = None,
     start: str | None = None,
@@ -116,7 +116,7 @@ def explain_many(
     preprocess: Preprocess | None = None,
     batch: Batch = "auto",
     out: str | Path,
-    progress: Progress | bool = False,
+    progress: Progress | bool | None = None,
     versus: int | str | None = None,
     region: Tensor | NDArray[Any] | Literal["all"] | None = None,
     start: str | None = None,
@@ -136,7 +136,7 @@ def explain_many(
     preprocess: Preprocess | None = None,
     batch: Batch = "auto",
     out: str | Path | None = None,
-    progress: Progress | bool = False,
+    progress: Progress | bool | None = None,
     versus: int | str | None = None,
     region: Tensor | NDArray[Any] | Literal["all"] | None = None,
     start: str | None = None,
@@ -169,8 +169,8 @@ def explain_many(
         out: a folder that the explanations go to, each at once as a folder (`Explanation.save`, with its picture)
             below the picture's name; `summary.csv` lists class, score and ledger of each. What is there already,
             whole and of the same settings, is skipped; other settings are refused. None: they are returned.
-        progress: True for a bar with rate and remaining time, where stderr is a terminal; or a function of
-            (pictures done, pictures or None, name of the last).
+        progress: True for a bar with rate and remaining time, in a notebook or on a terminal; or a
+            function of (pictures done, pictures or None, name of the last).
         versus, region, start, output, channel_axis, facts: as for `relprop.explain`; of all pictures.
 
     Returns:
@@ -216,7 +216,7 @@ def save_many(
     batches: Batches,
     reader: Reader,
     listed: Iterable[Given],
-    progress: Progress | bool = False,
+    progress: Progress | bool | None = None,
     ask: Ask | None = None,
 ) -> Saved:
     """Explain what a folder of results misses, and write it there as it comes.
@@ -306,7 +306,7 @@ def _shown(model: Any, preprocess: Preprocess | None) -> tuple[nn.Module, Prepro
 
 
 def _watched(
-    results: Generator[Answered | Failure, None, None], total: int | None, progress: Progress | bool
+    results: Generator[Answered | Failure, None, None], total: int | None, progress: Progress | bool | None
 ) -> Generator[Answered | Failure, None, None]:
     """The same, told to a bar or a function."""
     with closing(results), ExitStack() as stack:
@@ -316,7 +316,7 @@ def _watched(
             yield found
 
 
-def _teller(progress: Progress | bool, stack: ExitStack) -> Progress:
+def _teller(progress: Progress | bool | None, stack: ExitStack) -> Progress:
     if progress is True:
         return stack.enter_context(progress_bar("pictures")) or _nobody
     return progress or _nobody

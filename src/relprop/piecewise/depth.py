@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import length_hint
 
 import torch
 from torch import Tensor, nn
 
-from relprop.checks import check_progress
+from relprop.bar import draws_bar
+from relprop.checks import Progress
 from relprop.errors import InputError
 from relprop.piecewise.decomposition import affine_by_layer
 from relprop.precision import full_precision
@@ -50,13 +51,15 @@ class BiasByDepth:
         return rows
 
 
+@draws_bar("inputs")
 @full_precision
 def bias_ratio_by_depth(
     model: nn.Module,
     inputs: Tensor | Iterable[Tensor],
     targets: int | Sequence[int] | Tensor | None = None,
     layers: Sequence[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    *,
+    progress: Progress | bool | None = None,
 ) -> BiasByDepth:
     """How much of the score the affine form leaves to biases, from the input and from each layer on.
 
@@ -68,7 +71,8 @@ def bias_ratio_by_depth(
         inputs: a batch (N, C, *spatial), or anything that gives inputs (1, C, *spatial) one after the other.
         targets: a class for all, one for each input, or None for each input's top class.
         layers: modules or nodes; None: `block_outputs`. The input always comes first.
-        progress: called with (inputs done, their number or 0 where that isn't known).
+        progress: True for a bar in a notebook or on a terminal; or a function of (inputs done, their number
+            or 0 where that isn't known).
 
     Raises:
         InputError: no inputs, too few targets, or as `affine`.
@@ -81,7 +85,6 @@ def bias_ratio_by_depth(
     >>> found.layers, [[round(v, 3) for v in row] for row in found.ratio.tolist()]
     (('input', '1'), [[0.6, 0.4], [0.75, 0.5]])
     """
-    check_progress(progress)
     total = len(inputs) if isinstance(inputs, Tensor) else length_hint(inputs)
     ratios: list[Tensor] = []
     shares: list[Tensor] = []
@@ -96,7 +99,7 @@ def bias_ratio_by_depth(
         ratios.append(torch.cat([f.bias_ratio for f in found]))
         shares.append(torch.cat([f.bias_share for f in found]))
         classes.append(found[0].targets)
-        if progress is not None:
+        if callable(progress):
             progress(len(ratios), total)
     if not ratios:
         raise InputError("Expected at least one input but got none.")

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 import relprop
+from relprop.bar import draws_bar
 from relprop.errors import InputError
 from relprop.explanation.explain import explanation_of
 from relprop.explanation.folder import version
@@ -75,6 +76,7 @@ class _Found:
         return self.form.owners or ()
 
 
+@draws_bar()
 @full_precision
 def affine(
     model: Model,
@@ -86,7 +88,7 @@ def affine(
     linearise: bool = False,
     region: bool = False,
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Take a score apart exactly, for each picture: what `relprop affine` draws, prints and writes.
 
@@ -103,7 +105,8 @@ def affine(
         linearise: take networks that aren't piece-wise affine too, by their tangent, with the error.
         region: say how far the form holds, too (where it is exact).
         out: a folder to which each picture's files are written once all its numbers are there.
-        progress: called with the steps done, their number, and what is being done.
+        progress: True for a bar in a notebook or on a terminal; or a function of
+            the steps done, their number, and what is being done.
 
     Raises:
         RelpropError: anything that can't be used. All pictures are looked at before the model runs.

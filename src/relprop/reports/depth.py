@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from relprop.bar import draws_bar
 from relprop.files import PICTURE, regular_file
 from relprop.kept import Kept
 from relprop.many.listing import listed_pictures
@@ -35,6 +36,7 @@ __all__ = ["affine_depth"]
 _FIGURE, _NUMBERS = Path("depth.png"), Path("depth.jsonl")
 
 
+@draws_bar()
 @full_precision
 def affine_depth(
     models: Model | Sequence[Model],
@@ -44,7 +46,7 @@ def affine_depth(
     limit: int = 0,
     seed: int = 0,
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Measure models on pictures for each one's top class: what `relprop affine --depth` draws and prints.
 
@@ -56,7 +58,8 @@ def affine_depth(
         seed: of the draw.
         out: a folder for the figure, and for each picture's numbers (``depth.jsonl``), which are kept as they are
             made: the same call goes on where it stopped.
-        progress: called with the steps done, their number, and what is being done.
+        progress: True for a bar in a notebook or on a terminal; or a function of
+            the steps done, their number, and what is being done.
 
     Raises:
         RelpropError: a picture or a model can't be used; what was measured before is kept.

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from relprop.bar import draws_bar
 from relprop.catalogue import SHOWN_METHOD
 from relprop.checks import parsed_scale
 from relprop.detectors import Detector
@@ -47,6 +48,7 @@ __all__ = ["binding_page", "detection", "picture_page"]
 _LAYERS = ["Over all elements at each layer's input, zeros included, after relevance has crossed the layer."]
 
 
+@draws_bar()
 @full_precision
 def detection(
     detector: DetectorSource,
@@ -63,7 +65,7 @@ def detection(
     layers: bool = False,
     measured: bool = True,
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Detect objects, and explain why this class and why this box: what `relprop detect` draws, prints and writes.
 
@@ -90,7 +92,8 @@ def detection(
         measured: whether each map is held against the network (its strongest places are hidden), and edges are
             measured by taking cells away: some 60 runs of the network a detection.
         out: a folder to which each picture's files are written once all its explanations are done.
-        progress: called with the steps done, their number, and what is being done.
+        progress: True for a bar in a notebook or on a terminal; or a function of
+            the steps done, their number, and what is being done.
 
     Raises:
         RelpropError: anything that can't be used. Pictures and method are looked at before the detector is

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relprop.bar import draws_bar
 from relprop.catalogue import RECOMMENDED
 from relprop.checks import layer_names, parsed_scale
 from relprop.errors import InputError
@@ -49,6 +50,7 @@ _HEADERS = [
 ]
 
 
+@draws_bar("pictures")
 def pictures(
     model: Model,
     images: Any,
@@ -63,7 +65,7 @@ def pictures(
     region: str | None = None,
     start: str | None = None,
     batch: Batch = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Explain many pictures: what `relprop explain` does with folders, patterns and long lists.
 
@@ -78,7 +80,8 @@ def pictures(
         method, target, layers, scale, versus, output, start: as for `relprop.reports.picture`.
         region: "all", or None: a region drawn on one picture doesn't fit others.
         batch: pictures of a size that run together, or "auto".
-        progress: called with the pictures done, their number (None: nobody knows), and the name of the last.
+        progress: True for a bar in a notebook or on a terminal; or a function of
+            the pictures done, their number (None: nobody knows), and the name of the last.
 
     Raises:
         RelpropError: anything that can't be used; no picture could be explained.
@@ -125,7 +128,7 @@ def pictures(
         names,
     )
     reader = Reader(ready.module, ready.preprocess, None if moving else single)
-    saved = save_many(results, batches, reader, several, progress or False, ask)
+    saved = save_many(results, batches, reader, several, progress, ask)
     head = {
         "relprop": version(),
         "model": model_facts(ready.spec, ready.weights)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from relprop.bar import draws_bar
 from relprop.catalogue import SHOWN_METHOD
 from relprop.checks import check_count
 from relprop.datasets.truth import Annotations, read_truth
@@ -71,6 +72,7 @@ class _Run:
     failures: dict[str, str]
 
 
+@draws_bar()
 @full_precision
 def mistakes(
     detector: DetectorSource,
@@ -80,7 +82,7 @@ def mistakes(
     out: str | Path,
     method: MethodLike = SHOWN_METHOD,
     most: int = 8,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """What a detector got wrong: what `relprop detect FOLDER --truth FILE --report FOLDER` does.
 
@@ -100,7 +102,8 @@ def mistakes(
         method: as for `relprop.explain`.
         most: how many mistakes of each kind are explained, at most: those with the highest scores, each pair of
             classes in turn; misses count as a kind for each reason, the largest objects first. 0: none.
-        progress: called with the steps done, their number, and what is being done.
+        progress: True for a bar in a notebook or on a terminal; or a function of
+            the steps done, their number, and what is being done.
 
     Raises:
         InputError: no pictures, a truth that can't be read or says nothing about them, no class that both know; a
@@ -126,7 +129,7 @@ def mistakes(
     loaded = loaded_detector(detector)
     judge = _judge(loaded.detector, known)
     same_settings(place, _settings(loaded.detector, known, recipe))
-    tell = progress or (lambda done, total, what: None)
+    tell = progress if callable(progress) else lambda done, total, what: None
     run = _Run(place, judge, recipe, Kept(place / _KEPT), judged, tell, {})
     seen = _seen(run)
     rows = [row for name, one in seen.items() for row in _rows(run, name, one, loaded.spec)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from relprop.bar import draws_bar
 from relprop.catalogue import RECOMMENDED
 from relprop.checks import parsed_scale
 from relprop.errors import InputError
@@ -86,6 +87,7 @@ class _Found:
     explanations: dict[str, Explanation]
 
 
+@draws_bar()
 @full_precision
 def picture(
     model: Model,
@@ -101,7 +103,7 @@ def picture(
     start: str | None = None,
     top: int = 5,
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Explain pictures: what `relprop explain` draws, prints and writes.
 
@@ -126,7 +128,8 @@ def picture(
         scale: colours of the sheet: ``"symmetric"`` (each map its own), ``"shared"``, or a number.
         top: predictions that are listed.
         out: a folder to which each picture's files are written once all its explanations are done.
-        progress: called with the steps done, their number, and what is being done.
+        progress: True for a bar in a notebook or on a terminal; or a function of
+            the steps done, their number, and what is being done.
 
     Raises:
         RelpropError: anything that can't be used. All pictures and methods are looked at before the model

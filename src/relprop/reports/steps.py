@@ -22,8 +22,8 @@ class Steps:
     1 of 2: a.png
     """
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress | bool | None, total: int) -> None:
+        self._progress = progress if callable(progress) else None
         self._total = total
         self._finished = 0
         self._what = ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from relprop.bar import draws_bar
 from relprop.errors import InputError
 from relprop.explanation import Explanation
 from relprop.explanation.explain import explanation_of
@@ -104,6 +105,7 @@ class _Found:
         return {} if self.made.ledger is None else {"original": self.made.ledger}
 
 
+@draws_bar()
 @full_precision
 def video(
     model: Model,
@@ -119,7 +121,7 @@ def video(
     fps: float = 6,
     scale: float | None = None,
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Explain clips, and say what is relevant by its looks and what because it moves: `relprop video`.
 
@@ -141,7 +143,8 @@ def video(
         fps: frames a second of the films written.
         scale: number that the strongest colour stands for; None: from the films.
         out: a folder to which each clip's files are written once all its numbers are there.
-        progress: called with the steps done, their number, and what is being done.
+        progress: True for a bar in a notebook or on a terminal; or a function of
+            the steps done, their number, and what is being done.
 
     Raises:
         RelpropError: anything that can't be used. Method, mode and all clips are looked at before anything is

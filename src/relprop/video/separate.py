@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from relprop.checks import Progress, check_choice, check_count, check_progress
+from relprop.bar import draws_bar
+from relprop.checks import Progress, check_choice, check_count
 from relprop.errors import InputError
 from relprop.explanation.explain import explanation_of
 from relprop.explanation.warned import telling, untold
@@ -32,6 +33,7 @@ __all__ = ["separate_motion", "separation_of"]
 
 
 @telling
+@draws_bar("frames")
 @tells_shortage
 @full_precision
 def separate_motion(
@@ -50,7 +52,7 @@ def separate_motion(
     absolute: bool = False,
     camera: Camera = "auto",
     chunk: int = 4,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     facts: Facts | None = None,
 ) -> MotionSeparation:
     """Split a clip's relevance into what its frames' looks explain and what motion adds.
@@ -91,7 +93,7 @@ def separate_motion(
             a path: a `relprop.video.CameraPath`, offsets (T, 2) by which the picture's content is moved right and
             down in each frame, or maps (T, 2, 3) from the first frame to each; for N clips one, or (N, ...).
         chunk: frozen clips that run at once.
-        progress: called with (frames done, frames).
+        progress: True for a bar in a notebook or on a terminal; or a function of (frames done, frames).
         facts: as for `relprop.explain`.
 
     Raises:
@@ -113,7 +115,6 @@ def separate_motion(
         },
     )  # fmt: skip
     check_count("chunk", chunk, most=4096)
-    check_progress(progress)
     _check_clip(clip)
     cameras = read_camera(camera, len(clip), clip.shape[2])
     recipe = _from_one(method)
@@ -123,7 +124,7 @@ def separate_motion(
     def tick(frames: int) -> None:
         nonlocal done
         done += frames
-        if progress is not None:
+        if callable(progress):
             progress(done, n * length)
 
     def path_of(i: int) -> CameraPath:
