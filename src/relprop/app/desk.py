@@ -1,8 +1,7 @@
-"""Desk: what the tabs of one running app share: the models, sessions' folders, and what can be downloaded."""
+"""Desk: what the tabs of one running app share: models, the sessions' rooms and work, and downloads."""
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import tempfile
 import threading
@@ -10,13 +9,14 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from relprop.app.offers import Offers
+from relprop.app.working import Jobs
 from relprop.models.loaded import LoadedModel
 from relprop.models.sources import load_model
-from relprop.reports import Report
 
 __all__ = ["Desk"]
 
-_KEPT = 8  # results and conversations; older ones are let go of
+_KEPT = 8  # conversations; older ones are let go of
 
 
 class Desk:
@@ -28,14 +28,17 @@ class Desk:
 
     Attributes:
         folder: private to this user; removed with all in it by `close`.
+        jobs: what is being computed.
+        offers: what can be downloaded.
     """
 
     def __init__(self, models: list[str], opens: Path | None = None) -> None:
         self.models, self.opens = models, opens
         self.folder = Path(tempfile.mkdtemp(prefix="relprop-app-"))
+        self.jobs, self.offers = Jobs(), Offers(self.folder)
         self._lock = threading.Lock()
         self._loaded: dict[str, LoadedModel] = {}
-        self._reports: OrderedDict[str, Report] = OrderedDict()
+        self._rooms: dict[str, Path] = {}
         self._talks: OrderedDict[str, Any] = OrderedDict()
 
     def model(self, spec: str) -> LoadedModel:
@@ -45,42 +48,47 @@ class Desk:
                 self._loaded[spec] = load_model(spec)
             return self._loaded[spec]
 
-    def offer(self, report: Report) -> str:
-        """Make a report downloadable, and give the name that its link bears."""
-        token = secrets.token_urlsafe(24)
+    def room(self, request: Any) -> Path:
+        """The folder of a request's session, which is removed when its page is left."""
+        session = str(request.session_hash)
         with self._lock:
-            self._reports[token] = report
-            while len(self._reports) > 4 * _KEPT:
-                self._reports.popitem(last=False)
-        return token
+            if session not in self._rooms:  # the page chooses its name for the session: no name of a folder
+                self._rooms[session] = Path(tempfile.mkdtemp(prefix="session-", dir=self.folder))
+            return self._rooms[session]
 
-    def offered(self, token: str) -> Report | None:
-        """The report of a link, or None where there is none any more."""
-        return self._reports.get(token)
+    def keep(self, key: str, talk: Any) -> None:
+        """Keep what a session's tab goes on with, in place of its earlier one and of the oldest of too many.
 
-    def keep(self, session: str, talk: Any) -> None:
-        """Keep a session's conversation, in place of its earlier one and of the oldest of too many."""
+        Args:
+            key: as for `Jobs.run`.
+            talk: has `close`.
+        """
         with self._lock:
-            old = [self._talks.pop(session, None)]
-            self._talks[session] = talk
+            earlier = self._talks.pop(key, None)
+            self._talks[key] = talk
             while len(self._talks) > _KEPT:
-                old.append(self._talks.popitem(last=False)[1])
-        for one in old:
-            if one is not None:
-                one.close()
+                self._talks.popitem(last=False)  # not closed: it may be at work
+        if earlier is not None:
+            earlier.close()
 
-    def kept(self, session: str) -> Any:
-        """The session's conversation, or None."""
-        return self._talks.get(session)
+    def kept(self, key: str) -> Any:
+        """What a session's tab goes on with, or None."""
+        return self._talks.get(key)
 
     def leave(self, session: str) -> None:
-        """A session is over."""
-        talk = self._talks.pop(session, None)
-        if talk is not None:
+        """A page was left: its work is ended, and what it held is removed."""
+        self.jobs.leave(f"{session} ")
+        with self._lock:
+            talks = [self._talks.pop(key) for key in list(self._talks) if key.startswith(f"{session} ")]
+            room = self._rooms.pop(session, None)
+        for talk in talks:
             talk.close()
+        self.offers.leave(session)
+        if room is not None:
+            shutil.rmtree(room, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove everything."""
-        for session in list(self._talks):
-            self.leave(session)
+        """End everything and remove it."""
+        self.jobs.leave("", patience=3.0)
+        self._talks.clear()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,21 @@ import numpy as np
 from PIL import Image
 
 from relprop.app.desk import Desk
-from relprop.app.uploads import uploaded_picture
+from relprop.app.uploads import drop_zone, uploaded_picture
+from relprop.app.working import ASKS, key, line
 from relprop.catalogue import METHODS, RECOMMENDED
 from relprop.datasets.demo import demo_image_path
-from relprop.errors import RelpropError
+from relprop.errors import InputError
 from relprop.explanation.explanation import Explanation
-from relprop.models.pictures import read_picture
 from relprop.reports import Conversation, Report
 from relprop.reports.sentence import sentence
+from relprop.reports.steps import Progress
 from relprop.viz.picture import display_picture
 from relprop.viz.slider import SLIDER_SCRIPT, slider_html
 
 __all__ = ["SLIDING", "code_lines", "maps_html", "tab"]
 
+_TAB = "Picture"
 _SHOWN = 8  # classes that get a bar
 _NOBODY = "none"
 
@@ -40,67 +43,64 @@ element.addEventListener('click', e => {
 
 def tab(desk: Desk) -> None:
     """Lay out the tab."""
-    folder, spec = desk.folder, desk.models[0]
+    spec = desk.models[0]
 
-    def fail(error: RelpropError) -> Any:
-        return gr.Error(str(error), print_exception=False)
-
-    def start(image: Image.Image | Path, session: str) -> Conversation:
-        talk = Conversation(desk.model(spec), image)
-        desk.keep(session, talk)
-        return talk
-
-    def answer(talk: Conversation, index: int, methods: list[str], versus: str, name: str) -> tuple[Any, ...]:
+    def answer(
+        talk: Conversation, index: int, methods: list[str], versus: str, name: str, request: gr.Request,
+        progress: Progress,
+    ) -> list[Any]:  # fmt: skip
         rival = None if versus == _NOBODY else versus.partition(" ")[0]
         if rival == str(index):
-            raise gr.Error("Choose another class to compare with.", print_exception=False)
-        try:
-            report = talk.ask(methods or [RECOMMENDED], index, rival)
-        except RelpropError as error:
-            raise fail(error) from None
-        token = desk.offer(report)
-        link = f'<a class="relprop-download" href="results/{token}.zip" download>Download all of it (zip)</a>'
-        return (
-            _bars(talk, index), maps_html(talk, report), link,
+            raise InputError("Choose another class to compare with.")
+        report = talk.ask(methods or [RECOMMENDED], index, rival, progress)
+        return [
+            _bars(talk, index), maps_html(talk, report), desk.offers.link(request, report),
             code_lines(name, spec, methods or [RECOMMENDED], index, rival), index,
-        )  # fmt: skip
+        ]  # fmt: skip
 
     def opened(
-        source: str | Path, name: str, methods: list[str], request: gr.Request, upload: bool = False
-    ) -> tuple[Any, ...]:
-        try:
-            image = uploaded_picture(str(source), folder) if upload else read_picture(source)
-            talk = start(image, str(request.session_hash))
-        except RelpropError as error:
-            raise fail(error) from None
-        best = talk.predictions[0].index
-        rivals = [_NOBODY, *(f"{p.index} {p.name}" for p in talk.predictions[:20])]
-        return (*answer(talk, best, methods, _NOBODY, name), name, gr.Dropdown(rivals, value=_NOBODY))
+        read: Callable[[], Image.Image | Path], name: str, methods: list[str], request: gr.Request
+    ) -> Iterator[list[Any]]:
+        def work(progress: Progress) -> list[Any]:
+            progress(0, 1, "the first answer about a picture")
+            talk = Conversation(desk.model(spec), read())
+            desk.keep(key(request, _TAB), talk)
+            rivals = [_NOBODY, *(f"{p.index} {p.name}" for p in talk.predictions[:20])]
+            best = talk.predictions[0].index
+            found = answer(talk, best, methods, _NOBODY, name, request, progress)
+            return [*found, name, gr.Dropdown(rivals, value=_NOBODY)]
 
-    def dropped(path: str | None, methods: list[str], request: gr.Request) -> tuple[Any, ...]:
-        if path is None:
-            raise gr.Error("Drop a picture first.", print_exception=False)
-        return opened(path, Path(path).name, methods, request, upload=True)
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=7)
 
-    def example(methods: list[str], request: gr.Request) -> tuple[Any, ...]:
+    def dropped(methods: list[str], request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
+        yield from opened(
+            lambda: uploaded_picture(event.place, desk.folder), str(event.name), methods, request
+        )
+
+    def example(methods: list[str], request: gr.Request) -> Iterator[list[Any]]:
         path = desk.opens if desk.opens is not None and desk.opens.is_file() else demo_image_path()
-        return opened(path, str(path), methods, request)
+        yield from opened(lambda: path, str(path), methods, request)
 
-    def again(index: int, methods: list[str], versus: str, name: str, request: gr.Request) -> tuple[Any, ...]:
-        talk = desk.kept(str(request.session_hash))
-        if talk is None:
-            raise gr.Error("Drop a picture, or take the example, first.", print_exception=False)
-        return answer(talk, index, methods, versus, name)
+    def again(
+        index: int, methods: list[str], versus: str, name: str, request: gr.Request
+    ) -> Iterator[list[Any]]:
+        def work(progress: Progress) -> list[Any]:
+            talk = desk.kept(key(request, _TAB))
+            if talk is None:
+                raise InputError("Drop a picture, or take the example, first.")
+            return answer(talk, index, methods, versus, name, request, progress)
+
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=5)
 
     def chosen(
         methods: list[str], versus: str, name: str, request: gr.Request, event: gr.EventData
-    ) -> tuple[Any, ...]:
-        return again(int(event.index), methods, versus, name, request)
+    ) -> Iterator[list[Any]]:
+        yield from again(int(event.index), methods, versus, name, request)
 
     target, name = gr.State(0), gr.State("")
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            upload = gr.File(label="Drop a picture here", file_types=["image"], height=120)
+            drop = drop_zone("Drop a picture here, or choose one")
             take = gr.Button("Open the example" if desk.opens is None else f"Open {desk.opens.name}")
             gr.Markdown(f"What **{spec}** says. Click a class to see what speaks for it.")
             bars = gr.HTML(js_on_load=_CHOOSE, elem_id="relprop-scores")
@@ -109,25 +109,22 @@ def tab(desk: Desk) -> None:
                 [RECOMMENDED, *(m for m in METHODS if m != RECOMMENDED)], value=[RECOMMENDED],
                 multiselect=True, max_choices=3, label="Methods, up to three side by side",
             )  # fmt: skip
-            stop = gr.Button("Stop", variant="stop")
         with gr.Column(scale=3, min_width=300):
+            bar = line(desk.jobs, _TAB)
             maps = gr.HTML(
                 "<p>Red places speak for the class, blue ones against it.</p>",
                 js_on_load=SLIDING, elem_id="relprop-maps",
             )  # fmt: skip
             link = gr.HTML()
             code = gr.Code(label="The same in a terminal and in Python", language="shell", interactive=False)
-    shown = [bars, maps, link, code, target]
+    shown = [bar, bars, maps, link, code, target]
     first = [*shown, name, versus]
     asked = [methods, versus, name]
-    events: list[Any] = [
-        upload.upload(dropped, [upload, methods], first, api_visibility="private"),
-        take.click(example, [methods], first, api_visibility="private"),
-        bars.select(chosen, asked, shown, api_visibility="private"),
-        versus.input(again, [target, *asked], shown, api_visibility="private"),
-        methods.input(again, [target, *asked], shown, api_visibility="private"),
-    ]
-    stop.click(None, cancels=events, api_visibility="private")
+    drop.upload(dropped, [methods], first, **ASKS)
+    take.click(example, [methods], first, **ASKS)
+    bars.select(chosen, asked, shown, **ASKS)
+    versus.input(again, [target, *asked], shown, **ASKS)
+    methods.input(again, [target, *asked], shown, **ASKS)
 
 
 def code_lines(name: str, spec: str, methods: list[str], index: int, versus: str | None) -> str:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import socket
-import tempfile
-import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from relprop.app.desk import Desk
@@ -28,11 +24,20 @@ _CSS = """
 .relprop-score[aria-pressed=true]{outline:2px solid #b2182b}
 .relprop-maps{display:flex;flex-wrap:wrap;gap:20px}.relprop-map{flex:1 1 240px;max-width:320px}
 .relprop-warning{color:#fff;background:#a11;padding:10px 12px;border-radius:6px}
+.relprop-drop{display:flex;flex-direction:column;align-items:center;justify-content:center;gap:4px;min-height:110px;
+ padding:12px;border:2px dashed #8888;border-radius:8px;text-align:center;cursor:pointer}
+.relprop-drop:hover,.relprop-over{border-color:#b2182b}.relprop-drop small{overflow-wrap:anywhere}
+.relprop-drop input{position:absolute;opacity:0;width:1px;height:1px}
+.relprop-drop:has(:focus-visible),.relprop-score:focus-visible{outline:3px solid #2166ac;outline-offset:2px}
+.relprop-wrong{color:#d33}
+.relprop-work{min-height:40px;align-items:center}.relprop-work button{visibility:hidden}
+.relprop-work:has(progress) button{visibility:visible}
+.relprop-busy{display:flex;gap:10px;align-items:center}.relprop-busy progress{flex:0 0 160px;accent-color:#b2182b}
 .relprop-download{display:inline-block;padding:8px 0;text-decoration:underline}
 """
 # What the page itself asks for; anything else is refused.
 _PATHS = re.compile(
-    r"/$|/(assets|static|svelte)/|/(theme\.css|config|favicon\.ico|manifest\.json)$|/results/[\w-]+\.zip$"
+    r"/$|/(assets|static|svelte)/|/(theme\.css|config|favicon\.ico|manifest\.json)$|/results/[\w-]+\.zip$|/upload$"
     r"|/gradio_api/(queue/(join|data)|upload|upload_progress|heartbeat/\w+|cancel|reset|startup-events|app_id)/?$"
 )
 _POLICY = (
@@ -57,13 +62,14 @@ def build(desk: Desk) -> Any:
     )
     import gradio as gr
     from fastapi import FastAPI
-    from fastapi.responses import Response
+    from fastapi.responses import PlainTextResponse, Response
 
     from relprop.app import compare, picture, uploads
 
+    tabs = {"Picture": picture, "Compare": compare}  # in the order of the page
+
     with gr.Blocks(title="relprop", analytics_enabled=False) as page:
         gr.Markdown("# relprop: what made the network say this?")
-        tabs = {"Picture": picture, "Compare": compare}
         for label, module in tabs.items():
             with gr.Tab(label):
                 module.tab(desk)
@@ -73,19 +79,24 @@ def build(desk: Desk) -> Any:
 
         left.__annotations__["request"] = gr.Request  # gradio reads it, and can't see names of this function
         page.unload(left)
-    page.queue(default_concurrency_limit=2, max_size=64, api_open=False)
+    page.queue(default_concurrency_limit=None, max_size=64, api_open=False)  # `Jobs` sees to it
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @outer.get("/results/{name}")
     def results(name: str) -> Any:
-        report = desk.offered(name.removesuffix(".zip"))
-        if report is None:
+        packed = desk.offers.packed(name.removesuffix(".zip"))
+        if packed is None:
             return Response("This result is no longer kept. Ask for it again.", 404)
         return Response(
-            _zipped(report.save, desk.folder), media_type="application/zip",
+            packed, media_type="application/zip",
             headers={"Content-Disposition": 'attachment; filename="relprop-out.zip"'},
         )  # fmt: skip
 
+    async def upload(request: Any) -> Any:
+        status, text = await uploads.received(request, desk.folder)
+        return PlainTextResponse(text, status)
+
+    outer.add_route("/upload", upload, methods=["POST"])
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     gr.mount_gradio_app(
         outer, page, path="/", server_name=_HOST, footer_links=[], run_history=False, show_error=False,
@@ -120,19 +131,6 @@ def serve(desk: Desk, say: Callable[[str], object]) -> None:
         desk.close()
 
 
-def _zipped(save: Callable[[Path], object], folder: Path) -> bytes:
-    held = io.BytesIO()
-    with (
-        tempfile.TemporaryDirectory(dir=folder) as made,
-        zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as pack,
-    ):
-        save(Path(made))
-        for path in sorted(Path(made).rglob("*")):
-            if path.is_file():
-                pack.write(path, Path("relprop-out") / path.relative_to(made))
-    return held.getvalue()
-
-
 class _Fence:
     """Lets through what the page asks for, under this machine's own name, and forbids the page to go elsewhere."""
 
@@ -143,8 +141,11 @@ class _Fence:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        host = dict(scope["headers"]).get(b"host", b"").rpartition(b":")[0]
-        if host not in (b"127.0.0.1", b"localhost") or not _PATHS.match(scope["path"]):
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"")
+        ours = host.rpartition(b":")[0] in (b"127.0.0.1", b"localhost")
+        ours &= headers.get(b"origin", b"http://" + host) == b"http://" + host  # no other site's page
+        if not ours or not _PATHS.match(scope["path"]):
             await send({"type": "http.response.start", "status": 404, "headers": []})
             await send({"type": "http.response.body", "body": b"Nothing here."})
             return

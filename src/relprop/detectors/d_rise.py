@@ -18,6 +18,7 @@ from relprop.detectors.detector import Detector
 from relprop.detectors.detector_method import DetectionRequest, DetectorMethod
 from relprop.detectors.prepare import Prepared
 from relprop.errors import InputError
+from relprop.watch import passing
 
 __all__ = ["DRISE", "RandomMasks", "Seen"]
 
@@ -103,6 +104,7 @@ class DRISE(DetectorMethod):
         total = torch.zeros(len(request.rows), len(found), y1 - y0, x1 - x0, dtype=torch.float64)
         done = 0
         for some in self.draws((y1 - y0, x1 - x0)).parts(self.chunk):
+            passing("hiding places", done, self.masks)
             seen = Seen.through(request.detector, prepared, some)
             weights = [
                 torch.stack([seen.alike(d, k, self.threshold) for d, k in zip(found, labels, strict=True)])

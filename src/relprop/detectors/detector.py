@@ -24,6 +24,7 @@ from relprop.methods.facts import Facts
 from relprop.precision import full_precision
 from relprop.propagate.layout import Layout
 from relprop.tracing.values import checked_output
+from relprop.watch import passing
 
 __all__ = ["EDGES", "Detector", "anchors_of"]
 
@@ -253,6 +254,7 @@ class Detector:
         Raises:
             InputError: outputs of another form, NaN.
         """
+        passing("running the network")
         with capture_lock, torch.no_grad():
             made = self.raw(x)
         return self._checked(made, len(x))

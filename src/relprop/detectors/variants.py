@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from relprop.detectors.prepare import Prepared
 from relprop.errors import InputError, unknown_name
 from relprop.graph import capture_lock
 from relprop.precision import full_precision
+from relprop.watch import passing
 
 __all__ = ["Said", "ask", "inside", "pushed"]
 
@@ -122,7 +124,9 @@ def ask(
     check_count("batch", batch)
     unit = detector.unit(prepared, [detection])
     rows = []
-    for inputs in _batches(prepared, masks, fills, batch):
+    total = math.ceil((1 + len(fills) * len(masks)) / batch)
+    for i, inputs in enumerate(_batches(prepared, masks, fills, batch)):
+        passing("hiding places", i, total)
         with capture_lock:
             rows.append(unit(inputs))
     table = torch.cat(rows)

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from relprop.graph.node import Graph, Node
 from relprop.graph.schedule import schedule
+from relprop.watch import passing
 
 __all__ = ["disagreement", "reordering", "replay"]
 
@@ -29,7 +30,9 @@ def replay(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> Any:
     def get(node: Node) -> Any:
         return values[node] if node in values else params[node]
 
-    for node, spent in graph.derived(schedule):
+    order = graph.derived(schedule)
+    for i, (node, spent) in enumerate(order):
+        passing("checking the network", i, len(order))
         values[node] = node.run(get)
         for operand in spent:
             values.pop(operand, None)

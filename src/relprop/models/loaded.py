@@ -15,6 +15,7 @@ from relprop.graph import capture_lock
 from relprop.methods.bounds import pixel_bounds
 from relprop.methods.facts import Facts
 from relprop.own_file import blame
+from relprop.watch import passing
 
 if TYPE_CHECKING:
     from relprop.models.sampling import Sampling
@@ -80,6 +81,7 @@ class LoadedModel:
             RelpropError: its own code called `sys.exit`.
         """
         try:
+            passing("running the network")
             with torch.no_grad(), blame(f"Running {self.spec}"):
                 return self.module(x)
         except RelpropError as error:

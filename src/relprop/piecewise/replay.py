@@ -11,6 +11,7 @@ from torch import Tensor
 from relprop.graph import Node
 from relprop.piecewise.operators import between
 from relprop.propagate.trace import Trace
+from relprop.watch import passing
 
 __all__ = ["replay", "replayed_output"]
 
@@ -30,7 +31,8 @@ def replay(run: Trace, at: Node, value: Tensor) -> Iterator[tuple[Node, dict[Nod
     def get(node: Node) -> Any:
         return found[node] if node in found else run.value(node)
 
-    for node in nodes:
+    for i, node in enumerate(nodes):
+        passing("running the network again", i, len(nodes))
         found[node] = run.evaluate(node, get)
         yield node, found
         for operand in dict.fromkeys(node.operands()):

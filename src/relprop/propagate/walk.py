@@ -25,6 +25,7 @@ from relprop.tracing.shared import Shared
 from relprop.tracing.site import Site
 from relprop.tracing.values import Values
 from relprop.tracing.window import support
+from relprop.watch import passing
 
 __all__ = ["Propagation", "walk"]
 
@@ -220,7 +221,8 @@ class _Walk:
             for node in {self.stop, *self.record}
         }
         self.pending[self.plan.start] = flow
-        for node in sorted(self.books.visited, key=lambda n: -n.index):
+        for i, node in enumerate(sorted(self.books.visited, key=lambda n: -n.index)):
+            passing("going back through the network", i, len(self.books.visited))
             if node not in self.pending:
                 continue
             arrived = self.pending.pop(node)

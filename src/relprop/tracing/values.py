@@ -30,6 +30,7 @@ from relprop.tracing.limit import current_limit
 from relprop.tracing.memory import last_channels
 from relprop.tracing.segments import Segments, Sizes, sizes_of
 from relprop.tracing.shared import Shared
+from relprop.watch import passing
 
 __all__ = ["Values", "checked_output", "computed"]
 
@@ -222,14 +223,16 @@ class Values:
         for old in self._again:
             self._drop(old)
         before = set(self.values)
-        with torch.no_grad(), torch.inference_mode(False), no_autocast():
-            self._compute(*around, without=self._idle(segments, *around))
-        self._again = tuple(n for n in self.values if n not in before)
-        ordered = sorted(
-            self.values.items(), key=lambda item: item[0].index
-        )  # `spend` gives up the last ones
-        self.values.clear()
-        self.values.update(ordered)
+        try:
+            with torch.no_grad(), torch.inference_mode(False), no_autocast():
+                self._compute(*around, without=self._idle(segments, *around))
+        finally:  # also where it was stopped: the next question finds values in order
+            self._again = tuple(n for n in self.values if n not in before)
+            ordered = sorted(
+                self.values.items(), key=lambda item: item[0].index
+            )  # `spend` gives up the last ones
+            self.values.clear()
+            self.values.update(ordered)
         return node in self.values
 
     def spend(self, node: Node) -> None:
@@ -348,9 +351,11 @@ class Values:
         def get(node: Node) -> Any:
             return values[node] if node in values else self.params[node]
 
-        for node, spent in graph.derived(schedule)[begin:end]:
+        order = graph.derived(schedule)
+        for i, (node, spent) in enumerate(order[begin:end], begin):
             if node in without:
                 continue
+            passing("running the network", i, len(order))
             if node in relus and relus[node] in values:
                 # The pre-activation has no other reader: write the ReLU over it.
                 z = values.pop(relus[node])

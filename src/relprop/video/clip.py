@@ -19,13 +19,14 @@ from relprop.compat import load_av
 from relprop.errors import InputError
 from relprop.files import FILM, regular_file
 from relprop.models.sampling import Sampling
+from relprop.watch import passing
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["Clip", "read_clip"]
+__all__ = ["Clip", "film_length", "read_clip"]
 
 # Still pictures, playlists (which open other files) and raw streams are no films.
 _FORMATS = "avi,mov,matroska,gif,mpegts,mpeg,flv,asf,ogg"
@@ -113,6 +114,25 @@ def read_clip(path: str | Path, sampling: Sampling) -> Clip:
     )
 
 
+def film_length(path: str | Path) -> tuple[int, float]:
+    """Frames and seconds of a film, as its packets tell them: nothing is decoded, and no header believed.
+
+    Raises:
+        InputError: no such file, not a film, frames that are too large, or PyAV is not installed.
+    """
+    path = Path(path)
+    frames, end = 0, 0.0
+    with _opened(path) as (container, stream):
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    frames += 1
+                    end = max(end, float(((packet.pts or 0) + (packet.duration or 0)) * packet.time_base))
+        except (load_av().FFmpegError, OSError) as error:
+            raise _damaged(path, frames, error.strerror or "it can't be read") from error
+    return frames, end
+
+
 @dataclass
 class _Film:
     fps: float | None
@@ -130,6 +150,7 @@ def _read(path: Path, sampling: Sampling, wanted: Collection[int]) -> _Film:
         fps, timeless = film.fps or 1.0, container.format.name == "avi"  # .avi stores decoding times only
         first, count = 0.0, 0
         for number, frame in enumerate(_decoded(path, container, stream)):
+            passing("reading the film", number, (last or 0) + 1)
             seconds = number / fps if timeless or frame.time is None else frame.time
             first = seconds if number == 0 else first
             if number in wanted:

@@ -1,0 +1,194 @@
+"""Working: a tab's computation in a thread of its own, how far it is, and Stop, which ends it.
+
+A tab that computes does four things. It lays out one line for the bar and Stop, writes its handler as a
+generator, puts the bar before its other outputs, and binds the event with `ASKS`::
+
+    bar = working.line(desk.jobs, "Video")
+
+    def dropped(how: str, request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
+        def work(progress: Progress) -> list[Any]:  # in the thread; one value for each output but the bar
+            film = uploaded_clip(event.place, desk.folder, desk.room(request))
+            report = reports.video(desk.model(spec), film, progress=progress)
+            return [films_html(report), desk.offers.link(request, report)]
+
+        yield from desk.jobs.run(key(request, "Video"), work, outputs=2)
+
+    drop.upload(dropped, [how], [bar, films, link], **working.ASKS)
+
+`run` yields the bar while the work lasts, then the results, or one sentence where it failed. A newer question
+under the same key ends the older one first: a tab's questions of one session never run at once, so `work` may
+use what the desk keeps for the session. Leaving the page ends all of a session's work.
+"""
+
+from __future__ import annotations
+
+import html
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr  # handlers' annotations are read here: gr.Request
+
+from relprop.errors import RelpropError
+from relprop.reports.steps import Progress
+from relprop.watch import Stopped, watched
+
+__all__ = ["ASKS", "Jobs", "key", "line", "told"]
+
+#: How an event that computes is bound: nothing covers what is shown, and a newer question needn't wait.
+ASKS: dict[str, Any] = {
+    "show_progress": "hidden", "trigger_mode": "multiple", "concurrency_limit": None, "api_visibility": "private",
+}  # fmt: skip
+
+_AT_ONCE = 2  # computations; further ones wait
+_LOOKS = 0.1  # seconds between looks at how far a computation is
+_STARTING = "starting"
+
+
+class _Job:
+    """One computation. `result`: what it gave, or the sentence that says why it gave nothing."""
+
+    def __init__(self, before: _Job | None) -> None:
+        self.before, self.stopped, self.superseded = before, False, False
+        self.step = self.inner = ""
+        self.share: float | None = None
+        self.result: Sequence[Any] | str | None = None
+        self.ended = threading.Event()
+
+    def look(self) -> None:
+        if self.stopped:
+            raise Stopped
+
+    def passing(self, what: str, done: int, total: int) -> None:
+        """The engine's watch."""
+        self.look()
+        if total:
+            self.inner, self.share = what, done / total
+
+    def progress(self, done: float, total: int, what: str) -> None:
+        """The progress of a report."""
+        self.look()
+        if total > 1:
+            what = f"{what} ({min(int(done) + 1, total)} of {total})"
+        elif done % 1:
+            self.share = done % 1
+        self.step = what
+
+    def stop(self, *, superseded: bool = False) -> None:
+        self.superseded, self.stopped = superseded, True
+
+    def bar(self) -> str:
+        said = html.escape(": ".join(filter(None, [self.step, self.inner])) or _STARTING)
+        value = "" if self.share is None else f' value="{self.share:.2f}"'
+        return f'<label class="relprop-busy"><progress{value}></progress><span>{said} …</span></label>'
+
+
+class Jobs:
+    """The computations of all sessions: at most one under a key, at most two that compute at once."""
+
+    def __init__(self) -> None:
+        self._room, self._lock = threading.Semaphore(_AT_ONCE), threading.Lock()
+        self._jobs: dict[str, _Job] = {}
+        self.ended = 0  # how many were ended before they were done
+
+    def run(self, key: str, work: Callable[[Progress], Sequence[Any]], outputs: int) -> Iterator[list[Any]]:
+        """Do some work, after what still runs under this key has been ended, and say how far it is.
+
+        Args:
+            key: the session and the tab, see `key`.
+            work: computes; is given what a report's `progress` takes, and gives the outputs behind the bar.
+            outputs: their number.
+
+        Yields:
+            The bar and, for all but the last, nothing new for the outputs.
+        """
+        with self._lock:
+            job = _Job(self._jobs.get(key))
+            if job.before is not None:
+                job.before.stop(superseded=True)
+            self._jobs[key] = job
+        threading.Thread(target=self._do, args=(job, work), daemon=True, name="relprop work").start()
+        nothing, shown = [gr.skip()] * outputs, ""
+        try:
+            while not job.ended.wait(_LOOKS):
+                if not job.stopped and job.bar() != shown:
+                    shown = job.bar()
+                    yield [shown, *nothing]
+        finally:  # the page was closed
+            if not job.ended.is_set():
+                job.stop()
+        with self._lock:
+            if self._jobs.get(key) is job:
+                del self._jobs[key]
+        if job.superseded:
+            yield [gr.skip(), *nothing]
+        elif job.result is None:
+            yield [told("Stopped."), *nothing]
+        elif isinstance(job.result, str):
+            yield [told(job.result, wrong=True), *nothing]
+        else:
+            yield ["", *job.result]
+
+    def _do(self, job: _Job, work: Callable[[Progress], Sequence[Any]]) -> None:
+        try:
+            if job.before is not None:
+                job.before.ended.wait()
+                job.before = None
+            while not self._room.acquire(timeout=_LOOKS):
+                job.step = "waiting for other pages of this app"
+                job.look()
+            job.step = ""
+            try:
+                job.look()
+                with watched(job.passing):
+                    job.result = work(job.progress)
+            finally:
+                self._room.release()
+        except Stopped:
+            self.ended += 1
+        except RelpropError as error:
+            job.result = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            job.result = f"Something in the app went wrong: {type(error).__name__}: {error}. Ask again."
+        finally:
+            job.ended.set()
+
+    def stop(self, prefix: str) -> None:
+        """End what runs under the keys that begin so."""
+        for key, job in list(self._jobs.items()):
+            if key.startswith(prefix):
+                job.stop()
+
+    def leave(self, prefix: str, patience: float = 30.0) -> bool:
+        """End what runs under the keys that begin so, and wait for it; whether all of it has ended."""
+        self.stop(prefix)
+        until = time.monotonic() + patience
+        jobs = [self._jobs.pop(key) for key in list(self._jobs) if key.startswith(prefix)]
+        return all(job.ended.wait(max(0.0, until - time.monotonic())) for job in jobs)
+
+
+def key(request: gr.Request, tab: str) -> str:
+    """What a session's work in a tab is called."""
+    return f"{request.session_hash} {tab}"
+
+
+def line(jobs: Jobs, tab: str) -> gr.HTML:
+    """Lay out the line that says how far a tab's work is, with Stop, and give its bar."""
+
+    def stop(request: gr.Request) -> None:
+        jobs.stop(key(request, tab))
+
+    with gr.Row(elem_classes="relprop-work"):
+        bar = gr.HTML("", elem_classes="relprop-bar")
+        button = gr.Button("Stop", variant="stop", size="sm", scale=0, min_width=80)
+    button.click(stop, None, None, **ASKS)
+    return bar
+
+
+def told(text: str, *, wrong: bool = False) -> str:
+    """A sentence in the bar's place: why there is no result."""
+    kind = 'class="relprop-warning" role="alert"' if wrong else 'class="relprop-told" role="status"'
+    return f"<p {kind}>{html.escape(text)}</p>"
