@@ -7,6 +7,7 @@ import torch
 
 import relprop
 from relprop.datasets import demo_image_path
+from relprop.models.sources import load_model
 from relprop.reports import Conversation
 from relprop.watch import Stopped, passing, watched
 
@@ -51,27 +52,32 @@ def test_a_conversation_goes_on_after_a_stop(method: str) -> None:
 
 
 def test_a_first_forward_run_is_stopped_and_the_model_stays_usable() -> None:
-    model = relprop.models.load("scenes-vgg").module
-    watch = _After(3)
-    x = torch.rand(1, 3, 128, 128)
+    loaded = load_model("scenes-vgg")
+    model, x = loaded.module, loaded.example()
     before = model.training, [p.requires_grad for p in model.parameters()]
-    with pytest.raises(Stopped), watched(watch):
+    with pytest.raises(Stopped), watched(_After(3)):
         relprop.explain(model, x, 0, "lrp-composite")
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
     assert (model.training, [p.requires_grad for p in model.parameters()], hooks) == (*before, 0)
     assert relprop.explain(model, x, 0, "lrp-composite").ledger.closes
 
 
-def test_under_a_memory_limit_too() -> None:
-    model = relprop.models.load("scenes-resnet").module
-    x = torch.rand(1, 3, 128, 128)
+def test_values_that_are_computed_again_are_in_order_after_a_stop() -> None:
+    loaded = load_model("scenes-resnet")
     with relprop.memory_limit("low"):
-        run = relprop.trace(model, x)
-        expected = run.propagate(0, "epsilon-plus")
-        for calls in (5, 60):
-            with pytest.raises(Stopped), watched(_After(calls)):
-                run.propagate(1, "epsilon-plus")
-        assert torch.allclose(run.propagate(0, "epsilon-plus"), expected, rtol=1e-4, atol=1e-6)
+        run = relprop.trace(loaded.module, loaded.example())
+        rules = [("linear", relprop.rules.Epsilon())]
+        whole = _After(10**9)
+        with watched(whole):
+            expected = run.run(torch.ones_like(run.output), rules).relevance
+        assert "running the network" in whole.said  # it computed values again
+        for share in (0.3, 0.6):
+            with pytest.raises(Stopped), watched(_After(int(share * len(whole.said)))):
+                run.run(torch.ones_like(run.output), rules)
+        places = [node.index for node in run.values]
+        assert places == sorted(places)
+        again = run.run(torch.ones_like(run.output), rules).relevance
+    assert torch.allclose(again, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_detector_is_stopped_between_masks() -> None:

@@ -11,12 +11,12 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Offers", "Saved"]
+__all__ = ["Offered", "Offers"]
 
 _KEPT = 8  # of one session; older ones are let go of
 
 
-class Saved(Protocol):
+class Offered(Protocol):
     """A result that can be written to a folder, as a `Report`."""
 
     def save(self, out: Path, /) -> Any:
@@ -32,9 +32,9 @@ class Offers:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._lock = folder, threading.Lock()
-        self._results: OrderedDict[str, tuple[str, Saved]] = OrderedDict()
+        self._results: OrderedDict[str, tuple[str, Offered]] = OrderedDict()
 
-    def link(self, request: Any, result: Saved, text: str = "Download all of it (zip)") -> str:
+    def link(self, request: Any, result: Offered, text: str = "Download all of it (zip)") -> str:
         """A link that downloads a result, until the page is left or asked for many others."""
         session, token = str(request.session_hash), secrets.token_urlsafe(24)
         with self._lock:
