@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,29 @@ def scenes(split: str, seed: int) -> Tensor:
     )
 
 
+def measured(world: str, unit: str, known: Tensor, unseen: Tensor) -> dict[str, Any]:
+    """The card of a world: where its statistics lie, and how many unseen ones lie beyond the limit.
+
+    Args:
+        world: in words.
+        unit: what was measured, in the plural.
+        known: statistics (N, 19) of training inputs.
+        unseen: those of test inputs, which set nothing.
+    """
+    centre, precision = known.mean(0), torch.linalg.inv(known.T.cov())
+    away, further = known - centre, unseen - centre
+    limit = float((away @ precision * away).sum(1).quantile(SHARE))
+    beyond = int(((further @ precision * further).sum(1) > limit).sum())
+    return {
+        "world": world,
+        "measured": {"split": "train", "seed": TRAIN_SEED, unit: len(known), "share within": SHARE},
+        "test": {"split": "test", "seed": TEST_SEED, unit: len(unseen), "beyond": beyond},
+        "limit": round(limit, 4),
+        "centre": [float(f"{v:.8g}") for v in centre.tolist()],
+        "precision": [[float(f"{v:.10g}") for v in row] for row in precision.tolist()],
+    }
+
+
 def told_apart(folder: Path) -> None:
     """Print how many pictures below a folder lie beyond the limit."""
     model = relprop.models.load("scenes-vgg")
@@ -58,22 +82,16 @@ def main() -> None:
     if options.photos is not None:
         told_apart(options.photos)
         return
-    known = scenes("train", TRAIN_SEED)
-    centre, precision = known.mean(0), torch.linalg.inv(known.T.cov())
-    away = known - centre
-    limit = float((away @ precision * away).sum(1).quantile(SHARE))
-    away = scenes("test", TEST_SEED) - centre
-    beyond = int(((away @ precision * away).sum(1) > limit).sum())
-    card = {
-        "world": "the drawn scenes of relprop.datasets.scenes",
-        "measured": {"split": "train", "seed": TRAIN_SEED, "scenes": COUNT, "share within": SHARE},
-        "test": {"split": "test", "seed": TEST_SEED, "scenes": COUNT, "beyond": beyond},
-        "limit": round(limit, 4),
-        "centre": [float(f"{v:.8g}") for v in centre.tolist()],
-        "precision": [[float(f"{v:.10g}") for v in row] for row in precision.tolist()],
-    }
+    card = measured(
+        "the drawn scenes of relprop.datasets.scenes",
+        "scenes",
+        scenes("train", TRAIN_SEED),
+        scenes("test", TEST_SEED),
+    )
     TARGET.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    print(f"{beyond} of {COUNT} test scenes lie beyond the limit {limit:.1f}: {TARGET}")
+    print(
+        f"{card['test']['beyond']} of {COUNT} test scenes lie beyond the limit {card['limit']:.1f}: {TARGET}"
+    )
 
 
 if __name__ == "__main__":

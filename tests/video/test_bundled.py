@@ -107,8 +107,8 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load("motion-r3d")
     assert list(models()) == [NAME]
     (tmp_path / "weights").mkdir()
-    for ending in ("json", "safetensors"):
-        shutil.copy(WEIGHTS / f"{NAME}.{ending}", tmp_path / "weights")
+    for name in (f"{NAME}.json", f"{NAME}.safetensors", "motion-likeness.json"):
+        shutil.copy(WEIGHTS / name, tmp_path / "weights")
     monkeypatch.setattr(checked, "files", lambda package: tmp_path)
     assert load().classes == CLASSES
     damaged = bytearray((tmp_path / "weights" / f"{NAME}.safetensors").read_bytes())

@@ -24,7 +24,7 @@ from relprop.methods.facts import Facts, remember
 from relprop.models.likeness import Likeness
 from relprop.precision import full_precision
 
-__all__ = ["BundledModel", "bundled_of", "load", "models", "read_bundled", "scenes_likeness"]
+__all__ = ["BundledModel", "bundled_of", "load", "models", "read_bundled", "read_card", "scenes_likeness"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +165,23 @@ def scenes_likeness(
     Raises:
         RelpropError: the file is missing.
     """
-    text = _read(files("relprop.models") / "weights" / "scenes-likeness.json", name)
-    return Likeness.of_card(json.loads(text), size=size, mean=mean, std=std, instead=instead)
+    return Likeness.of_card(
+        read_card("scenes-likeness", name), size=(size, size), mean=mean, std=std, instead=instead
+    )
+
+
+def read_card(file: str, name: str) -> dict[str, Any]:
+    """A JSON file beside the weights.
+
+    Args:
+        file: its name without the ending.
+        name: the network's, for errors.
+
+    Raises:
+        RelpropError: it is missing.
+    """
+    found: dict[str, Any] = json.loads(_read(files("relprop.models") / "weights" / f"{file}.json", name))
+    return found
 
 
 def read_bundled(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -175,9 +190,8 @@ def read_bundled(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         RelpropError: one is missing, or the weights' SHA-256 is not the card's.
     """
-    folder = files("relprop.models") / "weights"
-    card = json.loads(_read(folder / f"{name}.json", name))
-    data = _read(folder / f"{name}.safetensors", name)
+    card = read_card(name, name)
+    data = _read(files("relprop.models") / "weights" / f"{name}.safetensors", name)
     found = hashlib.sha256(data).hexdigest()
     if found != card["sha256"]:
         raise RelpropError(

@@ -15,8 +15,9 @@ from relprop.errors import InputError, unknown_name
 from relprop.graph import capture_lock
 from relprop.methods.bounds import pixel_bounds
 from relprop.methods.facts import Facts, remember
-from relprop.models.bundled import read_bundled
+from relprop.models.bundled import read_bundled, read_card
 from relprop.models.c3d import C3D
+from relprop.models.likeness import Likeness
 
 __all__ = ["BundledClipModel", "load", "models"]
 
@@ -35,6 +36,7 @@ class BundledClipModel:
         input_size: side of the frames in pixels.
         card: how it was trained and what it scores: `card["test"]["accuracy"]`, `["per_class"]`, `["confusion"]`,
             the same under `"shake"`, and accuracies on frozen clips under `"frozen"`.
+        likeness: tells clips that are unlike its training clips; an explanation of one warns of it.
     """
 
     name: str
@@ -44,11 +46,17 @@ class BundledClipModel:
     frames: int
     input_size: int
     card: dict[str, Any]
+    likeness: Likeness
 
     @property
     def facts(self) -> Facts:
         """What methods may want to know. relprop remembers them for `module`, so that `explain` knows them too."""
-        return Facts(box=pixel_bounds(self.mean, (1, 1, 1), 0, 255), multi_label=False, classes=self.classes)
+        return Facts(
+            box=pixel_bounds(self.mean, (1, 1, 1), 0, 255),
+            multi_label=False,
+            classes=self.classes,
+            unlike=self.likeness,
+        )
 
     def preprocess(self, clip: NDArray[np.uint8]) -> Tensor:
         """Turn RGB frames (T, size, size, 3), uint8, into the input (1, 3, T, size, size): 0..255 less mean.
@@ -97,6 +105,15 @@ def load(name: str = "motion-c3d") -> BundledClipModel:
         raise unknown_name("bundled clip classifier", name, CLIP_MODELS)
     card, tensors = read_bundled(name)
     size, frames = int(card["input_size"]), int(card["frames"])
+    mean = tuple(float(m) for m in card["mean"])
+    # Frames in 0..255 less the mean are inputs: back to 0-1 for the statistics.
+    likeness = Likeness.of_card(
+        read_card("motion-likeness", name),
+        size=(frames, size, size),
+        mean=[m / 255 for m in mean],
+        std=(1 / 255,) * 3,
+        instead="torchvision:r3d_18",
+    )
     loaded = BundledClipModel(
         name=name,
         module=C3D.from_state_dict(tensors, frames=frames, size=size).eval(),
@@ -105,6 +122,7 @@ def load(name: str = "motion-c3d") -> BundledClipModel:
         frames=frames,
         input_size=size,
         card=card,
+        likeness=likeness,
     )
     remember(loaded.module, loaded.facts)
     return loaded

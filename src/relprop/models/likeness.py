@@ -1,4 +1,4 @@
-"""Likeness: whether a picture looks like those that a bundled network was trained on, by its statistics."""
+"""Likeness: whether a picture or clip looks like those that a bundled network knows, by its statistics."""
 
 from __future__ import annotations
 
@@ -49,21 +49,23 @@ def statistics(pictures: Tensor) -> Tensor:
 class Likeness:
     """How far a picture's statistics lie from those of a network's world: Mahalanobis' distance, squared.
 
+    A clip's are the means of its frames'.
+
     Attributes:
         world: what the network was trained on, in words: "the drawn scenes of relprop.datasets.scenes".
         centre: mean of the statistics, (19,), float64.
         precision: inverse of their covariance, (19, 19), float64.
         limit: the distance that one picture in a thousand of that world exceeds.
-        size: (H, W) of the pictures: roughness is measured in pixels.
+        size: (H, W) of the pictures, or (T, H, W) of the clips: roughness is measured in pixels.
         mean, std: how pictures in 0-1 become inputs.
-        instead: a network that knows photographs, named in the sentence.
+        instead: a network that knows photographs, or films, named in the sentence.
     """
 
     world: str
     centre: Tensor
     precision: Tensor
     limit: float
-    size: tuple[int, int]
+    size: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     instead: str = "efficientnet-lite0"
@@ -72,18 +74,18 @@ class Likeness:
     def of_card(
         cls,
         card: dict[str, Any],
-        size: int,
+        size: tuple[int, ...],
         mean: Sequence[float],
         std: Sequence[float],
         instead: str = "efficientnet-lite0",
     ) -> Likeness:
-        """As `scripts/measure_scenes.py` wrote it, for a network with this preprocessing."""
+        """As a script `measure_scenes.py` or `measure_motion.py` wrote it, for this preprocessing."""
         return cls(
             world=card["world"],
             centre=torch.tensor(card["centre"], dtype=torch.float64),
             precision=torch.tensor(card["precision"], dtype=torch.float64),
             limit=float(card["limit"]),
-            size=(size, size),
+            size=size,
             mean=tuple(mean),
             std=tuple(std),
             instead=instead,
@@ -97,8 +99,9 @@ class Likeness:
         """
         shape = (3, 1, 1)
         values = x.detach().float()
-        values = values * values.new_tensor(self.std).view(shape) + values.new_tensor(self.mean).view(shape)
-        away = statistics(values).cpu() - self.centre
+        frames = values.movedim(2, 1).flatten(0, 1) if x.dim() == 5 else values
+        frames = frames * values.new_tensor(self.std).view(shape) + values.new_tensor(self.mean).view(shape)
+        away = statistics(frames).cpu().unflatten(0, (len(x), -1)).mean(1) - self.centre
         return (away @ self.precision * away).sum(1)
 
     def __call__(self, x: Tensor) -> str:
@@ -112,9 +115,10 @@ class Likeness:
         if not bool(beyond.any()):
             return ""
         count, first = int(beyond.sum()), int(beyond.nonzero()[0])
+        thing, things = ("clip", "real films") if len(self.size) == 3 else ("picture", "photographs")
         which = "The input looks" if len(x) == 1 else f"{count} of {len(x)} inputs (the first: {first}) look"
         return (
             f"{which} unlike {self.world}, the only world that this network knows: what it says there, and why, "
-            "says nothing about the picture. For photographs take a network that was trained on some, such as "
+            f"says nothing about the {thing}. For {things} take a network that was trained on some, such as "
             f"{self.instead}."
         )

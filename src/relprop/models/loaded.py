@@ -38,7 +38,7 @@ class LoadedModel:
         preprocess: PIL picture → (1, C, H, W), float32.
         weights: where the weights came from, in a word or two.
         sampling: how the source makes inputs of films; None for models of pictures, and where it isn't known.
-        unlike: see `Facts.unlike`: of bundled models of pictures with the weights that they come with.
+        unlike: see `Facts.unlike`: of bundled models with the weights that they come with.
     """
 
     spec: str

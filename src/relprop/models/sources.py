@@ -255,6 +255,7 @@ def _from_bundled_clips(name: str) -> _Recipe:
         std=(1 / 255,) * 3,
         classes=list(model.classes),
         weights="bundled",
+        unlike=model.likeness,
         sampling=Sampling(
             frames=model.frames, resize=side, crop=side, divisor=1, mean=model.mean, std=(1, 1, 1)
         ),
