@@ -27,6 +27,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
             "video.md",
             "affine.md",
             "reports.md",
+            "report-file.md",
             "app.md",
             "notebooks.md",
         ],

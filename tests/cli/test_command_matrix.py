@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -225,6 +226,23 @@ def _places(here: Path) -> None:
     os.mkfifo(here / "pipe-depth" / "depth.jsonl")
 
 
+def _reports(here: Path) -> None:
+    """Results that can't be reported, and where a report can't go."""
+    manifest = {"format": "relprop-explanation", "format_version": 2, "files": {"relevance.safetensors": {}}}
+    for name, facts in {
+        "torn": manifest,
+        "newer": manifest | {"format_version": 9},
+        "bare": manifest,
+    }.items():
+        (here / "reported" / name).mkdir(parents=True)
+        (here / "reported" / name / "manifest.json").write_text(json.dumps(facts))
+    (here / "reported" / "torn" / "relevance.safetensors").write_bytes(b"no numbers")
+    (here / "mine.html").write_text("<p>years of work")
+    (here / "folder.html").mkdir()
+    page = {"explanations": [{"folder": "gone/away"}]}
+    (here / "named.json").write_text(json.dumps({"relprop": "0.1.0", "images": [page]}))
+
+
 def _clips(here: Path) -> None:
     shutil.copy(demo_clip_path(), here / "demo_clip.avi")
     film = (here / "demo_clip.avi").read_bytes()
@@ -239,7 +257,7 @@ def _clips(here: Path) -> None:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RELPROP_DEBUG", raising=False)
-    for make in (_pictures, _code, _texts, _weights, _benchmarks, _places, _clips):
+    for make in (_pictures, _code, _texts, _weights, _benchmarks, _places, _reports, _clips):
         make(tmp_path)
     return tmp_path
 
@@ -577,6 +595,29 @@ BENCHMARK = [
     ("benchmark list more", 2, "Run one after the other"),
 ]  # fmt: skip
 
+REPORT = [
+    ("report", 2, "Missing argument"),
+    ("report gone", 2, "no such thing"),
+    ("report ''", 2, "empty name"),
+    ("report a.png", 2, "neither"),
+    ("report pipe", 2, "neither"),
+    ("report data", 2, "found none"),
+    ("report reported --out file", 1, "ends in .html"),
+    ("report reported --out folder.html", 1, "is a folder"),
+    ("report reported --out mine.html", 1, "is another file"),
+    ("report reported --out /proc/nowhere/a.html", 1, "can be written"),
+    ("report numbers.json", 2, "another JSON file"),
+    ("report cut.json", 2, "can't be read as JSON"),
+    ("report nested.json", 2, "can't be read as JSON"),
+    ("report gone.json", 2, "does not exist"),
+    ("report reported/torn", 2, "none can"),
+    ("report reported/newer", 2, "none can.*format version"),
+    ("report reported/bare", 2, "none can.*relevance.safetensors"),
+    ("report kept-text", 2, "none can.*another kind of file"),
+    ("report kept-depth", 2, "none can.*holds"),
+    ("report named.json", 2, "isn't there"),
+]  # fmt: skip
+
 LISTS = [
     ("frobnicate", 2, "No such command"),
     ("--frobnicate", 2, "No such option"),
@@ -606,7 +647,7 @@ def _told(line: str, code: int, pattern: str, wanted: int, out: str, err: str) -
 def test_every_command_line_ends_in_one_sentence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tally = Tally()
     before = snapshot(here)
-    for line, wanted, pattern in [*EXPLAIN, *DETECT, *VIDEO, *AFFINE, *INSPECT, *BENCHMARK, *LISTS]:
+    for line, wanted, pattern in [*EXPLAIN, *DETECT, *VIDEO, *AFFINE, *INSPECT, *BENCHMARK, *REPORT, *LISTS]:
         tally.tried += 1
         name = line if len(line) < 150 else f"{line[:150]}…"
         try:

@@ -81,7 +81,7 @@ def test_explain_writes_a_sheet_and_folders(here: Path, capsys: pytest.CaptureFi
     assert "yes" in out  # the ledger's verdict
     for name in ("a", "b"):
         folder = here / "relprop-out" / name
-        assert {p.name for p in folder.iterdir()} == {"sheet.png", "lrp-epsilon", "gradient"}
+        assert {p.name for p in folder.iterdir()} == {"sheet.png", "explain.json", "lrp-epsilon", "gradient"}
         with Image.open(folder / "sheet.png") as sheet:
             assert sheet.width > 3 * 200  # columns
             assert sheet.height > 2 * 200  # rows

@@ -49,7 +49,8 @@ def test_detections_are_drawn_and_listed(here: Path, capsys: pytest.CaptureFixtu
         assert f"{d.name:<6}" in out
         assert f"{d.score:.2f}" in out
     assert "--explain" in out
-    assert [p.name for p in (here / "relprop-out" / "a").iterdir()] == ["detections.png"]
+    found = {p.name for p in (here / "relprop-out" / "a").iterdir()}
+    assert found == {"detections.png", "detect.json"}
 
 
 def test_numbers_are_those_of_the_library(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +120,9 @@ def test_explain_takes_all_boxes_and_goes_over_old_results(
     count = len(tiny_detector.detector()(Image.open("a.png")))
     assert count > 1
     folder = here / "relprop-out" / "a"
-    expected = {"detections.png"} | {f"box-{i}{end}" for i in range(count) for end in ("", ".png")}
+    expected = {"detections.png", "detect.json"} | {
+        f"box-{i}{end}" for i in range(count) for end in ("", ".png")
+    }
     assert {p.name for p in folder.iterdir()} == expected
     assert "by gradient-x-input" in out
     assert "left edge" in out
@@ -245,7 +248,8 @@ def test_nothing_found_is_no_failure(here: Path, capsys: pytest.CaptureFixture[s
     best = max(tiny_detector.detector()(Image.open("a.png")).scores.tolist())
     assert "No detection with a score over 1. The best below:" in out
     assert f"{best:.2f}" in out
-    assert [p.name for p in (here / "relprop-out" / "a").iterdir()] == ["detections.png"]
+    found = {p.name for p in (here / "relprop-out" / "a").iterdir()}
+    assert found == {"detections.png", "detect.json"}
 
 
 def test_the_label_itself_is_no_what_if(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = "explain detect video affine inspect benchmark methods models".split()
+COMMANDS = "explain detect video affine inspect benchmark report methods models".split()
 HEAVY = ("torch", "torchvision", "matplotlib", "sympy")
 ANSWERS = [
     "",
@@ -58,6 +58,7 @@ REFUSALS = {
     "benchmark scenes -x centre": "Expected a known method",
     "benchmark scenes -m scenes-vg": "Did you mean 'scenes-vgg'",
     "benchmark rsp-table1-voc07": "Expected --data PATH",
+    "report": "Missing argument",
     "methods lrp-epsilo": "Did you mean 'lrp-epsilon'",
     "methods nowhere.py:Own": "Expected a Python file",
     "models --source tim": "Did you mean 'timm'",

@@ -149,7 +149,7 @@ def test_the_demo_clip_separated(here: Path, capsys: pytest.CaptureFixture[str])
     files = clip["files"]
     folder = here / "relprop-out" / "demo_clip"
     assert {p.name for p in folder.iterdir()} == {
-        "figure.png", "film.gif", "film.mp4", "conserving_deep-taylor",
+        "figure.png", "film.gif", "film.mp4", "video.json", "conserving_deep-taylor",
     }  # fmt: skip
     assert {Path(path).absolute().parent for path in files.values()} == {folder}
     _check_moving(files, 16)

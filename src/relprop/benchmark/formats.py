@@ -62,6 +62,7 @@ def to_json(table: Table) -> str:
                 "title": c.title,
                 "better": c.better,
                 "percent": c.percent,
+                "detail": c.detail,
             }
             for c in table.columns
         ],

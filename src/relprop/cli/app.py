@@ -15,6 +15,7 @@ from relprop.cli.help import Command, Group
 from relprop.cli.inspect import inspect
 from relprop.cli.listing import methods, models
 from relprop.cli.options import Debug
+from relprop.cli.report import report
 from relprop.cli.video import video
 
 __all__ = ["app"]
@@ -53,6 +54,6 @@ def _root(
     pass
 
 
-for command in (explain, detect, video, affine, inspect, benchmark, methods, models):
+for command in (explain, detect, video, affine, inspect, benchmark, report, methods, models):
     app.command(cls=Command)(command)
 app.command("app", cls=Command)(browser)

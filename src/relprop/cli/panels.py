@@ -59,6 +59,7 @@ METAVARS = {
     "KEY": "one of several outputs: its name or index",
     "DEVICE": "cpu, cuda, cuda:1, mps",
     "FORMAT": "a file format by name",
+    "TEXT": "words, in quotes where there are several",
     "LIBRARY": "torchvision or timm",
     "ADDRESS": "a machine on the network",
 }

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["axes_figure", "explanation_html", "on_axes", "pil_picture"]
+__all__ = ["axes_figure", "explanation_html", "on_axes", "pil_picture", "strongest"]
 
 _MOST = 8  # maps of a page of a notebook
 
@@ -152,7 +152,7 @@ def explanation_html(e: Shown, most: int = _MOST) -> str:
             slider_html(
                 maps[k, n],
                 np.asarray(np.rint(255 * picture), dtype=np.uint8),
-                alt=f"Relevance by {e.method} for {name}: {_strongest(maps[k, n])}.",
+                alt=f"Relevance by {e.method} for {name}: {strongest(maps[k, n])}.",
                 picture_alt="The input that the network saw.",
                 caption=about,
                 limit=limit,
@@ -170,7 +170,7 @@ def explanation_html(e: Shown, most: int = _MOST) -> str:
     )
 
 
-def _strongest(values: NDArray[np.float64]) -> str:
+def strongest(values: NDArray[np.float64]) -> str:
     """Where a map is strongest, in words."""
     if not values.any():
         return "zero everywhere"

@@ -6,6 +6,8 @@ from relprop.reports.detection import detection as detection
 from relprop.reports.detection_answer import DetectionAnswer as DetectionAnswer
 from relprop.reports.detection_answer import DetectionQuestion as DetectionQuestion
 from relprop.reports.detection_conversation import DetectionConversation as DetectionConversation
+from relprop.reports.html_report import HtmlReport as HtmlReport
+from relprop.reports.html_report import html_report as html_report
 from relprop.reports.many import pictures as pictures
 from relprop.reports.mistakes import mistakes as mistakes
 from relprop.reports.pictures import Conversation as Conversation

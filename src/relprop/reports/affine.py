@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["affine"]
 
+_TOLD = "affine.json"
 _ROWS = 6  # layers in the figure, unless they are named
 _MAPS = 12  # bias maps in the figure, the largest
 _LISTED = 10  # owners printed
@@ -113,7 +114,7 @@ def affine(
     """
     pictures = read_pictures(images)
     places = folders(out, [picture.source for picture in pictures])
-    drawn = [place / f"{name}.png" for place in places for name in _WORDS]
+    drawn = [place / name for place in places for name in (*(f"{word}.png" for word in _WORDS), _TOLD)]
     check_places(out, drawn, [place / "affine" for place in places])
     ready = loaded(model, pictures)
     if ready.takes_clips:
@@ -131,7 +132,7 @@ def affine(
             steps.done()
 
     head = {"relprop": version(), "model": model_facts(ready.spec, ready.weights)}
-    return gathered(head, "images", pages(), out)
+    return gathered(head, "images", pages(), out, told=_TOLD)
 
 
 def _decompose(model: LoadedModel, picture: Picture, asked: _Asked) -> _Found:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from relprop.bar import draws_bar
+from relprop.explanation.folder import version
 from relprop.files import PICTURE, regular_file
 from relprop.kept import Kept
 from relprop.many.listing import listed_pictures
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["affine_depth"]
 
-_FIGURE, _NUMBERS = Path("depth.png"), Path("depth.jsonl")
+_FIGURE, _NUMBERS, _TOLD = Path("depth.png"), Path("depth.jsonl"), Path("depth.json")
 
 
 @draws_bar()
@@ -67,7 +68,7 @@ def affine_depth(
     paths = _chosen([Path(str(path)) for path in listed(images)], limit, seed)
     for path in paths:
         regular_file(path, PICTURE)
-    check_places(out, [_FIGURE])
+    check_places(out, [_FIGURE, _TOLD])
     wanted: list[Any] = listed(models)
     kept = Kept(None if out is None else Path(out) / _NUMBERS)
     steps = Steps(progress, len(paths) * len(wanted))
@@ -75,7 +76,7 @@ def affine_depth(
     for one in wanted:
         model = loaded(one)
         found[model.spec] = _measured(model, paths, layers, kept, steps)
-    return gathered({}, None, _pages(found, paths, out is not None), out)
+    return gathered({"relprop": version()}, None, _pages(found, paths, out is not None), out, told=str(_TOLD))
 
 
 def _measured(

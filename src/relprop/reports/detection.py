@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["binding_page", "detection", "picture_page"]
 
+_TOLD = "detect.json"
 _LAYERS = ["Over all elements at each layer's input, zeros included, after relevance has crossed the layer."]
 
 
@@ -117,14 +118,14 @@ def detection(
         names = [tag(chosen) for chosen in one.chosen]
         drawn = [f"{name}{end}.png" for name in names for end in ("", *(["-layers"] if layers else []))]
         numbers = [one.folder / f"{name}{end}" for name in names for end in ("", "-edges", "-rather")]
-        check_places(out, [one.drawn, *(one.folder / name for name in drawn)], numbers)
+        check_places(out, [one.drawn, one.folder / _TOLD, *(one.folder / name for name in drawn)], numbers)
     steps = Steps(progress, sum(len(one.chosen) for one in seen))
     asking = DetectionSettings(recipe, "offsets" if offsets else "edges", layers, measured, colours)
     pages = (
         picture_page(loaded, explained_picture(loaded.detector, one, asking, steps), asking) for one in seen
     )
     head = {"relprop": version(), "model": about_detector(loaded)}
-    return gathered(head, "images", pages, out, partial(binding_page, loaded))
+    return gathered(head, "images", pages, out, partial(binding_page, loaded), told=_TOLD)
 
 
 def picture_page(loaded: LoadedDetector, seen: DetectedPicture, asking: DetectionSettings) -> Page:

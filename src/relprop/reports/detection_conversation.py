@@ -151,7 +151,7 @@ class DetectionConversation:
         seen = replace(made.seen, measured=made.measured or ())
         page = picture_page(self.loaded, seen, made.settings)
         head = {"relprop": version(), "model": about_detector(self.loaded)}
-        return gathered(head, "images", [page], None, partial(binding_page, self.loaded))
+        return gathered(head, "images", [page], None, partial(binding_page, self.loaded), told="detect.json")
 
     def close(self) -> None:
         """Let go of what was answered."""

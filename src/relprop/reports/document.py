@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,25 +28,30 @@ class Listed:
     path: Path
 
 
-def plain(value: Any, folder: Path | None = None) -> Any:
+def plain(value: Any, folder: Path | None = None, *, beside: Path | None = None) -> Any:
     """Containers, words and numbers alone, in the same order.
 
     Args:
         value: anything. NaN and infinities become None, which JSON has as null; small tensors become lists, larger
             ones their shape in words, and what else JSON doesn't know its text.
         folder: put in front of every path.
+        beside: the folder in the report where the document lies: paths lead from there on, none is made whole and
+            no folder is listed.
 
     >>> plain({"a": float("nan"), "b": (1, Path("x.png"))}, Path("out"))
     {'a': None, 'b': [1, 'out/x.png']}
     """
     if isinstance(value, Mapping):
-        return {str(k): plain(v, folder) for k, v in value.items()}
+        return {str(k): plain(v, folder, beside=beside) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v, folder) for v in value]
+        return [plain(v, folder, beside=beside) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if beside is not None and isinstance(value, (Path, Whole, Listed)):
+        path = value if isinstance(value, Path) else value.path
+        return [] if isinstance(value, Listed) else Path(os.path.relpath(path, beside)).as_posix()
     if isinstance(value, Whole):
         return plain(value.path, None if folder is None else expanded(folder).absolute())
     if isinstance(value, Listed):

@@ -25,7 +25,7 @@ from relprop.models.classes import resolve
 from relprop.models.loaded import LoadedModel
 from relprop.reports.asked import Spot
 from relprop.reports.pictures import named_methods, title_of
-from relprop.reports.report import Page, Report
+from relprop.reports.report import Page, Report, leave_document
 from relprop.reports.sources import Model, Picture, listed, loaded, model_facts
 from relprop.reports.text import Block, Table, Written, percent
 from relprop.tracing.view import Key
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["pictures"]
 
 _SHOWN = 40  # lines of the printed table
+_TOLD = "explain.json"
 _HEADERS = [
     "picture",
     "method",
@@ -134,7 +135,9 @@ def pictures(
         "model": model_facts(ready.spec, ready.weights)
         | {"input_size": list(ready.input_size), "multi_label": ready.multi_label},
     }
-    return Report(head, None, (_page(ready, saved, results.open or bool(saved.failures)),), saved.folder)
+    page = _page(ready, saved, results.open or bool(saved.failures))
+    leave_document(_TOLD, head, None, page, saved.folder)
+    return Report(head, None, (page,), saved.folder)
 
 
 def _class(text: str) -> int | str:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversation", "named_methods", "picture", "title_of"]
 
-_SHEET = "sheet.png"
+_SHEET, _TOLD = "sheet.png", "explain.json"
 _COMBINED = {
     "contrast": (
         "†",
@@ -150,7 +150,7 @@ def picture(
     )
     places = folders(out, [one.source for one in pictures])
     sheets, numbers = _files(places, methods)
-    check_places(out, sheets, numbers)
+    check_places(out, [*sheets, *(place / _TOLD for place in places)], numbers)
     ready = loaded(model, pictures)
     if ready.takes_clips:
         raise InputError(
@@ -163,7 +163,7 @@ def picture(
         for one, folder in zip(pictures, places, strict=True):
             yield _page(ready, asked, folder, _explained(ready, asked, one, steps))
 
-    return gathered(_head(ready), "images", pages(), out)
+    return gathered(_head(ready), "images", pages(), out, told=_TOLD)
 
 
 class Conversation:
@@ -222,7 +222,9 @@ class Conversation:
         self._inquiry.ask(_plain(targets), other)
         steps = Steps(progress, len(methods))
         found = _answered(asked, self._picture, self._value, targets, self._inquiry, steps, more=True)
-        return gathered(_head(self.model), "images", [_page(self.model, asked, folder, found)], None)
+        return gathered(
+            _head(self.model), "images", [_page(self.model, asked, folder, found)], None, told=_TOLD
+        )
 
     def close(self) -> None:
         """Let go of the forward run."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
+import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,13 +18,15 @@ from rich.console import Console
 
 from relprop.reports.document import plain
 from relprop.reports.text import Block, Table, lines
+from relprop.reports.told import FORMAT, VERSION
 from relprop.reports.works import Drawing, Film, Numbers, Work
+from relprop.storage import write_file
 from relprop.viz.file import png_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Drawn", "Page", "Report", "gathered"]
+__all__ = ["Drawn", "Page", "Report", "gathered", "leave_document"]
 
 T = TypeVar("T")
 
@@ -77,6 +82,7 @@ class Report:
         pages: one a subject.
         folder: where it was saved, or None.
         binding: what stands for all pages together, or None; its entries follow the head's.
+        told: name of the document that is left beside each page's files; "": none is.
     """
 
     head: Mapping[str, Any]
@@ -84,6 +90,7 @@ class Report:
     pages: tuple[Page, ...]
     folder: Path | None = None
     binding: Page | None = None
+    told: str = ""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -148,6 +155,8 @@ class Report:
         """
         for page in self._all:
             page.write(Path(folder))
+            if page is not self.binding:
+                leave_document(self.told, self.head, self.key, page, Path(folder))
         return replace(self, folder=Path(folder))
 
     def __str__(self) -> str:
@@ -164,12 +173,38 @@ class Report:
         return f"{drawn}<pre>{html.escape(str(self))}</pre>"
 
 
+def leave_document(name: str, head: Mapping[str, Any], key: str | None, page: Page, folder: Path) -> None:
+    """Write what a document says of one page beside its files, so that they can be understood without the command.
+
+    Args:
+        name: of the file; "": none is written.
+        head, key: as `Report`.
+        page: what it is about; paths become relative to the file.
+        folder: the report's, in which the page's files lie.
+    """
+    if not name:
+        return
+    homes = [str(path.parent) for path in page.works]
+    home = Path(os.path.commonpath(homes)) if homes else Path()
+    entries = {key: [page.document]} if key else page.document
+    facts = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    found = plain({**facts, **head, **entries}, beside=home)
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    write_file(folder / home / name, (text + "\n").encode())
+
+
 def gathered(
     head: Mapping[str, Any],
     key: str | None,
     pages: Iterable[Page],
     out: str | Path | None,
     bind: Callable[[Sequence[Page]], Page | None] | None = None,
+    *,
+    told: str = "",
 ) -> Report:
     """The report of pages that are made one after another; each is written to `out` once it is made.
 
@@ -178,13 +213,15 @@ def gathered(
         pages: made as they are asked for.
         out: a folder, or None.
         bind: makes what stands for all of them together, or None, once they are done.
+        told: as `Report`.
     """
     kept = []
     for page in pages:
         if out is not None:
             page.write(Path(out))
+            leave_document(told, head, key, page, Path(out))
         kept.append(page)
     binding = None if bind is None else bind(kept)
     if out is not None and binding is not None:
         binding.write(Path(out))
-    return Report(head, key, tuple(kept), None if out is None else Path(out), binding)
+    return Report(head, key, tuple(kept), None if out is None else Path(out), binding, told)

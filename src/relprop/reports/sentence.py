@@ -5,9 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from relprop.explanation.explanation import Explanation
+from relprop.explanation.sheet import combination
 from relprop.reports.text import percent
 
-__all__ = ["alike", "sentence"]
+__all__ = ["accounted", "alike", "sentence"]
+
+_CONTRAST = 0.01  # of a seed's Σ|R|: where its sum is smaller, shares of that sum mean nothing
 
 
 def sentence(e: Explanation, name: str) -> str:
@@ -26,8 +29,6 @@ def sentence(e: Explanation, name: str) -> str:
     what = e.asked[0] if e.asked else name
     if e.ledger is None:
         return f"Red speaks for {what}. This method keeps no account of how much of the score its map holds."
-    s = e.ledger.summary()
-    start = float(s["start"])
     if e.method == "agreement":
         shown = (
             f"Red speaks for the first and blue for the second of {what}, where two explanations agree."
@@ -35,13 +36,39 @@ def sentence(e: Explanation, name: str) -> str:
             else f"Red is where two explanations agree on what speaks for {what}."
         )
         return f"{shown} It says where, not how much."
+    if accounted(e) is None:
+        against = ", blue against it" if e.signed else ""
+        return f"Red speaks for {what}{against}. The map is a difference: it says where, not how much."
+    s = e.ledger.summary()
+    start = float(s["start"])
     shares = {key: percent(float(s[key]), start) for key in ("input", "bias", "lost")}
-    held = f"The map accounts for {shares['input']} of the score of {what}"
+    several = e.targets.numel()
+    # A ledger keeps one account for all maps of an explanation.
+    held = (
+        f"The map accounts for {shares['input']} of the score of {what}"
+        if several == 1
+        else f"The {several} maps of this explanation together account for {shares['input']} of their scores"
+    )
     rest = (
         f"biases, which belong to no place, hold {shares['bias']}, and {shares['lost']} was lost on the way"
     )
     closes = "" if e.ledger.closes else " The account does not add up: don't trust this map."
     return f"{held}; {rest}.{closes}"
+
+
+def accounted(e: Explanation) -> float | None:
+    """The share of the score that an explanation's maps account for; None where there is no such share.
+
+    There is none without a ledger, and none where the map is made of two explanations or starts from relevance
+    that sums to nearly nothing (a contrast).
+    """
+    if e.ledger is None or combination(e):
+        return None
+    summary, rows = e.ledger.summary(), e.ledger.rows
+    start = float(summary["start"])
+    if start == 0 or (rows and abs(start) < _CONTRAST * rows[0].absolute):
+        return None
+    return float(summary["input"]) / start
 
 
 def alike(one: Tensor, two: Tensor) -> str:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["clip_size", "video"]
 
+_TOLD = "video.json"
 _FILMS = ("original", "spatial", "temporal")
 _WORDS = {"figure": "Figure (red: for, blue: against)", "gif": "Film", "mp4": "Film", "numbers": "Numbers"}
 
@@ -165,7 +166,7 @@ def video(
         regular_file(path, FILM)
     places = folders(out, paths)
     for place in places:
-        films = [place / file for file in ("figure.png", "film.gif", "film.mp4")]
+        films = [place / file for file in ("figure.png", "film.gif", "film.mp4", _TOLD)]
         check_places(out, films, [place / _kept(asked)], FORMAT if split is None else SEPARATION)
     ready = loaded(model)
     whole = _sampling(given, ready)
@@ -183,7 +184,7 @@ def video(
         "model": model_facts(ready.spec, ready.weights),
         "sampling": whole.as_dict(),
     }
-    return gathered(head, "clips", pages(), out)
+    return gathered(head, "clips", pages(), out, told=_TOLD)
 
 
 def _followed(split: dict[str, Any] | None, camera: Camera) -> dict[str, Any] | None:
@@ -297,7 +298,7 @@ def _page(asked: _Asked, model: LoadedModel, folder: Path, found: _Found) -> Pag
             "clip": str(clip.path), "sampling": clip.sampling.as_dict(), "indices": clip.indices,
             "model": model.spec, "weights": model.weights, "class": chosen.name,
         }  # fmt: skip
-        numbers = Numbers(made, **facts)
+        numbers = Numbers(made, frames=clip.frames, **facts)
     else:
         numbers = Numbers(made, labels=names)
     kept = folder / _kept(asked)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -128,16 +129,24 @@ class MotionSeparation:
             for name, film in films.items()
         }
 
-    def save(self, path: str | Path, overwrite: bool = False, **facts: Any) -> Path:
+    def save(
+        self,
+        path: str | Path,
+        overwrite: bool = False,
+        *,
+        frames: NDArray[np.uint8] | None = None,
+        **facts: Any,
+    ) -> Path:
         """Write a folder: the films (safetensors) and a manifest; it appears whole or not at all.
 
         Args:
             path: the folder.
             overwrite: replace a folder that this wrote before.
+            frames: of the first clip, (T, H, W, 3) uint8, kept so that the films can be shown over them.
             facts: put into the manifest under "facts", as far as JSON can hold them.
 
         Raises:
-            InputError: the folder exists, or holds what this did not write.
+            InputError: the folder exists, or holds what this did not write; frames of another size than the films.
         """
         tensors = {name: getattr(self, name) for name in (*_FILMS, "outputs", "targets")}
         tensors |= {f"relevance.{name}": value for name, value in self.relevance.items()}
@@ -145,6 +154,14 @@ class MotionSeparation:
             tensors["frozen_outputs"] = self.frozen_outputs
         if self.camera is not None:
             tensors["camera"] = self.camera
+        if frames is not None:
+            size = (*self.original.shape[-3:], 3)
+            if frames.dtype != np.uint8 or frames.shape != size:
+                raise InputError(
+                    f"Expected frames as a uint8 array of the films' size {size} but got {frames.dtype} "
+                    f"{frames.shape}."
+                )
+            tensors["frames"] = torch.from_numpy(frames)
         manifest = {
             "method": self.method,
             "mode": self.mode,

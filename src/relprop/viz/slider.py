@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import secrets
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +49,7 @@ def slider_html(
     opacity: float = 0.65,
     width: int = SIDE,
     side: int = SIDE,
+    boxes: Sequence[Sequence[float]] = (),
     key: str | None = None,
     script: bool = True,
 ) -> str:
@@ -67,6 +69,7 @@ def slider_html(
         opacity: of the map at first, 0 to 1.
         width: in CSS pixels; narrower where there is less room.
         side: the longer side of what is embedded at most, in pixels.
+        boxes: drawn over picture and map: x0, y0, x1, y1 in pixels of the map.
         key: letters and digits that set this fragment apart on its page; None: random ones.
         script: False leaves the script out: put `SLIDER_SCRIPT` once at the end of the page.
 
@@ -118,8 +121,25 @@ def slider_html(
     return (
         f'<figure data-relprop-slider style="width:{width}px;max-width:100%;margin:0;color:inherit">'
         f'<div style="position:relative;aspect-ratio:{wide}/{tall};overflow:hidden;background:#fff;'
-        f'-webkit-print-color-adjust:exact;print-color-adjust:exact">{images}</div>{bar}{legend_html(limit)}{below}'
+        f'-webkit-print-color-adjust:exact;print-color-adjust:exact">{images}'
+        f"{_outlines(boxes, wide, tall)}</div>{bar}{legend_html(limit)}{below}"
         f"</figure>{f'<script>{SLIDER_SCRIPT}</script>' if script else ''}"
+    )
+
+
+def _outlines(boxes: Sequence[Sequence[float]], wide: int, tall: int) -> str:
+    """Boxes, dark on light so that they are seen on any ground; `alt` has the words for them."""
+    drawn = "".join(
+        f'<rect x="{x0:g}" y="{y0:g}" width="{x1 - x0:g}" height="{y1 - y0:g}" fill="none" stroke="{colour}" '
+        f'stroke-width="{stroke}" vector-effect="non-scaling-stroke"/>'
+        for x0, y0, x1, y1 in boxes
+        for colour, stroke in (("#fff", 4), ("#111", 2))
+    )
+    if not drawn:
+        return ""
+    return (
+        f'<svg aria-hidden="true" viewBox="0 0 {wide} {tall}" preserveAspectRatio="none" '
+        f'style="position:absolute;inset:0;width:100%;height:100%">{drawn}</svg>'
     )
 
 
