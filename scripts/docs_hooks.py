@@ -12,6 +12,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
         "Start",
         [
             "index.md",
+            "gallery.md",
             "quickstart.md",
             "many.md",
             "which-method.md",
@@ -88,7 +89,24 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         from relprop.metrics.registry import metrics
 
         markdown = markdown.replace("<!-- metrics:table -->", _table("metric", metrics(), folder))
+    if "<!-- gallery:methods -->" in markdown:
+        markdown = markdown.replace("<!-- gallery:methods -->", _shown(folder))
     return markdown
+
+
+def _shown(docs: Path) -> str:
+    """The picture that each method's page begins with, and the words below it."""
+    from relprop.methods.registry import METHODS
+
+    found = []
+    for name in METHODS:
+        title, picture, words, *_ = (docs / "methods" / f"{name}.md").read_text(encoding="utf-8").split("\n\n")
+        if f"method-{name}." not in picture:  # it shows another's
+            continue
+        words = words.replace("](#", f"]({name}.md#").replace("](", "](methods/")
+        heading = f"### [{title.removeprefix('# ')}](methods/{name}.md)"
+        found += [heading, picture.replace("../gallery", "gallery"), words]
+    return "\n\n".join(found)
 
 
 def _table(what: str, entries: dict[str, str], folder: Path) -> str:

@@ -5,6 +5,7 @@ from relprop.viz.colour import matplotlib_colormap as matplotlib_colormap
 from relprop.viz.file import png_bytes as png_bytes
 from relprop.viz.file import render as render
 from relprop.viz.file import save_figure as save_figure
+from relprop.viz.flow import flow_figure as flow_figure
 from relprop.viz.overlay import overlay as overlay
 from relprop.viz.panels import Panel as Panel
 from relprop.viz.panels import PanelRow as PanelRow

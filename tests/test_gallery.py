@@ -1,0 +1,73 @@
+"""The gallery's folder and its scripts name the same pictures; some are drawn anew."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from relprop.methods.registry import METHODS
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs" / "gallery"
+BUDGET = 4 * 2**20  # bytes: every clone pays for them
+
+
+@pytest.fixture(scope="module")
+def made() -> Any:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import gallery
+
+        yield gallery.pictures()
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
+
+
+def test_stored_and_made_are_the_same(made: Any) -> None:
+    assert sorted(p.name for p in FOLDER.iterdir()) == sorted(made)
+
+
+def test_small_enough_to_clone() -> None:
+    assert sum(p.stat().st_size for p in FOLDER.iterdir()) <= BUDGET
+
+
+def test_every_picture_stands_on_a_page(made: Any) -> None:
+    pages = "".join(
+        p.read_text(encoding="utf-8") for p in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    )
+    assert [name for name in made if f"gallery/{name}" not in pages] == []
+
+
+def test_every_method_has_one(made: Any) -> None:
+    # `recommended` shows its answer's.
+    assert [m for m in METHODS if m != "recommended" and f"method-{m}.webp" not in made] == []
+
+
+@pytest.mark.parametrize("name", ["method-attention-rollout.webp"])
+def test_drawn_anew_it_is_what_is_stored(made: Any, name: str) -> None:
+    stored = np.asarray(Image.open(FOLDER / name).convert("RGB"), dtype=float)
+    again = np.asarray(Image.open(io.BytesIO(made[name].data())).convert("RGB"), dtype=float)
+    assert again.shape == stored.shape
+    # Another machine's rounding moves some pixels; another map moves whole regions.
+    assert np.abs(again - stored).mean() < 2
+    other = np.asarray(
+        Image.open(FOLDER / "method-d-rise.webp").convert("RGB").resize(stored.shape[1::-1]), dtype=float
+    )
+    assert np.abs(other - stored).mean() > 4
+
+
+def test_names_are_listed_without_drawing() -> None:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "gallery.py"), "--only", "nonsense"],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert "No such picture: nonsense" in run.stderr
