@@ -94,6 +94,8 @@ def test_sentences_say_what_the_best_is_ahead_of():
     assert "for the 3 comparisons of its column" in first
     assert "1000 draws: no p below 0.002 before the correction" in first
     assert about == "Pointing: alpha is ahead of 1 of 2 others, not told apart from beta."
+    two = statements(_table(_records({"alpha": 0.9, "beta": 0.1}), {"alpha": 0.9, "beta": 0.1}))
+    assert "for the 1 comparison of its column" in next(two)
     same = dict.fromkeys(("alpha", "beta", "gamma"), 0.5)
     made = [replace(r, values={"hit": 0.5}) for r in _records(same)]
     assert list(statements(_table(made, same)))[1] == (

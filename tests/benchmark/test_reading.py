@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from tests.benchmark.make import pictures, recipe
@@ -118,6 +120,27 @@ def test_where_results_are(given: Recipe, tmp_path: Path, monkeypatch: pytest.Mo
             results_in(named)
 
 
+def test_in_a_folder_that_can_not_be_written(given: Recipe) -> None:
+    """Somebody else's results, or those on a read-only disk."""
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        done = run(given, folder / "results.sqlite", workers=1)
+        (folder / "results.sqlite").chmod(0o444)
+        folder.chmod(0o555)
+        root = os.geteuid() == 0
+        try:
+            if root:  # who may write everywhere
+                os.seteuid(65534)
+            with pytest.raises(PermissionError):
+                (folder / "new").touch()
+            found = read_finished(results_in(folder))
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+    assert found.records == done.records
+
+
 def test_what_can_not_be_read(given: Recipe, tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     with pytest.raises(InputError, match="does not exist"):
@@ -137,7 +160,7 @@ def test_what_can_not_be_read(given: Recipe, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"but it is empty. Run the benchmark"):
         read_finished(path)
     done = run(given, path, workers=1)
-    with Store(path, None), pytest.raises(RelpropError, match="another run holds it"):
+    with Store(path, {}), pytest.raises(RelpropError, match="another run holds it"):
         read_finished(path)
     base = sqlite3.connect(path)
     before = dict(base.execute("select name, value from told"))

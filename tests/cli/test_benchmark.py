@@ -236,6 +236,8 @@ def test_refusals(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not exist" in failed(capsys, "drawn.toml", "--labels", "no.txt")
     told = failed(capsys, "drawn.toml", "--difficult", "list.tsv")
     assert "Expected a known setting of scenes but got 'difficult'" in told
+    told = failed(capsys, "drawn.toml", "--picture", "test-nowhere")
+    assert "Expected --picture to name one of the" in told
     for option, value in (("--chunk", "0"), ("--limit", "-1"), ("--workers", "0"), ("--batch", "x")):
         assert option in failed(capsys, "drawn.toml", option, value)
     assert not (here / "relprop-benchmark").exists()

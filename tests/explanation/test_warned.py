@@ -163,6 +163,20 @@ def test_lost() -> None:
     assert "zero everywhere" in said[0]
 
 
+def test_lost_more_than_a_contrast() -> None:
+    """3 − 2 = 1: the 3 is of a unit that is active through its bias alone, and is lost."""
+    first, last = nn.Linear(2, 2), nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([[-1.0, -1.0], [1.0, 0.0]]))
+        first.bias.copy_(torch.tensor([5.0, 0.0]))
+        last.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    model = nn.Sequential(first, nn.ReLU(), last).eval()
+    e, _ = told(relprop.explain, model, torch.ones(1, 2), 0, "lrp:rule=z-plus", versus=1)
+    (text,) = (w for w in e.warnings if "lost" in w)
+    assert text.startswith("3 times the difference that is explained, in which what speaks for and against")
+    assert "%" not in text
+
+
 def test_stabiliser() -> None:
     e, _ = told(relprop.explain, line(1.0), torch.ones(1, 1), 0, "lrp-epsilon:epsilon=99.0")
     assert "99 % of the start was taken by the stabiliser" in e.warnings[0]

@@ -52,28 +52,36 @@ class Database:
             raise InputError(
                 f"Expected {self.what} in '{self.path}' but it is empty. Run the benchmark first."
             )
+        # What a killed run left half-written SQLite takes back when it is opened, for which it has to write.
+        whole = facts is None and not self.path.with_name(f"{self.path.name}-journal").exists()
+        if facts is not None:
+            self._make_folder()
+        with self._explained("opening it"):
+            # isolation_level None: transactions begin and end where this file says so.
+            place = f"{self.path.absolute().as_uri()}?mode={'ro' if whole else 'rwc'}"
+            self._base = sqlite3.connect(place, isolation_level=None, timeout=0.0, uri=True)
+        try:
+            self._open(facts, whole)
+        except BaseException:
+            self._base.close()
+            raise
+
+    def _make_folder(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RelpropError(
                 f"Expected to make the folder '{self.path.parent}' but it failed: {error.strerror}."
             ) from error
-        with self._explained("opening it"):
-            # isolation_level None: transactions begin and end where this file says so.
-            self._base = sqlite3.connect(self.path, isolation_level=None, timeout=0.0)
-        try:
-            self._open(facts)
-        except BaseException:
-            self._base.close()
-            raise
 
-    def _open(self, facts: Mapping[str, str] | None) -> None:
+    def _open(self, facts: Mapping[str, str] | None, only_read: bool) -> None:
         with self._explained("opening it"):
-            # An exclusive lock goes with the process, also when it is killed.
+            # A lock goes with the process, also when it is killed.
             self._base.execute("pragma locking_mode = exclusive")
-            self._base.execute("pragma synchronous = full")
-            self._base.execute("begin exclusive")
-            self._base.execute("commit")
+            if not only_read:
+                self._base.execute("pragma synchronous = full")
+                self._base.execute("begin exclusive")
+                self._base.execute("commit")
             there = {name for (name,) in self._base.execute("select name from sqlite_master")}
             if there and "facts" not in there:
                 raise InputError(

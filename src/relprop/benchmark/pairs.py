@@ -75,10 +75,11 @@ def statements(table: Table) -> Iterator[str]:
     alpha = 1 - table.level
     counts = sorted({c.comparisons for c in table.comparisons})
     numbers = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    numbers += " comparison" if counts == [1] else " comparisons"
     draws = table.comparisons[0].draws
     yield (
         f"Ahead, below: a paired difference between methods with p ≤ {alpha:.2g} after Holm's correction for the "
-        f"{numbers} comparisons of its column (two-sided, bootstrap over pictures, {draws} draws: no p below "
+        f"{numbers} of its column (two-sided, bootstrap over pictures, {draws} draws: no p below "
         f"{2 / (draws + 1):.1g} before the correction; not corrected for the number of columns)."
     )
     for column in table.main:
@@ -93,8 +94,9 @@ def _ahead(table: Table, column: Column, alpha: float) -> str:
         return ""
     if all(c.corrected > alpha for c in own):
         pictures = max(c.differing for c in own)
+        count = "1 comparison" if len(own) == 1 else f"{len(own)} comparisons"
         few = len(own) * 2.0 ** (1 - pictures) > alpha
-        why = f": too few pictures differ ({pictures} at most) for {len(own)} comparisons" if few else ""
+        why = f": too few pictures differ ({pictures} at most) for {count}" if few else ""
         return f"no two methods can be told apart{why}"
     top = [m for m in ranked if table.cell(m, column).value == table.cell(ranked[0], column).value]
     others = [m for m in ranked if m not in top]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -73,6 +74,7 @@ def run(
     address: str | None = None,
     device: str = "cpu",
     progress: Progress | bool | None = None,
+    drawn: Sequence[str] = (),
 ) -> Finished:
     """Compute what a recipe wants and `store` doesn't hold yet.
 
@@ -91,6 +93,7 @@ def run(
         address: of a Ray cluster.
         device: where the model runs.
         progress: True for a bar in a notebook or on a terminal; or a function of (pictures done, pictures).
+        drawn: pictures that will be asked for when it is done, which have to be among those that are judged.
 
     Raises:
         InputError: the recipe names something that isn't there, or the store is of other data, another model or
@@ -108,6 +111,7 @@ def run(
     path = Path(store)
     check_room(path.parent)
     worker = Worker(recipe, "cpu" if engine == "ray" else device, _seen(recipe, path))
+    _check_drawn(drawn, [worker.data.names[i] for i in worker.indices])
     facts, begin = worker.facts(), time.perf_counter()
     wanted = Wanted(
         worker.rows.row_keys, worker.rows.metric_keys, [worker.data.names[i] for i in worker.indices]
@@ -153,6 +157,21 @@ def run(
             time.perf_counter() - begin,
             kept.work(),
         )
+
+
+def _check_drawn(drawn: Sequence[str], judged: Sequence[str]) -> None:
+    """Refuse pictures that aren't there, before hours of computing."""
+    known = set(judged)
+    for name in drawn:
+        if name not in known:
+            close = get_close_matches(name, judged, n=1)
+            hint = (
+                f"Did you mean {close[0]!r}?" if close else f"The first is {judged[0]!r}." if judged else ""
+            )
+            raise InputError(
+                f"Expected --picture to name one of the {len(judged)} pictures that are judged but got {name!r}. "
+                + hint
+            )
 
 
 def _seen(recipe: Recipe, path: Path) -> ModelSeen | None:

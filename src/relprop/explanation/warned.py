@@ -19,6 +19,7 @@ R = TypeVar("R")
 
 ALL_ZERO = "all zero"
 _GROWTH = 100.0  # sum of |R| over the start's from which small differences of large numbers are what one sees
+_ROUNDED = 1e-3  # by which rounding may push a share of all of it beyond all of it
 _TAKEN = 0.9  # share of the start from which the map is about the little that is left
 _CANCELS = 0.01  # a start whose sum is a smaller part of its sum of |R| is a contrast
 
@@ -167,11 +168,17 @@ def _from_books(ledger: Ledger, targets: Tensor) -> list[str]:
         taken = _taken(balances, column)
         if taken is not None:
             share, which = taken
-            found.append(
-                f"{100 * share:.0f} % of the start {words}{_named(which, balances, targets)}: the map is about "
-                "what is left."
-            )
+            part = f"{100 * share:.0f} % of the start" if share <= 1 + _ROUNDED else _more(share)
+            found.append(f"{part} {words}{_named(which, balances, targets)}: the map is about what is left.")
     return found
+
+
+def _more(share: float) -> str:
+    """Of a contrast: more than its start, in which what speaks for and against has cancelled."""
+    return (
+        f"{_number(share)} times the difference that is explained, in which what speaks for and against largely "
+        "cancels,"
+    )
 
 
 def _taken(

@@ -43,7 +43,7 @@ class CameraPath:
         """Read a path: content's offsets (T, 2) in pixels, right and down, or maps (T, 2, 3).
 
         Raises:
-            InputError: another shape, numbers that aren't finite, a map that squashes the plane.
+            InputError: another shape, no frame, numbers that aren't finite, a map that squashes the plane.
         """
         if isinstance(path, CameraPath):
             return path
@@ -52,6 +52,11 @@ class CameraPath:
             raise InputError(
                 "Expected a camera path of offsets (T, 2) or maps (T, 2, 3), numbers in pixels, but got "
                 f"{given.dtype} {given.shape}."
+            )
+        if not len(given):
+            raise InputError(
+                f"Expected a camera path of a row for each frame but got shape {given.shape}, which has none. "
+                "Give as many rows as the clip has frames."
             )
         maps = given.astype(np.float64)
         if maps.ndim == 2:
