@@ -50,15 +50,21 @@ class UnsupportedOperatorError(RelpropError):
     """Relevance reached an operator that has no rule; the text names it and where it was called."""
 
 
-def unknown_name(what: str, name: object, valid: Iterable[str]) -> UnknownNameError:
+def unknown_name(what: str, name: object, valid: Iterable[str], meant: str = "") -> UnknownNameError:
     """Build the error for an unknown name.
+
+    Args:
+        what: the kind of thing.
+        name: as it came.
+        valid: the names that are known.
+        meant: a sentence on what the name stands for, told in place of the name of the nearest spelling.
 
     >>> print(unknown_name("method", "lrp-epsilom", ["lrp-epsilon", "gradient"]))
     Expected a known method but got 'lrp-epsilom'. Did you mean 'lrp-epsilon'? Valid: gradient, lrp-epsilon.
     """
     names = sorted(valid)
     close = get_close_matches(str(name), names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = f" {meant}" if meant else f" Did you mean {close[0]!r}?" if close else ""
     return UnknownNameError(
         f"Expected a known {what} but got {str(name)!r}.{hint} Valid: {', '.join(names) or 'none'}."
     )

@@ -18,6 +18,7 @@ from relprop.checks import check_spelling
 from relprop.errors import InputError, UnknownNameError, unknown_name
 from relprop.files import regular_file
 from relprop.own_file import FILE_FORM, from_file, left, split_file, split_settings_off
+from relprop.synonyms import meant
 from relprop.written import own_settings, own_summary
 
 __all__ = ["Registry", "Specifications", "check_settings", "parameters", "slug", "split_settings"]
@@ -77,7 +78,7 @@ file.py:Name, slug.
             return self[name]
         own = split_file(name)
         if own is None:
-            raise unknown_name(self.what, name, [*self, FILE_FORM])
+            raise unknown_name(self.what, name, [*self, FILE_FORM], meant(self.what, name))
         return from_file(*own)
 
     def summary(self, name: str) -> str:
@@ -182,7 +183,7 @@ class Specifications:
 
     def unknown(self, spec: str) -> UnknownNameError:
         """The error for a specification that is none; it lists what there is."""
-        return unknown_name(self.what, spec, self)
+        return unknown_name(self.what, spec, self, meant(self.what, spec))
 
     def check(self, spec: str) -> None:
         """Refuse what can't name anything, without importing or running anything.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from relprop.catalogue import METHODS
 from relprop.checks import check_choice, check_number
 from relprop.errors import InputError
 from relprop.graph.attention import attention_weights
@@ -88,7 +89,11 @@ class LRP(Method):
         seed: Literal["score", "one"] = "score",
     ) -> None:
         if (rule is None) == (composite is None):
-            raise InputError("Expected either rule=... or composite=... for lrp, such as rule='z-plus'.")
+            family = ", ".join(name for name in METHODS if name.startswith("lrp-"))
+            raise InputError(
+                "Expected either rule=... or composite=... for lrp, such as rule='z-plus', or the name of one of "
+                f"its family: {family}. Begin with lrp-composite."
+            )
         if rule is not None:
             check_choice("rule", rule, _RULES)
         if isinstance(composite, str):
