@@ -81,6 +81,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if "<!-- coverage -->" in markdown and Path(page.file.abs_src_path).with_name("coverage.md").is_file():
         markdown = markdown.replace("<!-- coverage -->", "The table: [Coverage](coverage.md).")
     folder = Path(page.file.abs_src_path).parent
+    if "<!-- front" in markdown:
+        markdown = _front(folder.parent / "README.md")
     if "<!-- methods:table -->" in markdown:
         from relprop.methods.registry import methods
 
@@ -94,13 +96,21 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return markdown
 
 
+def _front(readme: Path) -> str:
+    """README.md, its links made the site's own, so that the first screen is written once."""
+    text = readme.read_text(encoding="utf-8").replace("](docs/", "](")
+    return text.replace("[CITATION.cff](CITATION.cff)", "`CITATION.cff`")
+
+
 def _shown(docs: Path) -> str:
     """The picture that each method's page begins with, and the words below it."""
     from relprop.methods.registry import METHODS
 
     found = []
     for name in METHODS:
-        title, picture, words, *_ = (docs / "methods" / f"{name}.md").read_text(encoding="utf-8").split("\n\n")
+        title, picture, words, *_ = (
+            (docs / "methods" / f"{name}.md").read_text(encoding="utf-8").split("\n\n")
+        )
         if f"method-{name}." not in picture:  # it shows another's
             continue
         words = words.replace("](#", f"]({name}.md#").replace("](", "](methods/")
