@@ -23,7 +23,7 @@ from torch import Tensor
 
 from relprop.errors import InputError, RelpropError
 
-__all__ = ["load_av", "load_timm", "load_torchvision", "nms", "roi_align"]
+__all__ = ["load_av", "load_timm", "load_torchvision", "nms", "roi_align", "torchvision_compiled"]
 
 _keep: list[torch.library.Library] = []  # a Library un-declares its operators when it is collected
 _importing = threading.RLock()
@@ -135,6 +135,11 @@ def _torchvision() -> ModuleType:
         importlib.import_module("torchvision.extension")._has_ops = lambda: True  # type: ignore[attr-defined]
         sys.modules["torchvision.ops.roi_align"]._has_ops = lambda: True  # type: ignore[attr-defined]
     return module
+
+
+def torchvision_compiled() -> bool:
+    """Whether torchvision's own compiled operators are there; False: those declared here stand in for them."""
+    return not any(library.ns == "torchvision" for library in _keep)
 
 
 def load_timm() -> ModuleType:

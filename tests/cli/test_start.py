@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = "explain detect video affine inspect benchmark report methods models".split()
+COMMANDS = "explain detect video affine inspect benchmark report methods models doctor".split()
 HEAVY = ("torch", "torchvision", "matplotlib", "sympy")
 ANSWERS = [
     "",

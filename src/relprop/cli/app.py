@@ -10,6 +10,7 @@ from relprop.cli.affine import affine
 from relprop.cli.benchmark import benchmark
 from relprop.cli.browser import browser
 from relprop.cli.detect import detect
+from relprop.cli.doctor import doctor
 from relprop.cli.explain import explain
 from relprop.cli.help import Command, Group
 from relprop.cli.inspect import inspect
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="What in the input made a vision network say this? Relevance that adds up, or a refusal by name.",
     epilog="First steps, without a file of yours: relprop detect --explain, relprop video --separate, "
     "relprop affine. With one: relprop explain photo.jpg --model efficientnet-lite0. What a command takes: "
-    "relprop explain --help.\n\n"
+    "relprop explain --help. Does it work here: relprop doctor.\n\n"
     "Exit codes: 0 done; 1 refused or failed, or a ledger is open; 2 usage, or input that can't be used; "
     "130 interrupted (Ctrl-C); 143 ended by SIGTERM. An error is one line on stderr.",
     pretty_exceptions_enable=False,
@@ -54,6 +55,6 @@ def _root(
     pass
 
 
-for command in (explain, detect, video, affine, inspect, benchmark, report, methods, models):
+for command in (explain, detect, video, affine, inspect, benchmark, report, methods, models, doctor):
     app.command(cls=Command)(command)
 app.command("app", cls=Command)(browser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from relprop.reports.text import WIDTH, Table
 if TYPE_CHECKING:
     from relprop.reports.report import Report
 
-__all__ = ["print_json", "print_lines", "print_report", "print_table", "results_alone"]
+__all__ = ["print_json", "print_lines", "print_report", "print_report_lines", "print_table", "results_alone"]
 
 
 def _console() -> Console:
@@ -29,7 +29,12 @@ def print_report(report: Report, as_json: bool) -> None:
     if as_json:
         print_json(report.document)
     else:
-        print_lines(*report.lines(_console()))
+        print_report_lines(report.lines)
+
+
+def print_report_lines(lines: Callable[[Console], Sequence[str]]) -> None:
+    """Print lines that are laid out for the width of what they are printed on."""
+    print_lines(*lines(_console()))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:

@@ -6,6 +6,8 @@ from relprop.reports.detection import detection as detection
 from relprop.reports.detection_answer import DetectionAnswer as DetectionAnswer
 from relprop.reports.detection_answer import DetectionQuestion as DetectionQuestion
 from relprop.reports.detection_conversation import DetectionConversation as DetectionConversation
+from relprop.reports.doctor import Checkup as Checkup
+from relprop.reports.doctor import doctor as doctor
 from relprop.reports.html_report import HtmlReport as HtmlReport
 from relprop.reports.html_report import html_report as html_report
 from relprop.reports.many import pictures as pictures
