@@ -133,7 +133,9 @@ def test_missing_and_other_files(tmp_path: Path) -> None:
     (tmp_path / "list.m3u8").write_text(
         "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\na.ts\n#EXT-X-ENDLIST\n"
     )
-    for name in ("p.png", "text.mp4", "empty.avi", "list.m3u8"):
+    with pytest.raises(InputError, match=r"p\.png' is a still picture \(PNG\): nothing moves in it"):
+        read_clip(tmp_path / "p.png", Sampling())
+    for name in ("text.mp4", "empty.avi", "list.m3u8"):
         with pytest.raises(InputError, match=f"{name}', which no film format fits"):
             read_clip(tmp_path / name, Sampling())
 

@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from relprop.app.desk import Desk
+from relprop.app.opened import opens_clip
+from relprop.app.scores import CHOOSE, score_bars
 from relprop.app.uploads import drop_zone, uploaded_picture
 from relprop.app.working import ASKS, key, line
 from relprop.catalogue import METHODS, RECOMMENDED
@@ -28,17 +30,10 @@ from relprop.viz.slider import SLIDER_SCRIPT, slider_html
 __all__ = ["SLIDING", "code_lines", "maps_html", "tab"]
 
 _TAB = "Picture"
-_SHOWN = 8  # classes that get a bar
 _NOBODY = "none"
 
 # Sliders and bars work in the browser, without asking the server anew.
 SLIDING = f"const open = () => {{{SLIDER_SCRIPT}}}; open(); watch('value', open);"
-_CHOOSE = """
-element.addEventListener('click', e => {
-  const bar = e.target.closest('button[data-class]');
-  if (bar) trigger('select', {index: Number(bar.dataset.class)});
-});
-"""
 
 
 def tab(desk: Desk) -> None:
@@ -54,7 +49,7 @@ def tab(desk: Desk) -> None:
             raise InputError("Choose another class to compare with.")
         report = talk.ask(methods or [RECOMMENDED], index, rival, progress)
         return [
-            _bars(talk, index), maps_html(talk, report), desk.offers.link(request, report),
+            score_bars(talk.predictions, index), maps_html(talk, report), desk.offers.link(request, report),
             code_lines(name, spec, methods or [RECOMMENDED], index, rival), index,
         ]  # fmt: skip
 
@@ -78,7 +73,8 @@ def tab(desk: Desk) -> None:
         )
 
     def example(methods: list[str], request: gr.Request) -> Iterator[list[Any]]:
-        path = desk.opens if desk.opens is not None and desk.opens.is_file() else demo_image_path()
+        own = desk.opens is not None and desk.opens.is_file() and not opens_clip(desk)
+        path = desk.opens if own and desk.opens is not None else demo_image_path()
         yield from opened(lambda: path, str(path), methods, request)
 
     def again(
@@ -101,9 +97,10 @@ def tab(desk: Desk) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             drop = drop_zone("Drop a picture here, or choose one")
-            take = gr.Button("Open the example" if desk.opens is None else f"Open {desk.opens.name}")
+            named = "the example" if desk.opens is None or opens_clip(desk) else desk.opens.name
+            take = gr.Button(f"Open {named}")
             gr.Markdown(f"What **{spec}** says. Click a class to see what speaks for it.")
-            bars = gr.HTML(js_on_load=_CHOOSE, elem_id="relprop-scores")
+            bars = gr.HTML(js_on_load=CHOOSE, elem_id="relprop-scores")
             versus = gr.Dropdown([_NOBODY], value=_NOBODY, label="… rather than which other class?")
             methods = gr.Dropdown(
                 [RECOMMENDED, *(m for m in METHODS if m != RECOMMENDED)], value=[RECOMMENDED],
@@ -143,18 +140,6 @@ def code_lines(name: str, spec: str, methods: list[str], index: int, versus: str
     rival = "" if versus is None else f", versus={versus!r}"
     call = f"{spec!r}, {name!r}, method={methods!r}, target={str(index)!r}{rival}"
     return f"{shlex.join(words)}\n# Python:\nimport relprop\nreport = relprop.reports.picture({call})"
-
-
-def _bars(talk: Conversation, chosen: int) -> str:
-    rows = []
-    for p in talk.predictions[:_SHOWN]:
-        score = f"{100 * p.score:.1f} %"
-        rows.append(
-            f'<button type="button" data-class="{p.index}" aria-pressed="{str(p.index == chosen).lower()}" '
-            f'class="relprop-score"><i style="width:{100 * p.score:.1f}%"></i><span>{html.escape(p.name)}</span>'
-            f"<b>{score}</b></button>"
-        )
-    return "".join(rows)
 
 
 def maps_html(talk: Conversation, report: Report) -> str:

@@ -24,6 +24,7 @@ _CSS = """
 .relprop-score[aria-pressed=true]{outline:2px solid #b2182b}
 .relprop-maps{display:flex;flex-wrap:wrap;gap:20px}.relprop-map{flex:1 1 240px;max-width:320px}
 .relprop-warning{color:#fff;background:#a11;padding:10px 12px;border-radius:6px}
+.relprop-said{margin-top:14px}.relprop-said p{margin:6px 0}
 .relprop-drop{display:flex;flex-direction:column;align-items:center;justify-content:center;gap:4px;min-height:110px;
  padding:12px;border:2px dashed #8888;border-radius:8px;text-align:center;cursor:pointer}
 .relprop-drop:hover,.relprop-over{border-color:#b2182b}.relprop-drop small{overflow-wrap:anywhere}
@@ -64,15 +65,16 @@ def build(desk: Desk) -> Any:
     from fastapi import FastAPI
     from fastapi.responses import PlainTextResponse, Response
 
-    from relprop.app import compare, picture, uploads
+    from relprop.app import compare, opened, picture, uploads, video
 
-    tabs = {"Picture": picture, "Compare": compare}  # in the order of the page
+    tabs = {"Picture": picture, "Video": video, "Compare": compare}  # in the order of the page
 
     with gr.Blocks(title="relprop", analytics_enabled=False) as page:
         gr.Markdown("# relprop: what made the network say this?")
-        for label, module in tabs.items():
-            with gr.Tab(label):
-                module.tab(desk)
+        with gr.Tabs(selected="Video" if opened.opens_clip(desk) else "Picture"):
+            for label, module in tabs.items():
+                with gr.Tab(label, id=label):
+                    module.tab(desk)
 
         def left(request: gr.Request) -> None:
             desk.leave(str(request.session_hash))

@@ -10,7 +10,6 @@ import typer
 from relprop.catalogue import MODEL_SPECS
 from relprop.cli.options import checked, each, existing, model_names
 from relprop.cli.panels import what_option
-from relprop.files import PICTURE
 
 __all__ = ["browser"]
 
@@ -19,7 +18,8 @@ def browser(
     photo: Annotated[
         Path | None,
         typer.Argument(
-            metavar="IMAGE", help="A picture that the app offers to open.", callback=checked(existing(PICTURE))
+            metavar="IMAGE", help="A picture or clip that the app offers to open.",
+            callback=checked(existing("a picture or a film")),
         ),
     ] = None,
     model: Annotated[

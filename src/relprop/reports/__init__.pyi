@@ -1,6 +1,8 @@
 """The public names, each with the module that holds it."""
 
 from relprop.reports.affine import affine as affine
+from relprop.reports.clip_conversation import ClipAnswer as ClipAnswer
+from relprop.reports.clip_conversation import ClipConversation as ClipConversation
 from relprop.reports.depth import affine_depth as affine_depth
 from relprop.reports.detection import detection as detection
 from relprop.reports.detection_answer import DetectionAnswer as DetectionAnswer

@@ -182,6 +182,12 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 raise InputError(
                     f"Expected a whole film but '{path}' is cut off or damaged: its table of contents is missing."
                 ) from None
+            still = _still_format(path)
+            if still:
+                raise InputError(
+                    f"Expected a film but '{path}' is a still picture ({still}): nothing moves in it. "
+                    "Explain it as a picture."
+                ) from None
             raise InputError(f"Expected a film but got '{path}', which no film format fits.") from None
         with container:
             cover = av.stream.Disposition.attached_pic
@@ -192,6 +198,15 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             if container.format.name == "gif":
                 _check_gif(path)
             yield container, streams[0]
+
+
+def _still_format(path: Path) -> str:
+    """The format of a picture; "" where the file is none."""
+    try:
+        with Image.open(path) as picture:
+            return picture.format or ""
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
 
 
 def _guard_size(path: Path, stream: VideoStream) -> None:

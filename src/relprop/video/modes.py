@@ -8,13 +8,20 @@ from relprop.checks import check_known
 from relprop.errors import InputError
 from relprop.registry import split_settings
 
-__all__ = ["MODES", "mode_named"]
+__all__ = ["ABOUT", "MODES", "mode_named"]
 
 #: Mode -> its own settings with their defaults.
 MODES: dict[str, dict[str, Any]] = {
     "naive": {"slice": "same", "normalise": None, "clamp": False},
     "conserving": {"camera": "auto"},
     "selective": {"padding": "replicate", "sigma": 1.0, "absolute": False},
+}
+
+#: Mode -> what it does, in a line for those who choose; the recommended one first.
+ABOUT: dict[str, str] = {
+    "conserving": "one account split in two parts that add up, the camera's own motion taken off",
+    "naive": "each frame is shown standing still, and what is missing then is motion",
+    "selective": "relevance that changes over time is motion",
 }
 
 

@@ -111,8 +111,8 @@ def player_html(
         filmed: frames a second of the clip itself, offered as one of the speeds; None: not known.
         caption: words below, "" for none. All words are escaped.
         limit: the scale of the films' colours, for a legend; None: no legend.
-        autoplay: start at once, unless the reader asked their system for less motion. Else the player stands at
-            the frame with the most relevance.
+        autoplay: start at once, unless the reader asked their system for less motion. A player that doesn't
+            start stands at the frame with the most relevance.
         side: the longer side of an embedded frame at most, in pixels.
         key: letters and digits that set this fragment apart on its page; None: random ones.
         script: False leaves the script out: put `PLAYER_SCRIPT` once at the end of the page.
@@ -133,7 +133,7 @@ def player_html(
             raise InputError(f"Expected a positive number of frames a second but got {rate}.")
     (length,) = lengths
     name = f"relprop-{key or secrets.token_hex(5)}"
-    start = 0 if autoplay else _strongest(films)
+    start = _strongest(films)
     shown = "".join(_film(film, side) for film in films)
     words = html.escape(caption)
     below = f'<figcaption style="font-size:14px;margin-top:8px">{words}</figcaption>' if caption else ""
@@ -174,7 +174,7 @@ def _film(film: PlayedFilm, side: int) -> str:
     alt, caption = html.escape(film.alt), html.escape(film.caption)
     below = f'<div style="font-size:13px;margin-top:4px">{caption}</div>' if film.caption else ""
     return (
-        f'<div data-film style="flex:1 1 150px;min-width:0;max-width:{_WIDE}px">'
+        f'<div data-film style="flex:1 1 130px;min-width:0;max-width:{_WIDE}px">'
         f'<div style="font-weight:600;font-size:14px;margin-bottom:4px">{html.escape(film.name)}</div>'
         f'<img src="{sheet}" data-columns="{columns}" alt="{alt} (all {length} frames, row by row)" '
         f'style="display:block;height:auto;{look}">'

@@ -86,9 +86,10 @@ PLAYER_SCRIPT = """
     find("[data-controls]").style.display = "block";
     figure.setAttribute("data-ready", "");
     sheets(false);
-    show(Number(figure.dataset.start));
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if ("autoplay" in figure.dataset && !calm) play(true);
+    const moves = "autoplay" in figure.dataset && !calm;
+    show(moves ? 0 : Number(figure.dataset.start));
+    play(moves);
   };
   document.querySelectorAll("figure[data-relprop-player]:not([data-ready])").forEach(start);
 })();

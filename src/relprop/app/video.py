@@ -1,0 +1,174 @@
+"""The tab Video: a clip, what the network says of it, and whether looks or motion made it say so."""
+
+from __future__ import annotations
+
+import html
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr  # handlers' annotations are read here: gr.Request
+
+from relprop.app.desk import Desk
+from relprop.app.opened import opens_clip
+from relprop.app.scores import CHOOSE, score_bars
+from relprop.app.uploads import CLIP_TYPES, drop_zone, uploaded_clip
+from relprop.app.working import ASKS, key, line
+from relprop.catalogue import CLIP_MODELS, METHODS, MODELS, PACKAGED_MODELS
+from relprop.datasets.demo import demo_clip_path
+from relprop.errors import InputError
+from relprop.reports import ClipAnswer, ClipConversation
+from relprop.reports.steps import Progress
+from relprop.video.modes import ABOUT
+from relprop.viz.player import PLAYER_SCRIPT
+
+__all__ = ["clip_model", "tab", "video_lines"]
+
+_TAB = "Video"
+_NOBODY, _WHOLE = "none", "none: all relevance, not split"
+_METHOD = "deep-taylor"
+# The films play in the browser, without asking the server anew.
+_PLAYING = f"const open = () => {{{PLAYER_SCRIPT}}}; open(); watch('value', open);"
+_WHY = "conserving is recommended: its parts add up, and where the truth is known they lie best on what moves"
+
+
+def tab(desk: Desk) -> None:
+    """Lay out the tab."""
+
+    def answer(
+        talk: ClipConversation, asked: dict[str, Any], name: str, request: gr.Request, progress: Progress
+    ) -> list[Any]:
+        found = talk.ask(**asked, progress=progress)
+        return [
+            score_bars(talk.predictions, found.found.chosen.index), _films(found, asked["mode"]),
+            desk.offers.link(request, found.report), video_lines(name, talk.model.spec, asked),
+            found.found.chosen.index,
+        ]  # fmt: skip
+
+    def opened(
+        read: Callable[[Path], Path], name: str, mode: str, method: str, camera: str, request: gr.Request
+    ) -> Iterator[list[Any]]:
+        def work(progress: Progress) -> list[Any]:
+            progress(0, 1, "reading the clip")
+            film = read(desk.room(request))
+            talk = ClipConversation(desk.model(clip_model(desk)), film, name=name)
+            desk.keep(key(request, _TAB), talk)
+            best = talk.predictions[0].index
+            rivals = [_NOBODY, *(f"{p.index} {p.name}" for p in talk.predictions[:20])]
+            found = answer(talk, _asked(best, _NOBODY, mode, method, camera), name, request, progress)
+            says = f"What **{talk.model.spec}** says. Click a class to see what speaks for it."
+            return [*found, name, gr.Dropdown(rivals, value=_NOBODY), says]
+
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=8)
+
+    def dropped(
+        mode: str, method: str, camera: str, request: gr.Request, event: gr.EventData
+    ) -> Iterator[list[Any]]:
+        def read(room: Path) -> Path:
+            return uploaded_clip(event.place, desk.folder, room)
+
+        yield from opened(read, Path(str(event.name)).name, mode, method, camera, request)
+
+    def example(mode: str, method: str, camera: str, request: gr.Request) -> Iterator[list[Any]]:
+        path = desk.opens if opens_clip(desk) and desk.opens is not None else demo_clip_path()
+        yield from opened(lambda _: path, str(path), mode, method, camera, request)
+
+    def again(
+        index: int, versus: str, mode: str, method: str, camera: str, name: str, request: gr.Request
+    ) -> Iterator[list[Any]]:
+        def work(progress: Progress) -> list[Any]:
+            talk = desk.kept(key(request, _TAB))
+            if talk is None:
+                raise InputError("Drop a clip, or take the example, first.")
+            return answer(talk, _asked(index, versus, mode, method, camera), name, request, progress)
+
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=5)
+
+    def chosen(
+        versus: str, mode: str, method: str, camera: str, name: str, request: gr.Request, event: gr.EventData
+    ) -> Iterator[list[Any]]:
+        yield from again(int(event.index), versus, mode, method, camera, name, request)
+
+    target, name = gr.State(0), gr.State("")
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            drop = drop_zone("Drop a clip here, or choose one", CLIP_TYPES)
+            own = desk.opens.name if opens_clip(desk) and desk.opens is not None else "the example"
+            take = gr.Button(f"Open {own}")
+            says = gr.Markdown("The network's classes stand here, once there is a clip.")
+            bars = gr.HTML(js_on_load=CHOOSE, elem_id="relprop-clip-scores")
+            versus = gr.Dropdown([_NOBODY], value=_NOBODY, label="… rather than which other class?")
+            mode = gr.Dropdown(
+                [*ABOUT, _WHOLE], value="conserving", label="How looks and motion are split", info=_WHY
+            )
+            method = gr.Dropdown(
+                [_METHOD, *(m for m in METHODS if m != _METHOD)], value=_METHOD, label="Method"
+            )
+            camera = gr.Dropdown(
+                [("estimated from the clip", "auto"), ("it stood still", "still")], value="auto",
+                label="The camera, whose motion conserving takes off",
+            )  # fmt: skip
+        with gr.Column(scale=3, min_width=300):
+            bar = line(desk.jobs, _TAB)
+            films = gr.HTML(
+                "<p>A clip becomes three films that play in step: all that is relevant, what is relevant because "
+                "of how it looks, and what because it moves.</p>",
+                js_on_load=_PLAYING, elem_id="relprop-films",
+            )  # fmt: skip
+            link = gr.HTML()
+            code = gr.Code(label="The same in a terminal and in Python", language="shell", interactive=False)
+    shown = [bar, bars, films, link, code, target]
+    how = [mode, method, camera]
+    drop.upload(dropped, how, [*shown, name, versus, says], **ASKS)
+    take.click(example, how, [*shown, name, versus, says], **ASKS)
+    bars.select(chosen, [versus, *how, name], shown, **ASKS)
+    for control in (versus, *how):
+        control.input(again, [target, versus, *how, name], shown, **ASKS)
+
+
+def clip_model(desk: Desk) -> str:
+    """The first model of the command line that takes clips, or the bundled one."""
+    for spec in desk.models:
+        if spec in CLIP_MODELS:
+            return spec
+        if spec not in (*MODELS, *PACKAGED_MODELS) and desk.model(spec).takes_clips:
+            return spec
+    return next(iter(CLIP_MODELS))
+
+
+def video_lines(name: str, spec: str, asked: dict[str, Any]) -> str:
+    """The shell line and the Python lines that give the same report.
+
+    >>> print(video_lines("a b.mp4", "motion-c3d", {"target": 1, "mode": "naive"}))
+    relprop video 'a b.mp4' --model motion-c3d --target 1 --mode naive
+    # Python:
+    import relprop
+    report = relprop.reports.video('motion-c3d', 'a b.mp4', target=1, mode='naive')
+    """
+    given = {key: value for key, value in asked.items() if value is not None}
+    words = ["relprop", "video", name, "--model", spec]
+    for option, value in given.items():
+        words += [f"--{option}", str(value)]
+    call = ", ".join([repr(spec), repr(name), *(f"{option}={value!r}" for option, value in given.items())])
+    return f"{shlex.join(words)}\n# Python:\nimport relprop\nreport = relprop.reports.video({call})"
+
+
+def _asked(index: int, versus: str, mode: str, method: str, camera: str) -> dict[str, Any]:
+    """A question as `ClipConversation.ask` takes it; what is at its default is left out."""
+    rival = None if versus == _NOBODY else int(versus.partition(" ")[0])
+    if rival == index:
+        raise InputError("Choose another class to compare with.")
+    asked = {"target": index, "method": method, "versus": rival, "mode": None if mode == _WHOLE else mode}
+    return asked | ({"camera": camera} if mode == "conserving" and camera != "auto" else {})
+
+
+def _films(answer: ClipAnswer, mode: str | None) -> str:
+    """The films in step, below what speaks against them and above what they say."""
+    warned = "".join(
+        f'<p class="relprop-warning" role="alert">{html.escape(text)}</p>' for text in answer.warnings
+    )
+    how = [] if mode is None else [f"Split by {mode}: {ABOUT[mode]}."]
+    first, *others = (html.escape(text) for text in (*answer.sentences, *how))
+    said = f"<p><strong>{first}</strong></p>" + "".join(f"<p>{text}</p>" for text in others)
+    return f'{warned}{answer.player(autoplay=True, script=False)}<div class="relprop-said">{said}</div>'
