@@ -15,9 +15,9 @@ from torch import Tensor
 
 from relprop.benchmark.formats import to_text
 from relprop.benchmark.recipe import MethodEntry, read_recipe
-from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
 from relprop.benchmark.table import paired_difference
+from relprop.benchmark.tabled import table_of
 from relprop.methods.bounds import z_box
 from relprop.methods.rsp import RSP, ContrastiveRSP
 from relprop.propagate.composite import Composite

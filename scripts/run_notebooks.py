@@ -7,7 +7,9 @@ python scripts/run_notebooks.py classifier video   # these two
 from __future__ import annotations
 
 import base64
+import html
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from PIL import Image
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "notebooks"
 WIDEST = 900  # pixels of a stored picture
 SECONDS = 300  # a cell may take
+TAG, SCRIPT = re.compile(r"<[^>]*>"), re.compile(r"<script>.*?</script>", re.DOTALL)
 
 
 def executed(path: Path) -> Any:
@@ -33,7 +36,7 @@ def executed(path: Path) -> Any:
 
 
 def texts(notebook: Any) -> list[str]:
-    """What its cells print or give as plain values, a string a cell; what a cell draws is left out."""
+    """What its cells print or give, a string a cell: the words of HTML, else plain values; no pictures."""
     found = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -42,7 +45,8 @@ def texts(notebook: Any) -> list[str]:
                 data = output.get("data", {})
                 drawn = any(kind.startswith("image/") for kind in data)
                 parts.append(output.get("text", "") if output.output_type == "stream" else "")
-                parts.append("" if drawn else data.get("text/plain", ""))
+                page = TAG.sub(" ", SCRIPT.sub("", data.get("text/html", "")))
+                parts.append("" if drawn else html.unescape(page) or data.get("text/plain", ""))
             found.append("".join(parts))
     return found
 

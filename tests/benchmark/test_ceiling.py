@@ -14,8 +14,8 @@ from tests.benchmark.make import by_key, pictures, recipe, scenes
 from torch import Tensor
 
 from relprop.benchmark.ceiling import WORLD, ceilings, game_of, with_ceiling
-from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
+from relprop.benchmark.tabled import table_of
 from relprop.benchmark.worker import Worker
 from relprop.datasets import Sample, SceneSamples
 from relprop.metrics import Case, Energy, Metric, ObjectDiscrimination, PointingGame, held, world_map

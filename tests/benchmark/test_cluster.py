@@ -13,8 +13,8 @@ from relprop.benchmark import cluster
 from relprop.benchmark.formats import to_csv
 from relprop.benchmark.job import Job
 from relprop.benchmark.recipe import MetricEntry, Recipe
-from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
+from relprop.benchmark.tabled import table_of
 from relprop.errors import RelpropError
 
 ray = pytest.importorskip("ray")

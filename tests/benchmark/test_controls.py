@@ -12,8 +12,8 @@ from tests.benchmark.make import by_key, pictures, recipe, scenes
 from relprop.benchmark.controls import best_squared, raised
 from relprop.benchmark.recipe import MethodEntry, recipe_from
 from relprop.benchmark.record import Record
-from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
+from relprop.benchmark.tabled import table_of
 from relprop.benchmark.worker import Worker
 from relprop.catalogue import BASELINES
 from relprop.errors import InputError

@@ -21,9 +21,9 @@ from relprop.benchmark import worker as worker_file
 from relprop.benchmark.formats import to_csv
 from relprop.benchmark.maps import Maps, beside_results
 from relprop.benchmark.recipe import Recipe
-from relprop.benchmark.report import table_of
 from relprop.benchmark.run import Finished, run
 from relprop.benchmark.store import Store
+from relprop.benchmark.tabled import table_of
 from relprop.errors import InputError, RelpropError
 
 METHODS: list[Any] = [

@@ -16,8 +16,8 @@ from relprop.benchmark import local
 from relprop.benchmark.formats import to_csv
 from relprop.benchmark.job import Job
 from relprop.benchmark.recipe import Recipe
-from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
+from relprop.benchmark.tabled import table_of
 from relprop.benchmark.worker import Worker
 from relprop.errors import RelpropError
 

@@ -11,8 +11,8 @@ import pytest
 from tests.benchmark.make import pictures, recipe
 
 from relprop.benchmark.recipe import read_recipe
-from relprop.benchmark.report import table_of
 from relprop.benchmark.run import run
+from relprop.benchmark.tabled import table_of
 from relprop.benchmark.worker import Worker
 from relprop.errors import InputError
 

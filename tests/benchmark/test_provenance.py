@@ -13,8 +13,9 @@ import torch
 from tests.benchmark.make import pictures, recipe, scenes
 
 from relprop.benchmark.provenance import bare, machine, provenance, versions
-from relprop.benchmark.report import table_of, write_report
+from relprop.benchmark.report import write_report
 from relprop.benchmark.run import run
+from relprop.benchmark.tabled import table_of
 
 
 @pytest.mark.parametrize(

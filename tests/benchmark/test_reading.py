@@ -16,9 +16,9 @@ from relprop.benchmark import worker as worker_file
 from relprop.benchmark.formats import to_csv
 from relprop.benchmark.reading import read_finished, recipe_of, results_in
 from relprop.benchmark.recipe import Recipe
-from relprop.benchmark.report import table_of
 from relprop.benchmark.run import Finished, run
 from relprop.benchmark.store import Store
+from relprop.benchmark.tabled import table_of
 from relprop.errors import InputError, RelpropError
 
 

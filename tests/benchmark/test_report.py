@@ -9,8 +9,9 @@ from tests.benchmark.make import PICTURES, pictures, recipe
 from tests.viz.make import names, words
 
 from relprop.benchmark.figures import figures
-from relprop.benchmark.report import table_of, write_report
+from relprop.benchmark.report import write_report
 from relprop.benchmark.run import Finished, run
+from relprop.benchmark.tabled import table_of
 from relprop.errors import UnknownNameError
 
 

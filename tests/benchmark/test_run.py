@@ -17,8 +17,8 @@ from tests.benchmark.make import PICTURES, by_key, pictures, recipe, scenes
 
 from relprop.benchmark.formats import to_csv
 from relprop.benchmark.recipe import Recipe
-from relprop.benchmark.report import table_of
 from relprop.benchmark.run import Finished, run
+from relprop.benchmark.tabled import table_of
 from relprop.errors import InputError, RelpropError
 
 # A run that stops to wait after so many pictures: to be killed there, with its workers at work.

@@ -71,6 +71,19 @@ def test_a_notebook_ends_with_what_it_told(file):
     assert "**Next:**" in last.source
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_notebook_begins_with_what_it_teaches(file):
+    first = nbformat.read(file, as_version=4).cells[0]
+    (said,) = re.findall(r"^\*\*You will learn\*\* (.*)\.$", first.source, re.MULTILINE)
+    listed = (ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8")
+    assert said.lower() in listed.lower()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_figures_need_no_magic_command(file):
+    assert "%matplotlib" not in file.read_text(encoding="utf-8")
+
+
 def test_no_path_of_a_machine_is_stored():
     for file in FILES:
         for text in _script().texts(nbformat.read(file, as_version=4)):

@@ -22,6 +22,8 @@ from relprop.benchmark.recipe import Recipe
 from relprop.benchmark.record import Problem, Record
 from relprop.benchmark.seen import ModelSeen, identity
 from relprop.benchmark.store import Store, Wanted
+from relprop.benchmark.table import Table
+from relprop.benchmark.tabled import table_of
 from relprop.benchmark.worker import Worker
 from relprop.checks import Progress, check_count
 from relprop.errors import InputError
@@ -35,7 +37,7 @@ Engine = Literal["local", "ray"]
 ENGINES: tuple[Engine, ...] = ("local", "ray")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Finished:
     """A finished benchmark, or one as far as it went.
 
@@ -62,6 +64,21 @@ class Finished:
     seconds: float
     work: float
     open: int = 0
+
+    @property
+    def table(self) -> Table:
+        """Methods down, metrics across, with intervals and notes; made anew at every call."""
+        return table_of(self)
+
+    def __repr__(self) -> str:
+        left = f", {self.open} open" if self.open else ""
+        return f"Finished({self.recipe.name}, {self.pictures} pictures, {len(self.records)} records{left})"
+
+    def _repr_html_(self) -> str:
+        """The table, for notebooks."""
+        from relprop.benchmark.html import to_html
+
+        return to_html(self.table)
 
 
 @draws_bar("pictures")

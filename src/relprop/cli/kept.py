@@ -21,8 +21,8 @@ def show(
     """
     from relprop.benchmark.formats import format_named
     from relprop.benchmark.reading import read_finished, results_in
-    from relprop.benchmark.report import table_of
     from relprop.benchmark.summary import document, problem_lines
+    from relprop.benchmark.tabled import table_of
     from relprop.cli.output import print_json, print_lines
 
     if as_recipe:

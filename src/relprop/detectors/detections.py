@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relprop.detectors.suppression import Candidates, Dropped
 from relprop.errors import InputError
+from relprop.viz.boxes_html import BoxRow, Thumbnail, boxes_html
 
 __all__ = ["Detection", "Detections", "Reading"]
 
@@ -55,6 +56,21 @@ class Detection:
             "default_box": None if self.default_box is None else self.default_box.tolist(),
             "offsets": self.offsets.tolist(),
         }
+
+    def row(self) -> BoxRow:
+        """Box, name and score, to be drawn."""
+        x0, y0, x1, y1 = (float(v) for v in self.box.tolist())
+        return BoxRow((x0, y0, x1, y1), self.name, self.score)
+
+    def _repr_html_(self) -> str:
+        """The detection and what else its output unit says, for notebooks."""
+        best = self.scores.topk(min(4, len(self.scores))).values.tolist()
+        others = ", ".join(f"{v:.3g}" for v in best)
+        said = (
+            f"Made by anchor {self.anchor}. The highest scores of its {len(self.scores)} classes: {others}."
+        )
+        title = "detection" if self.index is None else f"detection {self.index}"
+        return boxes_html(title, [self.row()], None, [said])
 
     def __repr__(self) -> str:
         box = ", ".join(f"{v:.0f}" for v in self.box.tolist())
@@ -121,6 +137,7 @@ class Detections(Sequence[Detection]):
         anchor: (D,) int64, the output unit that made each.
         reading: what the network said at all A anchors, before thresholds and suppression.
         candidates: the boxes over the threshold, suppressed ones included; None where nobody noted them.
+        picture: the picture made small, for notebooks; None where nobody kept it.
     """
 
     boxes: Tensor
@@ -129,6 +146,7 @@ class Detections(Sequence[Detection]):
     anchor: Tensor
     reading: Reading = field(repr=False)
     candidates: Candidates | None = field(default=None, repr=False)
+    picture: Thumbnail | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -192,3 +210,11 @@ class Detections(Sequence[Detection]):
             below = f"; best below the threshold: {best[0].name} {best[0].score:.3f}" if best else ""
             return f"Detections(none{below})"
         return "Detections(\n" + "".join(f"  {i}: {d!r}\n" for i, d in enumerate(self)) + ")"
+
+    def _repr_html_(self) -> str:
+        """The picture with its boxes and their table, for notebooks; where none was found, what nearly was one."""
+        if len(self):
+            count = f"{len(self)} detection{'' if len(self) == 1 else 's'}, best first"
+            return boxes_html(count, [d.row() for d in self], self.picture)
+        near = [d.row() for d in self.near()]
+        return boxes_html("No detections", near, self.picture, ["These are the best below the threshold."])

@@ -14,7 +14,7 @@ from relprop.checks import check_choice
 from relprop.detectors.boxes import nms
 from relprop.detectors.detections import Detection, Detections, Reading
 from relprop.detectors.learned import Heads, Learned
-from relprop.detectors.prepare import Prepared, as_is
+from relprop.detectors.prepare import Prepared, as_is, thumbnail
 from relprop.detectors.suppression import Candidates
 from relprop.detectors.unit import DetectionUnit
 from relprop.errors import InputError
@@ -197,7 +197,8 @@ class Detector:
             kept = nms(whole, scores, label, self.nms_threshold)[: self.most]
             candidates = Candidates(row, label, scores, whole, kept, self.nms_threshold)
         row, label = row[kept], label[kept]
-        return Detections(boxes[kept], label, reading.scores[row, label], row, reading, candidates)
+        scores, picture = reading.scores[row, label], thumbnail(prepared, self.mean, self.std)
+        return Detections(boxes[kept], label, scores, row, reading, candidates, picture)
 
     @full_precision
     def prepared(self, image: Any) -> Prepared:

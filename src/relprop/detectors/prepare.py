@@ -15,8 +15,11 @@ from torch import Tensor
 
 from relprop.errors import InputError
 from relprop.models.pictures import read_picture
+from relprop.viz.boxes_html import Thumbnail
+from relprop.viz.embedded import SIDE
+from relprop.viz.picture import display_picture
 
-__all__ = ["Letterbox", "Prepared", "Squash", "as_is", "to_tensor"]
+__all__ = ["Letterbox", "Prepared", "Squash", "as_is", "thumbnail", "to_tensor"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +177,24 @@ def as_is(image: Any) -> Prepared:
     if x.ndim != 4 or x.shape[0] != 1:
         raise InputError(f"Expected one input (3, H, W) or (1, 3, H, W) but got shape {tuple(image.shape)}.")
     return Prepared(x, (1.0, 1.0), (x.shape[2], x.shape[3]))
+
+
+def thumbnail(prepared: Prepared, mean: Sequence[float], std: Sequence[float]) -> Thumbnail | None:
+    """The picture that an input was made of, small; None where mean and std are of other channels than it has.
+
+    Args:
+        prepared: the input.
+        mean, std: what was subtracted, and divided by.
+    """
+    left, top, right, bottom = prepared.window
+    part = prepared.x[:, :, max(top, 0) : bottom, max(left, 0) : right].detach().float().cpu()
+    if part.shape[1] != len(mean) or not part.numel():
+        return None
+    factor = min(1.0, SIDE / max(part.shape[2:]))
+    size = [max(1, round(n * factor)) for n in part.shape[2:]]
+    small = F.interpolate(part, size, mode="area") if factor < 1 else part
+    pixels, _ = display_picture(small[0], mean, std)
+    return Thumbnail(np.asarray(np.rint(255 * pixels), dtype=np.uint8), prepared.size)
 
 
 def to_tensor(image: Any) -> Tensor:

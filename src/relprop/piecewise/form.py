@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from relprop.errors import InputError
+from relprop.glance import Entry, framed, table_html
 from relprop.precision import full_precision
 from relprop.rules.owning import Owner
 
 __all__ = ["AffineForm", "Deviation"]
+
+_MOST = 6  # scores that a notebook shows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,6 +106,23 @@ class AffineForm:
                 f"{tuple(value.shape)}."
             ) from None
         return _wide(self.weight.double() * value.double(), self.targets.ndim) + self.bias
+
+    def _repr_html_(self) -> str:
+        """What the score is made of, for notebooks: the values for and against, and the bias."""
+        terms = (self.weight * self.value).flatten(self.targets.ndim).double()
+        parts = [terms.clamp(min=0).sum(-1), terms.clamp(max=0).sum(-1), self.bias, self.score]
+        scores = torch.stack([part.detach().cpu().flatten() for part in parts], 1).tolist()
+        names = ("W · X for it", "W · X against it", "b", "score")
+        rows: list[tuple[str, list[list[Entry | str]]]] = []
+        for values, target in zip(scores[:_MOST], self.targets.flatten().tolist(), strict=False):
+            most = max(map(abs, values)) or 1.0
+            numbers = [Entry(f"{v:.3f}".replace("-", "−"), bar=v / most) for v in values]
+            rows.append((f"class {target}", [[name, one] for name, one in zip(names, numbers, strict=True)]))
+        kind = "exact for inputs of the same piece" if self.exact else "linearised: holds at this input alone"
+        said = [f"score = W · X + b at {self.at!r}, {kind}. b is the part that no value there has a part in."]
+        if len(scores) > _MOST:
+            said.append(f"The first {_MOST} of {len(scores)} scores are shown.")
+        return framed("A score taken apart", table_html(["", "value"], rows), said)
 
     def __repr__(self) -> str:
         lead = "×".join(map(str, self.targets.shape))

@@ -12,8 +12,8 @@ from typing import Any
 from relprop.benchmark.formats import to_json
 from relprop.benchmark.legend import NONE, UNBEATEN, interval, shown
 from relprop.benchmark.reading import read_finished
-from relprop.benchmark.report import table_of
 from relprop.benchmark.store import RESULTS
+from relprop.benchmark.tabled import table_of
 from relprop.errors import InputError, RelpropError
 from relprop.explanation.folder import as_saved
 from relprop.files import read_text

@@ -15,6 +15,7 @@ from torch import Tensor
 from relprop.errors import InputError
 from relprop.explanation.folder import Format, as_saved, below, jsonable
 from relprop.explanation.saved import ledger_document, ledger_of
+from relprop.glance import framed
 from relprop.propagate.ledger import Ledger
 from relprop.video.camera import CameraPath
 
@@ -260,6 +261,23 @@ class MotionSeparation:
         from relprop.viz.motion import motion_figure
 
         return motion_figure(reel(self, frames_of(self, clip, sample, mean, std), sample, target), **how)
+
+    def _repr_html_(self) -> str:
+        """The films of the first clip and target in step, for notebooks."""
+        from relprop.video.films import frames_of, reel
+        from relprop.viz.motion_player import motion_player
+
+        made = reel(self, frames_of(self, None, 0))
+        shares = "" if made.share is None else f" Motion holds {100 * made.share:.0f} % of the relevance."
+        more = (
+            "" if self.original.ndim == 4 and len(self.original) == 1 else " The first of several is shown."
+        )
+        said = [*(f"⚠ {text}" for text in self.warnings), *self.notes]
+        told = f"{made.said}: class {made.target}.{shares}{more}"
+        film = motion_player(
+            made, clip_shown=False, caption="show(clip) draws these films below the clip's frames."
+        )
+        return framed(told[0].upper() + told[1:], film, said)
 
     def _repr_png_(self) -> bytes:
         """The films of the first clip and target, for notebooks."""

@@ -35,6 +35,7 @@ def motion_player(
     fps: float = 6,
     filmed: float | None = None,
     caption: str = "",
+    clip_shown: bool = True,
     autoplay: bool = False,
     key: str | None = None,
     script: bool = True,
@@ -46,6 +47,7 @@ def motion_player(
     Args:
         clip: frames and films; `relprop.video.films.reel` makes it of a separation or an explanation.
         names: class names by index.
+        clip_shown: False leaves the clip itself out, where its frames are blank.
         scale: ``"shared"``, see :func:`relprop.viz.reel.film_limit`, or a number > 0.
         fps, filmed, caption, autoplay, key, script: as for :func:`relprop.viz.player.player_html`.
 
@@ -54,7 +56,7 @@ def motion_player(
     """
     limit = film_limit(clip.films, scale)
     said = "the class" if clip.target is None else class_name(clip.target, names)
-    played = [PlayedFilm("Clip", clip.frames, "the clip as the network saw it")]
+    played = [PlayedFilm("Clip", clip.frames, "the clip as the network saw it")] if clip_shown else []
     for name, film in clip.films.items():
         drawn = [
             panel_pixels(Panel(values, frame / 255.0), limit.value, "outlines", _LEAST)

@@ -256,7 +256,7 @@ def _row(
     return (
         f'<div style="font-size:12.5px;line-height:1.3;margin-top:3px">{html.escape(name)}</div>'
         f'<svg role="img" aria-label="{html.escape(said)}" data-name="{html.escape(name)}" data-sums="{numbers}" '
-        f'viewBox="0 0 {len(positive)} 100" preserveAspectRatio="none" '
+        f'width="{_WIDE}" height="{_ROW}" viewBox="0 0 {len(positive)} 100" preserveAspectRatio="none" '
         f'style="display:block;width:100%;height:{_ROW}px">{"".join(marks)}'
         f'<line x1="0" x2="{len(positive)}" y1="{zero:.2f}" y2="{zero:.2f}" stroke="currentColor" '
         'stroke-opacity=".4" vector-effect="non-scaling-stroke"/></svg>'
