@@ -233,6 +233,20 @@ def test_a_damaged_result_is_named_and_the_others_are_shown(made: Path, tmp_path
         html_report(folder / "a" / "gradient")
 
 
+def test_a_document_that_was_changed_is_named(made: Path, tmp_path: Path) -> None:
+    for kind, name, entry in (("video", "demo_clip", "clips"), ("affine", "demo_scene", "images")):
+        shutil.copytree(made / kind / name, tmp_path / kind)
+        file = tmp_path / kind / f"{kind}.json"
+        told = json.loads(file.read_text())
+        told[entry][0] |= {"predictions": [{"name": 5, "score": "high"}], "score": {}, "layers": 3}
+        file.write_text(json.dumps(told))
+    photograph(tmp_path, "good", 0)
+    found = html_report(tmp_path)
+    assert found.counts["picture"] == 1
+    assert {one.path.name for one in found.skipped} == {"video", "affine.json"}
+    assert all("fit together" in one.why for one in found.skipped), [one.why for one in found.skipped]
+
+
 def test_mistakes_of_a_detector_are_a_page_of_their_own(tmp_path: Path) -> None:
     photograph(tmp_path, "a", 0)
     (tmp_path / "wrong" / "maps").mkdir(parents=True)

@@ -42,7 +42,7 @@ def affine_section(subject: Subject, side: int, skip: Callable[[Skipped], None])
         file = subject.folder / name
         if file.is_file():
             try:
-                drawn = still_file(file, alt=f"{alt}.", caption=alt, width=780, most=70_000)
+                drawn = still_file(file, alt=f"{alt}.", caption=alt, width=1000, most=70_000)
                 figures.append(drawn if name == "bias.png" else folded_html(drawn, alt))
             except InputError as error:
                 skip(Skipped(file, str(error)))
@@ -66,10 +66,14 @@ def _sentence(page: Mapping[str, Any], card: Card) -> str:
     bias = float(first["bias"])
     exact = "exactly" if page.get("exact") else "by its tangent, as the network isn't piece-wise affine,"
     return (
-        f"The score of {page['target']['name']}{less}, {signed(score)}, is {exact} the input times weights, "
-        f"{signed(score - bias)} ({percent(score - bias, score)}), and biases, {signed(bias)} "
+        f"The score of {page['target']['name']}{less}, {_three(score)}, is {exact} the input times weights, "
+        f"{_three(score - bias)} ({percent(score - bias, score)}), and biases, {_three(bias)} "
         f"({percent(bias, score)})."
     )
+
+
+def _three(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
 
 
 def _layers(page: Mapping[str, Any]) -> list[Listing]:

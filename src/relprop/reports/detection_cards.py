@@ -81,7 +81,7 @@ def _listed(page: Mapping[str, Any]) -> Listing:
             [str(d["index"]), str(d["name"]), f"{d['score']:.2f}", " ".join(f"{v:.0f}" for v in d["box"])]
         )
         values[i, 2] = float(d["score"])
-    return Listing("", ["box", "class", "score", "x0 y0 x1 y1"], rows, (0, 2), values, folded=False)
+    return Listing("", ["box", "class", "score", "x0 y0 x1 y1"], rows, (2,), values, folded=False)
 
 
 def _card(subject: Subject, tag: str, group: Mapping[str, Opened], side: int) -> Card:

@@ -232,6 +232,8 @@ class _Search:
                 self.count += 1
 
     def _tell(self, one: Told) -> None:
+        for name, why in one.problems:
+            self._skip(Path(name), f"it could not be explained: {why}")
         folder = self._seen.get(one.folder.resolve(), one.folder)
         self._seen.setdefault(folder.resolve(), folder)
         known = self._told.setdefault((one.kind, folder), {})

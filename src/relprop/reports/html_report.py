@@ -14,8 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from relprop.bar import draws_bar
-from relprop.errors import InputError, OutputError
-from relprop.explanation.folder import version
+from relprop.errors import InputError, OutputError, RelpropError
+from relprop.explanation.folder import as_saved, version
 from relprop.files import shown_path
 from relprop.paths import named_path, tells_where
 from relprop.reports.affine_cards import affine_section, depth_section
@@ -141,8 +141,12 @@ def html_report(
     sections: list[ReportSection] = []
     for subject in finds.subjects:
         steps.doing(subject.name)
-        section = _section(subject, side, skipped.append)
-        sections += [] if section is None else [section]
+        try:
+            with as_saved(subject.folder):  # documents may have been changed by hand
+                section = _section(subject, side, skipped.append)
+            sections += [] if section is None else [section]
+        except RelpropError as error:
+            skipped.append(Skipped(subject.folder, str(error)))
         steps.done()
     if not sections:
         first = skipped[0]
@@ -212,7 +216,8 @@ def check_report_place(path: str | Path) -> Path:
 def _title(sections: Sequence[ReportSection]) -> str:
     if len(sections) == 1:
         return sections[0].title
-    return _summary(Counter(section.kind for section in sections), subjects=True).capitalize()
+    kinds = Counter(section.kind for section in sections)
+    return _summary(kinds, subjects=True) if len(kinds) == 1 else f"{len(sections)} results"
 
 
 _WORDS = {

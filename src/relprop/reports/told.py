@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,13 +35,15 @@ class Told:
         head: the version of relprop and the model, as far as they are there.
         page: the subject's part of the document.
         numbers: the folders of numbers that it names.
+        problems: pictures that could not be explained, and why.
     """
 
     kind: Kind
     folder: Path
     head: Mapping[str, Any]
     page: Mapping[str, Any]
-    numbers: tuple[Path, ...] = field(default=())
+    numbers: tuple[Path, ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
 
 
 def read_document(path: str | Path) -> list[Told]:
@@ -107,8 +109,11 @@ def _subjects(whole: dict[str, Any], file: Path) -> Iterator[Told]:
         yield Told("depth", _folder(Path(str(whole["figure"])), file), head, whole)
     elif "rows" in whole and "summary" in whole:
         base = _folder(Path(str(whole["summary"])), file)
-        for page, numbers in _rows(whole, base):
-            yield Told("picture", numbers[0].parent, head, page, numbers)
+        failed = tuple(
+            (str(row["picture"]), str(row["problem"])) for row in whole["rows"] if row["problem"] is not None
+        )
+        for k, (page, numbers) in enumerate(_rows(whole, base)):
+            yield Told("picture", numbers[0].parent, head, page, numbers, () if k else failed)
     elif "clips" in whole:
         for page in whole["clips"]:
             numbers = (_numbers(page["files"]["numbers"], file),)
