@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from docs_formulas import drawn
 
 #: Section → pages in order; a folder (ending in /) stands for its index.md and its other pages by name. Pages
 #: that are not there (benchmarks write some) are left out; pages that are not named here come last.
@@ -93,7 +98,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = markdown.replace("<!-- metrics:table -->", _table("metric", metrics(), folder))
     if "<!-- gallery:methods -->" in markdown:
         markdown = markdown.replace("<!-- gallery:methods -->", _shown(folder))
-    return markdown
+    return drawn(markdown)
+
+
+def _front(readme: Path) -> str:
+    """README.md, its links made the site's own, so that the first screen is written once."""
+    text = readme.read_text(encoding="utf-8").replace("](docs/", "](")
+    return text.replace("[CITATION.cff](CITATION.cff)", "`CITATION.cff`")
 
 
 def _front(readme: Path) -> str:
