@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 
-@pytest.fixture(scope="session")
-def address() -> Iterator[str]:
-    pytest.importorskip("gradio")
-    command = [sys.executable, "-u", "-m", "relprop", "app", "-m", "scenes-resnet", "-m", "scenes-vgg"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+@contextmanager
+def running(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`relprop app`, which keeps its files in a folder, and its address."""
+    command = [sys.executable, "-u", "-m", "relprop", "app", *words]
+    env = os.environ | {"TMPDIR": str(folder)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+    ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("relprop app: http://127.0.0.1:"), line
-        yield line.split()[2]
-        process.terminate()
+        try:
+            yield process, line.split()[2]
+        finally:
+            process.terminate()
 
 
 @pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("gradio")
+    with running(tmp_path_factory.mktemp("app"), "-m", "scenes-resnet", "-m", "scenes-vgg") as (_, where):
+        yield where
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for the tests of a file."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("Chromium is not installed: the app is not tested in a browser")
+    with sync_api.sync_playwright() as play:
+        started = play.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture
 def chromium() -> str:
     """Where Chromium is."""
     pytest.importorskip("playwright")

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from relprop.app.desk import Desk
-from relprop.app.opened import is_clip
+from relprop.app.given import is_clip
 from relprop.app.video import clip_model
 from relprop.cli import run
 from relprop.datasets import demo_clip_path, demo_image_path

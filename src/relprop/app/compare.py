@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr  # handlers' annotations are read here
 
 from relprop.app.desk import Desk
-from relprop.app.picture import SLIDING, maps_html
+from relprop.app.examples import CHOOSING, examples, thumbnails
+from relprop.app.picture import SLIDING, code_lines, maps_html
 from relprop.app.uploads import drop_zone, uploaded_picture
 from relprop.app.working import ASKS, key, line
-from relprop.datasets.demo import demo_image_path
+from relprop.catalogue import RECOMMENDED
+from relprop.errors import InputError
 from relprop.reports import Conversation
 from relprop.reports.sentence import alike
 from relprop.reports.steps import Progress
@@ -20,46 +24,95 @@ from relprop.reports.steps import Progress
 __all__ = ["tab"]
 
 _TAB = "Compare"
+_OFFERED = 20  # classes of the first model that the chooser has
 
 
 def tab(desk: Desk) -> None:
     """Lay out the tab; with one model, say how to give two."""
-    if len(desk.models) < 2:
+    if len(desk.of_pictures) < 2:
         gr.Markdown("Start the app with two models: `relprop app --model A --model B`.")
         return
-    first, second = desk.models[:2]
+    specs = desk.of_pictures[:2]
+    offered = examples(desk, specs[0])
 
-    def compared(read: Callable[[], Any], name: str, request: gr.Request) -> Iterator[list[Any]]:
+    def answer(pair: _Pair, wanted: str, request: gr.Request, progress: Progress) -> list[Any]:
+        parts, maps, links, lines = [], [], [], []
+        for i, (spec, talk) in enumerate(zip(specs, pair.talks, strict=True)):
+            progress(i, 2, spec)
+            report = talk.ask(target=wanted)
+            (target,) = report.document["images"][0]["targets"]
+            score = next(p.score for p in talk.predictions if p.index == target["index"])
+            title = f"{html.escape(spec)}: {html.escape(target['name'])} {100 * score:.1f} %"
+            parts.append(f"<div><h3>{title}</h3>{maps_html(talk, report)}</div>")
+            maps.append(next(iter(report.numbers.values())).heatmap()[0])
+            links.append(desk.offers.link(request, report, f"Download {html.escape(spec)} (zip)"))
+            lines.append(code_lines(pair.name, spec, [RECOMMENDED], target["index"], None, pair.code))
+        said = f"<p><strong>{html.escape(alike(*maps))}</strong></p>"
+        return [
+            said + f'<div class="relprop-maps">{"".join(parts)}</div>', "".join(links), "\n\n".join(lines),
+            gr.Dropdown([p.name for p in pair.talks[0].predictions[:_OFFERED]], value=wanted),
+        ]  # fmt: skip
+
+    def opened(
+        read: Callable[[], Any], name: str, code: str, wanted: str | None, request: gr.Request
+    ) -> Iterator[list[Any]]:
         def work(progress: Progress) -> list[Any]:
             image = read()
-            parts, maps = [], []
-            wanted = "" if name.strip() in ("top", "predicted") else name.strip()  # words for several classes
-            for i, spec in enumerate((first, second)):
-                progress(i, 2, spec)
-                with Conversation(desk.model(spec), image) as talk:
-                    wanted = wanted or talk.predictions[0].name
-                    report = talk.ask(target=wanted)
-                    (target,) = report.document["images"][0]["targets"]
-                    score = next(p.score for p in talk.predictions if p.index == target["index"])
-                    title = f"{html.escape(spec)}: {html.escape(target['name'])} {100 * score:.1f} %"
-                    parts.append(f"<div><h2>{title}</h2>{maps_html(talk, report)}</div>")
-                    maps.append(next(iter(report.numbers.values())).heatmap()[0])
-            said = f"<p><strong>{html.escape(alike(*maps))}</strong></p>"
-            return [said + f'<div class="relprop-maps">{"".join(parts)}</div>', wanted]
+            progress(0, 2, specs[0])
+            first = Conversation(desk.model(specs[0]), image)
+            progress(1, 2, specs[1])
+            pair = _Pair((first, Conversation(desk.model(specs[1]), image)), name, code)
+            desk.keep(key(request, _TAB), pair)
+            known = [p.name for p in first.predictions[:_OFFERED]]
+            return answer(pair, wanted if wanted in known else known[0], request, progress)
 
-        yield from desk.jobs.run(key(request, _TAB), work, outputs=2)
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=4)
 
-    def dropped(name: str, request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
-        yield from compared(lambda: uploaded_picture(event.place, desk.folder), name, request)
+    def dropped(wanted: str | None, request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
+        read = partial(uploaded_picture, event.place, desk.folder)
+        yield from opened(read, str(event.name), "", wanted, request)
 
-    def example(name: str, request: gr.Request) -> Iterator[list[Any]]:
-        yield from compared(demo_image_path, name, request)
+    def example(wanted: str | None, request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
+        one = offered[int(event.index) % len(offered)]
+        yield from opened(lambda: one.path, str(one.path), one.code, wanted, request)
 
-    gr.Markdown(f"One picture through **{first}** and **{second}**, asked about the same class.")
-    name = gr.Textbox(label=f"Class; empty: what {first} says first", max_length=200)
-    drop = drop_zone("Drop a picture here, or choose one")
-    take = gr.Button("Compare on the example")
-    bar = line(desk.jobs, _TAB)
-    shown = gr.HTML(js_on_load=SLIDING, elem_id="relprop-compared")
-    drop.upload(dropped, [name], [bar, shown, name], **ASKS)
-    take.click(example, [name], [bar, shown, name], **ASKS)
+    def again(wanted: str | None, request: gr.Request) -> Iterator[list[Any]]:
+        def work(progress: Progress) -> list[Any]:
+            pair = desk.kept(key(request, _TAB))
+            if pair is None or not wanted:
+                raise InputError("Drop a picture, or take one of those below, first.")
+            return answer(pair, wanted, request, progress)
+
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=4)
+
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            gr.Markdown(f"One picture through **{specs[0]}** and **{specs[1]}**, asked about the same class.")
+            drop = drop_zone("Drop a picture here, or choose one")
+            take = gr.HTML(
+                thumbnails(offered, opens=False), js_on_load=CHOOSING, elem_id="relprop-compare-examples"
+            )
+            wanted = gr.Dropdown([], label="Class")
+        with gr.Column(scale=3, min_width=280):
+            bar = line(desk.jobs, _TAB)
+            shown = gr.HTML(js_on_load=SLIDING, elem_id="relprop-compared")
+            links = gr.HTML()
+            with gr.Accordion("The same in a terminal and in Python", open=False):
+                code = gr.Code(language="shell", interactive=False, show_label=False, wrap_lines=True)
+    outputs = [bar, shown, links, code, wanted]
+    drop.upload(dropped, [wanted], outputs, **ASKS)
+    take.select(example, [wanted], outputs, **ASKS)
+    wanted.input(again, [wanted], outputs, **ASKS)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One picture before two models."""
+
+    talks: tuple[Conversation, Conversation]
+    name: str
+    code: str
+
+    def close(self) -> None:
+        for talk in self.talks:
+            talk.close()

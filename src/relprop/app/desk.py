@@ -9,8 +9,10 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from relprop.app.given import given_files
 from relprop.app.offers import Offers
 from relprop.app.working import Jobs
+from relprop.catalogue import CLIP_MODELS
 from relprop.models.loaded import LoadedModel
 from relprop.models.sources import load_model
 
@@ -27,6 +29,7 @@ class Desk:
         opens: the picture, clip or folder that the app opens with, or None.
 
     Attributes:
+        pictures, clips: what `opens` is, or holds: the files that the page offers.
         folder: private to this user; removed with all in it by `close`.
         jobs: what is being computed.
         offers: what can be downloaded.
@@ -34,12 +37,19 @@ class Desk:
 
     def __init__(self, models: list[str], opens: Path | None = None) -> None:
         self.models, self.opens = models, opens
+        self.pictures, self.clips = given_files(opens)
         self.folder = Path(tempfile.mkdtemp(prefix="relprop-app-"))
         self.jobs, self.offers = Jobs(), Offers(self.folder)
         self._lock = threading.Lock()
         self._loaded: dict[str, LoadedModel] = {}
         self._rooms: dict[str, Path] = {}
         self._talks: OrderedDict[str, Any] = OrderedDict()
+
+    @property
+    def of_pictures(self) -> list[str]:
+        """The models that take pictures; the bundled one where none was given."""
+        given = [spec for spec in self.models if spec not in CLIP_MODELS and spec != "c3d"]
+        return given or ["scenes-resnet"]
 
     def model(self, spec: str) -> LoadedModel:
         """A model of the command line, loaded once for all sessions."""

@@ -13,15 +13,16 @@ import numpy as np
 from PIL import Image
 
 from relprop.app.desk import Desk
-from relprop.app.opened import opens_clip
+from relprop.app.examples import CHOOSING, examples, thumbnails
+from relprop.app.places import PLACING, place_html
 from relprop.app.scores import CHOOSE, score_bars
 from relprop.app.uploads import drop_zone, uploaded_picture
 from relprop.app.working import ASKS, key, line
 from relprop.catalogue import METHODS, RECOMMENDED
-from relprop.datasets.demo import demo_image_path
 from relprop.errors import InputError
 from relprop.explanation.explanation import Explanation
 from relprop.reports import Conversation, Report
+from relprop.reports.hide_and_see import HideAndSee
 from relprop.reports.sentence import sentence
 from relprop.reports.steps import Progress
 from relprop.viz.picture import display_picture
@@ -31,101 +32,145 @@ __all__ = ["SLIDING", "code_lines", "maps_html", "tab"]
 
 _TAB = "Picture"
 _NOBODY = "none"
+_HOW = (
+    "<p>Drop a picture, or take one of those on the page. Then red places speak for the class and blue ones "
+    "against it; click a place of the picture to see which classes it speaks for.</p>"
+)
 
 # Sliders and bars work in the browser, without asking the server anew.
 SLIDING = f"const open = () => {{{SLIDER_SCRIPT}}}; open(); watch('value', open);"
 
-
 def tab(desk: Desk) -> None:
     """Lay out the tab."""
-    spec = desk.models[0]
+    spec, offered = desk.of_pictures[0], examples(desk, desk.of_pictures[0])
+    same: Any = gr.skip()
 
     def answer(
-        talk: Conversation, index: int, methods: list[str], versus: str, name: str, request: gr.Request,
-        progress: Progress,
-    ) -> list[Any]:  # fmt: skip
-        rival = None if versus == _NOBODY else versus.partition(" ")[0]
-        if rival == str(index):
-            raise InputError("Choose another class to compare with.")
-        report = talk.ask(methods or [RECOMMENDED], index, rival, progress)
-        return [
-            score_bars(talk.predictions, index), maps_html(talk, report), desk.offers.link(request, report),
-            code_lines(name, spec, methods or [RECOMMENDED], index, rival), index,
+        talk: Conversation, asked: _Asked, name: str, request: gr.Request, progress: Progress
+    ) -> Iterator[list[Any]]:
+        report = talk.ask(asked.methods, asked.index, asked.rival, progress)
+        yield [
+            score_bars(talk.predictions, asked.index), maps_html(talk, report), "", "", desk.offers.link(request, report),
+            code_lines(name, spec, asked.methods, asked.index, asked.rival, _code(name)), asked.index,
         ]  # fmt: skip
+        progress(0, 1, "hiding places, to see what the score does")
+        checks = dict(zip(report.numbers.values(), talk.check(report), strict=False))
+        yield [same, same, _checked({e.method: check for e, check in checks.items()}), *[same] * 4]
+
+    def _code(name: str) -> str:
+        return next((one.code for one in offered if str(one.path) == name), "")
 
     def opened(
         read: Callable[[], Image.Image | Path], name: str, methods: list[str], request: gr.Request
     ) -> Iterator[list[Any]]:
-        def work(progress: Progress) -> list[Any]:
-            progress(0, 1, "the first answer about a picture")
+        def work(progress: Progress) -> Iterator[list[Any]]:
+            progress(0, 1, f"{spec} meets the picture")
             talk = Conversation(desk.model(spec), read())
             desk.keep(key(request, _TAB), talk)
-            rivals = [_NOBODY, *(f"{p.index} {p.name}" for p in talk.predictions[:20])]
-            best = talk.predictions[0].index
-            found = answer(talk, best, methods, _NOBODY, name, request, progress)
-            return [*found, name, gr.Dropdown(rivals, value=_NOBODY)]
+            choices = [_NOBODY, *(f"{p.index} {p.name}" for p in talk.predictions[:20])]
+            more = [name, gr.Dropdown(choices, value=_NOBODY)]
+            for found in answer(talk, _Asked(talk.predictions[0].index, methods), name, request, progress):
+                yield [*found, *more]
+                more = [same, same]
 
-        yield from desk.jobs.run(key(request, _TAB), work, outputs=7)
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=9)
 
     def dropped(methods: list[str], request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
         yield from opened(
             lambda: uploaded_picture(event.place, desk.folder), str(event.name), methods, request
         )
 
-    def example(methods: list[str], request: gr.Request) -> Iterator[list[Any]]:
-        own = desk.opens is not None and desk.opens.is_file() and not opens_clip(desk)
-        path = desk.opens if own and desk.opens is not None else demo_image_path()
+    def example(methods: list[str], request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
+        path = offered[int(event.index) % len(offered)].path
         yield from opened(lambda: path, str(path), methods, request)
+
+    def talk_of(request: gr.Request) -> Conversation:
+        talk: Conversation | None = desk.kept(key(request, _TAB))
+        if talk is None:
+            raise InputError("Drop a picture, or take one of those below, first.")
+        return talk
 
     def again(
         index: int, methods: list[str], versus: str, name: str, request: gr.Request
     ) -> Iterator[list[Any]]:
-        def work(progress: Progress) -> list[Any]:
-            talk = desk.kept(key(request, _TAB))
-            if talk is None:
-                raise InputError("Drop a picture, or take the example, first.")
-            return answer(talk, index, methods, versus, name, request, progress)
+        def work(progress: Progress) -> Iterator[list[Any]]:
+            yield from answer(talk_of(request), _Asked(index, methods, versus), name, request, progress)
 
-        yield from desk.jobs.run(key(request, _TAB), work, outputs=5)
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=7)
 
     def chosen(
         methods: list[str], versus: str, name: str, request: gr.Request, event: gr.EventData
     ) -> Iterator[list[Any]]:
         yield from again(int(event.index), methods, versus, name, request)
 
+    def pointed(index: int, request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
+        def work(progress: Progress) -> list[Any]:
+            progress(0, 1, "asking about the place")
+            return [place_html(talk_of(request).place(float(event.x), float(event.y), index))]
+
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=1)
+
     target, name = gr.State(0), gr.State("")
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             drop = drop_zone("Drop a picture here, or choose one")
-            named = "the example" if desk.opens is None or opens_clip(desk) else desk.opens.name
-            take = gr.Button(f"Open {named}")
-            gr.Markdown(f"What **{spec}** says. Click a class to see what speaks for it.")
-            bars = gr.HTML(js_on_load=CHOOSE, elem_id="relprop-scores")
+            opens = bool(desk.pictures) and desk.opens is not None and desk.opens.is_file()
+            take = gr.HTML(thumbnails(offered, opens=opens), js_on_load=CHOOSING, elem_id="relprop-examples")
+            bars = gr.HTML(
+                f"<p>What {html.escape(spec)} says will stand here.</p>", js_on_load=CHOOSE,
+                elem_id="relprop-scores",
+            )  # fmt: skip
             versus = gr.Dropdown([_NOBODY], value=_NOBODY, label="… rather than which other class?")
             methods = gr.Dropdown(
                 [RECOMMENDED, *(m for m in METHODS if m != RECOMMENDED)], value=[RECOMMENDED],
                 multiselect=True, max_choices=3, label="Methods, up to three side by side",
             )  # fmt: skip
-        with gr.Column(scale=3, min_width=300):
+        with gr.Column(scale=3, min_width=280):
             bar = line(desk.jobs, _TAB)
-            maps = gr.HTML(
-                "<p>Red places speak for the class, blue ones against it.</p>",
-                js_on_load=SLIDING, elem_id="relprop-maps",
-            )  # fmt: skip
+            maps = gr.HTML(_HOW, js_on_load=SLIDING + PLACING, elem_id="relprop-maps")
+            check = gr.HTML(elem_id="relprop-check")
+            place = gr.HTML(elem_id="relprop-place")
             link = gr.HTML()
-            code = gr.Code(label="The same in a terminal and in Python", language="shell", interactive=False)
-    shown = [bar, bars, maps, link, code, target]
+            with gr.Accordion("The same in a terminal and in Python", open=False):
+                code = gr.Code(language="shell", interactive=False, show_label=False, wrap_lines=True)
+    shown = [bar, bars, maps, check, place, link, code, target]
     first = [*shown, name, versus]
     asked = [methods, versus, name]
     drop.upload(dropped, [methods], first, **ASKS)
-    take.click(example, [methods], first, **ASKS)
+    take.select(example, [methods], first, **ASKS)
     bars.select(chosen, asked, shown, **ASKS)
+    maps.input(pointed, [target], [bar, place], **ASKS)
     versus.input(again, [target, *asked], shown, **ASKS)
     methods.input(again, [target, *asked], shown, **ASKS)
 
 
-def code_lines(name: str, spec: str, methods: list[str], index: int, versus: str | None) -> str:
+class _Asked:
+    """A question as the page puts it, made into what `Conversation.ask` takes."""
+
+    def __init__(self, index: int, methods: list[str], versus: str = _NOBODY) -> None:
+        self.index, self.methods = index, methods or [RECOMMENDED]
+        self.rival = None if versus == _NOBODY else versus.partition(" ")[0]
+        if self.rival == str(index):
+            raise InputError("Choose another class to compare with: it is the one that is asked about.")
+
+
+def _checked(checks: dict[str, HideAndSee]) -> str:
+    several = len(checks) > 1
+    return "".join(
+        f"<p>{f'<b>{html.escape(method)}</b>: ' if several else ''}{html.escape(check.words)}</p>"
+        for method, check in checks.items()
+    )
+
+
+def code_lines(
+    name: str, spec: str, methods: list[str], index: int, versus: str | None, picture: str = ""
+) -> str:
     """The shell line and the Python lines that give the same report.
+
+    Args:
+        name: of the picture's file.
+        spec, methods, index, versus: what was asked.
+        picture: Python that gives the picture, where the file doesn't stay.
 
     >>> print(code_lines("a b.png", "scenes-vgg", ["rsp"], 1, None))
     relprop explain 'a b.png' --model scenes-vgg --method rsp --target 1
@@ -138,8 +183,15 @@ def code_lines(name: str, spec: str, methods: list[str], index: int, versus: str
         words += ["--method", method]
     words += ["--target", str(index), *([] if versus is None else ["--versus", versus])]
     rival = "" if versus is None else f", versus={versus!r}"
-    call = f"{spec!r}, {name!r}, method={methods!r}, target={str(index)!r}{rival}"
-    return f"{shlex.join(words)}\n# Python:\nimport relprop\nreport = relprop.reports.picture({call})"
+    file = repr(name)
+    call = f"{spec!r}, {'image' if picture else file}, method={methods!r}, target={str(index)!r}{rival}"
+    lines = [shlex.join(words), "# Python:", "import relprop"]
+    if picture:
+        lines = [
+            "# This file goes when the app ends.", *lines, "from PIL import Image",
+            f"image = Image.fromarray({picture})",
+        ]  # fmt: skip
+    return "\n".join([*lines, f"report = relprop.reports.picture({call})"])
 
 
 def maps_html(talk: Conversation, report: Report) -> str:

@@ -10,36 +10,16 @@ from importlib.util import find_spec
 from typing import Any
 
 from relprop.app.desk import Desk
+from relprop.app.style import CSS
 from relprop.errors import InputError
 
 __all__ = ["build", "serve"]
 
 _HOST = "127.0.0.1"
-_CSS = """
-.relprop-score{position:relative;display:flex;justify-content:space-between;gap:8px;width:100%;min-height:36px;
- padding:6px 10px;margin:3px 0;border:1px solid #8885;border-radius:6px;overflow:hidden;text-align:left;
- cursor:pointer;background:transparent;color:inherit}
-.relprop-score i{position:absolute;inset:0 auto 0 0;background:#d9534f40;z-index:0}
-.relprop-score span,.relprop-score b{position:relative}
-.relprop-score[aria-pressed=true]{outline:2px solid #b2182b}
-.relprop-maps{display:flex;flex-wrap:wrap;gap:20px}.relprop-map{flex:1 1 240px;max-width:320px}
-.relprop-warning{color:#fff;background:#a11;padding:10px 12px;border-radius:6px}
-.relprop-said{margin-top:14px}.relprop-said p{margin:6px 0}
-.relprop-drop{display:flex;flex-direction:column;align-items:center;justify-content:center;gap:4px;min-height:110px;
- padding:12px;border:2px dashed #8888;border-radius:8px;text-align:center;cursor:pointer}
-.relprop-drop:hover,.relprop-over{border-color:#b2182b}.relprop-drop small{overflow-wrap:anywhere}
-.relprop-drop input{position:absolute;opacity:0;width:1px;height:1px}
-.relprop-drop:has(:focus-visible),.relprop-score:focus-visible{outline:3px solid #2166ac;outline-offset:2px}
-.relprop-wrong{color:#d33}
-.relprop-work{min-height:40px;align-items:center}.relprop-work button{visibility:hidden}
-.relprop-work:has(progress) button{visibility:visible}
-.relprop-busy{display:flex;gap:10px;align-items:center}.relprop-busy progress{flex:0 0 160px;accent-color:#b2182b}
-.relprop-download{display:inline-block;padding:8px 0;text-decoration:underline}
-"""
 # What the page itself asks for; anything else is refused.
 _PATHS = re.compile(
     r"/$|/(assets|static|svelte)/|/(theme\.css|config|favicon\.ico|manifest\.json)$|/results/[\w-]+\.zip$|/upload$"
-    r"|/gradio_api/(queue/(join|data)|upload|upload_progress|heartbeat/\w+|cancel|reset|startup-events|app_id)/?$"
+    r"|/gradio_api/(queue/(join|data)|heartbeat/\w+|cancel|reset|startup-events|app_id)/?$"
 )
 _POLICY = (
     b"default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
@@ -65,13 +45,13 @@ def build(desk: Desk) -> Any:
     from fastapi import FastAPI
     from fastapi.responses import PlainTextResponse, Response
 
-    from relprop.app import compare, opened, picture, uploads, video
+    from relprop.app import compare, picture, uploads, video
 
     tabs = {"Picture": picture, "Video": video, "Compare": compare}  # in the order of the page
 
     with gr.Blocks(title="relprop", analytics_enabled=False) as page:
         gr.Markdown("# relprop: what made the network say this?")
-        with gr.Tabs(selected="Video" if opened.opens_clip(desk) else "Picture"):
+        with gr.Tabs(selected="Video" if desk.clips and not desk.pictures else "Picture"):
             for label, module in tabs.items():
                 with gr.Tab(label, id=label):
                     module.tab(desk)
@@ -102,7 +82,7 @@ def build(desk: Desk) -> Any:
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     gr.mount_gradio_app(
         outer, page, path="/", server_name=_HOST, footer_links=[], run_history=False, show_error=False,
-        max_file_size=uploads.MOST_BYTES, ssr_mode=False, pwa=False, mcp_server=False, theme=theme, css=_CSS,
+        max_file_size=uploads.MOST_BYTES, ssr_mode=False, pwa=False, mcp_server=False, theme=theme, css=CSS,
     )  # fmt: skip
     return _Fence(outer)
 

@@ -11,7 +11,6 @@ from typing import Any
 import gradio as gr  # handlers' annotations are read here: gr.Request
 
 from relprop.app.desk import Desk
-from relprop.app.opened import opens_clip
 from relprop.app.scores import CHOOSE, score_bars
 from relprop.app.uploads import CLIP_TYPES, drop_zone, uploaded_clip
 from relprop.app.working import ASKS, key, line
@@ -71,7 +70,7 @@ def tab(desk: Desk) -> None:
         yield from opened(read, Path(str(event.name)).name, mode, method, camera, request)
 
     def example(mode: str, method: str, camera: str, request: gr.Request) -> Iterator[list[Any]]:
-        path = desk.opens if opens_clip(desk) and desk.opens is not None else demo_clip_path()
+        path = desk.clips[0] if desk.clips else demo_clip_path()
         yield from opened(lambda _: path, str(path), mode, method, camera, request)
 
     def again(
@@ -94,7 +93,7 @@ def tab(desk: Desk) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             drop = drop_zone("Drop a clip here, or choose one", CLIP_TYPES)
-            own = desk.opens.name if opens_clip(desk) and desk.opens is not None else "the example"
+            own = desk.clips[0].name if desk.clips else "the example"
             take = gr.Button(f"Open {own}")
             says = gr.Markdown("The network's classes stand here, once there is a clip.")
             bars = gr.HTML(js_on_load=CHOOSE, elem_id="relprop-clip-scores")

