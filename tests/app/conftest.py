@@ -38,22 +38,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield where
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, for the tests of a file."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("Chromium is not installed: the app is not tested in a browser")
-    with sync_api.sync_playwright() as play:
-        started = play.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
-        )
-        yield started
-        started.close()
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """Where Chromium is."""
     pytest.importorskip("playwright")
@@ -61,3 +46,17 @@ def chromium() -> str:
     if found is None:
         pytest.skip("Chromium is not installed: the app is not tested in a browser")
     return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """Chromium, for the tests of a file."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        started = play.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"],
+        )
+        yield started
+        started.close()

@@ -46,7 +46,7 @@ def given_files(path: Path | None) -> tuple[list[Path], list[Path]]:
     else:
         held = [regular_file(path, "a picture, a clip or a folder of them")]
     films = {p for p in held if p.suffix.lower() in _CLIP_ENDINGS}
-    clips = [p for p in held if p in films or (p == path or p.suffix.lower() == ".gif") and is_clip(p)]
+    clips = [p for p in held if p in films or ((p == path or p.suffix.lower() == ".gif") and is_clip(p))]
     pictures = [p for p in held if p not in clips and (p == path or p.suffix.lower() in PICTURE_ENDINGS)]
     if not pictures and not clips:
         raise InputError(

@@ -40,6 +40,7 @@ _HOW = (
 # Sliders and bars work in the browser, without asking the server anew.
 SLIDING = f"const open = () => {{{SLIDER_SCRIPT}}}; open(); watch('value', open);"
 
+
 def tab(desk: Desk) -> None:
     """Lay out the tab."""
     spec, offered = desk.of_pictures[0], examples(desk, desk.of_pictures[0])
@@ -50,7 +51,8 @@ def tab(desk: Desk) -> None:
     ) -> Iterator[list[Any]]:
         report = talk.ask(asked.methods, asked.index, asked.rival, progress)
         yield [
-            score_bars(talk.predictions, asked.index), maps_html(talk, report), "", "", desk.offers.link(request, report),
+            score_bars(talk.predictions, asked.index), maps_html(talk, report), "", "",
+            desk.offers.link(request, report),
             code_lines(name, spec, asked.methods, asked.index, asked.rival, _code(name)), asked.index,
         ]  # fmt: skip
         progress(0, 1, "hiding places, to see what the score does")
