@@ -104,7 +104,7 @@ def _card(table: Mapping[str, Any], folder: Path) -> Card:
             )
         )
     return Card(
-        str(table.get("title") or folder.name),
+        "Methods side by side",
         sentence=_sentence(rows, columns, table),
         figures=figures,
         below=True,

@@ -149,7 +149,7 @@ def _cards(one: Opened, subject: Subject, side: int) -> Iterator[Card]:
         sample = f"sample {m.sample}" if e.targets.shape[-1] > 1 else ""
         figure = slider_html(
             m.values, m.picture, alt=alt(e, m), picture_alt=f"{_what(subject, e, one)}, as the network saw it",
-            limit=m.limit, width=320, side=side, script=False,
+            limit=m.limit, width=_width(m), side=side, script=False,
         )  # fmt: skip
         remark = [f"{m.remark[0].upper()}{m.remark[1:]}."] if m.remark else []
         yield Card(
@@ -163,6 +163,12 @@ def _cards(one: Opened, subject: Subject, side: int) -> Iterator[Card]:
             score=_output(e, m),
             **shared,
         )
+
+
+def _width(m: DrawnMap) -> int:
+    """CSS pixels: of very tall maps fewer, so that they stay on the screen."""
+    tall, wide = m.values.shape
+    return max(60, min(320, round(480 * wide / tall)))
 
 
 def _what(subject: Subject, e: Explanation, one: Opened) -> str:
