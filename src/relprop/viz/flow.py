@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from relprop.errors import InputError
 from relprop.viz.canvas import MARGIN, NAME, POINT, SMALL, Canvas, height
-from relprop.viz.flow_stages import Accounts, Stage, stages_of
+from relprop.viz.flow_stages import Accounts, FlowStage, stages_of
 from relprop.viz.labels import number
 from relprop.viz.text import fit
 
@@ -72,7 +72,7 @@ def flow_figure(
 class _River:
     """The band and its branches, in shares of the start; y runs downwards, 0 is the band's top at the score."""
 
-    def __init__(self, stages: Sequence[Stage], ledger: Accounts) -> None:
+    def __init__(self, stages: Sequence[FlowStage], ledger: Accounts) -> None:
         self.stages, self.ledger = stages, ledger
         self.lost_track = 0.0 if ledger.closes else self._missing()
         flows = [self._split(stage.ended) for stage in stages]

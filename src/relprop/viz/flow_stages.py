@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["KINDS", "AccountRow", "Accounts", "Stage", "stages_of"]
+__all__ = ["KINDS", "AccountRow", "Accounts", "FlowStage", "stages_of"]
 
 #: Where relevance ends before the input.
 KINDS = ("bias", "lost", "stabiliser")
@@ -59,14 +59,14 @@ class Accounts(Protocol):
 
 
 @dataclass(frozen=True)
-class Stage:
+class FlowStage:
     """Some layers, and what ended in them as shares of the start."""
 
     name: str
     ended: dict[str, float]
 
 
-def stages_of(ledger: Accounts, most: int) -> list[Stage]:
+def stages_of(ledger: Accounts, most: int) -> list[FlowStage]:
     """Layers in the order of the walk, at most `most` of them, joined where there are more."""
     paths: list[str] = []
     for row in ledger.rows:  # an operator without a module of its own belongs to the layer just passed
@@ -75,7 +75,7 @@ def stages_of(ledger: Accounts, most: int) -> list[Stage]:
     for name, group in _groups(list(dict.fromkeys(paths)), most):
         rows = [row for row, path in zip(ledger.rows, paths, strict=True) if path in group]
         ended = {kind: math.fsum(getattr(r, kind) for r in rows) / ledger.start for kind in KINDS}
-        found.append(Stage(name, ended))
+        found.append(FlowStage(name, ended))
     return found
 
 
