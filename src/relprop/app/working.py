@@ -169,7 +169,7 @@ class Jobs:
             self.ended += 1
         except RelpropError as error:
             job.failed = str(error)
-        except Exception as error:
+        except BaseException as error:  # nobody above this thread would hear of it
             traceback.print_exc()
             job.failed = f"Something in the app went wrong: {type(error).__name__}: {error}. Ask again."
         finally:
