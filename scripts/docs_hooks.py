@@ -1,4 +1,4 @@
-"""Navigation of the documentation (fixed pages in order, folders as they are on disk), and tables of names."""
+"""Hooks of the documentation's build: its navigation, tables of names, the front page, the gallery, formulas."""
 
 from __future__ import annotations
 
@@ -9,76 +9,36 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from docs_formulas import drawn
-
-#: Section → pages in order; a folder (ending in /) stands for its index.md and its other pages by name. Pages
-#: that are not there (benchmarks write some) are left out; pages that are not named here come last.
-SECTIONS: list[tuple[str, list[str]]] = [
-    (
-        "Start",
-        [
-            "index.md",
-            "gallery.md",
-            "quickstart.md",
-            "many.md",
-            "which-method.md",
-            "something-else.md",
-            "words.md",
-            "command-line.md",
-            "facts.md",
-            "detectors.md",
-            "detectors/",
-            "detect.md",
-            "detect-report.md",
-            "measured.md",
-            "video.md",
-            "affine.md",
-            "reports.md",
-            "report-file.md",
-            "app.md",
-            "notebooks.md",
-        ],
-    ),
-    (
-        "Understand",
-        ["trust.md", "adds-up.md", "compatibility.md", "coverage.md", "speed.md", "troubleshooting.md"],
-    ),
-    ("Methods", ["methods/"]),
-    ("Rules", ["rules/"]),
-    ("Judge", ["benchmark.md", "ceilings.md", "datasets.md", "real-pictures.md", "cluster.md"]),
-    ("Metrics", ["metrics/"]),
-    (
-        "Extend",
-        [
-            "write-a-rule.md",
-            "write-a-method.md",
-            "write-a-metric.md",
-            "write-a-data-set.md",
-            "python.md",
-            "from-captum.md",
-            "service.md",
-            "development.md",
-        ],
-    ),
-    ("Sources", ["sources.md"]),
-]
+from docs_navigation import SECTIONS, Entry
 
 
 def on_config(config: Any) -> Any:
     """Build the navigation from `SECTIONS` and what lies in the folders."""
     docs = Path(config["docs_dir"])
-    sections = [(title, [p for page in pages for p in _pages(docs, page)]) for title, pages in SECTIONS]
-    named = {page for _, pages in sections for page in pages}
-    rest = sorted({p.name for p in docs.glob("*.md")} - named)
-    config["nav"] = [{title: pages} for title, pages in [*sections, ("More", rest)] if pages]
+    nav = [{title: _entries(docs, entries)} for title, entries in SECTIONS]
+    rest = sorted({p.relative_to(docs).as_posix() for p in docs.rglob("*.md")} - _named(nav))
+    config["nav"] = [section for section in [*nav, {"More": rest}] if all(section.values())]
     return config
 
 
-def _pages(docs: Path, page: str) -> list[str]:
-    if not page.endswith("/"):
-        return [page] if (docs / page).is_file() else []
-    found = sorted(p.name for p in (docs / page).glob("*.md"))
-    found.sort(key=lambda name: name != "index.md")
-    return [page + name for name in found]
+def _entries(docs: Path, entries: list[Entry]) -> list[Any]:
+    """Pages that are there (benchmarks write some), and groups that have any."""
+    found: list[Any] = []
+    for entry in entries:
+        if isinstance(entry, tuple):
+            title, group = entry
+            below = _entries(docs, group)
+            found += [{title: below}] if below else []
+        elif (docs / entry).is_file():
+            found.append(entry)
+    return found
+
+
+def _named(nav: list[Any]) -> set[str]:
+    """All pages of a navigation."""
+    pages = {entry for entry in nav if isinstance(entry, str)}
+    below = [group for entry in nav if isinstance(entry, dict) for group in entry.values()]
+    return pages.union(*map(_named, below))
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
