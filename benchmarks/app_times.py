@@ -49,7 +49,42 @@ def measure(model: str, picture: Path) -> list[float]:
     return [later - earlier for earlier, later in pairwise(clock)]
 
 
+def measure_detector(model: str, picture: Path) -> list[float]:
+    """Seconds of the tab Detector: boxes, maps, all that is measured; then maps and measures of a click."""
+    from playwright.sync_api import sync_playwright
+
+    command = [sys.executable, "-u", "-m", "relprop", "app", "--model", model]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, sync_playwright() as play:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[2]
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(address)
+        tab = page.get_by_role("tabpanel").filter(has=page.locator("#relprop-boxes"))
+        clock = [time.perf_counter()]
+        tab.locator("input[type=file]").set_input_files(str(picture))
+        for shown in (".relprop-stage button", "#relprop-why img[data-map]", "#relprop-held strong"):
+            page.locator(shown).first.wait_for(timeout=300_000)
+            clock.append(time.perf_counter())
+        seconds = [later - clock[0] for later in clock[1:]]
+        start = time.perf_counter()
+        second = page.locator(".relprop-found button").nth(1)
+        before = page.locator("#relprop-why").inner_html()
+        second.click()
+        changed = "s => document.querySelector('#relprop-why').innerHTML !== s"
+        page.wait_for_function(changed, arg=before, timeout=300_000)
+        seconds.append(time.perf_counter() - start)
+        page.locator("#relprop-held [role=status]").wait_for(state="detached", timeout=300_000)
+        seconds.append(time.perf_counter() - start)
+        browser.close()
+        process.send_signal(signal.SIGINT)
+    return seconds
+
+
 if __name__ == "__main__":
     print("| model | command | page | first answer | second answer |\n| --- | ---: | ---: | ---: | ---: |")
     for name, path in {"scenes-resnet": demo_image_path(), "efficientnet-lite0": demo_photo_path()}.items():
         print(f"| `{name}` | " + " | ".join(f"{seconds:.1f} s" for seconds in measure(name, path)) + " |")
+    print("\n| detector | boxes | maps | measured | a click: maps | measured |\n| --- |" + " ---: |" * 5)
+    seconds = measure_detector("scenes-ssd", demo_image_path())
+    print("| `scenes-ssd` | " + " | ".join(f"{value:.1f} s" for value in seconds) + " |")

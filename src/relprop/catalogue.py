@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from relprop.registry import Registry, Specifications
 
 __all__ = [
+    "APP_SPECS",
     "BASELINES",
     "BOX_METHOD",
     "CLASS_METHOD",
@@ -190,6 +191,13 @@ MODEL_SOURCES = ("torchvision", "timm")
 
 #: What `relprop detect --model` takes.
 DETECTOR_SPECS = Specifications("detector", [DETECTORS], ["torchvision:NAME", "file.py:factory"])
+
+#: What `relprop app --model` takes: either.
+APP_SPECS = Specifications(
+    "model",
+    [MODELS, PACKAGED_MODELS, CLIP_MODELS, DETECTORS],
+    ["c3d", "torchvision:NAME", "timm:NAME", "file.py:factory"],
+)
 
 #: How a picture becomes an input, see `relprop.models.geometry.Geometry`.
 GeometryMode: TypeAlias = Literal["shorter", "squash", "crop", "native"]

@@ -91,6 +91,10 @@ def test_words_name_the_unit_the_account_and_the_rival(talk: DetectionConversati
     assert best[0][1] == d.name
     assert [score for *_, score in best] == sorted((score for *_, score in best), reverse=True)
     assert len(best) == d.scores.numel() - 1  # without the background
+    nowhere = talk.explained(DetectionQuestion(place=(10.0, 90.0)))
+    assert nowhere.parts.explanation.ledger is not None
+    assert nowhere.parts.explanation.ledger.start < 0
+    assert "no share to tell" in nowhere.account
     assert "keeps no account" in talk.explained(DetectionQuestion(1, method="gradient")).account
 
 

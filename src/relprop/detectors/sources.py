@@ -19,7 +19,7 @@ from relprop.models.sources import device_named, factory_of, no_published, read_
 from relprop.models.state import load_state, read_state
 from relprop.own_file import seeded
 
-__all__ = ["LoadedDetector", "load_detector", "torchvision_detectors"]
+__all__ = ["LoadedDetector", "load_detector", "names_detector", "torchvision_detectors"]
 
 # torchvision's detectors that have an adapter, by the beginning of their names.
 _KINDS = ("ssd", "retinanet", "fcos", "fasterrcnn", "maskrcnn", "keypointrcnn")
@@ -85,6 +85,16 @@ def load_detector(
         origin = "random (seed 0)"
     network.eval().to(target)
     return LoadedDetector(spec, wrap(made, **own | settings), origin)
+
+
+def names_detector(spec: str) -> bool:
+    """Whether a specification is a detector's by its name; of ``file.py:factory`` nobody knows before it runs.
+
+    >>> [names_detector(s) for s in ("scenes-ssd", "torchvision:ssd300_vgg16", "torchvision:vgg16", "a.py:make")]
+    [True, True, False, False]
+    """
+    kind, _, name = spec.rpartition(":")
+    return spec in bundled.models() or (kind == "torchvision" and name.startswith(_KINDS))
 
 
 def torchvision_detectors() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,7 +43,7 @@ from relprop.viz.detections import detections_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["binding_page", "detection", "picture_page"]
+__all__ = ["detection", "detection_report", "picture_page"]
 
 _TOLD = "detect.json"
 _LAYERS = ["Over all elements at each layer's input, zeros included, after relevance has crossed the layer."]
@@ -124,8 +124,13 @@ def detection(
     pages = (
         picture_page(loaded, explained_picture(loaded.detector, one, asking, steps), asking) for one in seen
     )
+    return detection_report(loaded, pages, out)
+
+
+def detection_report(loaded: LoadedDetector, pages: Iterable[Page], out: str | Path | None = None) -> Report:
+    """The report of pictures' pages."""
     head = {"relprop": version(), "model": about_detector(loaded)}
-    return gathered(head, "images", pages, out, partial(binding_page, loaded), told=_TOLD)
+    return gathered(head, "images", pages, out, partial(_binding_page, loaded), told=_TOLD)
 
 
 def picture_page(loaded: LoadedDetector, seen: DetectedPicture, asking: DetectionSettings) -> Page:
@@ -150,7 +155,7 @@ def picture_page(loaded: LoadedDetector, seen: DetectedPicture, asking: Detectio
     return Page(works, detection_document(detector, seen), detection_text(loaded, seen), unclosed)
 
 
-def binding_page(loaded: LoadedDetector, pages: Sequence[Page]) -> Page | None:
+def _binding_page(loaded: LoadedDetector, pages: Sequence[Page]) -> Page | None:
     """The page that binds the others, where there are several."""
     shown = [indexed(page.document) for page in pages]
     if (

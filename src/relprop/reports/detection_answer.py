@@ -105,6 +105,11 @@ class DetectionAnswer:
         return self.measured.effects.words("box")
 
     @property
+    def holds(self) -> bool | None:
+        """Whether the class map holds up; None before it was measured."""
+        return None if self.measured is None else self.measured.checks[0].holds
+
+    @property
     def checks(self) -> Sequence[str]:
         """Whether each map holds up where its strongest places are hidden, by the map's name."""
         if self.measured is None:

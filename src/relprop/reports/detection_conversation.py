@@ -6,7 +6,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -14,12 +13,11 @@ from PIL import Image
 from relprop.detectors import Detection, Detections
 from relprop.detectors.measured import Measured, measure
 from relprop.errors import InputError
-from relprop.explanation.folder import version
 from relprop.methods.registry import resolve
 from relprop.precision import full_precision
-from relprop.reports.detection import binding_page, picture_page
+from relprop.reports.detection import detection_report, picture_page
 from relprop.reports.detection_answer import DetectionAnswer, DetectionQuestion
-from relprop.reports.detection_document import about_detector, nearly
+from relprop.reports.detection_document import nearly
 from relprop.reports.detection_page import class_name, detection_name
 from relprop.reports.detection_seen import (
     DetectedPicture,
@@ -31,7 +29,7 @@ from relprop.reports.detection_seen import (
     loaded_detector,
 )
 from relprop.reports.detection_units import call
-from relprop.reports.report import Report, gathered
+from relprop.reports.report import Report
 from relprop.reports.sources import folders, read_pictures
 from relprop.reports.steps import Progress, Steps
 
@@ -149,9 +147,7 @@ class DetectionConversation:
             self.measured(question, progress)
             made = self._made[question]
         seen = replace(made.seen, measured=made.measured or ())
-        page = picture_page(self.loaded, seen, made.settings)
-        head = {"relprop": version(), "model": about_detector(self.loaded)}
-        return gathered(head, "images", [page], None, partial(binding_page, self.loaded), told="detect.json")
+        return detection_report(self.loaded, [picture_page(self.loaded, seen, made.settings)])
 
     def close(self) -> None:
         """Let go of what was answered."""

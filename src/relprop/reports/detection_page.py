@@ -86,6 +86,7 @@ def page_of(
             _lines(part, k, signed, measured),
             signed,
             share,
+            (part.blue, part.red) if part.on_box else ("against", "for"),
         )
         for k, (part, share, signed) in enumerate(zip(result.parts, _shares(result), signs, strict=True))
     ]
@@ -97,7 +98,7 @@ def page_of(
         signed = result.explanation.signed
         lines = (f"red: {label}" + (f", blue: {other}" if signed else ""),)
         rather = result.rather.cpu().double().numpy()
-        classes.insert(2, BoxMap(rather, f"{label} rather than {other}", lines, signed))
+        classes.insert(2, BoxMap(rather, f"{label} rather than {other}", lines, signed, ends=(other, label)))
     box = prepared.in_input(d.box)
     count = max(1, round(_SHARE * float((box[2] - box[0]) * (box[3] - box[1]))))
     mask = strongest(heat[0], count)

@@ -36,34 +36,31 @@ __all__ = [
 
 _ARROWS = {"left": "←", "right": "→", "up": "↑", "down": "↓"}
 _NOTHING = 0.05  # pixels: less would be written as 0
+_CONTRAST = 0.01  # of the magnitudes at the start: where their sum is smaller, shares of it mean nothing
 _LEAST = 0.1  # of the largest effect: a smaller one is not written on its cell
 
 
 def account(parts: Parts) -> str:
     """What a detection's class map says, and how much of the score arrived in it, in plain sentences."""
     e, part = parts.explanation, parts.parts[0]
-    blue = f", blue against {'it' if part.of == 'class' else 'that'}" if e.signed else ""
-    inside = (
-        "nothing is red"
-        if math.isnan(part.inside)
-        else f"{percent(part.inside, 1)} of the red lies in the box"
-    )
-    said = f"Red speaks for {part.name}{blue}; {inside}."
-    if e.ledger is None:
+    where = f"{percent(part.inside, 1)} of the red lies in the box"
+    said = f"Red speaks for {part.name}{', blue against it' if e.signed else ''}; "
+    said += f"{'nothing is red' if math.isnan(part.inside) else where}."
+    if e.ledger is None or not e.ledger.balances:
         return f"{said} This method keeps no account of how much of the score its map holds."
-    balances = e.ledger.balances
-    if len(balances) == len(parts.parts) - (0 if parts.box is None else 4) and balances:
-        own = balances[0][0]
-        shares = [percent(v, own.start) for v in (own.end, own.bias, own.lost)]
+    own = e.ledger.balances[0][0]  # the class comes first
+    if own.start < _CONTRAST * own.size:
+        said += (
+            " Here the network speaks rather against it, or for and against alike: there is no share to tell."
+        )
     else:
-        s = e.ledger.summary()
-        shares = [percent(float(s[key]), float(s["start"])) for key in ("input", "bias", "lost")]
-    said += (
-        f" Of the score that was shared out {shares[0]} arrived in the picture, biases, which belong to no place, "
-        f"hold {shares[1]}, and {shares[2]} was lost on the way."
-    )
-    if "ledger_of" in e.extras:
-        said += f" (This is the account of {e.extras['ledger_of']}.)"
+        arrived, bias, lost = (percent(v, own.start) for v in (own.end, own.bias, own.lost))
+        said += (
+            f" Of the score that was shared out {arrived} arrived in the picture, biases, which belong to no "
+            f"place, hold {bias}, and {lost} was lost on the way."
+        )
+        if "ledger_of" in e.extras:
+            said += f" (This is the account of {e.extras['ledger_of']}.)"
     return said if e.ledger.closes else f"{said} The account does not add up: don't trust this map."
 
 

@@ -28,9 +28,10 @@ from relprop.viz.scale import CLIP, Limit, Scale, limits
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BoxMap", "CellMap", "DetectionPage", "detection_figure"]
+__all__ = ["NEAR", "BoxMap", "CellMap", "DetectionPage", "detection_figure"]
 
-_NEAR = (400, 320)  # most pixels (h, w) of what is drawn near
+#: The most pixels (h, w) of what is drawn near.
+NEAR = (400, 320)
 _SLIM = 0.6  # the least proportion of the cells' panel
 _DWARFED = 4.0  # times a box's area: a larger default box is no reason to draw the box small
 _FAR = (190, 190)  # and of the whole picture below it
@@ -51,6 +52,7 @@ class BoxMap:
         lines: below it.
         signed: False where the method gives no negative values.
         share: how strongly it is drawn, 0 to 1: how far its edge moved, of the largest such way on the page.
+        ends: what blue and red speak for.
     """
 
     heatmap: NDArray[np.float64]
@@ -58,6 +60,7 @@ class BoxMap:
     lines: tuple[str, ...] = ()
     signed: bool = True
     share: float = 1.0
+    ends: tuple[str, str] = ("against", "for")
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,32 @@ class DetectionPage:
     moved: str = "their edges moved"
     below: tuple[str, ...] = ()
 
+    @property
+    def box(self) -> Sequence[float]:
+        """Of the detection that is explained."""
+        return self.boxes[self.chosen]
+
+    @property
+    def near(self) -> tuple[float, float, float, float] | None:
+        """The part of the picture to look at, or None where that is nearly all of it."""
+        around = [self.box]
+        if self.default_box is not None and _area(self.default_box) <= _DWARFED * _area(self.box):
+            around.append(self.default_box)  # else the map would be a few pixels of the panel
+        return window_around(around, self.frame.picture)
+
+    @property
+    def cells_view(self) -> Crop:
+        """What the cells are drawn on: all of them, and a little around."""
+        grid = self.cells[0].boxes
+        part = margin((*grid[:, :2].min(0), *grid[:, 2:].max(0)), self.frame.picture)
+        return self.frame.view(NEAR, part, _SLIM)  # numbers need room on slender boxes
+
+    @property
+    def cells_limit(self) -> Limit:
+        """The scale of all edges' cells: they are in pixels."""
+        most = max([1.0, *(float(np.abs(m.values).max(initial=0)) for m in self.cells)])
+        return Limit(most, most)
+
 
 def detection_figure(
     page: DetectionPage,
@@ -146,12 +175,8 @@ def detection_figure(
     Raises:
         InputError: on NaN or infinite relevance, or maps of another size than the frame's input.
     """
-    box = page.boxes[page.chosen]
-    around = [box]
-    if page.default_box is not None and _area(page.default_box) <= _DWARFED * _area(box):
-        around.append(page.default_box)  # else the map would be a few pixels of the panel
-    part = window_around(around, page.frame.picture)
-    near = page.frame.view(_NEAR, part)
+    part = page.near
+    near = page.frame.view(NEAR, part)
     views = [near] if part is None else [near, page.frame.view(_FAR)]
 
     faded = scale == "shared"
@@ -167,14 +192,9 @@ def detection_figure(
         ],
         views,
     )
-    # All edges' cells on one scale: they are in pixels.
-    most = max([1.0, *(float(np.abs(m.values).max(initial=0)) for m in page.cells)])
-    cells = [_Cell("cells", m.title, m.lines, measured=m, limit=Limit(most, most)) for m in page.cells]
+    cells = [_Cell("cells", m.title, m.lines, measured=m, limit=page.cells_limit) for m in page.cells]
     if cells:
-        grid = page.cells[0].boxes
-        around_cells = margin((*grid[:, :2].min(0), *grid[:, 2:].max(0)), page.frame.picture)
-        close = page.frame.view(_NEAR, around_cells, _SLIM)  # numbers need room on slender boxes
-        sheet.add(page.heads[1], cells, [close])
+        sheet.add(page.heads[1], cells, [page.cells_view])
     sheet.add(
         page.heads[2],
         [
@@ -189,7 +209,7 @@ def detection_figure(
         title=title,
         caption=caption,
         limits=found if faded else [*found, *moved],
-        least=_NEAR[1],
+        least=NEAR[1],
         words=_WORDS,
     )
     for name, outlines in sheet.outlines.items():

@@ -51,6 +51,8 @@ def slider_html(
     side: int = SIDE,
     boxes: Sequence[Sequence[float]] = (),
     key: str | None = None,
+    over: str = "",
+    ends: tuple[str, str] = ("against", "for"),
     script: bool = True,
 ) -> str:
     """A map over its picture with a slider between both, as an HTML fragment that needs nothing from elsewhere.
@@ -71,6 +73,8 @@ def slider_html(
         side: the longer side of what is embedded at most, in pixels.
         boxes: drawn over picture and map: x0, y0, x1, y1 in pixels of the map.
         key: letters and digits that set this fragment apart on its page; None: random ones.
+        over: a fragment of HTML that lies over picture and map, such as outlines; it gets no clicks.
+        ends: what blue and red speak for, in the legend.
         script: False leaves the script out: put `SLIDER_SCRIPT` once at the end of the page.
 
     Raises:
@@ -113,6 +117,7 @@ def slider_html(
             f'aria-label="how much of the map is seen: {html.escape(alt)}" style="flex:1;min-width:0;margin:0">'
             '<span aria-hidden="true" style="font-size:13px">map</span></div>'
         )
+    above = f'<div style="position:absolute;inset:0;pointer-events:none">{over}</div>' if over else ""
     below = (
         f'<figcaption style="font-size:14px;margin-top:6px">{html.escape(caption)}</figcaption>'
         if caption
@@ -122,7 +127,7 @@ def slider_html(
         f'<figure data-relprop-slider style="width:{width}px;max-width:100%;margin:0;color:inherit">'
         f'<div style="position:relative;aspect-ratio:{wide}/{tall};overflow:hidden;background:#fff;'
         f'-webkit-print-color-adjust:exact;print-color-adjust:exact">{images}'
-        f"{_outlines(boxes, wide, tall)}</div>{bar}{legend_html(limit)}{below}"
+        f"{_outlines(boxes, wide, tall)}{above}</div>{bar}{legend_html(limit, ends)}{below}"
         f"</figure>{f'<script>{SLIDER_SCRIPT}</script>' if script else ''}"
     )
 
@@ -143,8 +148,12 @@ def _outlines(boxes: Sequence[Sequence[float]], wide: int, tall: int) -> str:
     )
 
 
-def legend_html(limit: Limit) -> str:
+def legend_html(limit: Limit, ends: tuple[str, str] = ("against", "for")) -> str:
     """What the colours of a map mean, with the values at the ends of the scale, as an HTML fragment.
+
+    Args:
+        limit: the scale.
+        ends: what blue and red speak for.
 
     >>> "blue: against" in legend_html(Limit(0.5, 2.0)), "blue" in legend_html(Limit(0.5, 0.5, signed=False))
     (True, False)
@@ -152,8 +161,9 @@ def legend_html(limit: Limit) -> str:
     if limit.peak == 0:
         words, scale = "<span>all zero: no relevance anywhere</span>", ""
     else:
-        low = "blue: against" if limit.signed else "white: none"
-        words = f"<span>{low}</span> <span>red: for</span>"
+        against, spoken = (html.escape(word) for word in ends)
+        low = f"blue: {against}" if limit.signed else "white: none"
+        words = f"<span>{low}</span> <span>red: {spoken}</span>"
         scale = f'<div style="text-align:center;opacity:.75">{html.escape(limit.text)}</div>'
     stops = ",".join(colour_stops(signed=limit.signed))
     return (
