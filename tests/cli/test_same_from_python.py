@@ -177,7 +177,8 @@ def test_nothing_is_written_until_it_is_saved(here: Path) -> None:
     assert saved.document["images"][0]["sheet"] == "there/a/sheet.png"
     assert "there/a/sheet.png" in str(saved)
     assert _files("there") == [
-        "a/lrp-0/explanation.png", "a/lrp-0/manifest.json", "a/lrp-0/relevance.safetensors", "a/sheet.png",
+        "a/explain.json", "a/lrp-0/explanation.png", "a/lrp-0/manifest.json", "a/lrp-0/relevance.safetensors",
+        "a/sheet.png",
     ]  # fmt: skip
 
 
