@@ -19,6 +19,7 @@ _MAPS = "grad-cam odam d-rise attention-rollout"
 _PLACE = "pointing-game energy rank-accuracy miou segmentation-miou grid-pg odi opposition"
 _HIDING = "perturbation information-curves infidelity masking-fidelity removed-parts"
 _SANITY = "randomisation data-randomisation max-sensitivity ledger bias-ratio quantus"
+_NUMBERS = "video rsp margin-rsp crp lrp-composite attnlrp"
 _RULES = "index linear activation pooling merge norm product section influence gradient shape"
 
 #: Pages that are not named here come last, under "More"; tests/test_navigation.py asks that there are none.
@@ -31,7 +32,7 @@ SECTIONS: list[tuple[str, list[Entry]]] = [
     ("I have", _of("tutorials", "classifier detector clips paper audit")),
     (
         "Guides",
-        ["many.md", "something-else.md", "facts.md", "video.md", "affine.md",
+        ["many.md", "something-else.md", "facts.md", "video.md", "video-modes.md", "affine.md",
          "reports.md", "report-file.md", "service.md", "from-captum.md",
          ("Detectors", ["detectors.md", "detect.md", "detect-report.md", "measured.md",
                         *_of("detectors", "detr fcos two-stage yolo")])],
@@ -46,7 +47,7 @@ SECTIONS: list[tuple[str, list[Entry]]] = [
         "Judge",
         ["benchmark.md", "ceilings.md", "datasets.md", "real-pictures.md", "cluster.md", "metrics/index.md",
          ("Where the red lies", _of("metrics", _PLACE)), ("What hiding does", _of("metrics", _HIDING)),
-         ("Sanity and accounts", _of("metrics", _SANITY))],
+         ("Sanity and accounts", _of("metrics", _SANITY)), ("Numbers", _of("numbers", _NUMBERS))],
     ),
     (
         "Extend",
