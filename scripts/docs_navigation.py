@@ -45,7 +45,8 @@ SECTIONS: list[tuple[str, list[Entry]]] = [
     ),
     (
         "Judge",
-        ["benchmark.md", "ceilings.md", "datasets.md", "real-pictures.md", "cluster.md", "metrics/index.md",
+        ["benchmark.md", "benchmark-more.md", "ceilings.md", "datasets.md", "real-pictures.md", "cluster.md",
+         "metrics/index.md",
          ("Where the red lies", _of("metrics", _PLACE)), ("What hiding does", _of("metrics", _HIDING)),
          ("Sanity and accounts", _of("metrics", _SANITY)), ("Numbers", _of("numbers", _NUMBERS))],
     ),
