@@ -33,7 +33,7 @@ def measure(model: str, picture: Path) -> list[float]:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         browser_ready = time.perf_counter() - clock[-1]
         page.goto(address)
-        page.get_by_role("button", name="Open the example").wait_for()
+        page.locator("#relprop-examples [data-example]").first.wait_for()
         clock.append(time.perf_counter() - browser_ready)
         page.locator("input[type=file]").first.set_input_files(str(picture))
         page.locator(".relprop-map img[data-map]").wait_for(timeout=120_000)

@@ -125,4 +125,6 @@ def test_what_a_path_stands_for(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("looked at when it is opened")
     pictures, clips = given_files(tmp_path)
     assert ([p.name for p in pictures], [c.name for c in clips]) == (["b.png"], ["a.mp4", "c.gif"])
+    with pytest.raises(InputError, match=r"a picture or a clip .*notes\.txt"):
+        given_files(tmp_path / "notes.txt")
     assert given_files(tmp_path / "c.gif") == ([], [tmp_path / "c.gif"])

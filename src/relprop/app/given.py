@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from relprop.errors import InputError
-from relprop.files import PICTURE_ENDINGS, regular_file
+from relprop.files import PICTURE_ENDINGS, open_picture, regular_file
 
 __all__ = ["given_files", "is_clip"]
 
@@ -32,7 +32,7 @@ def given_files(path: Path | None) -> tuple[list[Path], list[Path]]:
     """The pictures and the clips; of a folder those that lie in it, by name, the first 48.
 
     Raises:
-        InputError: no such file or folder, or nothing in the folder that the app could open.
+        InputError: no such file or folder, no picture or clip, or a folder without any.
     """
     if path is None:
         return [], []
@@ -48,6 +48,13 @@ def given_files(path: Path | None) -> tuple[list[Path], list[Path]]:
     films = {p for p in held if p.suffix.lower() in _CLIP_ENDINGS}
     clips = [p for p in held if p in films or ((p == path or p.suffix.lower() == ".gif") and is_clip(p))]
     pictures = [p for p in held if p not in clips and (p == path or p.suffix.lower() in PICTURE_ENDINGS)]
+    if pictures == [path]:
+        try:
+            open_picture(path, "a picture or a clip").close()
+        except InputError:
+            raise
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            pass  # said when it is opened
     if not pictures and not clips:
         raise InputError(
             f"Expected a folder with pictures or clips in it but '{path}' has none (by their endings). Take "

@@ -21,11 +21,12 @@ CSS = """
  padding:6px 10px;margin:3px 0;border:1px solid #8885;border-radius:6px;overflow:hidden;text-align:left;
  cursor:pointer;background:transparent;color:inherit}
 .relprop-score i{position:absolute;inset:0 auto 0 0;background:#d9534f40;z-index:0}
-.relprop-score span,.relprop-score b{position:relative}
+.relprop-score span,.relprop-score b{position:relative}.relprop-score b{white-space:nowrap}
 .relprop-score[aria-pressed=true]{outline:2px solid #b2182b;outline-offset:-1px}
 :is(.relprop-drop:has(:focus-visible),.relprop-score:focus-visible,.relprop-thumbnail:focus-visible,
  .relprop-map [tabindex]:focus-visible){outline:3px solid #2e86de;outline-offset:2px}
 .relprop-maps{display:flex;flex-wrap:wrap;gap:20px}.relprop-map{flex:1 1 240px;max-width:340px;min-width:0}
+.relprop-maps>div{min-width:0;max-width:100%}
 .relprop-map [data-places]{cursor:crosshair}
 .relprop-mark{position:absolute;border:2px solid #fff;outline:2px solid #000;pointer-events:none}
 .relprop-place{max-width:560px;border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
@@ -43,5 +44,9 @@ CSS = """
 .relprop-work:has(progress) button{visibility:visible}
 .relprop-busy{display:flex;flex-wrap:wrap;gap:4px 10px;align-items:center}
 .relprop-busy progress{flex:0 0 160px;height:12px;accent-color:#b2182b}
+@media (max-width:640px){ /* the line stands below what was clicked: there it would not be seen */
+ .relprop-work:has(progress),.relprop-work:has(.relprop-warning){
+  position:fixed;inset:auto 0 0 0;z-index:50;padding:8px 16px;
+  background:var(--body-background-fill,#fff);border-top:1px solid #8885}}
 .relprop-download{display:inline-block;padding:8px 0;margin-right:16px;text-decoration:underline}
 """

@@ -69,8 +69,8 @@ def tab(desk: Desk) -> None:
 
         yield from opened(read, Path(str(event.name)).name, mode, method, camera, request)
 
-    def example(mode: str, method: str, camera: str, request: gr.Request) -> Iterator[list[Any]]:
-        path = desk.clips[0] if desk.clips else demo_clip_path()
+    def example(which: str, mode: str, method: str, camera: str, request: gr.Request) -> Iterator[list[Any]]:
+        path = next((clip for clip in desk.clips if clip.name == which), demo_clip_path())
         yield from opened(lambda _: path, str(path), mode, method, camera, request)
 
     def again(
@@ -93,8 +93,9 @@ def tab(desk: Desk) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             drop = drop_zone("Drop a clip here, or choose one", CLIP_TYPES)
-            own = desk.clips[0].name if desk.clips else "the example"
-            take = gr.Button(f"Open {own}")
+            given = [clip.name for clip in desk.clips] or ["the example"]
+            which = gr.Dropdown(given, value=given[0], label="Clips of the folder", visible=len(given) > 1)
+            take = gr.Button(f"Open {given[0]}" if len(given) == 1 else "Open it")
             says = gr.Markdown("The network's classes stand here, once there is a clip.")
             bars = gr.HTML(js_on_load=CHOOSE, elem_id="relprop-clip-scores")
             versus = gr.Dropdown([_NOBODY], value=_NOBODY, label="… rather than which other class?")
@@ -120,7 +121,7 @@ def tab(desk: Desk) -> None:
     shown = [bar, bars, films, link, code, target]
     how = [mode, method, camera]
     drop.upload(dropped, how, [*shown, name, versus, says], **ASKS)
-    take.click(example, how, [*shown, name, versus, says], **ASKS)
+    take.click(example, [which, *how], [*shown, name, versus, says], **ASKS)
     bars.select(chosen, [versus, *how, name], shown, **ASKS)
     for control in (versus, *how):
         control.input(again, [target, versus, *how, name], shown, **ASKS)
