@@ -21,7 +21,9 @@ __all__ = ["print_json", "print_lines", "print_report", "print_report_lines", "p
 
 def _console() -> Console:
     # A pipe has no width of its own; rich would wrap at 80.
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
+    # Without a colour system nothing is set in bold either: NO_COLOR alone would leave that.
+    width = None if sys.stdout.isatty() else WIDTH
+    return Console(width=width, highlight=False, markup=False, color_system=None)
 
 
 def print_report(report: Report, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +38,16 @@ class Table:
     right: Sequence[int] = ()
 
     def lines(self, console: Console | None = None) -> list[str]:
-        """The table as lines of text, without frames, as wide as the console (160 characters) at most."""
+        """The table as lines of text, without frames, as wide as the console (160 characters) at most.
+
+        Where that would cut up words, a row stands below the other, without headers but for several cells.
+        """
         # In a notebook rich would show an empty cell output of its own beside the lines.
         console = console or Console(
             width=WIDTH, highlight=False, markup=False, color_system=None, force_jupyter=False
         )
+        if self._least() > console.width:
+            return self._stacked(console.width)
         table = Drawn(box=None, pad_edge=False, header_style="bold")
         for index, header in enumerate(self.headers):
             table.add_column(header, justify="right" if index in self.right else "left", overflow="fold")
@@ -50,6 +56,28 @@ class Table:
         with console.capture() as captured:
             console.print(table)
         return [line.rstrip() for line in captured.get().splitlines()]
+
+    def _least(self) -> int:
+        """Columns of a terminal below which a word would be cut up."""
+        columns = zip(self.headers, *self.rows, strict=True)
+        return (
+            sum(2 + max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns)
+            - 2
+        )
+
+    def _stacked(self, width: int) -> list[str]:
+        """A row below the other: its first cell, then each of the others with its header."""
+        found = []
+        for first, *others in self.rows:
+            several = len(others) > 1
+            cells = [
+                f"{h}: {cell}" if several else cell for h, cell in zip(self.headers[1:], others, strict=True)
+            ]
+            for text, indent in [(first, ""), *((cell, "    ") for cell in cells if cell)]:
+                found += textwrap.wrap(
+                    text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+                )
+        return found
 
 
 @dataclass(frozen=True)
