@@ -57,6 +57,10 @@ test: lint docs ## set-up, lint, types, strict docs build, the whole test suite 
 nightly: setup ## the long checks too
 	$(BIN)/python -m pytest --nightly $(WORKERS) $(PYTEST_ARGS)
 
+.PHONY: dist
+dist: setup ## build wheel and sdist twice, refuse what differs, leave them in dist/ with their hashes
+	@$(BIN)/python scripts/dist.py
+
 .PHONY: clean
 clean: ## remove what was built, but not .venv
 	rm -rf build dist site out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,207 @@
+"""Install the wheel into empty environments, run each command once, and print a table of what came of it.
+
+    python scripts/install_matrix.py dist/relprop-*.whl --torch 2.13.0 --python python3.11
+    python scripts/install_matrix.py dist/relprop-*.whl --torch none --python python3.12 --python python3.13
+    python scripts/install_matrix.py dist/relprop-*.whl --torch 2.13.0 --extras
+
+Each environment is made in a temporary folder and removed after its use. `--torch none` installs everything but
+torch, and runs what needs none. `--extras` adds each extra alone to one environment: what it is for is refused
+before, with the line that installs it, and works afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SCENE = "import relprop.datasets.demo as d; print(d.demo_image_path())"
+WITHOUT_TORCH = [
+    "relprop", "relprop --version", "python -m relprop", "relprop methods", "relprop methods rsp",
+    "relprop models", "relprop benchmark list", "relprop app --help",
+]  # fmt: skip
+COMMANDS = [
+    *WITHOUT_TORCH,
+    "relprop doctor",
+    "relprop inspect --model scenes-vgg",
+    "relprop explain {scene} --model scenes-resnet --out explained",
+    "relprop detect --explain --box 0 --out detected",
+    "relprop affine --out taken-apart",
+    "relprop benchmark --limit 2 --method gradient --metric energy --workers 1 --out judged",
+    "relprop benchmark show judged",
+    "relprop report explained detected --out report.html",
+    "python {root}/examples/demo.py",
+]
+#: Extra -> what can't be done without it.
+EXTRAS = {
+    "torchvision": "import relprop; relprop.models.load('torchvision:resnet18', random_weights=True)",
+    "timm": "import relprop; relprop.models.load('timm:resnet18', random_weights=True)",
+    "video": "import sys; from relprop.cli import run; sys.exit(run(['video', '--separate']))",
+    "benchmark": "import numpy as np; from relprop.metrics import spearman; spearman(np.eye(16), np.eye(16))",
+    "photo": "import relprop; relprop.models.load('efficientnet-lite0')",
+    "coco": "from relprop.datasets.coco import _mask_functions; _mask_functions()",
+    "imagenet-segmentation": "import relprop.datasets.imagenet_segmentation as s, h5py",
+    "crf": "from relprop.metrics.crf import _library; _library()",
+    "ray": "from relprop.benchmark.cluster import _ray; _ray()",
+    "quantus": "from relprop.quantus import load_quantus; load_quantus('max-sensitivity')",
+    "app": "from relprop.app.server import serve; import gradio",
+}
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment with the wheel in it."""
+
+    folder: Path
+
+    def run(self, command: str, seconds: float = 600) -> tuple[bool, str]:
+        """Whether a command line ends with 0, and the end of what it said."""
+        words = shlex.split(command)
+        words[0] = str(self.folder / "bin" / words[0])
+        done = subprocess.run(
+            words, cwd=self.folder, capture_output=True, text=True, timeout=seconds, check=False,
+            env={"PATH": f"{self.folder}/bin:/usr/bin:/bin", "HOME": str(self.folder), "NO_COLOR": "1"},
+        )  # fmt: skip
+        return done.returncode == 0, (done.stdout + done.stderr).strip()
+
+    def pip(self, *words: str) -> None:
+        """Run pip; what it says is shown where it fails."""
+        pip = [str(self.folder / "bin" / "python"), "-m", "pip", *words]
+        done = subprocess.run([*pip, "-q"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{shlex.join(pip)} failed:\n{done.stderr[-2000:]}")
+
+    def freeze(self) -> dict[str, str]:
+        """Package -> version."""
+        told = self.run("python -m pip --disable-pip-version-check list --format json")[1].splitlines()
+        return {
+            p["name"]: p["version"] for p in json.loads(next(line for line in told if line.startswith("[{")))
+        }
+
+    def megabytes(self) -> int:
+        """What it takes on the disk."""
+        return sum(p.lstat().st_size for p in self.folder.rglob("*") if not p.is_symlink()) // 1_000_000
+
+
+def environments(
+    pythons: Sequence[str], torches: Sequence[str], wheel: Path
+) -> Iterator[tuple[str, str, Environment, float]]:
+    """Python, torch, the environment, and the seconds that it took to install."""
+    for python in pythons:
+        for torch in torches:
+            with tempfile.TemporaryDirectory(prefix="matrix-") as made:
+                begin = time.perf_counter()
+                subprocess.run([python, "-m", "venv", made], check=True)
+                env = Environment(Path(made))
+                if torch == "none":
+                    env.pip(
+                        "install", "numpy", "matplotlib", "pillow", "safetensors", "typer", "rich", "jinja2"
+                    )
+                    env.pip("install", "--no-deps", str(wheel))
+                else:
+                    env.pip(
+                        "install",
+                        *(
+                            f"{name}=={v}"
+                            for name, v in zip(["torch", "torchvision"], torch.split("+tv"), strict=False)
+                        ),
+                    )
+                    env.pip("install", str(wheel))
+                yield python, torch, env, time.perf_counter() - begin
+
+
+def smoke(env: Environment, commands: Sequence[str]) -> list[str]:
+    """Run the commands; those that failed, with what they said."""
+    failed = []
+    scene = env.run(f'python -c "{SCENE}"')[1].splitlines()[-1] if "doctor" in " ".join(commands) else ""
+    for command in commands:
+        begin = time.perf_counter()
+        well, said = env.run(command.format(scene=scene, root=ROOT))
+        print(f"  {'ok' if well else 'FAILED'} {time.perf_counter() - begin:6.1f} s  {command}", flush=True)
+        if not well:
+            print(said[-1500:], flush=True)
+            failed.append(command)
+    return failed
+
+
+def extras(env: Environment, wheel: Path, names: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Each extra alone: what was said without it, whether it works with it, what it brought."""
+    rows = []
+    for name in names:
+        code = EXTRAS[name]
+        without, said = env.run(f"python -c {shlex.quote(code)}")
+        told = (
+            "refused by name"
+            if f"relprop[{name}]" in said
+            else "works"
+            if without
+            else said.splitlines()[-1][:80]
+        )
+        before = env.freeze()
+        begin = time.perf_counter()
+        env.pip("install", f"{wheel}[{name}]")
+        after = env.freeze()
+        seconds = time.perf_counter() - begin
+        brought = {package: v for package, v in after.items() if before.get(package) != v}
+        well, said = env.run(f"python -c {shlex.quote(code)}")
+        result = "works" if well else said.splitlines()[-1][:120]
+        rows.append((name, told, result, f"{len(brought)} packages, {seconds:.0f} s"))
+        print("  " + " | ".join(rows[-1]), flush=True)
+        new = [package for package in after if package not in before]
+        if new:
+            env.pip("uninstall", "-y", *new)
+        changed = [
+            f"{package}=={before[package]}"
+            for package in brought
+            if package in before and package != "relprop"
+        ]
+        if changed:
+            env.pip("install", "--no-deps", *changed)
+    return rows
+
+
+def main() -> int:
+    """Make the environments, run, print a Markdown table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("--python", action="append", help="an interpreter; repeat for several")
+    parser.add_argument(
+        "--torch", action="append", help="a version, VERSION+tvVERSION for a torchvision beside it, or none"
+    )
+    parser.add_argument(
+        "--extras", nargs="*", help="each extra alone (those named, or all), in place of the commands"
+    )
+    given = parser.parse_args()
+    wheel, failures, rows = given.wheel.resolve(), 0, []
+    for python, torch, env, seconds in environments(
+        given.python or [sys.executable], given.torch or ["2.13.0"], wheel
+    ):
+        known = env.freeze()
+        head = f"Python {env.run('python -V')[1].split()[-1]}, torch {known.get('torch', 'none')}"
+        print(f"{head}: installed in {seconds:.0f} s, {env.megabytes()} MB", flush=True)
+        if given.extras is not None:
+            found = extras(env, wheel, given.extras or list(EXTRAS))
+            failures += sum(result != "works" for _, _, result, _ in found)
+            rows += [f"| `{name}` | {told} | {result} | {brought} |" for name, told, result, brought in found]
+            continue
+        commands = WITHOUT_TORCH if torch == "none" else COMMANDS
+        failed = smoke(env, commands)
+        failures += len(failed)
+        came = "all pass" if not failed else f"failed: {', '.join(failed)}"
+        rows.append(f"| {python} | {head} | {len(commands)} | {came} | {env.megabytes()} MB |")
+    print("\n".join(rows))
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
