@@ -248,14 +248,15 @@ def test_a_document_that_was_changed_is_named(made: Path, tmp_path: Path) -> Non
 
 
 def test_mistakes_of_a_detector_are_a_page_of_their_own(tmp_path: Path) -> None:
-    photograph(tmp_path, "a", 0)
+    photograph(tmp_path / "wrong", "a", 0)
     (tmp_path / "wrong" / "maps").mkdir(parents=True)
     (tmp_path / "wrong" / "mistakes.json").write_text("{}")
     (tmp_path / "wrong" / "report.html").write_text("<!doctype html><title>What went wrong</title>")
     found = html_report(tmp_path)
-    assert [one.path.name for one in found.skipped] == ["wrong"]
+    assert [one.path.name for one in found.skipped] == ["mistakes.json"]
+    assert found.counts == {"picture": 1}  # what lies beside them is shown
     with pytest.raises(OutputError, match="is another file"):
-        html_report(tmp_path / "a", out=tmp_path / "wrong" / "report.html")
+        html_report(tmp_path / "wrong" / "a", out=tmp_path / "wrong" / "report.html")
     assert "What went wrong" in (tmp_path / "wrong" / "report.html").read_text()
 
 

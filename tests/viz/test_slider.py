@@ -81,3 +81,10 @@ def test_refusals() -> None:
         slider_html(np.eye(4), picture, alt="a map", opacity=2)
     with pytest.raises(InputError, match=r"uint8 array \(H, W, 3\)"):
         slider_html(np.eye(4), picture / 255.0, alt="a map")
+
+
+def test_boxes_lie_in_the_maps_own_pixels() -> None:
+    page = slider_html(noise(8, 16), np.zeros((8, 16, 3), np.uint8), alt="a map", boxes=[(2, 1, 10.5, 7)])
+    assert 'viewBox="0 0 16 8"' in page
+    assert page.count('<rect x="2" y="1" width="8.5" height="6"') == 2  # dark on light
+    assert "<svg" not in slider_html(noise(8, 16), alt="a map")

@@ -164,10 +164,11 @@ class _Search:
                 )
             folders[:] = sorted((f for f in folders if not f.startswith(".")), key=_natural)
             here, names = Path(path), set(files)
-            if _MISTAKES in names:
-                self._skip(here, "the mistakes of a detector are a page of their own: see report.html there")
-                folders.clear()
-            elif _MANIFEST in names:
+            if _MISTAKES in names:  # other results may lie beside: commands share a folder by default
+                self._skip(
+                    here / _MISTAKES, "a detector's mistakes are a page of their own: report.html beside it"
+                )
+            if _MANIFEST in names:
                 self._manifest(here)
                 folders.clear()
             else:
