@@ -26,7 +26,6 @@ from relprop.models.sources import load_model
 from relprop.video.clip import read_clip
 from relprop.video.separation import MotionSeparation
 from relprop.viz.film import save_mp4
-from relprop.viz.player import PLAYER_SCRIPT
 
 Page = Any
 
@@ -233,12 +232,16 @@ def test_whose_clip_it_is(films: Path, tmp_path: Path) -> None:
     assert not is_clip(films / "words.mp4")
 
 
-def test_which_model_a_clip_is_shown() -> None:
+def test_which_model_a_clip_is_shown(tmp_path: Path) -> None:
+    code = "from torch.nn import *\ndef of_{0}():\n    return Sequential(Conv{0}(3, 2, 1), Flatten())\n"
+    (tmp_path / "mine.py").write_text(code.format("2d") + code.format("3d"))
+    flat, deep = f"{tmp_path / 'mine.py'}:of_2d", f"{tmp_path / 'mine.py'}:of_3d"
     for models, wanted in (
         (["scenes-vgg"], "motion-c3d"),
-        (["scenes-vgg", "motion-c3d"], "motion-c3d"),
+        (["scenes-vgg", "motion-c3d", deep], "motion-c3d"),
+        ([flat], "motion-c3d"),
+        ([flat, deep], deep),
     ):
         desk = Desk(models)
         assert clip_model(desk) == wanted
         desk.close()
-    assert "watch" not in PLAYER_SCRIPT  # the script is the report's, and knows nothing of the app

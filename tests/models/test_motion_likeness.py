@@ -84,8 +84,9 @@ def test_an_explanation_and_a_separation_warn() -> None:
     x = model.preprocess(panned("chelsea"))
     with pytest.warns(RelpropWarning, match="unlike the drawn clips"):
         relprop.explain(model.module, x)
-    with pytest.warns(RelpropWarning, match="unlike the drawn clips"):
-        relprop.separate_motion(model.module, x, mode="selective")
+    for mode in ("selective", "conserving"):
+        with pytest.warns(RelpropWarning, match="unlike the drawn clips"):
+            relprop.separate_motion(model.module, x, mode=mode)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("error", RelpropWarning)
         relprop.explain(model.module, model.preprocess(MotionClips(n=1, seed=7)[0].frames))

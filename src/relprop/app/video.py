@@ -102,13 +102,13 @@ def tab(desk: Desk) -> None:
             mode = gr.Dropdown(
                 [*ABOUT, _WHOLE], value="conserving", label="How looks and motion are split", info=_WHY
             )
-            method = gr.Dropdown(
-                [_METHOD, *(m for m in METHODS if m != _METHOD)], value=_METHOD, label="Method"
-            )
-            camera = gr.Dropdown(
-                [("estimated from the clip", "auto"), ("it stood still", "still")], value="auto",
-                label="The camera, whose motion conserving takes off",
-            )  # fmt: skip
+            with gr.Accordion("Method and camera", open=False):
+                methods = [_METHOD, *(m for m in METHODS if m != _METHOD)]
+                method = gr.Dropdown(methods, value=_METHOD, label="Method")
+                camera = gr.Dropdown(
+                    [("estimated from the clip", "auto"), ("it stood still", "still")], value="auto",
+                    label="The camera, whose motion conserving takes off",
+                )  # fmt: skip
         with gr.Column(scale=3, min_width=300):
             bar = line(desk.jobs, _TAB)
             films = gr.HTML(
@@ -132,7 +132,7 @@ def clip_model(desk: Desk) -> str:
     for spec in desk.models:
         if spec in CLIP_MODELS:
             return spec
-        if spec not in (*MODELS, *PACKAGED_MODELS) and desk.model(spec).takes_clips:
+        if spec not in (*MODELS, *PACKAGED_MODELS) and desk.model(spec).may_take_clips:
             return spec
     return next(iter(CLIP_MODELS))
 

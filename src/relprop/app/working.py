@@ -80,7 +80,9 @@ class _Job:
     def progress(self, done: float, total: int, what: str) -> None:
         """The progress of a report."""
         self.look()
-        self.step = f"{what} ({min(int(done) + 1, total)} of {total})" if total > 1 else what
+        step = f"{what} ({min(int(done) + 1, total)} of {total})" if total > 1 else what
+        if step != self.step:  # what the engine said was of the step before
+            self.step, self.inner, self.share = step, "", None
         if total == 1 and done % 1:
             self.share = done % 1
 

@@ -59,6 +59,12 @@ class LoadedModel:
         return len(self.input_size) == 3
 
     @property
+    def may_take_clips(self) -> bool:
+        """Whether inputs are clips, or may be: of a file's model nothing is known, but that it convolves in 3D."""
+        in_file = self.spec.rpartition(":")[0].endswith(".py")
+        return self.takes_clips or (in_file and any(isinstance(m, nn.Conv3d) for m in self.module.modules()))
+
+    @property
     def facts(self) -> Facts:
         """What methods may want to know: the box of its pixels, whether it is multi-label, class names.
 

@@ -12,6 +12,7 @@ from relprop.errors import InputError
 from relprop.explanation.remarks import remarks_on
 from relprop.graph import Node
 from relprop.methods.deep_taylor import DeepTaylor
+from relprop.methods.facts import Facts
 from relprop.methods.lrp import LRP
 from relprop.methods.method import Method, Request
 from relprop.precision import no_autocast
@@ -41,6 +42,7 @@ def conserving_split(
     chunk: int,
     tick: Callable[[int], None],
     path: CameraPath | None = None,
+    facts: Facts | None = None,
 ) -> Split:
     r"""Split one clip's relevance into a stream through what motion adds, and one through what stays.
 
@@ -70,6 +72,7 @@ def conserving_split(
         chunk: frozen clips that run at once.
         tick: called with the number of frames done after each run.
         path: of the camera; None: it stands still.
+        facts: what is known of the model.
 
     Raises:
         InputError: the method isn't of the LRP family, or has other rules than z+ and z-box where motion's
@@ -85,7 +88,8 @@ def conserving_split(
     activations = _with_time(run)
     # Nodes are places as good as names, and here names may be those of modules too.
     layers = cast("list[str]", activations)
-    request = Request(model, run, asked, layers=layers, release=False)
+    known = Facts() if facts is None else facts.of_outputs(run.output.shape[1])
+    request = Request(model, run, asked, layers=layers, release=False, facts=known)
     result = method.explain(request)
     assert result.plan is not None
     assert result.ledger is not None

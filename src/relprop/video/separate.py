@@ -138,7 +138,7 @@ def separate_motion(
         boxed = _with_box(recipe.informed(known), one)
         if mode == "conserving":
             return conserving_split(
-                model, one, own, boxed, versus=rival, chunk=chunk, tick=tick, path=path_of(i)
+                model, one, own, boxed, versus=rival, chunk=chunk, tick=tick, path=path_of(i), facts=known
             )
         e = explanation_of(model, one, own, boxed, versus=rival, facts=known)
         check_place(e.method, e.at)
