@@ -1,4 +1,4 @@
-"""How long the app takes: until the page is there, and for a first and a second answer on one picture.
+"""How long the app takes: until the page is there, and for a first and a second answer on one picture or clip.
 
     python benchmarks/app_times.py
 
@@ -15,11 +15,17 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from relprop.datasets import demo_image_path
+from relprop.datasets import demo_clip_path, demo_image_path
 from relprop.datasets.demo import demo_photo_path
 
+# Of a tab: what a map or a film is, and the second class's bar.
+ANSWERS = {
+    "Picture": (".relprop-map img[data-map]", ".relprop-score"),
+    "Video": ("figure[data-ready] [data-film]:last-child img", "#relprop-clip-scores .relprop-score"),
+}
 
-def measure(model: str, picture: Path) -> list[float]:
+
+def measure(model: str, file: Path, tab: str) -> list[float]:
     """Seconds: the command until its address is printed, the page, the first answer, the second."""
     from playwright.sync_api import sync_playwright
 
@@ -33,16 +39,17 @@ def measure(model: str, picture: Path) -> list[float]:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         browser_ready = time.perf_counter() - clock[-1]
         page.goto(address)
-        page.locator("#relprop-examples [data-example]").first.wait_for()
+        page.get_by_role("tab", name=tab).click()
+        page.get_by_role("button", name="Open the example").wait_for()
         clock.append(time.perf_counter() - browser_ready)
-        page.locator("input[type=file]").first.set_input_files(str(picture))
-        page.locator(".relprop-map img[data-map]").wait_for(timeout=120_000)
+        page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(str(file))
+        drawn, score = ANSWERS[tab]
+        page.locator(drawn).first.wait_for(state="attached", timeout=120_000)
         clock.append(time.perf_counter() - browser_ready)
-        second = page.locator(".relprop-score").nth(1)
-        before = page.locator(".relprop-map img[data-map]").get_attribute("src")
-        second.click()
-        script = "s => document.querySelector('.relprop-map img[data-map]')?.getAttribute('src') !== s"
-        page.wait_for_function(script, arg=before, timeout=120_000)
+        before = page.locator(drawn).first.get_attribute("src")
+        page.locator(score).nth(1).click()
+        script = "([what, before]) => ![null, undefined, before].includes(document.querySelector(what)?.src)"
+        page.wait_for_function(script, arg=[drawn, before], timeout=120_000)
         clock.append(time.perf_counter() - browser_ready)
         browser.close()
         process.send_signal(signal.SIGINT)
@@ -83,8 +90,14 @@ def measure_detector(model: str, picture: Path) -> list[float]:
 
 if __name__ == "__main__":
     print("| model | command | page | first answer | second answer |\n| --- | ---: | ---: | ---: | ---: |")
-    for name, path in {"scenes-resnet": demo_image_path(), "efficientnet-lite0": demo_photo_path()}.items():
-        print(f"| `{name}` | " + " | ".join(f"{seconds:.1f} s" for seconds in measure(name, path)) + " |")
+    for name, path, tab in (
+        ("scenes-resnet", demo_image_path(), "Picture"),
+        ("efficientnet-lite0", demo_photo_path(), "Picture"),
+        ("motion-c3d", demo_clip_path(), "Video"),
+    ):
+        print(
+            f"| `{name}` | " + " | ".join(f"{seconds:.1f} s" for seconds in measure(name, path, tab)) + " |"
+        )
     print("\n| detector | boxes | maps | measured | a click: maps | measured |\n| --- |" + " ---: |" * 5)
     seconds = measure_detector("scenes-ssd", demo_image_path())
     print("| `scenes-ssd` | " + " | ".join(f"{value:.1f} s" for value in seconds) + " |")
