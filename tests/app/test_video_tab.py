@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import re
 import shlex
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.app.conftest import running
 
 from relprop.app.desk import Desk
 from relprop.app.given import is_clip
@@ -48,28 +47,10 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clip_app(films: Path) -> Iterator[str]:
-    """The address of an app that was opened with a clip."""
+    """The address of an app that was opened with the folder."""
     pytest.importorskip("gradio")
-    command = [sys.executable, "-u", "-m", "relprop", "app", str(films / "drawn.mp4")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("relprop app: http://127.0.0.1:"), line
-        yield line.split()[2]
-        process.terminate()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        opened = play.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"],
-        )
-        yield opened
-        opened.close()
+    with running(films.parent, str(films)) as (_, where):
+        yield where
 
 
 @pytest.fixture
@@ -179,13 +160,18 @@ def test_upload_play_scrub_choose_download(
 
 
 @pytest.mark.parametrize("page", [390], indirect=True)
-def test_the_clip_that_it_was_opened_with_stop_and_a_narrow_page(page: Page) -> None:
-    page.get_by_role("button", name="Open drawn.mp4").click()
+def test_a_clip_of_the_folder_stop_and_a_narrow_page(page: Page) -> None:
+    page.locator("#relprop-clip-examples button").first.wait_for()
+    assert page.locator("#relprop-clip-examples button").count() == 5
+    assert (
+        page.locator("#relprop-clip-examples img").count() == 3
+    )  # two can't be read, and say so when opened
+    page.get_by_role("button", name="drawn.mp4").click()
     page.locator("progress").locator("visible=true").wait_for()
     page.get_by_role("button", name="Stop").locator("visible=true").click()
     page.get_by_text("Stopped.", exact=True).wait_for(timeout=30_000)
     assert page.locator("figure[data-relprop-player]").count() == 0
-    page.get_by_role("button", name="Open drawn.mp4").click()
+    page.get_by_role("button", name="drawn.mp4").click()
     said = answered(page, "Split by conserving")
     assert re.search(r"Of the score of left-right \d+\.\d % is there because something moves", said)
     assert "0 of 16 frames are taken for left-right" in said
@@ -195,6 +181,15 @@ def test_the_clip_that_it_was_opened_with_stop_and_a_narrow_page(page: Page) -> 
     choose(page, "How looks and motion are split", "none: all relevance, not split")
     page.locator("canvas").nth(2).wait_for(state="detached", timeout=60_000)
     assert page.locator("canvas").count() == 2
+
+
+def test_the_app_opens_the_clip_that_it_is_given(browser: Any, films: Path) -> None:
+    with running(films.parent, str(films / "drawn.mp4")) as (_, where):
+        page = browser.new_page()
+        page.goto(where)
+        assert page.get_by_role("tab", name="Video").get_attribute("aria-selected") == "true"
+        assert "left-right" in answered(page, "Split by conserving")
+        page.close()
 
 
 def test_a_clip_that_is_not_drawn_is_warned_of_in_red(page: Page, films: Path) -> None:

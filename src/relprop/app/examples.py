@@ -1,4 +1,4 @@
-"""Examples: pictures that a page offers to open, as thumbnails."""
+"""Examples: pictures and clips that a page offers to open, as thumbnails."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import numpy as np
 from PIL import Image
 
 from relprop.app.desk import Desk
+from relprop.app.given import is_clip
 from relprop.catalogue import DETECTORS, MODELS
 from relprop.datasets.demo import demo_image_path, demo_photo_path
 from relprop.datasets.scenes import Scenes
 from relprop.errors import RelpropError
 from relprop.models.pictures import read_picture
+from relprop.models.sampling import Sampling
+from relprop.video.clip import read_clip
 from relprop.viz.embedded import embedded_picture
 
 __all__ = ["CHOOSING", "Example", "examples", "thumbnails"]
@@ -39,7 +42,7 @@ if (first) choose(first);
 
 @dataclass(frozen=True)
 class Example:
-    """A picture that is offered.
+    """A picture or clip that is offered.
 
     Attributes:
         name: what stands below it.
@@ -98,9 +101,22 @@ def thumbnails(offered: Sequence[Example], *, opens: bool) -> str:
 
 
 def _thumbnail(path: Path) -> str:
-    try:
-        picture = read_picture(path)
-    except RelpropError:
+    picture = _first_frame(path) if is_clip(path) else _picture(path)
+    if picture is None:
         return ""  # said when it is opened
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     return f'<img src="{embedded_picture(np.asarray(picture.convert("RGB")), side=_SIDE)}" alt="">'
+
+
+def _picture(path: Path) -> Image.Image | None:
+    try:
+        return read_picture(path)
+    except RelpropError:
+        return None
+
+
+def _first_frame(path: Path) -> Image.Image | None:
+    try:
+        return Image.fromarray(read_clip(path, Sampling(frames=1)).frames[0])
+    except RelpropError:
+        return None

@@ -11,12 +11,13 @@ from typing import Any
 import gradio as gr  # handlers' annotations are read here: gr.Request
 
 from relprop.app.desk import Desk
+from relprop.app.examples import CHOOSING, Example, thumbnails
 from relprop.app.scores import CHOOSE, score_bars
 from relprop.app.uploads import CLIP_TYPES, drop_zone, uploaded_clip
 from relprop.app.working import ASKS, key, line
 from relprop.catalogue import CLIP_MODELS, METHODS, MODELS, PACKAGED_MODELS
 from relprop.datasets.demo import demo_clip_path
-from relprop.errors import InputError
+from relprop.errors import InputError, RelpropError
 from relprop.reports import ClipAnswer, ClipConversation
 from relprop.reports.steps import Progress
 from relprop.video.modes import ABOUT
@@ -34,6 +35,7 @@ _WHY = "conserving is recommended: its parts add up, and where the truth is know
 
 def tab(desk: Desk) -> None:
     """Lay out the tab."""
+    offered = [Example(p.name, p) for p in desk.clips] or [Example("demo clip", demo_clip_path())]
 
     def answer(
         talk: ClipConversation, asked: dict[str, Any], name: str, request: gr.Request, progress: Progress
@@ -69,8 +71,10 @@ def tab(desk: Desk) -> None:
 
         yield from opened(read, Path(str(event.name)).name, mode, method, camera, request)
 
-    def example(which: str, mode: str, method: str, camera: str, request: gr.Request) -> Iterator[list[Any]]:
-        path = next((clip for clip in desk.clips if clip.name == which), demo_clip_path())
+    def example(
+        mode: str, method: str, camera: str, request: gr.Request, event: gr.EventData
+    ) -> Iterator[list[Any]]:
+        path = offered[int(event.index)].path
         yield from opened(lambda _: path, str(path), mode, method, camera, request)
 
     def again(
@@ -93,9 +97,10 @@ def tab(desk: Desk) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             drop = drop_zone("Drop a clip here, or choose one", CLIP_TYPES)
-            given = [clip.name for clip in desk.clips] or ["the example"]
-            which = gr.Dropdown(given, value=given[0], label="Clips of the folder", visible=len(given) > 1)
-            take = gr.Button(f"Open {given[0]}" if len(given) == 1 else "Open it")
+            alone = bool(desk.clips) and desk.opens is not None and desk.opens.is_file()
+            take = gr.HTML(
+                thumbnails(offered, opens=alone), js_on_load=CHOOSING, elem_id="relprop-clip-examples"
+            )
             says = gr.Markdown("The network's classes stand here, once there is a clip.")
             bars = gr.HTML(js_on_load=CHOOSE, elem_id="relprop-clip-scores")
             versus = gr.Dropdown([_NOBODY], value=_NOBODY, label="… rather than which other class?")
@@ -121,7 +126,7 @@ def tab(desk: Desk) -> None:
     shown = [bar, bars, films, link, code, target]
     how = [mode, method, camera]
     drop.upload(dropped, how, [*shown, name, versus, says], **ASKS)
-    take.click(example, [which, *how], [*shown, name, versus, says], **ASKS)
+    take.select(example, how, [*shown, name, versus, says], **ASKS)
     bars.select(chosen, [versus, *how, name], shown, **ASKS)
     for control in (versus, *how):
         control.input(again, [target, versus, *how, name], shown, **ASKS)
@@ -132,8 +137,11 @@ def clip_model(desk: Desk) -> str:
     for spec in desk.models:
         if spec in CLIP_MODELS:
             return spec
-        if spec not in (*MODELS, *PACKAGED_MODELS) and desk.model(spec).may_take_clips:
-            return spec
+        try:
+            if spec not in (*MODELS, *PACKAGED_MODELS) and desk.model(spec).may_take_clips:
+                return spec
+        except RelpropError:  # a file's factory may make a detector
+            continue
     return next(iter(CLIP_MODELS))
 
 
