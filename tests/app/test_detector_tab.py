@@ -85,6 +85,13 @@ class Visit:
     def example(self) -> None:
         self.tab.locator('[data-example="0"]').click()
 
+    def code(self) -> str:
+        """The lines that give the same: a click opens them."""
+        self.tab.get_by_role("button", name="The same in a terminal and in Python").click()
+        lines = self.page.locator("#relprop-detector-code .cm-content")
+        lines.wait_for(timeout=LONG)
+        return str(lines.inner_text())
+
     def measured(self, name: str) -> None:
         """Wait until all is said about a class."""
         self.page.locator("#relprop-why h3", has_text=f"Why {name}").wait_for(timeout=LONG)
@@ -147,8 +154,7 @@ def test_click_ask_compare_download(
     waited.value.save_as(tmp_path / "out.zip")
     zipfile.ZipFile(tmp_path / "out.zip").extractall(tmp_path / "zip")
     code = detector_lines("my scene.png", "scenes-ssd", DetectionQuestion(1, versus="1"))
-    shown = page.locator("#relprop-detector-code .cm-content").inner_text()
-    assert shown.split() == code.split()
+    assert visit.code().split() == code.split()
     shell, *python = code.split("\n")
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, [*shlex.split(shell)[1:], "--out", str(tmp_path / "command")])
@@ -178,7 +184,7 @@ def test_a_place_other_methods_and_layers_on_a_phone(browser: Any, served: str) 
     visit.tab.get_by_label("Method").click()
     page.get_by_role("option", name="gradient", exact=True).click()
     page.locator("#relprop-why", has_text="keeps no account").wait_for(timeout=LONG)
-    assert "--method gradient --layers" in visit.tab.locator(".cm-content").inner_text()
+    assert "--method gradient --layers" in visit.code()
     picture = page.locator("[data-picture]")
     picture.scroll_into_view_if_needed()
     size = picture.bounding_box()

@@ -187,10 +187,11 @@ def tab(desk: Desk) -> None:
             edges = gr.HTML(js_on_load=SLIDING, elem_id="relprop-edges")
             unit = gr.HTML(elem_id="relprop-unit")
             link = gr.HTML()
-            code = gr.Code(
-                label="The same in a terminal and in Python", language="shell", interactive=False,
-                wrap_lines=True, elem_id="relprop-detector-code",
-            )  # fmt: skip
+            with gr.Accordion("The same in a terminal and in Python", open=False):
+                code = gr.Code(
+                    language="shell", interactive=False, show_label=False, wrap_lines=True,
+                    elem_id="relprop-detector-code",
+                )  # fmt: skip
     shown = [bar, why, held, edges, unit, link, code, question]
     everything = [bar, drawn, *shown[1:], name, versus, place]
     how = [method, layers]

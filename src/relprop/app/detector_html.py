@@ -33,8 +33,8 @@ def boxes_part(talk: DetectionConversation, question: DetectionQuestion | None) 
 def why_part(talk: DetectionConversation, answer: DetectionAnswer) -> str:
     """Why this class."""
     warned = [text for text in answer.warnings if text not in talk.warnings]
-    name = answer.parts.parts[0].name
-    head = f"Why {name}?" if answer.question.versus is None else f"Why {name}, and what of another class?"
+    name, *others = [part.name for part in answer.parts.parts if part.of == "class"]
+    head = f"Why {name} rather than {others[0]}?" if others else f"Why {name}?"
     return (
         f"{DETECTION_STYLE}<h3>{html.escape(head)}</h3>{_warned(warned)}<p>{html.escape(answer.account)}</p>"
         + class_maps_html(answer.page)

@@ -49,4 +49,5 @@ CSS = """
   position:fixed;inset:auto 0 0 0;z-index:50;padding:8px 16px;
   background:var(--body-background-fill,#fff);border-top:1px solid #8885}}
 .relprop-download{display:inline-block;padding:8px 0;margin-right:16px;text-decoration:underline}
+@media (max-width:520px){.tab-container button{padding:0 6px!important;font-size:14px!important}}
 """
