@@ -77,7 +77,7 @@ def test_forms_for_issues_are_read() -> None:
 CODE = """
 import relprop
 
-names: dict[str, str] = relprop.methods()
+number: str = relprop.__version__
 e: relprop.Explanation = relprop.explain("no module", None)  # error
 """
 
@@ -101,6 +101,6 @@ def test_types_are_seen_from_outside(tmp_path: Path) -> None:
         check=False,
     )
     assert "missing library stubs or py.typed marker" not in done.stdout
-    said = [line for line in done.stdout.splitlines() if line.startswith("script.py")]
+    said = [line for line in done.stdout.splitlines() if line.startswith("script.py") and ": error:" in line]
     assert len(said) == 1, done.stdout
-    assert ":5: error: Argument 1 to" in said[0]
+    assert ':5: error: No overload variant of "explain" matches' in said[0]
