@@ -48,6 +48,11 @@ def test_metavars_are_spelled_one_way(name: str) -> None:
         assert set(words) <= set(METAVARS), f"{name}: {parameter.opts}"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_where_results_go_has_one_letter(name: str) -> None:
+    assert [option.opts for option in _options(name) if "--out" in option.opts] in ([], [["--out", "-o"]])
+
+
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_fits(

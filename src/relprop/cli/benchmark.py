@@ -60,6 +60,7 @@ _Folder = Annotated[
     Path | None,
     output_option(
         "--out",
+        "-o",
         metavar="FOLDER",
         help="Where results go, and are taken up again. Default: relprop-benchmark/RECIPE.",
     ),

@@ -192,7 +192,7 @@ Std = Annotated[
     str | None,
     model_option(metavar="R,G,B", callback=numbers, help="What is then divided by."),
 ]
-Out = Annotated[Path, output_option(metavar="FOLDER", help="Where the results go.")]
+Out = Annotated[Path, output_option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
 Memory = Annotated[
     str | None,
     how_option(
