@@ -38,7 +38,8 @@ def test_uploads(tmp_path: Path) -> None:
         "words.png": (b"no picture", "no picture format"),
     }
     for name, (data, error) in cases.items():
-        file = tmp_path / name
+        file = tmp_path / "uploads" / "a" / name
+        file.parent.mkdir(parents=True)
         file.write_bytes(data)
         if error is None:
             assert uploaded_picture(str(file), tmp_path).size == (64, 64)
@@ -46,12 +47,14 @@ def test_uploads(tmp_path: Path) -> None:
             with pytest.raises(InputError, match=error) as raised:
                 uploaded_picture(str(file), tmp_path)
             assert str(tmp_path) not in str(raised.value)
-        assert not file.exists()
-    huge = tmp_path / "huge.png"
+        assert not file.parent.exists()
+    huge = tmp_path / "uploads" / "b" / "huge.png"
+    huge.parent.mkdir()
     with huge.open("wb") as out:
         out.truncate(MOST_BYTES + 1)
     with pytest.raises(InputError, match="at most 32 MB"):
         uploaded_picture(str(huge), tmp_path)
+    huge.parent.mkdir()
     Image.new("1", (9000, 9000)).save(huge)
     with pytest.raises(InputError, match="40,000,000 pixels"):
         uploaded_picture(str(huge), tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 import relprop
@@ -19,10 +22,11 @@ from relprop.watch import passing
 
 pytest.importorskip("gradio")
 
+from relprop.app.compare import same_class
 from relprop.app.desk import Desk
 from relprop.app.given import given_files
 from relprop.app.picture import code_lines
-from relprop.app.uploads import MOST_CLIP_BYTES, uploaded_clip
+from relprop.app.uploads import MOST_CLIP_BYTES, received, uploaded_clip, uploaded_picture
 from relprop.app.working import Jobs
 
 
@@ -95,23 +99,83 @@ def test_a_film_is_kept_in_the_pages_room(tmp_path: Path) -> None:
     pytest.importorskip("av")
     room = tmp_path / "room"
     room.mkdir()
+
+    def sent(name: str) -> Path:
+        place = tmp_path / "uploads" / name.partition(".")[0]
+        place.mkdir(parents=True)
+        return place / name
+
+    def read(file: Path) -> Path:
+        return uploaded_clip(str(file.relative_to(tmp_path)), tmp_path, room)
+
     for _ in range(2):  # the second takes the place of the first
-        (tmp_path / "clip.gif").write_bytes(demo_clip_path().read_bytes())
-        film = uploaded_clip("clip.gif", tmp_path, room)
+        clip = sent("clip.gif")
+        clip.write_bytes(demo_clip_path().read_bytes())
+        film = read(clip)
     assert [film] == list(film.parent.iterdir())
-    assert not (tmp_path / "clip.gif").exists()
-    (tmp_path / "words.mp4").write_text("no film")
+    words = sent("words.mp4")
+    words.write_text("no film")
     with pytest.raises(InputError, match="no film format fits") as raised:
-        uploaded_clip("words.mp4", tmp_path, room)
+        read(words)
     assert str(tmp_path) not in str(raised.value)
     still = [Image.new("L", (8, 8), i % 256) for i in range(3001)]
-    still[0].save(tmp_path / "long.gif", save_all=True, append_images=still[1:], duration=20)
+    still[0].save(long := sent("long.gif"), save_all=True, append_images=still[1:], duration=20)
     with pytest.raises(InputError, match="at most 120 seconds but it has 3,001 frames"):
-        uploaded_clip("long.gif", tmp_path, room)
-    with (tmp_path / "huge.mp4").open("wb") as out:
+        read(long)
+    with (huge := sent("huge.mp4")).open("wb") as out:
         out.truncate(MOST_CLIP_BYTES + 1)
     with pytest.raises(InputError, match="at most 128 MB"):
-        uploaded_clip("huge.mp4", tmp_path, room)
+        read(huge)
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_what_another_page_or_all_pages_have_is_not_read_as_an_upload(tmp_path: Path) -> None:
+    others = [
+        tmp_path / name for name in ("examples/scene.png", "session-a/clip/film.png", "uploads/file.png")
+    ]
+    for file in others:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(demo_image_path().read_bytes())
+        with pytest.raises(InputError, match="uploaded on this page"):
+            uploaded_picture(str(file.relative_to(tmp_path)), tmp_path)
+    assert all(file.exists() for file in others)
+
+
+def test_an_upload_that_nobody_asks_about_is_removed_in_the_end(tmp_path: Path) -> None:
+    class Sent:
+        headers = {"x-name": "a.png"}  # noqa: RUF012
+
+        async def stream(self) -> Any:
+            yield b"picture"
+
+    status, first = asyncio.run(received(Sent(), tmp_path))
+    assert status == 200
+    os.utime((tmp_path / first).parent, (0, time.time() - 3600))
+    _, second = asyncio.run(received(Sent(), tmp_path))
+    assert not (tmp_path / first).parent.exists()
+    assert (tmp_path / second).read_bytes() == b"picture"
+
+
+def test_of_too_many_conversations_the_one_that_is_used_stays() -> None:
+    desk = Desk(["scenes-resnet"])
+    talks = [SimpleNamespace(close=lambda: None) for _ in range(9)]
+    for i, talk in enumerate(talks[:8]):
+        desk.keep(f"{i} Picture", talk)
+    assert desk.kept("0 Picture") is talks[0]
+    desk.keep("8 Picture", talks[8])
+    assert desk.kept("0 Picture") is talks[0]
+    assert desk.kept("1 Picture") is None
+    desk.close()
+
+
+def test_two_checkpoints_without_class_names_are_asked_about_the_same_class() -> None:
+    nets = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4)) for _ in range(2)]
+    one, two = (relprop.reports.Conversation(net.eval(), torch.rand(1, 3, 8, 8)) for net in nets)
+    with one, two:
+        first = one.predictions[0]
+        target = same_class(first.name, one.predictions, two.predictions)
+        report = two.ask(target=target, method="gradient")
+    assert report.document["images"][0]["targets"] == [{"index": first.index, "name": first.name}]
 
 
 def test_what_a_path_stands_for(tmp_path: Path) -> None:

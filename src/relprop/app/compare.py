@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,11 +17,12 @@ from relprop.app.uploads import drop_zone, uploaded_picture
 from relprop.app.working import ASKS, key, line
 from relprop.catalogue import RECOMMENDED
 from relprop.errors import InputError
+from relprop.models.classes import Prediction
 from relprop.reports import Conversation
 from relprop.reports.sentence import alike
 from relprop.reports.steps import Progress
 
-__all__ = ["tab"]
+__all__ = ["same_class", "tab"]
 
 _TAB = "Compare"
 _OFFERED = 20  # classes of the first model that the chooser has
@@ -39,7 +40,7 @@ def tab(desk: Desk) -> None:
         parts, maps, links, lines = [], [], [], []
         for i, (spec, talk) in enumerate(zip(specs, pair.talks, strict=True)):
             progress(i, 2, spec)
-            report = talk.ask(target=wanted)
+            report = talk.ask(target=same_class(wanted, pair.talks[0].predictions, talk.predictions))
             (target,) = report.document["images"][0]["targets"]
             score = next(p.score for p in talk.predictions if p.index == target["index"])
             title = f"{html.escape(spec)}: {html.escape(target['name'])} {100 * score:.1f} %"
@@ -103,6 +104,21 @@ def tab(desk: Desk) -> None:
     drop.upload(dropped, [wanted], outputs, **ASKS)
     take.select(example, [wanted], outputs, **ASKS)
     wanted.input(again, [wanted], outputs, **ASKS)
+
+
+def same_class(name: str, first: Sequence[Prediction], own: Sequence[Prediction]) -> str:
+    """A model's class that is called as one of the first model's, as a target: its index.
+
+    Of several that are called so, as "cardigan" among ImageNet's dogs and clothes may be, it is the one with the
+    first model's index. A name that the model doesn't have is given back, for the error.
+
+    >>> one = [Prediction(5, "crane", 2.0, 0.7), Prediction(2, "crane", 1.0, 0.3)]
+    >>> same_class("crane", one, [Prediction(1, "dog", 2.0, 0.6), *reversed(one)])
+    '5'
+    """
+    index = next((p.index for p in first if p.name == name), None)
+    called = [p.index for p in own if p.name == name]
+    return str(index if index in called else called[0]) if called else name
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from relprop.models.sources import load_model
 __all__ = ["Desk"]
 
 _USUAL = "scenes-resnet"
-_KEPT = 8  # conversations; older ones are let go of
+_KEPT = 8  # conversations; those that were not used for longest are let go of
 
 
 class Desk:
@@ -94,7 +94,7 @@ class Desk:
             return self._rooms[session]
 
     def keep(self, key: str, talk: Any) -> None:
-        """Keep what a session's tab goes on with, in place of its earlier one and of the oldest of too many.
+        """Keep what a session's tab goes on with, in place of its earlier one and of the least used of too many.
 
         Args:
             key: as for `Jobs.run`.
@@ -110,7 +110,10 @@ class Desk:
 
     def kept(self, key: str) -> Any:
         """What a session's tab goes on with, or None."""
-        return self._talks.get(key)
+        with self._lock:
+            if key in self._talks:
+                self._talks.move_to_end(key)
+            return self._talks.get(key)
 
     def leave(self, session: str) -> None:
         """A page was left: its work is ended, and what it held is removed."""

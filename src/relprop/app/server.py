@@ -39,7 +39,7 @@ def build(desk: Desk) -> Any:
     os.environ.update(
         GRADIO_ANALYTICS_ENABLED="False",
         HF_HUB_DISABLE_TELEMETRY="1",
-        GRADIO_TEMP_DIR=str(desk.folder / "uploads"),
+        GRADIO_TEMP_DIR=str(desk.folder / "gradio"),
     )
     import gradio as gr
     from fastapi import FastAPI

@@ -16,8 +16,9 @@ import html
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -43,6 +44,7 @@ MOST_CLIP_BYTES, MOST_FRAMES, MOST_SECONDS = 128 * 2**20, 3000, 120
 PICTURE_TYPES, CLIP_TYPES = "image/*", "video/*,image/gif"
 
 _FOLDER, _PENDING = "uploads", 64
+_FORGOTTEN = 1800.0  # seconds; what a page sent and never asked about is removed then
 _SENDING = """
 const said = () => element.querySelector('[data-said]');
 const tell = (text, wrong) => { said().textContent = text; said().classList.toggle('relprop-wrong', wrong); };
@@ -94,6 +96,7 @@ async def received(request: Any, folder: Path) -> tuple[int, str]:
         A status, and the place in the folder or what was wrong.
     """
     uploads = folder / _FOLDER
+    _forget(uploads)
     if uploads.is_dir() and len(list(uploads.iterdir())) >= _PENDING:
         return 503, "too many files are waiting to be read. Try again."
     name = re.sub(r"[^\w. -]", "_", Path(unquote(request.headers.get("x-name", ""))).name)[-80:].strip(". ")
@@ -114,11 +117,19 @@ async def received(request: Any, folder: Path) -> tuple[int, str]:
     return 200, str(Path(file.name).relative_to(folder))
 
 
+def _forget(uploads: Path) -> None:
+    """Remove what nobody came for: a question that was stopped, or followed by another, never reads its file."""
+    for place in uploads.glob("*"):
+        with suppress(FileNotFoundError):  # it was read meanwhile
+            if place.stat().st_mtime < time.time() - _FORGOTTEN:
+                shutil.rmtree(place, ignore_errors=True)
+
+
 def uploaded_picture(path: str, folder: Path) -> Image.Image:
     """The picture of an uploaded file, which is removed; it keeps the file's name, for the names of results.
 
     Args:
-        path: as the page gives it. It may send anything: only files in `folder` are read.
+        path: as the page gives it. It may send anything: only what `received` put into `folder` is read.
         folder: the desk's.
 
     Raises:
@@ -168,17 +179,17 @@ def _taken(path: str, folder: Path, most: int, what: str) -> Iterator[Path]:
     """An uploaded file; it is removed, and errors don't say where it lay: that is nobody's business."""
     inside = folder.resolve()
     file = (inside / str(path)).resolve()
-    if not file.is_relative_to(inside) or file == inside:
+    if file.parent.parent != inside / _FOLDER:  # not the examples of all pages, nor another page's film
         raise InputError("Expected a file that was uploaded on this page.")
     try:
         if not file.is_file():
-            raise InputError("Expected an upload but it is gone: it was read before. Drop it again.")
+            raise InputError(
+                "Expected an upload but it is gone: it was read before, or waited too long. Drop it again."
+            )
         if file.stat().st_size > most:
             raise InputError(f"Expected a {what} of at most {most // 2**20} MB. Make it smaller first.")
         yield file
     except InputError as error:
         raise InputError(str(error).replace(str(file), "the upload")) from None
     finally:
-        file.unlink(missing_ok=True)
-        if file.parent.parent == inside / _FOLDER:
-            file.parent.rmdir()
+        shutil.rmtree(file.parent, ignore_errors=True)

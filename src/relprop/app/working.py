@@ -187,7 +187,8 @@ class Jobs:
         """End what runs under the keys that begin so, and wait for it; whether all of it has ended."""
         self.stop(prefix)
         until = time.monotonic() + patience
-        jobs = [self._jobs.pop(key) for key in list(self._jobs) if key.startswith(prefix)]
+        with self._lock:  # `run` takes away what has just ended
+            jobs = [self._jobs.pop(key) for key in list(self._jobs) if key.startswith(prefix)]
         return all(job.ended.wait(max(0.0, until - time.monotonic())) for job in jobs)
 
 
