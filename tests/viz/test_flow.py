@@ -40,6 +40,14 @@ def test_the_band_is_what_is_left() -> None:
     check_legible(figure)
 
 
+def test_what_passed_the_stop_by_is_not_said_to_have_arrived() -> None:
+    ledger = _ledger(("head", 0.5, 0.0, 0.0), ("stem", 0.0, 0.0, 0.0), end=1.0)
+    ledger.aside = 0.5
+    said = words(flow_figure(ledger)).replace("\n", " ")
+    assert "input 50.0 %" in said
+    assert "25.0 % passed the stop by" in said
+
+
 def test_a_share_below_zero_enters_from_above() -> None:
     figure = flow_figure(_ledger(("head", -1.0, 0.0, 0.0), ("stem", 2.0, 0.0, 0.0), end=1.0))
     assert _heights(figure, "entering") == pytest.approx([0.5])

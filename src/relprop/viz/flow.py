@@ -130,7 +130,14 @@ class _River:
         )
         x = left + wide + 12
         middle = (self.tops[-1] + bottoms[-1]) / 2
-        page.mark(drawn, x, at(middle), f"input {_percent(self.amounts[-1])}", NAME, weight="bold")
+        page.mark(
+            drawn,
+            x,
+            at(middle),
+            f"input {_percent(self.ledger.end / self.ledger.start)}",
+            NAME,
+            weight="bold",
+        )
         for kind, end in lanes.items():
             word, colour = _SINKS[kind]
             page.mark(
@@ -231,7 +238,7 @@ def _colour(amount: float) -> str:
 
 def _percent(share: float) -> str:
     text = f"{100 * share:.1f} %" if abs(share) < 10 else f"{100 * share:.0f} %"
-    return text.replace("-", "−")
+    return text.replace("-0.0 %", "0.0 %").replace("-", "−")
 
 
 def _ribbon(
