@@ -228,6 +228,8 @@ def test_a_damaged_result_is_named_and_the_others_are_shown(made: Path, tmp_path
     assert "checksum differs" in why["gradient"]
     assert "Expected format version 1 or 2" in why["newer"]
     assert "Left out" in Parsed(found.html).text
+    assert "…/a/gradient" in Parsed(found.html).text
+    assert str(tmp_path.parent) not in found.html  # the page goes to others
     numbers.unlink()
     with pytest.raises(InputError, match=r"none can.*relevance\.safetensors"):
         html_report(folder / "a" / "gradient")

@@ -23,7 +23,7 @@ from relprop.reports.benchmark_cards import benchmark_section
 from relprop.reports.card import ReportSection
 from relprop.reports.clip_cards import clip_section
 from relprop.reports.detection_cards import detection_section
-from relprop.reports.found import Skipped, Subject, find_results
+from relprop.reports.found import Skipped, Subject, brief_place, find_results
 from relprop.reports.picture_cards import picture_section
 from relprop.reports.sources import listed
 from relprop.reports.steps import Progress, Steps
@@ -285,9 +285,15 @@ def _page(title: str, sections: Sequence[ReportSection], skipped: Sequence[Skipp
         section_kinds=list(dict.fromkeys(section.kind for section in sections)),
         methods=sorted({card.method for card in cards if card.method}),
         classes=sorted({card.name for card in cards if card.name}),
-        skipped=skipped,
+        skipped=[_brief(one) for one in skipped],
         made=f"{made:%Y-%m-%d %H:%M} UTC",
     )
+
+
+def _brief(one: Skipped) -> tuple[str, str]:
+    """Where what is left out lies and why, without the folders above: the page goes to others."""
+    place = brief_place(one.path)
+    return place, one.why.replace(str(one.path), place)
 
 
 def _said(sections: Sequence[ReportSection], cards: int) -> str:
