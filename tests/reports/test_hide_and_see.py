@@ -50,6 +50,9 @@ def test_hiding_what_counts_costs_the_score_and_hiding_another_place_does_not() 
     assert max(good.red) < good.before - 0.2
     assert not bad.holds
     assert "doesn't hold up" in bad.words
+    assert "With every red patch hidden" in good.words  # one, where a tenth would be two
+    (all_over,) = hide_and_see(_loaded(), x, [right + 0.1], 0, "left")
+    assert "With the reddest tenth of the picture hidden" in all_over.words
     assert (nothing.red, nothing.holds) == ((), False)
     assert "Nothing in the map is red" in nothing.words
 

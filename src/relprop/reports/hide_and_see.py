@@ -31,12 +31,14 @@ class HideAndSee:
         before: its score, 0 to 1.
         red: with the reddest tenth of the picture hidden, one a fill; () where nothing is red.
         random: with a random tenth hidden, one a fill and draw.
+        less: whether red patches make up less than a tenth: then `red` is with all of these hidden.
     """
 
     name: str
     before: float
     red: tuple[float, ...]
     random: tuple[float, ...]
+    less: bool = False
 
     @property
     def holds(self) -> bool:
@@ -52,8 +54,9 @@ class HideAndSee:
         low, high = (_score(v) for v in (min(self.random), max(self.random)))
         verdict = "the map holds up" if self.holds else "the map doesn't hold up"
         fills = " and by ".join(fill_words(fill) for fill in _FILLS)
+        hidden = "every red patch" if self.less else "the reddest tenth of the picture"
         return (
-            f"With the reddest tenth of the picture hidden, the score of {self.name} goes from "
+            f"With {hidden} hidden, the score of {self.name} goes from "
             f"{_score(self.before)} to {_score(red)}; with a random tenth, to {_score(random)} [{low}, {high}]: "
             f"{verdict}. (Hidden by {fills}; means.)"
         )
@@ -98,9 +101,13 @@ def hide_and_see(
     random = tuple(v for one in later for v in one[:_DRAWS])
     return [
         HideAndSee(
-            name, before, tuple(one[_DRAWS + i] for one in later) if len(chosen[_DRAWS + i]) else (), random
+            name,
+            before,
+            tuple(one[_DRAWS + i] for one in later) if len(reddest) else (),
+            random,
+            less=len(reddest) < count,
         )
-        for i in range(len(heatmaps))
+        for i, reddest in enumerate(chosen[_DRAWS:])
     ]
 
 
