@@ -13,8 +13,9 @@ import torch
 import relprop
 from relprop.datasets import demo_clip_path
 from relprop.errors import InputError, RelpropError
+from relprop.propagate.ledger import Ledger
 from relprop.reports import ClipConversation, clip_conversation, clip_found
-from relprop.reports.clip_words import clip_sentences
+from relprop.reports.clip_words import clip_sentences, split_sentence
 from relprop.video.separation import MotionSeparation
 
 
@@ -79,7 +80,10 @@ def test_what_other_answers_say(talk: ClipConversation) -> None:
     assert plain.sentences[1] == "The network saw frames 0 to 15 of the film, from 0.00 to 1.88 s."
     biased = talk.ask(method="lrp-epsilon", mode="naive")
     summary = next(iter(biased.report.numbers.values())).ledger.summary()
-    wanted = [float(summary[key]) / float(summary["start"]) * 100 for key in ("bias", "lost")]
+    bias, took, lost = (
+        100 * float(summary[key]) / float(summary["start"]) for key in ("bias", "stabiliser", "lost")
+    )
+    wanted = [bias, *([took] if abs(took) >= 0.05 else []), lost]
     assert shares(biased.sentences[0])[3:] == pytest.approx(wanted, abs=0.06)
     assert "these shares say little" in biased.sentences[0]
     signed = talk.ask(method="gradient-x-input", mode="selective")
@@ -89,6 +93,26 @@ def test_what_other_answers_say(talk: ClipConversation) -> None:
     nothing = {name: torch.zeros_like(made.original) for name in ("original", "spatial", "temporal")}
     empty = replace(talk.ask(mode="conserving").found, made=replace(made, **nothing))
     assert clip_sentences(empty)[0].startswith("No place of the clip holds relevance for left-right")
+
+
+def test_shares_are_read_with_the_scores_sign(talk: ClipConversation) -> None:
+    made = talk.ask(mode="conserving").found.made
+    assert isinstance(made, MotionSeparation)
+    place = torch.zeros_like(made.original)
+    place[..., 0, 0, 0] = 1.0
+
+    def said(start: float, looks: float, motion: float, stabiliser: float = 0.0) -> str:
+        films = {"original": (looks + motion) * place, "spatial": looks * place, "temporal": motion * place}
+        whole = {"start": start, "input": looks + motion, "bias": 0.0, "stabiliser": stabiliser, "lost": 0.0}
+        ledger = Ledger.recorded({**made.ledgers["original"].summary(), **whole}, 1e-6)
+        return split_sentence(replace(made, **films, ledgers={"original": ledger}), "cat", "")
+
+    assert "speaks" not in said(-2.0, -1.5, -0.5)
+    assert said(-2.0, -3.0, 1.0).endswith("A negative share speaks for it.")
+    assert said(2.0, 3.0, -1.0).endswith("A negative share speaks against it.")
+    assert "25.0 % is neither" in said(2.0, 1.0, 0.5, 0.5)
+    assert "the stabiliser took 25.0 %" in said(2.0, 1.0, 0.5, 0.5)
+    assert said(0.0, 1.0, -0.5).startswith("The films say where, not how much")
 
 
 def test_answers_are_kept_and_the_clip_is_classified_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,12 @@ from collections import Counter
 from relprop.explanation import Explanation
 from relprop.explanation.warned import all_zero
 from relprop.reports.clip_found import ClipFound
-from relprop.reports.sentence import sentence
+from relprop.reports.sentence import kept_back, nearly_nothing, sentence
 from relprop.reports.text import percent
 from relprop.video.films import reel
 from relprop.video.separation import MotionSeparation
 
-__all__ = ["camera_words", "clip_sentences"]
+__all__ = ["camera_words", "clip_sentences", "split_sentence"]
 
 _NOTHING = 5e-4  # of the score: 0.0 %
 _SPLIT = {
@@ -26,7 +26,8 @@ def clip_sentences(found: ClipFound) -> tuple[str, ...]:
     """What the films say, in sentences: the shares; what the network says of still frames; the camera."""
     if isinstance(found.made, Explanation):
         return (sentence(found.made, found.chosen.name), _seen(found))
-    said = [_shares(found, found.made)]
+    name = found.chosen.name if found.rival is None else f"{found.chosen.name} rather than {found.rival}"
+    said = [split_sentence(found.made, name, reel(found.made, found.clip.frames).caution)]
     if found.made.frozen_targets is not None:
         said.append(_standing_still(found, found.made.frozen_targets[0].tolist()))
     if found.path is not None:
@@ -47,30 +48,38 @@ def camera_words(found: ClipFound, estimated: str = "") -> str:
     return f"{found.path.words((height, width))}, {how}"
 
 
-def _shares(found: ClipFound, made: MotionSeparation) -> str:
-    name = found.chosen.name if found.rival is None else f"{found.chosen.name} rather than {found.rival}"
-    caution = reel(made, found.clip.frames).caution
-    if all(map(all_zero, found.films.values())):
+def split_sentence(made: MotionSeparation, name: str, caution: str) -> str:
+    """What share of a class's score is there because something moves, because of how things look, or neither.
+
+    Args:
+        made: the films.
+        name: of the class, or of the one rather than the other.
+        caution: of their `Reel`: why sums of the films say nothing, or "".
+    """
+    films = (made.original, made.spatial, made.temporal)
+    if all(map(all_zero, films)):
         return f"No place of the clip holds relevance for {name}: there is nothing to split."
     if caution:
         return f"The films say where, not how much: {caution}."
-    whole, looks, motion = (float(film.double().sum()) for film in found.films.values())
+    whole, looks, motion = (float(film.double().sum()) for film in films)
     if made.ledger is None:
         return (
             f"Of all relevance for {name} {percent(motion, whole)} is motion's and {percent(looks, whole)} is the "
             "looks'. This method keeps no account of how much of the score its map holds."
         )
+    if nearly_nothing(made.ledger):
+        return f"The films say where, not how much: what is shared out for {name} is a difference."
     s = made.ledger.summary()
     start = float(s["start"])
-    shares = (motion, looks, start - whole, float(s["bias"]), float(s["lost"]))
-    moves, still, neither, bias, lost = (percent(part, start) for part in shares)
-    rest = f"biases, which belong to no place, hold {bias}, and {lost} was lost on the way"
-    if max(map(abs, shares[2:])) < _NOTHING * abs(start):
+    gone = float(s["bias"]), float(s["stabiliser"]), float(s["lost"])
+    moves, still, neither = (percent(part, start) for part in (motion, looks, start - whole))
+    rest = kept_back(start, *gone)
+    if max(map(abs, (start - whole, *gone))) < _NOTHING * abs(start):
         rest = "nothing went to biases or was lost"
     parts = _SPLIT[made.mode].format(moves=moves, still=still)
     said = f"Of the score of {name} {parts}, and {neither} is neither: {rest}."
-    if min(motion, looks) / start < -_NOTHING:
-        said += " A negative share speaks against it."
+    if min(motion / start, looks / start) < -_NOTHING:
+        said += f" A negative share speaks {'against' if start > 0 else 'for'} it."
     if made.mode == "naive" and made.settings["method"].get("seed") == "one":
         said += " Each still frame is explained with the same amount, whatever it scores: these shares say little."
     closes = all(ledger.closes for ledger in made.ledgers.values())

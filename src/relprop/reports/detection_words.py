@@ -13,6 +13,7 @@ from relprop.detectors.detector import EDGES
 from relprop.detectors.filling import fill_words
 from relprop.detectors.hiding import short_number
 from relprop.detectors.moves import direction
+from relprop.reports.sentence import kept_back
 from relprop.reports.text import Table, percent
 
 if TYPE_CHECKING:
@@ -54,10 +55,9 @@ def account(parts: Parts) -> str:
             " Here the network speaks rather against it, or for and against alike: there is no share to tell."
         )
     else:
-        arrived, bias, lost = (percent(v, own.start) for v in (own.end, own.bias, own.lost))
+        rest = kept_back(own.start, own.bias, own.stabiliser, own.lost)
         said += (
-            f" Of the score that was shared out {arrived} arrived in the picture, biases, which belong to no "
-            f"place, hold {bias}, and {lost} was lost on the way."
+            f" Of the score that was shared out {percent(own.end, own.start)} arrived in the picture; {rest}."
         )
         if "ledger_of" in e.extras:
             said += f" (This is the account of {e.extras['ledger_of']}.)"

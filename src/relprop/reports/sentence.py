@@ -6,19 +6,21 @@ from torch import Tensor
 
 from relprop.explanation.explanation import Explanation
 from relprop.explanation.sheet import combination
+from relprop.propagate.ledger import Ledger
 from relprop.reports.text import percent
 
-__all__ = ["accounted", "alike", "sentence"]
+__all__ = ["accounted", "alike", "kept_back", "nearly_nothing", "sentence"]
 
 _CONTRAST = 0.01  # of a seed's Σ|R|: where its sum is smaller, shares of that sum mean nothing
+_WRITTEN = 5e-4  # of the score: less would be written as 0.0 %
 
 
 def sentence(e: Explanation, name: str) -> str:
     """One or two sentences for a reader who doesn't know the methods.
 
     Args:
-        e: the explanation of one target and sample.
-        name: of the class.
+        e: the explanation.
+        name: what its target is called, or that of its targets which the sentence stands below.
 
     >>> import torch, relprop
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 2, bias=False), torch.nn.Flatten())
@@ -26,7 +28,7 @@ def sentence(e: Explanation, name: str) -> str:
     >>> sentence(e, "cat").startswith("The map accounts for 100.0 % of the score of cat")
     True
     """
-    what = e.asked[0] if e.asked else name
+    what = e.asked[0] if len(e.asked) == 1 else name
     if e.ledger is None:
         return f"Red speaks for {what}. This method keeps no account of how much of the score its map holds."
     if e.method == "agreement":
@@ -41,17 +43,15 @@ def sentence(e: Explanation, name: str) -> str:
         return f"Red speaks for {what}{against}. The map is a difference: it says where, not how much."
     s = e.ledger.summary()
     start = float(s["start"])
-    shares = {key: percent(float(s[key]), start) for key in ("input", "bias", "lost")}
+    arrived = percent(float(s["input"]), start)
     several = e.targets.numel()
     # A ledger keeps one account for all maps of an explanation.
     held = (
-        f"The map accounts for {shares['input']} of the score of {what}"
+        f"The map accounts for {arrived} of the score of {what}"
         if several == 1
-        else f"The {several} maps of this explanation together account for {shares['input']} of their scores"
+        else f"The {several} maps of this explanation together account for {arrived} of their scores"
     )
-    rest = (
-        f"biases, which belong to no place, hold {shares['bias']}, and {shares['lost']} was lost on the way"
-    )
+    rest = kept_back(start, float(s["bias"]), float(s["stabiliser"]), float(s["lost"]))
     closes = "" if e.ledger.closes else " The account does not add up: don't trust this map."
     return f"{held}; {rest}.{closes}"
 
@@ -62,13 +62,31 @@ def accounted(e: Explanation) -> float | None:
     There is none without a ledger, and none where the map is made of two explanations or starts from relevance
     that sums to nearly nothing (a contrast).
     """
-    if e.ledger is None or combination(e):
+    if e.ledger is None or combination(e) or nearly_nothing(e.ledger):
         return None
-    summary, rows = e.ledger.summary(), e.ledger.rows
-    start = float(summary["start"])
-    if start == 0 or (rows and abs(start) < _CONTRAST * rows[0].absolute):
-        return None
-    return float(summary["input"]) / start
+    summary = e.ledger.summary()
+    return float(summary["input"]) / float(summary["start"])
+
+
+def nearly_nothing(ledger: Ledger) -> bool:
+    """Whether what starts sums to nearly nothing (a contrast), so that shares of it would mean nothing."""
+    start, rows = float(ledger.summary()["start"]), ledger.rows
+    return start == 0 or bool(rows and abs(start) < _CONTRAST * rows[0].absolute)
+
+
+def kept_back(start: float, bias: float, stabiliser: float, lost: float) -> str:
+    """Where the score went that no place has, in words; the stabiliser is named where it took something.
+
+    Args:
+        start: the score.
+        bias, stabiliser, lost: what each took of it.
+
+    >>> kept_back(2.0, 0.5, 0.1, 0.0)
+    'biases, which belong to no place, hold 25.0 %, the stabiliser took 5.0 %, and 0.0 % was lost on the way'
+    """
+    held, took, gone = (percent(part, start) for part in (bias, stabiliser, lost))
+    taken = f", the stabiliser took {took}" if abs(stabiliser) >= _WRITTEN * abs(start) else ""
+    return f"biases, which belong to no place, hold {held}{taken}, and {gone} was lost on the way"
 
 
 def alike(one: Tensor, two: Tensor) -> str:
