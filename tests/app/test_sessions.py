@@ -64,6 +64,16 @@ def test_stop_ends_it_and_the_next_question_is_answered(address: str, browser: A
     page.locator("progress[value]").wait_for()
     page.locator(".relprop-score").nth(2).click()  # a newer question ends the older one
     page.locator(".relprop-score").nth(2).and_(page.locator("[aria-pressed=true]")).wait_for()
+    page.locator("#relprop-examples [data-example]").nth(1).click()
+    page.locator("#relprop-maps img").first.wait_for(state="detached")  # the new picture's scores are there
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped.").wait_for()
+    page.locator(".relprop-score").nth(1).click()
+    page.locator(".relprop-map img[data-map]").first.wait_for()
+    page.get_by_text("The same in a terminal and in Python").first.click()
+    page.locator(
+        ".cm-content", has_text="scene-3.png"
+    ).first.wait_for()  # what was stopped is what is asked about
     assert errors == []
     page.close()
 

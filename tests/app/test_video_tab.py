@@ -83,7 +83,7 @@ def answered(page: Page, *said: str) -> str:
     below = page.locator(".relprop-said")
     for words in said:
         below = below.filter(has_text=words)
-    below.wait_for(timeout=90_000)
+    below.wait_for(timeout=240_000)
     page.locator("figure[data-relprop-player][data-ready]").wait_for()
     return str(below.inner_text())
 
@@ -194,6 +194,9 @@ def test_the_app_opens_the_clip_that_it_is_given(browser: Any, films: Path) -> N
 
 def test_a_clip_that_is_not_drawn_is_warned_of_in_red(page: Page, films: Path) -> None:
     choose(page, "How looks and motion are split", "selective")
+    page.locator(
+        ".relprop-warning", has_text="Expected a clip first"
+    ).wait_for()  # else it may end the drop's work
     drop(page, films / "noise.mp4")
     answered(page, "Split by selective")
     warned = page.locator(".relprop-warning", has_text="unlike the drawn clips")
@@ -215,7 +218,7 @@ def test_what_is_refused(page: Page, films: Path) -> None:
         assert "/tmp" not in told.inner_text()
     page.locator("#relprop-clip-scores").wait_for(state="attached")
     choose(page, "How looks and motion are split", "naive")
-    page.locator(".relprop-warning", has_text="Drop a clip, or take the example, first.").wait_for()
+    page.locator(".relprop-warning", has_text="Expected a clip first: drop one").wait_for()
 
 
 def test_whose_clip_it_is(films: Path, tmp_path: Path) -> None:

@@ -32,8 +32,16 @@ def names(folder: Path) -> list[str]:
     ("question", "asked"),
     [
         (DetectionQuestion(1), {"box": 1}),
-        (DetectionQuestion(0, None, "dotted star", "crp"), {"box": 0, "versus": "dotted star", "method": "crp"}),
-        (DetectionQuestion(None, (20.0, 90.0), layers=True), {"place": (20.0, 90.0), "layers": True}),
+        pytest.param(
+            DetectionQuestion(0, None, "dotted star", "crp"),
+            {"box": 0, "versus": "dotted star", "method": "crp"},
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(
+            DetectionQuestion(None, (20.0, 90.0), layers=True),
+            {"place": (20.0, 90.0), "layers": True},
+            marks=pytest.mark.nightly,
+        ),
     ],
 )  # fmt: skip
 def test_its_report_is_the_reports(

@@ -81,7 +81,7 @@ def tab(desk: Desk) -> None:
         def work(progress: Progress) -> list[Any]:
             pair = desk.kept(key(request, _TAB))
             if pair is None or not wanted:
-                raise InputError("Drop a picture, or take one of those below, first.")
+                raise InputError("Expected a picture first: drop one, or take one of those below.")
             return answer(pair, wanted, request, progress)
 
         yield from desk.jobs.run(key(request, _TAB), work, outputs=4)

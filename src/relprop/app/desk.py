@@ -54,6 +54,7 @@ class Desk:
         self.folder = Path(tempfile.mkdtemp(prefix="relprop-app-"))
         self.jobs, self.offers = Jobs(), Offers(self.folder)
         self._lock = threading.Lock()
+        self._loading = threading.Lock()  # takes seconds: of its own, so that nobody else waits meanwhile
         self._loaded: dict[str, LoadedModel] = {}
         self._detectors: dict[str, LoadedDetector] = {}
         self._rooms: dict[str, Path] = {}
@@ -67,7 +68,7 @@ class Desk:
 
     def model(self, spec: str) -> LoadedModel:
         """A model of the command line, loaded once for all sessions."""
-        with self._lock:
+        with self._loading:
             if spec not in self._loaded:
                 self._loaded[spec] = load_model(spec)
             return self._loaded[spec]
@@ -78,7 +79,7 @@ class Desk:
         Raises:
             RelpropError: another, or what is no detector.
         """
-        with self._lock:
+        with self._loading:
             if spec not in self._detectors:
                 if spec not in self.detectors:
                     raise InputError("Expected one of the detectors that the app was started with.")

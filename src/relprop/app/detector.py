@@ -51,7 +51,7 @@ def tab(desk: Desk) -> None:
     def kept(request: gr.Request) -> DetectionConversation:
         talk = desk.kept(key(request, _TAB))
         if not isinstance(talk, DetectionConversation):
-            raise InputError("Drop a picture, or take one of those on the page, first.")
+            raise InputError("Expected a picture first: drop one, or take one of those on the page.")
         return talk
 
     def answers(
@@ -155,7 +155,7 @@ def tab(desk: Desk) -> None:
         def work(progress: Progress) -> Iterator[list[Any]]:
             talk = kept(request)
             if question is None:
-                raise InputError("Choose a box, or a place of the picture, first.")
+                raise InputError("Expected a box first: choose one, or a place of the picture.")
             rival = None if versus == _NOBODY else versus
             asked = replace(_Asked(method, layers).about(question), versus=rival)
             yield from answers(talk, asked, name, request, progress)

@@ -69,11 +69,13 @@ def tab(desk: Desk) -> None:
             progress(0, 1, f"{spec} meets the picture")
             talk = Conversation(desk.model(spec), read())
             desk.keep(key(request, _TAB), talk)
+            best = talk.predictions[0].index
             choices = [_NOBODY, *(f"{p.index} {p.name}" for p in talk.predictions[:20])]
-            more = [name, gr.Dropdown(choices, value=_NOBODY)]
-            for found in answer(talk, _Asked(talk.predictions[0].index, methods), name, request, progress):
-                yield [*found, *more]
-                more = [same, same]
+            # At once: whoever stops the answer goes on with this picture, under its own name.
+            bars = score_bars(talk.predictions, best)
+            yield [bars, *[""] * 5, best, name, gr.Dropdown(choices, value=_NOBODY)]
+            for found in answer(talk, _Asked(best, methods), name, request, progress):
+                yield [*found, same, same]
 
         yield from desk.jobs.run(key(request, _TAB), work, outputs=9)
 
@@ -89,7 +91,7 @@ def tab(desk: Desk) -> None:
     def talk_of(request: gr.Request) -> Conversation:
         talk: Conversation | None = desk.kept(key(request, _TAB))
         if talk is None:
-            raise InputError("Drop a picture, or take one of those below, first.")
+            raise InputError("Expected a picture first: drop one, or take one of those below.")
         return talk
 
     def again(
@@ -153,7 +155,7 @@ class _Asked:
         self.index, self.methods = index, methods or [RECOMMENDED]
         self.rival = None if versus == _NOBODY else versus.partition(" ")[0]
         if self.rival == str(index):
-            raise InputError("Choose another class to compare with: it is the one that is asked about.")
+            raise InputError("Expected another class to compare with: this is the one that is asked about.")
 
 
 def _checked(checks: dict[str, HideAndSee]) -> str:

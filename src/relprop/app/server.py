@@ -11,7 +11,7 @@ from typing import Any
 
 from relprop.app.desk import Desk
 from relprop.app.style import CSS
-from relprop.errors import InputError
+from relprop.errors import InputError, RelpropError
 
 __all__ = ["build", "serve"]
 
@@ -67,9 +67,12 @@ def build(desk: Desk) -> Any:
 
     @outer.get("/results/{name}")
     def results(name: str) -> Any:
-        packed = desk.offers.packed(name.removesuffix(".zip"))
+        try:
+            packed = desk.offers.packed(name.removesuffix(".zip"))
+        except RelpropError as error:
+            return PlainTextResponse(str(error), 500)
         if packed is None:
-            return Response("This result is no longer kept. Ask for it again.", 404)
+            return PlainTextResponse("This result is no longer kept. Ask for it again.", 404)
         return Response(
             packed, media_type="application/zip",
             headers={"Content-Disposition": 'attachment; filename="relprop-out.zip"'},

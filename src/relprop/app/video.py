@@ -50,16 +50,19 @@ def tab(desk: Desk) -> None:
     def opened(
         read: Callable[[Path], Path], name: str, mode: str, method: str, camera: str, request: gr.Request
     ) -> Iterator[list[Any]]:
-        def work(progress: Progress) -> list[Any]:
+        def work(progress: Progress) -> Iterator[list[Any]]:
             progress(0, 1, "reading the clip")
             film = read(desk.room(request))
             talk = ClipConversation(desk.model(clip_model(desk)), film, name=name)
             desk.keep(key(request, _TAB), talk)
             best = talk.predictions[0].index
             rivals = [_NOBODY, *(f"{p.index} {p.name}" for p in talk.predictions[:20])]
-            found = answer(talk, _asked(best, _NOBODY, mode, method, camera), name, request, progress)
             says = f"What **{talk.model.spec}** says. Click a class to see what speaks for it."
-            return [*found, name, gr.Dropdown(rivals, value=_NOBODY), says]
+            # At once: whoever stops the answer goes on with this clip, under its own name.
+            bars = score_bars(talk.predictions, best)
+            yield [bars, "", "", "", best, name, gr.Dropdown(rivals, value=_NOBODY), says]
+            found = answer(talk, _asked(best, _NOBODY, mode, method, camera), name, request, progress)
+            yield [*found, *[gr.skip()] * 3]
 
         yield from desk.jobs.run(key(request, _TAB), work, outputs=8)
 
@@ -83,7 +86,7 @@ def tab(desk: Desk) -> None:
         def work(progress: Progress) -> list[Any]:
             talk = desk.kept(key(request, _TAB))
             if talk is None:
-                raise InputError("Drop a clip, or take the example, first.")
+                raise InputError("Expected a clip first: drop one, or take the example.")
             return answer(talk, _asked(index, versus, mode, method, camera), name, request, progress)
 
         yield from desk.jobs.run(key(request, _TAB), work, outputs=5)
@@ -166,7 +169,7 @@ def _asked(index: int, versus: str, mode: str, method: str, camera: str) -> dict
     """A question as `ClipConversation.ask` takes it; what is at its default is left out."""
     rival = None if versus == _NOBODY else int(versus.partition(" ")[0])
     if rival == index:
-        raise InputError("Choose another class to compare with.")
+        raise InputError("Expected another class to compare with: this is the one that is asked about.")
     asked = {"target": index, "method": method, "versus": rival, "mode": None if mode == _WHOLE else mode}
     return asked | ({"camera": camera} if mode == "conserving" and camera != "auto" else {})
 

@@ -14,8 +14,9 @@ from relprop.explanation.folder import as_saved
 from relprop.explanation.saved import FORMAT as EXPLANATION
 from relprop.files import read_text
 from relprop.reports.card import Bar, Card, Listing, ReportSection
+from relprop.reports.clip_words import split_sentence
 from relprop.reports.found import Skipped, Subject, brief_place
-from relprop.reports.opened import Opened, books, made_by, opened
+from relprop.reports.opened import Opened, books, made_by, opened, plain
 from relprop.reports.picture_cards import bars
 from relprop.reports.sentence import accounted, sentence
 from relprop.reports.text import percent, signed
@@ -90,6 +91,7 @@ def _separated(folder: Path, manifest: Mapping[str, Any], subject: Subject) -> C
     about = manifest.get("facts") or {}
     index = int(made.targets.reshape(-1)[0])
     name = str(about.get("class", f"class {index}"))
+    asked = _asked(name, about.get("versus"), made.settings.get("versus"))
     films = {key: getattr(made, key).double() for key in _FILMS}
     whole = float(films["original"].sum())
     rows: list[list[str]] = []
@@ -106,7 +108,6 @@ def _separated(folder: Path, manifest: Mapping[str, Any], subject: Subject) -> C
         values,
         folded=False,
     )
-    words = _split_words(made, {key: float(film.sum()) for key, film in films.items()}, name)
     score = (
         float(made.outputs[0, index])
         if made.outputs.dim() == 2 and 0 <= index < made.outputs.shape[1]
@@ -125,18 +126,17 @@ def _separated(folder: Path, manifest: Mapping[str, Any], subject: Subject) -> C
         name, name, f"{made.method}, {made.mode} split",
         [] if score is None else [f"output {signed(score)}"],
         [player, *_drawn(subject, folder, f"Frames of the clip above its films by {made.method} for {name}.")],
-        words, made.warnings, [*shown.remarks, *alone], [sums_of, *kept, _facts(folder, manifest)], score,
+        f"Red speaks for {asked}. {split_sentence(made, asked, shown.caution)}", made.warnings,
+        [*shown.remarks, *alone], [sums_of, *kept, _facts(folder, manifest)], score,
         wide=True,
     )  # fmt: skip
 
 
-def _split_words(made: MotionSeparation, sums: Mapping[str, float], name: str) -> str:
-    """What share of the relevance moves."""
-    first = f"Red speaks for {name}."
-    if made.mode != "conserving" or sums["original"] == 0:
-        return f"{first} The {made.mode} split's films need not add up to the whole."
-    looks, moves = (percent(sums[key], sums["original"]) for key in ("spatial", "temporal"))
-    return f"{first} Of that {moves} is there because something moves, and {looks} because of how it looks."
+def _asked(name: str, rival: Any, index: Any) -> str:
+    """The class, and the one whose score was taken off, by name where it was saved."""
+    if rival is None and index is None:
+        return name
+    return f"{name} rather than {f'class {index}' if rival is None else rival}"
 
 
 def _explained(one: Opened, subject: Subject) -> Card:
@@ -160,15 +160,10 @@ def _facts(folder: Path, manifest: Mapping[str, Any]) -> Listing:
     about = manifest.get("facts") or {}
     versions = manifest.get("versions") or {}
     told = {**about, **({"clip": Path(str(about["clip"])).name} if "clip" in about else {}), **versions}
-    rows = [[key, _plain(value)] for key, value in told.items()]
+    rows = [[key, plain(value)] for key, value in told.items()]
     rows += [
-        ["settings", _plain(manifest.get("settings"))],
+        ["settings", plain(manifest.get("settings"))],
         ["saved", str(manifest.get("created", ""))],
         ["folder", brief_place(folder)],
     ]
     return Listing("How it was made", ["", ""], rows)
-
-
-def _plain(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 160 else f"{text[:160]}…"

@@ -49,6 +49,7 @@ def clip_page(asked: ClipQuestion, model: LoadedModel, folder: Path, found: Clip
         facts = {
             "clip": str(clip.path), "sampling": clip.sampling.as_dict(), "indices": clip.indices,
             "model": model.spec, "weights": model.weights, "class": chosen.name,
+            **({} if found.rival is None else {"versus": found.rival}),
         }  # fmt: skip
         numbers = Numbers(made, frames=clip.frames, **facts)
     else:

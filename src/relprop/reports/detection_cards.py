@@ -39,8 +39,14 @@ def detection_section(subject: Subject, side: int, skip: Callable[[Skipped], Non
     groups: dict[str, dict[str, Opened]] = {}
     for one in several:
         part = _PART.fullmatch(one.folder.name)
-        if part is not None:
-            groups.setdefault(part["tag"], {})[part["what"] or ""] = one
+        if part is None:
+            skip(
+                Skipped(
+                    one.folder, "Expected a folder named as relprop detect names it, such as box-1-edges."
+                )
+            )
+            continue
+        groups.setdefault(part["tag"], {})[part["what"] or ""] = one
     cards = []
     for tag, group in groups.items():
         try:

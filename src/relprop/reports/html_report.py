@@ -155,7 +155,7 @@ def html_report(
         )
     head = _title(sections) if title is None else title
     counts = _counted(sections)
-    page = _page(head, sections, skipped)
+    page = _page(head, sections, skipped).encode(errors="backslashreplace").decode()  # names that are no text
     report = HtmlReport(page, head, counts, tuple(skipped), place)
     if place is not None:
         report.save(place)

@@ -505,7 +505,10 @@ def _command(run: _Run, row: Mapping[str, Any], spec: str) -> str:
 
 def _write(run: _Run, document: dict[str, Any]) -> None:
     found = plain(document)
-    write_file(run.out / _JSON, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    write_file(
+        run.out / _JSON,
+        (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace"),
+    )
     held = io.StringIO()
     writer = csv.DictWriter(held, COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()

@@ -21,7 +21,7 @@ from relprop.reports.text import percent, signed
 from relprop.reports.told import Told
 from relprop.viz.labels import number
 
-__all__ = ["Opened", "books", "made_by", "opened"]
+__all__ = ["Opened", "books", "made_by", "opened", "plain"]
 
 _TOTALS = {
     "input": "arrived at the input",
@@ -159,14 +159,15 @@ def made_by(one: Opened) -> Listing:
     """How an explanation was made: method, settings, versions, and where it lies."""
     e = one.explanation
     rows = [["method", e.method], *([["asked for as", one.asked]] if one.asked != e.method else [])]
-    rows += [[f"setting {key}", _plain(value)] for key, value in e.settings.items()]
+    rows += [[f"setting {key}", plain(value)] for key, value in e.settings.items()]
     rows += [["relevance at", e.at]] if e.at != "input" else []
     versions = one.manifest.get("versions")
-    rows += [[key, _plain(value)] for key, value in versions.items()] if isinstance(versions, dict) else []
+    rows += [[key, plain(value)] for key, value in versions.items()] if isinstance(versions, dict) else []
     rows += [["saved", one.created], ["folder", brief_place(one.folder)]]
     return Listing("How it was made", ["", ""], rows)
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value of a manifest in words, cut off where it is long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 160 else f"{text[:160]}…"

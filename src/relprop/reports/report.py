@@ -194,7 +194,8 @@ def leave_document(name: str, head: Mapping[str, Any], key: str | None, page: Pa
     }
     found = plain({**facts, **head, **entries}, beside=home)
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
-    write_file(folder / home / name, (text + "\n").encode())
+    # A name that is no text stays what it is: JSON knows \udce9.
+    write_file(folder / home / name, (text + "\n").encode(errors="backslashreplace"))
 
 
 def gathered(
