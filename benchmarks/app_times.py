@@ -77,10 +77,10 @@ def measure_detector(model: str, picture: Path) -> list[float]:
         seconds = [later - clock[0] for later in clock[1:]]
         start = time.perf_counter()
         second = page.locator(".relprop-found button").nth(1)
-        before = page.locator("#relprop-why").inner_html()
+        shown = "document.querySelector('#relprop-why img[data-map]')?.src"
+        before = page.evaluate(shown)
         second.click()
-        changed = "s => document.querySelector('#relprop-why').innerHTML !== s"
-        page.wait_for_function(changed, arg=before, timeout=300_000)
+        page.wait_for_function(f"s => ({shown} ?? s) !== s", arg=before, timeout=300_000)
         seconds.append(time.perf_counter() - start)
         page.locator("#relprop-held [role=status]").wait_for(state="detached", timeout=300_000)
         seconds.append(time.perf_counter() - start)
