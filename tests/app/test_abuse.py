@@ -7,7 +7,7 @@ import io
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -93,17 +93,10 @@ def test_twenty_uploads_at_once_have_places_of_their_own(address: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def page(address: str, chromium: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        opened = browser.new_page()
-        opened.goto(address)
-        yield opened
-        browser.close()
+def page(address: str, browser: Any) -> Any:
+    opened = browser.new_page()
+    opened.goto(address)
+    return opened
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from tests.app.conftest import running
 from typer.testing import CliRunner
 
 import relprop
@@ -38,27 +37,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(own: Path) -> Iterator[str]:
-    command = [sys.executable, "-u", "-m", "relprop", "app", "-m", "scenes-ssd", "-m", f"{own}:make"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("relprop app: http://127.0.0.1:"), line
-        yield line.split()[2]
-        process.terminate()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        found = play.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"],
-        )
-        yield found
-        found.close()
+def served(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("app"), "-m", "scenes-ssd", "-m", f"{own}:make") as (_, where):
+        yield where
 
 
 class Visit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from PIL import Image
 from relprop.app.desk import Desk
 from relprop.app.detector_html import boxes_part, edges_part, held_part, unit_part, why_part
 from relprop.app.examples import CHOOSING, examples, thumbnails
+from relprop.app.lines import lines
 from relprop.app.picture import SLIDING
 from relprop.app.uploads import drop_zone, uploaded_picture
 from relprop.app.working import ASKS, key, line, told
@@ -255,11 +255,5 @@ def detector_lines(name: str, spec: str, question: DetectionQuestion, picture: s
     if question.layers:
         words.append("--layers")
         given += ", layers=True"
-    lines = [shlex.join(words), "# Python:", "import relprop"]
-    if picture:
-        lines = [
-            "# This file goes when the app ends.", *lines, "from PIL import Image",
-            f"image = Image.fromarray({picture})",
-        ]  # fmt: skip
     call = f"relprop.reports.detection({spec!r}, {'image' if picture else repr(name)}{given})"
-    return "\n".join([*lines, f"report = {call}"])
+    return lines(words, call, picture)

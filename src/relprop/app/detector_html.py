@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+from relprop.app.working import told
 from relprop.reports import DetectionAnswer, DetectionConversation, DetectionQuestion, Table
 from relprop.viz.clickable import boxes_html
 from relprop.viz.detection_html import DETECTION_STYLE, class_maps_html, edges_html, table_html
@@ -93,7 +94,7 @@ def _nothing(talk: DetectionConversation) -> str:
 
 
 def _warned(texts: Iterable[str]) -> str:
-    return "".join(f'<p class="relprop-warning" role="alert">{html.escape(text)}</p>' for text in texts)
+    return "".join(told(text, wrong=True) for text in texts)
 
 
 def _lines(texts: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,8 @@ def _drawn(desk: Desk) -> list[Example]:
     found = []
     for i in _SCENES:
         path = folder / f"scene-{i}.png"
-        Image.fromarray(scenes[i].image).save(path)
+        if not path.exists():  # each tab offers it
+            Image.fromarray(scenes[i].image).save(path)
         found.append(Example(f"scene {i}", path, _DRAWN.format(n=max(_SCENES) + 1, i=i)))
     return found
 
@@ -100,7 +102,9 @@ def thumbnails(offered: Sequence[Example], *, opens: bool) -> str:
     return f'<div class="relprop-thumbnails">{"".join(parts)}</div>'
 
 
+@cache
 def _thumbnail(path: Path) -> str:
+    """The picture of a file, which is decoded once for all tabs."""
     picture = _first_frame(path) if is_clip(path) else _picture(path)
     if picture is None:
         return ""  # said when it is opened

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from PIL import Image
 
 from relprop.app.desk import Desk
 from relprop.app.examples import CHOOSING, examples, thumbnails
+from relprop.app.lines import lines
 from relprop.app.places import PLACING, place_html
 from relprop.app.scores import CHOOSE, score_bars
 from relprop.app.uploads import drop_zone, uploaded_picture
-from relprop.app.working import ASKS, key, line
+from relprop.app.working import ASKS, key, line, told
 from relprop.catalogue import METHODS, RECOMMENDED
 from relprop.errors import InputError
 from relprop.explanation.explanation import Explanation
@@ -189,13 +189,7 @@ def code_lines(
     rival = "" if versus is None else f", versus={versus!r}"
     file = repr(name)
     call = f"{spec!r}, {'image' if picture else file}, method={methods!r}, target={str(index)!r}{rival}"
-    lines = [shlex.join(words), "# Python:", "import relprop"]
-    if picture:
-        lines = [
-            "# This file goes when the app ends.", *lines, "from PIL import Image",
-            f"image = Image.fromarray({picture})",
-        ]  # fmt: skip
-    return "\n".join([*lines, f"report = relprop.reports.picture({call})"])
+    return lines(words, f"relprop.reports.picture({call})", picture)
 
 
 def maps_html(talk: Conversation, report: Report) -> str:
@@ -203,7 +197,7 @@ def maps_html(talk: Conversation, report: Report) -> str:
     parts = []
     explanations: list[Explanation] = list(report.numbers.values())
     toys = dict.fromkeys(text for e in explanations for text in e.warnings)
-    warned = "".join(f'<p class="relprop-warning" role="alert">{html.escape(text)}</p>' for text in toys)
+    warned = "".join(told(text, wrong=True) for text in toys)
     for e in explanations:
         seen, _ = display_picture(e.input[0], talk.model.mean, talk.model.std)
         pixels = np.rint(255 * seen).astype(np.uint8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import gradio as gr  # handlers' annotations are read here: gr.Request
 
 from relprop.app.desk import Desk
 from relprop.app.examples import CHOOSING, Example, thumbnails
+from relprop.app.lines import lines
 from relprop.app.scores import CHOOSE, score_bars
 from relprop.app.uploads import CLIP_TYPES, drop_zone, uploaded_clip
-from relprop.app.working import ASKS, key, line
+from relprop.app.working import ASKS, key, line, told
 from relprop.catalogue import CLIP_MODELS, METHODS, MODELS, PACKAGED_MODELS
 from relprop.datasets.demo import demo_clip_path
 from relprop.errors import InputError, RelpropError
@@ -162,7 +162,7 @@ def video_lines(name: str, spec: str, asked: dict[str, Any]) -> str:
     for option, value in given.items():
         words += [f"--{option}", str(value)]
     call = ", ".join([repr(spec), repr(name), *(f"{option}={value!r}" for option, value in given.items())])
-    return f"{shlex.join(words)}\n# Python:\nimport relprop\nreport = relprop.reports.video({call})"
+    return lines(words, f"relprop.reports.video({call})")
 
 
 def _asked(index: int, versus: str, mode: str, method: str, camera: str) -> dict[str, Any]:
@@ -176,9 +176,7 @@ def _asked(index: int, versus: str, mode: str, method: str, camera: str) -> dict
 
 def _films(answer: ClipAnswer, mode: str | None) -> str:
     """The films in step, below what speaks against them and above what they say."""
-    warned = "".join(
-        f'<p class="relprop-warning" role="alert">{html.escape(text)}</p>' for text in answer.warnings
-    )
+    warned = "".join(told(text, wrong=True) for text in answer.warnings)
     how = [] if mode is None else [f"Split by {mode}: {ABOUT[mode]}."]
     first, *others = (html.escape(text) for text in (*answer.sentences, *how))
     said = f"<p><strong>{first}</strong></p>" + "".join(f"<p>{text}</p>" for text in others)

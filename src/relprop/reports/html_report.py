@@ -11,8 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from relprop.bar import draws_bar
 from relprop.errors import InputError, OutputError, RelpropError
 from relprop.explanation.folder import as_saved, version
@@ -27,6 +25,7 @@ from relprop.reports.found import Skipped, Subject, brief_place, find_results
 from relprop.reports.picture_cards import picture_section
 from relprop.reports.sources import listed
 from relprop.reports.steps import Progress, Steps
+from relprop.reports.template import template
 from relprop.storage import check_room, write_file
 from relprop.viz.embedded import csp_hash
 from relprop.viz.player import PLAYER_SCRIPT
@@ -254,13 +253,6 @@ def _size(size: int) -> str:
 
 
 def _page(title: str, sections: Sequence[ReportSection], skipped: Sequence[Skipped]) -> str:
-    environment = Environment(
-        loader=PackageLoader("relprop.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     own = resources.files("relprop.reports").joinpath("templates", "report.js").read_text(encoding="utf-8")
     script = SLIDER_SCRIPT + PLAYER_SCRIPT + own
     cards = [card for section in sections for card in section.cards]
@@ -269,7 +261,7 @@ def _page(title: str, sections: Sequence[ReportSection], skipped: Sequence[Skipp
         f"{warned} of {len(cards)} {'carries' if warned == 1 else 'carry'} a warning: read it before the map."
     )
     made = datetime.now(UTC)
-    return environment.get_template("report.html").render(
+    return template("report.html").render(
         title=title,
         generator=f"{_GENERATOR} {version()}",
         version=version(),

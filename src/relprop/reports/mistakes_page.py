@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from relprop.detectors.matching import FALSE_POSITIVES
@@ -18,6 +17,7 @@ from relprop.explanation.folder import version
 from relprop.files import read_bytes
 from relprop.models.pictures import read_picture
 from relprop.reports.mistake_maps import crop_around, webp
+from relprop.reports.template import template
 
 __all__ = ["mistakes_page"]
 
@@ -51,14 +51,7 @@ def mistakes_page(document: Mapping[str, Any], files: Mapping[str, Path], folder
     for one in summary["confusions"]:
         confused[one["true"]] += one["count"]
     wrong, missed = summary["false_positives"], sum(summary["missed"].values())
-    environment = Environment(
-        loader=PackageLoader("relprop.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("mistakes.html").render(
+    return template("mistakes.html").render(
         title=title,
         doc=document,
         s=summary,

@@ -34,6 +34,7 @@ from relprop.reports.hide_and_see import HideAndSee, hide_and_see, outputs_with_
 from relprop.reports.place import PLACE_METHOD, PlaceAnswer, amounts_in, window_at
 from relprop.reports.predictions import predictions_facts, predictions_table
 from relprop.reports.report import Page, Report, gathered
+from relprop.reports.sentence import nearly_nothing
 from relprop.reports.sources import (
     Model,
     Picture,
@@ -479,7 +480,7 @@ def _size(e: Explanation) -> float:
 
 def _contrast(e: Explanation) -> bool:
     """Whether the seed sums to nearly nothing, so that shares of its sum would mean nothing."""
-    return e.ledger is not None and abs(float(e.ledger.summary()["start"])) < 0.01 * _size(e)
+    return e.ledger is not None and _size(e) > 0 and nearly_nothing(e.ledger)
 
 
 def _document(
