@@ -1,4 +1,4 @@
-"""Hooks of the documentation's build: its navigation, tables of names, the front page, the gallery, formulas."""
+"""Hooks of the documentation's build: navigation, tables of names, front page, gallery, formulas, glossary."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from docs_formulas import drawn
+from docs_glossary import PAGE, linked, with_anchors
 from docs_navigation import SECTIONS, Entry
 
 
@@ -41,8 +42,8 @@ def _named(nav: list[Any]) -> set[str]:
     return pages.union(*map(_named, below))
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Fill the tables from the registries, and point to the measured coverage where it is."""
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Fill the tables from the registries, and link words of the glossary to what it says of them."""
     if "<!-- coverage -->" in markdown and Path(page.file.abs_src_path).with_name("coverage.md").is_file():
         markdown = markdown.replace("<!-- coverage -->", "The table: [Coverage](coverage.md).")
     folder = Path(page.file.abs_src_path).parent
@@ -58,13 +59,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = markdown.replace("<!-- metrics:table -->", _table("metric", metrics(), folder))
     if "<!-- gallery:methods -->" in markdown:
         markdown = markdown.replace("<!-- gallery:methods -->", _shown(folder))
-    return drawn(markdown)
-
-
-def _front(readme: Path) -> str:
-    """README.md, its links made the site's own, so that the first screen is written once."""
-    text = readme.read_text(encoding="utf-8").replace("](docs/", "](")
-    return text.replace("[CITATION.cff](CITATION.cff)", "`CITATION.cff`")
+    glossary = (Path(config["docs_dir"]) / PAGE).read_text(encoding="utf-8")
+    address = page.file.src_uri
+    return drawn(with_anchors(markdown) if address == PAGE else linked(markdown, address, glossary))
 
 
 def _front(readme: Path) -> str:
