@@ -27,7 +27,8 @@ SECTIONS: list[tuple[str, list[Entry]]] = [
     (
         "Start",
         ["index.md", "gallery.md", "quickstart.md", "which-method.md", "words.md", "glossary.md", "notebooks.md",
-         "app.md", "trust.md", "adds-up.md", "troubleshooting.md"],
+         "app.md", "trust.md", "adds-up.md",
+         ("Troubleshooting", ["troubleshooting.md", *_of("troubleshooting", "inputs models results")])],
     ),
     ("I have", _of("tutorials", "classifier detector clips paper audit")),
     (

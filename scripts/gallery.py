@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gallery_flows
+import gallery_guides
 import gallery_methods
 import gallery_pages
 from gallery_made import Made
@@ -30,7 +31,12 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 
 def pictures() -> dict[str, Made]:
     """File name → what makes it."""
-    made = [*gallery_methods.pictures(), *gallery_pages.pictures(), *gallery_flows.pictures()]
+    made = [
+        *gallery_methods.pictures(),
+        *gallery_pages.pictures(),
+        *gallery_flows.pictures(),
+        *gallery_guides.pictures(),
+    ]
     return {picture.file: picture for picture in made}
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from relprop.viz import limits, overlay
+from relprop.viz.scale import CLIP
 from relprop.viz.text import fit
 
 Pixels = NDArray[np.uint8]
@@ -28,12 +29,14 @@ class Tile:
         heatmap: relevance (H, W), or None for the picture alone.
         signed: False where the method gives no negative values.
         frames: rectangles x1, y1, x2, y2 in pixels of the picture.
+        clip: percentile at which the colours end, None for the largest value.
     """
 
     picture: NDArray[np.float64]
     heatmap: NDArray[np.float64] | None = None
     signed: bool = True
     frames: tuple[tuple[float, float, float, float], ...] = ()
+    clip: float | None = CLIP
 
     def pixels(self, side: int = SIDE) -> Image.Image:
         """The tile, `side` pixels wide and high; each map ends its colours where `relprop explain` does."""
@@ -41,7 +44,7 @@ class Tile:
             (side, side), Image.Resampling.LANCZOS
         )
         if self.heatmap is not None:
-            (limit,) = limits([self.heatmap], signed=[self.signed])
+            (limit,) = limits([self.heatmap], clip=self.clip, signed=[self.signed])
             values = np.asarray(self.heatmap, dtype=np.float64)
             factor = max(1, side // max(values.shape))
             values = values.repeat(factor, 0).repeat(factor, 1)

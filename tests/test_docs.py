@@ -76,8 +76,11 @@ def _one_line(source: str) -> str:
 
 def test_troubleshooting_quotes_real_texts() -> None:
     package = " ".join(_one_line(p.read_text(encoding="utf-8")) for p in (ROOT / "src").rglob("*.py"))
-    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").split("## Results")[0]
-    headings = re.findall(r"^### (.*)$", page, re.MULTILINE)
+    pages = [
+        (ROOT / "docs" / "troubleshooting" / name).read_text(encoding="utf-8")
+        for name in ("inputs.md", "models.md")
+    ]
+    headings = re.findall(r"^### (.*)$", "\n".join(pages), re.MULTILINE)
     quotes = [q for heading in headings for q in re.findall(r"“([^”]+)”", heading)]
     assert len(quotes) >= 15
     parts = [part.strip(" :") for q in quotes for part in q.split("…")]
