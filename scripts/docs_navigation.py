@@ -19,7 +19,14 @@ _MAPS = "grad-cam odam d-rise attention-rollout"
 _PLACE = "pointing-game energy rank-accuracy miou segmentation-miou grid-pg odi opposition"
 _HIDING = "perturbation information-curves infidelity masking-fidelity removed-parts"
 _SANITY = "randomisation data-randomisation max-sensitivity ledger bias-ratio quantus"
-_NUMBERS = "video rsp margin-rsp crp lrp-composite attnlrp"
+_NUMBERS_WHICH = "scenes photographs hiding grid-pg"
+_NUMBERS_METHODS = "rsp margin-rsp crp lrp-composite attnlrp affine"
+_NUMBERS_ELSE = "measured video video-split"
+_NUMBERS: list[Entry] = [
+    ("Which method", _of("numbers", _NUMBERS_WHICH)),
+    ("One method", _of("numbers", _NUMBERS_METHODS)),
+    ("Detections and clips", _of("numbers", _NUMBERS_ELSE)),
+]
 _RULES = "index linear activation pooling merge norm product section influence gradient shape"
 
 #: Pages that are not named here come last, under "More"; tests/test_navigation.py asks that there are none.
@@ -49,7 +56,7 @@ SECTIONS: list[tuple[str, list[Entry]]] = [
         ["benchmark.md", "benchmark-more.md", "ceilings.md", "datasets.md", "real-pictures.md", "cluster.md",
          "metrics/index.md",
          ("Where the red lies", _of("metrics", _PLACE)), ("What hiding does", _of("metrics", _HIDING)),
-         ("Sanity and accounts", _of("metrics", _SANITY)), ("Numbers", _of("numbers", _NUMBERS))],
+         ("Sanity and accounts", _of("metrics", _SANITY)), ("Numbers", _NUMBERS)],
     ),
     (
         "Extend",

@@ -20,10 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import gallery_charts
 import gallery_flows
 import gallery_guides
 import gallery_methods
 import gallery_pages
+import gallery_questions
 from gallery_made import Made
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
@@ -31,13 +33,15 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 
 def pictures() -> dict[str, Made]:
     """File name → what makes it."""
-    made = [
-        *gallery_methods.pictures(),
-        *gallery_pages.pictures(),
-        *gallery_flows.pictures(),
-        *gallery_guides.pictures(),
+    modules = [
+        gallery_methods,
+        gallery_pages,
+        gallery_questions,
+        gallery_flows,
+        gallery_guides,
+        gallery_charts,
     ]
-    return {picture.file: picture for picture in made}
+    return {picture.file: picture for module in modules for picture in module.pictures()}
 
 
 def _chosen(found: dict[str, Made], only: list[str]) -> Iterator[Made]:

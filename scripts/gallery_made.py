@@ -13,6 +13,7 @@ from PIL import Image
 
 from relprop.viz import render
 
+NOTE = 0x010E  # EXIF: ImageDescription
 Drawn = Image.Image | Figure | NDArray[np.uint8]
 
 
@@ -27,6 +28,7 @@ class Made:
         widest: pixels; a wider figure is drawn smaller.
         quality: of WebP, 0 to 100.
         fps: frames a second, of a film.
+        note: is written into the file, for a test to read.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Made:
     widest: int = 1400
     quality: int = 80
     fps: float = 4
+    note: str = ""
 
     @property
     def file(self) -> str:
@@ -50,7 +53,9 @@ class Made:
 
     def data(self) -> bytes:
         """The file's bytes."""
-        made, buffer = self.image(), io.BytesIO()
+        made, buffer, exif = self.image(), io.BytesIO(), Image.Exif()
+        if self.note:
+            exif[NOTE] = self.note
         if isinstance(made, list):
             step = round(1000 / self.fps)
             made[0].save(
@@ -58,7 +63,7 @@ class Made:
                 quality=self.quality, method=6,
             )  # fmt: skip
         else:
-            made.save(buffer, "WEBP", quality=self.quality, method=6)
+            made.save(buffer, "WEBP", quality=self.quality, method=6, exif=exif)
         return buffer.getvalue()
 
     def _small(self, image: Image.Image) -> Image.Image:

@@ -63,6 +63,19 @@ def test_drawn_anew_it_is_what_is_stored(made: Any, name: str) -> None:
     assert np.abs(other - stored).mean() > 4
 
 
+def _note(path: Path) -> str | None:
+    with Image.open(path) as picture:
+        note: str | None = picture.getexif().get(0x010E)  # ImageDescription
+    return note
+
+
+def test_charts_show_what_their_pages_say(made: Any) -> None:
+    # A chart is drawn from a table; whoever changes the table draws it anew.
+    noted = {name: picture.note for name, picture in made.items() if picture.note}
+    assert noted
+    assert [name for name in noted if _note(FOLDER / name) != noted[name]] == []
+
+
 def test_names_are_listed_without_drawing() -> None:
     run = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "gallery.py"), "--only", "nonsense"],
