@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import relprop
+from relprop.methods.package import CallableMethods
 
 ROOT = Path(relprop.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
@@ -75,6 +76,12 @@ def test_names_stay_when_modules_of_that_name_are_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True True True"
+
+
+def test_type_checkers_see_all_names_of_the_package_that_can_be_called() -> None:
+    listed = [name for name in vars(CallableMethods) if not name.startswith("_")]
+    assert sorted(listed) == sorted(relprop.methods.__all__)
+    assert all(getattr(CallableMethods, name) is getattr(relprop.methods, name) for name in listed)
 
 
 def test_scripts_take_what_is_there() -> None:

@@ -76,8 +76,12 @@ def test_forms_for_issues_are_read() -> None:
 
 CODE = """
 import relprop
+from relprop.methods import Facts, Method
 
 number: str = relprop.__version__
+listed: dict[str, str] = relprop.methods()
+kinds: list[type[Method]] = [relprop.methods.METHODS["rsp"]]
+facts: Facts = relprop.methods.Facts(classes=["cat", "dog"])
 e: relprop.Explanation = relprop.explain("no module", None)  # error
 """
 
@@ -103,4 +107,4 @@ def test_types_are_seen_from_outside(tmp_path: Path) -> None:
     assert "missing library stubs or py.typed marker" not in done.stdout
     said = [line for line in done.stdout.splitlines() if line.startswith("script.py") and ": error:" in line]
     assert len(said) == 1, done.stdout
-    assert ':5: error: No overload variant of "explain" matches' in said[0]
+    assert ':9: error: No overload variant of "explain" matches' in said[0]

@@ -7,7 +7,6 @@ from relprop import benchmark as benchmark
 from relprop import captum as captum
 from relprop import datasets as datasets
 from relprop import detectors as detectors
-from relprop import methods as methods
 from relprop import metrics as metrics
 from relprop import models as models
 from relprop import piecewise as piecewise
@@ -48,6 +47,7 @@ from relprop.methods.lrp import LRPEpsilon as LRPEpsilon
 from relprop.methods.lrp import LRPGamma as LRPGamma
 from relprop.methods.margin_rsp import MarginRSP as MarginRSP
 from relprop.methods.odam import ODAM as ODAM
+from relprop.methods.package import methods as methods
 from relprop.methods.rap import RAP as RAP
 from relprop.methods.rsp import RSP as RSP
 from relprop.methods.rsp import ContrastiveRSP as ContrastiveRSP
