@@ -1,6 +1,6 @@
 """Is this checkout slower than another? Both explain in turn, each in a process of its own.
 
-git worktree add ../before v0.1.0
+git worktree add ../before COMMIT    # any earlier one, with the same public names
 python benchmarks/speed_between.py ../before --models resnet50 --methods lrp-composite rap
 """
 

@@ -1,7 +1,7 @@
 """What a command costs before it computes: CPU seconds of fresh processes, least of several.
 
     python benchmarks/start_up.py                 # listings, help, completion, refusals, the first explanation
-    git worktree add ../before v0.1.0
+    git worktree add ../before COMMIT          # any earlier one
     python benchmarks/start_up.py ../before       # the same in turns with another checkout
 
 CPU seconds are user + system time of the process, one thread. The first explanation is z+ on ResNet-50 with

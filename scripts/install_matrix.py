@@ -39,6 +39,8 @@ COMMANDS = [
     "relprop report explained detected --out report.html",
     "python {root}/examples/demo.py",
 ]
+#: Commands that need an extra: without it they name the line that installs it, with it they run.
+WITH_EXTRA = {"video": "relprop video --separate --out moved"}
 #: Extra -> what can't be done without it.
 EXTRAS = {
     "torchvision": "import relprop; relprop.models.load('torchvision:resnet18', random_weights=True)",
@@ -132,6 +134,19 @@ def smoke(env: Environment, commands: Sequence[str]) -> list[str]:
     return failed
 
 
+def smoke_with_extra(env: Environment, wheel: Path) -> list[str]:
+    """Run the commands that need an extra, without it and with it; those that did otherwise."""
+    failed = []
+    for name, command in WITH_EXTRA.items():
+        well, said = env.run(command)
+        if well or f"relprop[{name}]" not in said:
+            print(f"  FAILED: without the extra {name!r}, {command} said:\n{said[-1500:]}", flush=True)
+            failed.append(f"{command} without its extra")
+        env.pip("install", f"{wheel}[{name}]")
+        failed += smoke(env, [command])
+    return failed
+
+
 def extras(env: Environment, wheel: Path, names: Sequence[str]) -> list[tuple[str, str, str, str]]:
     """Each extra alone: what was said without it, whether it works with it, what it brought."""
     rows = []
@@ -196,9 +211,12 @@ def main() -> int:
             continue
         commands = WITHOUT_TORCH if torch == "none" else COMMANDS
         failed = smoke(env, commands)
+        if torch != "none":
+            failed += smoke_with_extra(env, wheel)
         failures += len(failed)
         came = "all pass" if not failed else f"failed: {', '.join(failed)}"
-        rows.append(f"| {python} | {head} | {len(commands)} | {came} | {env.megabytes()} MB |")
+        ran = len(commands) + (len(WITH_EXTRA) if torch != "none" else 0)
+        rows.append(f"| {head} | {ran} | {came} | {env.megabytes() / 1000:.1f} GB | {seconds:.0f} s |")
     print("\n".join(rows))
     return int(failures > 0)
 

