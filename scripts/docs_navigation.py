@@ -26,6 +26,7 @@ _NUMBERS: list[Entry] = [
     ("Which method", _of("numbers", _NUMBERS_WHICH)),
     ("One method", _of("numbers", _NUMBERS_METHODS)),
     ("Detections and clips", _of("numbers", _NUMBERS_ELSE)),
+    ("Time and memory", _of("numbers", "speed batches")),
 ]
 _RULES = "index linear activation pooling merge norm product section influence gradient shape"
 

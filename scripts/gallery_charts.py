@@ -124,7 +124,7 @@ def draw(chart: Chart) -> Figure:
     rows = chart.rows()
     tall = 0.27 * len(rows) + 1.05
     figure = Figure(figsize=(7, tall), dpi=160, facecolor="white")
-    left = min(0.4, 0.04 + 0.0092 * max(len(row.name) for row in rows))
+    left = min(0.45, 0.04 + 0.0092 * max(len(row.name) for row in rows))
     top = 0.42 if len(chart.series) > 1 else 0.15
     axes = figure.add_axes((left, 0.5 / tall, 0.97 - left, (tall - 0.5 - top) / tall))
     for y, row in enumerate(rows):
@@ -216,6 +216,36 @@ CHARTS: list[Chart] = [
         at={0: "nothing lost"},
         ends=None,
         colours=("#b2182b", "#777777", "#2166ac"),
+    ),
+    Chart(
+        "chart-speed",
+        "cost of a map on VGG-16, beside zennit and captum",
+        "numbers/speed.md",
+        "## vgg16, batch 1",
+        {"gradients": 1},
+        "cost of a map of VGG-16, in gradients of the score by the picture",
+        keep=(
+            "relprop ε",
+            "captum LRP (ε)",
+            "relprop ε in products, z⁺ in convolutions",
+            "zennit EpsilonPlus",
+            "relprop ε in products, αβ(2,1) in convolutions",
+            "zennit EpsilonAlpha2Beta1",
+            "relprop z⁺, 20 targets, each",
+        ),
+        at={1: "one gradient"},
+        ends=(0, 5.2),
+        ordered=False,
+    ),
+    Chart(
+        "chart-many",
+        "eleven methods of one picture, one by one and in one call",
+        "numbers/batches.md",
+        "## Many questions of one picture",
+        {"one call for all": 2, "a call a method": 1, "a call a method, before": 0},
+        "cost of eleven maps, in gradients of the score by the picture",
+        ends=(0, 30),
+        ordered=False,
     ),
 ]
 
