@@ -1,49 +1,70 @@
 """The tables of coverage.py: what closes, what is refused and on which operator, and the verdict.
 
-python benchmarks/coverage_report.py out/coverage-float32-cpu > docs/coverage.md    # a page from kept results
+python benchmarks/coverage_report.py out/coverage-float32-cpu --docs docs    # the two pages, from kept results
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import relprop
 from benchmarks.architectures import entries
 from benchmarks.common import markdown
 
-__all__ = ["page", "read", "report", "silently_wrong"]
+__all__ = ["models_page", "page", "read", "report", "silently_wrong"]
 
 # Rounding, generously: a wrong rule is off by far more. The ledger has its own, stricter limits.
 FORWARD = {"float32": 1e-5, "float64": 1e-13}
 GRADIENT = {"float32": 1e-3, "float64": 1e-9}
 GROWTH = 1e4  # a warning: such a map is made of cancellation, whether its ledger closes or not
 
+LIBRARIES = (
+    "torchvision", "timm", "transformers", "segmentation-models-pytorch", "monai", "pytorchvideo", "onnx2torch",
+)  # fmt: skip
+
 Record = dict[str, Any]
 
 INTRODUCTION = """\
 # Coverage
 
-Public architectures of many libraries, explained by several methods. The page is written by
-`benchmarks/coverage.py` and `benchmarks/coverage_report.py`; only the figures of before, at commit f3637d8, were
-taken by another script.
+Will relprop explain your network? Ask it: `relprop inspect --model torchvision:resnet50`, or
+`relprop.inspect(model, x)` for a module of your own, answers within seconds. This page says what came of it for
+the public architectures of many libraries.
 
-**How it was measured.** The smallest member of each architecture, some with fewer repetitions of the same block,
-at the smallest input that it takes. Random weights (seeded); biases N(0, 0.02), γ of norms U(0.3, 1.2), β
-N(0, 0.3), layer scales U(0.3, 1.2), what else is constant N(0, 0.02) or U(0.3, 1.2); batch norm statistics from
-noise. The input is noise, clamped to ±3. The explained class is the top class, and relevance starts as its score.
-Models come as they are: relprop finds their logits. Each runs in a process of its own with limits on time and
-memory. Random weights say that the accounts balance, not what a trained network's maps look like.
+**How to read it.** A network *closes* when relprop accounts for all of the relevance: in every operator what
+came in equals what went out plus what ended there, up to a millionth of the sum of |relevance| in float32 and
+1e-13 in float64. It is *refused* when relprop says by name what it can't explain. It is *silently wrong* when
+anything else happens: an account that doesn't close, an output or a gradient unlike PyTorch's, LRP-0 that isn't
+gradient × input on a piecewise linear network, or another library's traceback. A network was *not measured*
+when its library didn't build it, or its time or memory ran out.
 
-**Words.** *closes*: the ledger accounts for all relevance, up to 1e-6 of the sum of |R| at any operator in
-float32 and 1e-13 in float64. *refused*: relprop names what it can't explain. *not built*: the library isn't there
-or didn't make the model. *silently wrong*: anything else, such as another library's traceback, an open ledger, an
-output or a gradient unlike torch's, or LRP-0 that isn't gradient × input on a piecewise linear network.
+**How it was measured.** `benchmarks/coverage.py` takes the smallest member of each architecture, at the
+smallest input that it takes; some have fewer repetitions of the same block. Each runs in a process of its own,
+as its library gives it: relprop finds the logits. Weights are random, and so are biases, the parameters and
+statistics of norms, and layer scales, so that nothing cancels by luck. The explained class is the top class of
+an input of noise. Random weights show that the accounts balance. They don't show what a trained network's maps
+look like.
+
+Numbers for every single network: [Coverage: every model](coverage-models.md).
+"""
+
+MODELS = """\
+# Coverage: every model
+
+What the columns mean, and how it was measured: [Coverage](coverage.md). Differences are relative. *forward*: of
+the output, to the model's own. *gradient*: of the input's gradient, to PyTorch's. *LRP-0 = g×x*: of LRP-0, to
+gradient × input, where the network is piecewise linear. A method's column: the largest error of its account at
+any operator, as a share of the sum of |relevance| there.
 """
 
 BEFORE: dict[str, tuple[int, int]] = {
@@ -65,17 +86,45 @@ MODULES_BEFORE = (98, 32)
 AIMED = ("lrp-epsilon", "lrp-composite")
 
 
-def main(paths: Sequence[str]) -> int:
-    """Print the page for these folders or files of kept results."""
-    if not paths or paths[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0 if paths else 2
-    records = [record for path in paths for record in read(Path(path))]
-    print(page(records))
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the pages for folders or files of kept results, or write them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", nargs="+", type=Path, help="folders of kept results, or files in them")
+    parser.add_argument(
+        "--docs", type=Path, metavar="FOLDER", help="write coverage.md and coverage-models.md here"
+    )
+    args = parser.parse_args(argv)
+    records = [record for path in args.results for record in read(path)]
+    pages = {"coverage.md": page(records), "coverage-models.md": models_page(records)}
+    pages["coverage.md"] += f"\n\nMeasured up to {_day(args.results)} with {_versions()}."
     left = sorted({entry.key for entry in entries()} - {record["model"] for record in records})
     if left:
-        print(f"\nListed but not measured in this run: {', '.join(left)}.")
+        pages["coverage.md"] += f"\n\nListed but not measured in this run: {', '.join(left)}."
+    for name, text in pages.items():
+        if args.docs:
+            (args.docs / name).write_text(text + "\n", encoding="utf-8")
+        else:
+            print(text)
     return 0
+
+
+def _day(paths: Iterable[Path]) -> date:
+    """The day of the latest result."""
+    files = [file for path in paths for file in (path.glob("*.json") if path.is_dir() else [path])]
+    return date.fromtimestamp(max(file.stat().st_mtime for file in files))
+
+
+def _versions() -> str:
+    """The libraries that are installed here, which should be those that were measured."""
+    found = [f"relprop {relprop.__version__}"]
+    for name in ("torch", *LIBRARIES):
+        try:
+            found.append(f"{name} {version(name).partition('+')[0]}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
 
 
 def read(path: Path) -> list[Record]:
@@ -90,25 +139,39 @@ def read(path: Path) -> list[Record]:
 
 
 def page(records: Sequence[Record]) -> str:
-    """The documentation page: introduction, then a section per precision and device.
+    """The documentation's page: an introduction, then a section per precision and device.
 
     Args:
         records: as measured; where a model is there twice, the later counts.
     """
-    sections: dict[tuple[str, str], list[Record]] = {}
-    latest = {
-        (r["model"], r["dtype"], r["device"]): r for r in records
-    }  # of a model in several folders, the last
-    for record in latest.values():
-        sections.setdefault((record["dtype"], record["device"]), []).append(record)
-    parts = [INTRODUCTION]
-    for (dtype, device), rows in sorted(sections.items(), key=lambda item: item[0]):
-        methods = list(dict.fromkeys(m for r in rows for m in r.get("methods", {})))
-        parts += [f"## {dtype}, {device}", report(rows, methods, before=True)[0]]
+    parts = [INTRODUCTION.rstrip()]
+    for (dtype, device), rows in _sections(records):
+        parts += [f"## {dtype}, {device}", report(rows, _methods(rows), before=True)[0]]
         states = {r["code"] for r in rows}
         if len(states) > 1:
             parts.append(f"Measured with {len(states)} states of the code.")
     return "\n\n".join(parts)
+
+
+def models_page(records: Sequence[Record]) -> str:
+    """The page of every model, a table per precision and device."""
+    parts = [MODELS.rstrip()]
+    for (dtype, device), rows in _sections(records):
+        run = [r for r in rows if "methods" in r]
+        parts += [f"## {dtype}, {device}", _errors(run, _methods(rows))]
+    return "\n\n".join(parts)
+
+
+def _sections(records: Sequence[Record]) -> list[tuple[tuple[str, str], list[Record]]]:
+    """Records by precision and device; of a model in several folders, the last."""
+    sections: dict[tuple[str, str], list[Record]] = {}
+    for record in {(r["model"], r["dtype"], r["device"]): r for r in records}.values():
+        sections.setdefault((record["dtype"], record["device"]), []).append(record)
+    return sorted(sections.items(), key=lambda item: item[0])
+
+
+def _methods(records: Iterable[Record]) -> list[str]:
+    return list(dict.fromkeys(m for r in records for m in r.get("methods", {})))
 
 
 def report(
@@ -149,9 +212,6 @@ def report(
         lines = [[r["model"], r[word]] for r in records if word in r]
         if lines:
             parts += [f"### {title}", markdown(["model", "why"], lines)]
-    run = [r for r in records if "methods" in r]
-    if run:
-        parts += ["### Every model: largest ledger error", _errors(run, methods)]
     return "\n\n".join(parts), wrong
 
 
@@ -326,4 +386,4 @@ def _subject(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -202,7 +202,9 @@ def _speed_table(name: str, batch: int, rows: list[dict[str, Any]]) -> str:
         spread = f"{min(row['all']):.2f}–{max(row['all']):.2f}" if "all" in row else ""
         cost = f"{row['gradients']:.2f}" if "gradients" in row else "1"
         aim = "" if row.get("aim") is None else f"≤ {row['aim']:g}"
-        label = row["label"] if row["label"].startswith(("relprop", "one", "forward")) else f"*{row['label']}*"
+        label = (
+            row["label"] if row["label"].startswith(("relprop", "one", "forward")) else f"*{row['label']}*"
+        )
         lines.append([label, f"{row['seconds'] * 1e3:.0f}", cost, spread, aim, _verdict(row.get("met"))])
     head = ["case", "ms", "gradients", "least–most", "aim", ""]
     return f"### {name}, batch {batch}\n\n{markdown(head, lines)}"

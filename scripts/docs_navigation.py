@@ -65,7 +65,8 @@ SECTIONS: list[tuple[str, list[Entry]]] = [
     ),
     (
         "Reference",
-        ["command-line.md", "python.md", "compatibility.md", "coverage.md", "speed.md", "versions.md",
+        ["command-line.md", "python.md", "compatibility.md", ("Coverage", ["coverage.md", "coverage-models.md"]),
+         "speed.md", "versions.md",
          "sources.md",
          ("Rules", _of("rules", _RULES))],
     ),

@@ -220,6 +220,7 @@ def test_the_page_counts_modules_and_ranks_operators() -> None:
     assert "Of timm's modules, 1 of 2 close under LRP-ε and lrp-composite; not a. At f3637d8" in page
     assert "| cumprod | 1 " in " ".join(page.split())
     assert "timm/a2 (lrp-composite)" in page
+    assert "| timm/a1 " in coverage_report.models_page(rows)
     assert "2 close under all 2 methods, 0 are refused by name, 1 are refused under some" in page
 
 
