@@ -2,12 +2,13 @@
 
     python scripts/gallery.py                       # all; about half an hour on two cores
     python scripts/gallery.py --only method-rsp     # one, or several: --only A --only B
+    python scripts/gallery.py --only 'metric-*'     # all of the metrics' pages; some minutes
     python scripts/gallery.py --list
 
-Needs relprop[photo]. Photographs are scikit-image's: `chelsea` (the cat) and `coffee`, CC0 by their photographers;
-`rocket`, released into the public domain by SpaceX. Drawn scenes and clips are relprop's own: which object is of
-which class is known there. The build of the documentation draws nothing; tests/test_gallery.py holds the folder
-against the names here, and draws some pictures anew.
+Needs relprop[photo,benchmark,quantus]. Photographs are scikit-image's: `chelsea` (the cat) and `coffee`, CC0 by
+their photographers; `rocket`, released into the public domain by SpaceX. Drawn scenes and clips are relprop's own:
+which object is of which class is known there. The build of the documentation draws nothing; tests/test_gallery.py
+holds the folder against the names here, and draws some pictures anew.
 """
 
 from __future__ import annotations
@@ -16,39 +17,48 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import gallery_accounts
 import gallery_charts
 import gallery_flows
 import gallery_guides
 import gallery_methods
+import gallery_network
 import gallery_pages
 import gallery_questions
+import gallery_truth
 from gallery_made import Made
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
+SOURCES = (
+    gallery_methods,
+    gallery_pages,
+    gallery_questions,
+    gallery_flows,
+    gallery_guides,
+    gallery_charts,
+    gallery_truth,
+    gallery_network,
+    gallery_accounts,
+)
 
 
 def pictures() -> dict[str, Made]:
     """File name → what makes it."""
-    modules = [
-        gallery_methods,
-        gallery_pages,
-        gallery_questions,
-        gallery_flows,
-        gallery_guides,
-        gallery_charts,
-    ]
-    return {picture.file: picture for module in modules for picture in module.pictures()}
+    return {made.file: made for source in SOURCES for made in source.pictures()}
 
 
 def _chosen(found: dict[str, Made], only: list[str]) -> Iterator[Made]:
-    unknown = [name for name in only if not any(name == Path(file).stem for file in found)]
+    unknown = [name for name in only if not any(fnmatchcase(Path(file).stem, name) for file in found)]
     if unknown:
         raise SystemExit(f"No such picture: {', '.join(unknown)}. --list names them.")
-    yield from (made for file, made in found.items() if not only or Path(file).stem in only)
+    for file, made in found.items():
+        if not only or any(fnmatchcase(Path(file).stem, name) for name in only):
+            yield made
 
 
 def main() -> int:

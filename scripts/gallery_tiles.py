@@ -93,11 +93,18 @@ def sheet(
 
 
 def say(
-    draw: ImageDraw.ImageDraw, text: str, x: int, y: int, room: int, size: float = 10, anchor: str = "ms"
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    x: int,
+    y: int,
+    room: int,
+    size: float = 10,
+    anchor: str = "ms",
+    weight: str = "bold",
 ) -> None:
-    """A line of bold words that fits into `room` pixels."""
+    """A line of words that fits into `room` pixels."""
     from matplotlib.font_manager import FontProperties, findfont
 
-    (line,), fitted = fit([text], room / 2, size, "bold")
-    font = ImageFont.truetype(findfont(FontProperties(family="DejaVu Sans", weight="bold")), 2 * fitted)
+    (line,), fitted = fit([text], room / 2, size, weight)
+    font = ImageFont.truetype(findfont(FontProperties(family="DejaVu Sans", weight=weight)), 2 * fitted)
     draw.text((x, y), line, fill=_INK, font=font, anchor=anchor)

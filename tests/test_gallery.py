@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from relprop.methods.registry import METHODS
+from relprop.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "gallery"
@@ -45,12 +47,31 @@ def test_every_picture_stands_on_a_page(made: Any) -> None:
     assert [name for name in made if f"gallery/{name}" not in pages] == []
 
 
+def test_every_picture_on_a_page_is_made(made: Any) -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        named = re.findall(r"gallery/([\w.-]+\.webp)", page.read_text(encoding="utf-8"))
+        assert [name for name in named if name not in made] == [], page
+
+
+@pytest.mark.parametrize("folder", ["metrics"])
+def test_pages_open_with_a_picture(folder: str) -> None:
+    for page in (ROOT / "docs" / folder).glob("*.md"):
+        top = page.read_text(encoding="utf-8").split("\n\n")[:3]
+        assert any(re.fullmatch(r"!\[.+\]\(\.\./gallery/[\w-]+\.webp\)", part) for part in top), page
+
+
+def test_every_metric_has_one(made: Any) -> None:
+    # These two have a picture of the gallery's page.
+    shown = {"randomisation": "randomisation.webp", "perturbation": "deletion.webp"}
+    assert [m for m in METRICS if shown.get(m, f"metric-{m}.webp") not in made] == []
+
+
 def test_every_method_has_one(made: Any) -> None:
     # `recommended` shows its answer's.
     assert [m for m in METHODS if m != "recommended" and f"method-{m}.webp" not in made] == []
 
 
-@pytest.mark.parametrize("name", ["method-attention-rollout.webp"])
+@pytest.mark.parametrize("name", ["method-attention-rollout.webp", "metric-energy.webp"])
 def test_drawn_anew_it_is_what_is_stored(made: Any, name: str) -> None:
     stored = np.asarray(Image.open(FOLDER / name).convert("RGB"), dtype=float)
     again = np.asarray(Image.open(io.BytesIO(made[name].data())).convert("RGB"), dtype=float)
