@@ -54,18 +54,19 @@ def layout_of(x: Tensor) -> torch.memory_format:
 
 
 def _exported(model: nn.Module, x: Tensor, any_batch: bool) -> tuple[ExportedProgram, int | None]:
+    # Not strict, the default of newer torch: the old default reads the model's byte code, and follows less of it.
     # Clones: a tensor made in inference mode would stay one of its kind.
     if not any_batch:
-        return export(model, (x.detach().clone(),)), x.shape[0]
+        return export(model, (x.detach().clone(),), strict=False), x.shape[0]
     # A batch of 1 would be specialised to 1, so the example has two samples.
     pair = x.detach()[:1].expand(2, *x.shape[1:]).clone(memory_format=layout_of(x))
     try:
-        return export(model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},)), None
+        return export(model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},), strict=False), None
     except Exception as first:
         release(first)
         try:
             # Some models fix their batch size, or compute with it. One size is better than none.
-            return export(model, (x.detach().clone(),)), x.shape[0]
+            return export(model, (x.detach().clone(),), strict=False), x.shape[0]
         except Exception:
             raise first from None
 
