@@ -78,6 +78,7 @@ _LOGGERS = (
     "torch.export",
     "torch.export._trace",
     "torch.export.dynamic_shapes",
+    "torch.fx.experimental.recording",
     "torch.fx.experimental.symbolic_shapes",
     "torch._subclasses.fake_tensor",
 )
