@@ -26,6 +26,7 @@ import gallery_accounts
 import gallery_charts
 import gallery_flows
 import gallery_guides
+import gallery_judged
 import gallery_methods
 import gallery_network
 import gallery_pages
@@ -36,6 +37,7 @@ from gallery_made import Made
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 SOURCES = (
     gallery_methods,
+    gallery_judged,
     gallery_pages,
     gallery_questions,
     gallery_flows,

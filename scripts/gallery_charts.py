@@ -163,7 +163,7 @@ def digest(chart: Chart) -> str:
 
 
 def _frame(axes: Any, chart: Chart, rows: Sequence[Row]) -> None:
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=chart.axis, yticks=range(len(rows)))
+    axes.set(ylim=(len(rows) - (0.1 if chart.at else 0.5), -0.5), xlabel=chart.axis, yticks=range(len(rows)))
     if chart.ends:
         axes.set_xlim(*chart.ends)
     axes.set_yticklabels([row.name for row in rows], fontsize=9, parse_math=False)
@@ -171,7 +171,7 @@ def _frame(axes: Any, chart: Chart, rows: Sequence[Row]) -> None:
         tick.set(color=FAINT if row.control else "#222222", style="italic" if row.control else "normal")
     for value, words in chart.at.items():
         axes.axvline(value, color="#222222", linestyle=":", linewidth=1)
-        axes.annotate(words, (value, len(rows) - 0.55), (3, 2), textcoords="offset points", fontsize=8)
+        axes.annotate(words, (value, len(rows) - 0.15), (3, 2), textcoords="offset points", fontsize=8)
     axes.tick_params(axis="x", labelsize=8, colors=FAINT)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.label.set(fontsize=9, color="#222222")
@@ -245,6 +245,61 @@ CHARTS: list[Chart] = [
         {"one call for all": 2, "a call a method": 1, "a call a method, before": 0},
         "cost of eleven maps, in gradients of the score by the picture",
         ends=(0, 30),
+        ordered=False,
+    ),
+    Chart(
+        "chart-measured",
+        "how often a map's red matters, on two real detectors",
+        "numbers/measured.md",
+        "## Does this map hold up?",
+        {"beats a random draw": 5, "holds up": 6},
+        "% of draws, and % of detections",
+        at={50: "a random choice"},
+    ),
+    Chart(
+        "chart-video",
+        "temporal relevance on the object that decides, under a shaking camera",
+        "numbers/video.md",
+        "A camera that shakes (",
+        {"on the decider": 2, "points at it": 3},
+        "% of temporal relevance, and % of frames",
+    ),
+    Chart(
+        "chart-grid-pg",
+        "GridPG of methods on drawn scenes and on photographs",
+        "numbers/grid-pg.md",
+        "## How it was measured",
+        {"drawn scenes": 0, "SqueezeNet 1.1": 3, "EfficientNet-Lite0": 4},
+        "GridPG: % of the red in the right cell",
+        at={25: "chance"},
+        keep=(
+            "agreement",
+            "rsp:hostile=asked",
+            "lrp-composite",
+            "margin-rsp",
+            "contrastive-excitation-backprop",
+            "grad-cam",
+            "clrp",
+            "contrastive-rsp",
+            "rsp",
+            "lrp-gamma",
+            "excitation-backprop",
+            "guided-backprop",
+            "integrated-gradients",
+            "lrp-epsilon",
+            "gradient-x-input",
+            "an edge filter",
+        ),
+    ),
+    Chart(
+        "chart-affine",
+        "the bias's share of the score at depths",
+        "numbers/affine.md",
+        "## By depth",
+        {"input": (0, 0), "second": (1, 0), "third": (2, 0), "last": (5, 0)},
+        "b / F: the bias's share of the score",
+        at={0: "no bias", 1: "all bias"},
+        ends=(-0.1, 1.3),
         ordered=False,
     ),
 ]

@@ -22,6 +22,7 @@ from relprop.metrics import perturbation_curves, steps
 from relprop.models.sources import load_model
 from relprop.piecewise.decomposition import affine_by_layer
 from relprop.video.films import reel
+from relprop.viz import limits
 from relprop.viz.canvas import COLOURS, FAINT, RULE
 from relprop.viz.motion_film import overlay_frames
 
@@ -32,6 +33,7 @@ def pictures() -> Iterator[Made]:
     """A page's picture each."""
     yield Made("detection", "a detection: why the class, what moved each edge", _detection)
     yield Made("motion", "a clip split into what looks and what moves", _motion, quality=60, fps=5)
+    yield Made("video-modes", "one frame of a clip, split in three ways", _modes)
     yield Made("affine-depths", "W·x at depths, with the bias beside", _depths)
     yield Made("randomisation", "maps while the network forgets, layer by layer", _randomised)
     yield Made("deletion", "probability while relevant pixels go", _deletion)
@@ -57,6 +59,23 @@ def _motion() -> Pixels:
     method = relprop.DeepTaylor(bounds=network.sampling.bounds(), seed="one")
     split = relprop.separate_motion(network.module, clip.x, None, method, mode="conserving")
     return overlay_frames(reel(split, clip.frames), names=network.classes)
+
+
+def _modes() -> Image.Image:
+    network, t = load_model("motion-c3d"), 8
+    clip = relprop.video.read_clip(demo_clip_path(), network.sampling)
+    method = relprop.DeepTaylor(bounds=network.sampling.bounds(), seed="one")
+    frame = np.asarray(clip.frames[t]) / 255
+    rows: list[list[Tile | None]] = [[Tile(frame)], [None]]
+    for mode in ("naive", "conserving", "selective"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RelpropWarning)
+            split = relprop.separate_motion(network.module, clip.x, None, method, mode=mode)
+        films = [film[0, t].detach().double().numpy() for film in (split.temporal, split.spatial)]
+        (end, *_) = limits(films, scale="shared")
+        for row, film in zip(rows, films, strict=True):
+            row.append(Tile(frame, film, limit=end.value))
+    return sheet(rows, ["frame 8", "naive", "conserving", "selective"], ["temporal", "spatial"])
 
 
 def _depths() -> Image.Image:

@@ -29,14 +29,18 @@ class Tile:
         heatmap: relevance (H, W), or None for the picture alone.
         signed: False where the method gives no negative values.
         frames: rectangles x1, y1, x2, y2 in pixels of the picture.
+        before: the same, dashed: where a frame was, or should be.
         clip: percentile at which the colours end, None for the largest value.
+        limit: where they end instead, for maps on one scale.
     """
 
     picture: NDArray[np.float64]
     heatmap: NDArray[np.float64] | None = None
     signed: bool = True
     frames: tuple[tuple[float, float, float, float], ...] = ()
+    before: tuple[tuple[float, float, float, float], ...] = ()
     clip: float | None = CLIP
+    limit: float | None = None
 
     def pixels(self, side: int = SIDE) -> Image.Image:
         """The tile, `side` pixels wide and high; each map ends its colours where `relprop explain` does."""
@@ -51,10 +55,12 @@ class Tile:
             grey = (
                 np.asarray(shown.resize(values.shape[::-1], Image.Resampling.LANCZOS), dtype=np.float64) / 255
             )
-            shown = Image.fromarray(overlay(values, limit.value, grey))
+            shown = Image.fromarray(overlay(values, self.limit or limit.value, grey))
             shown = shown.resize((side, side), Image.Resampling.LANCZOS)
         draw = ImageDraw.Draw(shown)
         scale = side / self.picture.shape[0]
+        for x1, y1, x2, y2 in self.before:
+            _dashed(draw, (x1 * scale, y1 * scale, x2 * scale, y2 * scale))
         for x1, y1, x2, y2 in self.frames:
             draw.rectangle((x1 * scale, y1 * scale, x2 * scale, y2 * scale), outline=(255, 255, 255), width=5)
             draw.rectangle(
@@ -63,6 +69,28 @@ class Tile:
                 width=3,
             )
         return shown
+
+
+def _dashed(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], step: int = 7) -> None:
+    """A rectangle in black on white dashes."""
+    x1, y1, x2, y2 = box
+    for (ax, ay), (bx, by) in (
+        ((x1, y1), (x2, y1)),
+        ((x1, y2), (x2, y2)),
+        ((x1, y1), (x1, y2)),
+        ((x2, y1), (x2, y2)),
+    ):
+        draw.line((ax, ay, bx, by), fill=(255, 255, 255), width=4)
+        count = max(1, round(max(bx - ax, by - ay) / step))
+        for k in range(0, count, 2):
+            start, end = k / count, min(1.0, (k + 1) / count)
+            line = (
+                ax + start * (bx - ax),
+                ay + start * (by - ay),
+                ax + end * (bx - ax),
+                ay + end * (by - ay),
+            )
+            draw.line(line, fill=(0, 0, 0), width=2)
 
 
 def sheet(
