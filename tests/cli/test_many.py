@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_a_few_files_have_a_page_each_and_many_a_line(here: Path, capsys: pytest
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
 def test_ctrl_c_leaves_nothing_half_written_and_the_command_goes_on(here: Path) -> None:
     with Image.open("photos/p0.png") as image:
-        for i in range(4, 60):
+        for i in range(4, 12):
             image.rotate(i).save(f"photos/p{i}.png")
     # Whoever was started in the background has inherited a deaf ear for SIGINT.
     hears = (
@@ -125,13 +126,14 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_command_goes_on(here: Path) 
     kept = Path("out/pictures.jsonl")
     while not (kept.exists() and kept.stat().st_size):
         assert process.poll() is None
+        time.sleep(0.02)  # the core is the command's
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in said
     assert [p for p in Path("out").rglob("*") if ".part" in p.name] == []
     done = len(Path("out/pictures.jsonl").read_text().splitlines())
-    assert 0 < done < 60
+    assert 0 < done < 12
     assert len(Path("out/summary.csv").read_text().splitlines()) == done + 1
     report = reports.pictures("scenes-vgg", "photos", batch=2, out="out")
-    assert report.document["pictures"] == {"computed": 60 - done, "kept": done, "failed": 0}
+    assert report.document["pictures"] == {"computed": 12 - done, "kept": done, "failed": 0}
