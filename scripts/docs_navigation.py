@@ -26,7 +26,7 @@ _NUMBERS: list[Entry] = [
     ("Which method", _of("numbers", _NUMBERS_WHICH)),
     ("One method", _of("numbers", _NUMBERS_METHODS)),
     ("Detections and clips", _of("numbers", _NUMBERS_ELSE)),
-    ("Time and memory", _of("numbers", "speed batches")),
+    ("Time and memory", _of("numbers", "speed batches benchmark app")),
 ]
 _RULES = "index linear activation pooling merge norm product section influence gradient shape"
 
@@ -54,8 +54,8 @@ SECTIONS: list[tuple[str, list[Entry]]] = [
     ),
     (
         "Judge",
-        ["benchmark.md", "benchmark-more.md", "ceilings.md", "datasets.md", "real-pictures.md", "cluster.md",
-         "metrics/index.md",
+        ["benchmark.md", ("Benchmarks", ["recipes.md", "benchmark-more.md", "cluster.md", "ceilings.md"]),
+         "datasets.md", "imagenet-classes.md", "real-pictures.md", "metrics/index.md",
          ("Where the red lies", _of("metrics", _PLACE)), ("What hiding does", _of("metrics", _HIDING)),
          ("Sanity and accounts", _of("metrics", _SANITY)), ("Numbers", _NUMBERS)],
     ),
@@ -65,8 +65,8 @@ SECTIONS: list[tuple[str, list[Entry]]] = [
     ),
     (
         "Reference",
-        ["command-line.md", "python.md", "compatibility.md", ("Coverage", ["coverage.md", "coverage-models.md"]),
-         "speed.md", "versions.md",
+        ["command-line.md", "command-line-scripts.md", "python.md", "python-model.md", "compatibility.md",
+         ("Coverage", ["coverage.md", "coverage-models.md"]), "speed.md", "versions.md",
          "sources.md",
          ("Rules", _of("rules", _RULES))],
     ),

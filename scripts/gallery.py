@@ -23,7 +23,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gallery_accounts
+import gallery_benchmark
 import gallery_charts
+import gallery_extend
 import gallery_flows
 import gallery_guides
 import gallery_judged
@@ -31,6 +33,7 @@ import gallery_methods
 import gallery_network
 import gallery_pages
 import gallery_questions
+import gallery_screens
 import gallery_truth
 from gallery_made import Made
 
@@ -46,6 +49,9 @@ SOURCES = (
     gallery_truth,
     gallery_network,
     gallery_accounts,
+    gallery_extend,
+    gallery_benchmark,
+    gallery_screens,
 )
 
 

@@ -42,7 +42,8 @@ _MOST_GRAPHS = 64  # a model; what was used longest ago goes first
 def clear_cache(model: nn.Module | None = None) -> None:
     """Forget captured graphs and derived weights, of one model (and of all that it is a part of) or of all.
 
-    Never needed for right answers: changes are looked for at every call (docs/python.md). It gives memory back.
+    Never needed for right answers: changes are looked for at every call (docs/python-model.md). It gives memory
+    back.
     """
     with capture_lock:
         if model is None:
