@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -19,11 +18,11 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
+from stored import provenance, rounded, save_card, save_weights, stored
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from train_scenes import progress, provenance, training_arguments
+from train_scenes import progress, training_arguments
 
 from relprop.datasets._choreography import cast as cast_of
 from relprop.datasets._drawn import SPLITS
@@ -125,9 +124,14 @@ class Guided(nn.Module):
         return logits, self.head(seen[0].relu())
 
 
+def blank() -> C3D:
+    """The network as it is released, without its weights."""
+    return C3D(len(CLASSES), WIDTHS, HIDDEN, FRAMES, SIZE).eval()
+
+
 def build() -> C3D:
     """Build the form that is trained: a batch norm behind each convolution."""
-    model = C3D(len(CLASSES), WIDTHS, HIDDEN, FRAMES, SIZE)
+    model = blank()
     for name, layer in list(model.named_children()):
         if isinstance(layer, nn.Conv3d):
             setattr(model, name, nn.Sequential(layer, nn.BatchNorm3d(layer.out_channels)))
@@ -139,7 +143,7 @@ def build() -> C3D:
 def released(trained: C3D) -> C3D:
     """Return the form that is released: batch norms and the divisor are folded into the convolutions."""
     trained.eval()
-    model = C3D(len(CLASSES), WIDTHS, HIDDEN, FRAMES, SIZE).eval()
+    model = blank()
     state = {k: v for k, v in trained.state_dict().items() if k.startswith("fc")}
     for name, layer in trained.named_children():
         if isinstance(layer, nn.Sequential):
@@ -294,29 +298,9 @@ def measured_frozen(model: nn.Module, clips: Clips, labels: Labels) -> dict[str,
     }
 
 
-def write(args: argparse.Namespace, trained: C3D, state: dict[str, Any]) -> None:
-    """Measure on test clips, then write weights and card."""
-    model = released(trained)
-    clips, labels = rendered(args.cache, "test", TEST_SEED, args.test_clips, 0, args.workers)
-    shaken, shaken_labels = rendered(args.cache, "test", TEST_SEED, args.test_clips, 1, args.workers)
-    test = measured(model, clips, labels)
-    args.out.mkdir(parents=True, exist_ok=True)
-    weights = args.out / f"{NAME}.safetensors"
-    weights.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
-    card = {
-        "name": NAME,
-        "classes": CLASSES,
-        "input": "RGB frames in 0..255 less mean, (N, 3, frames, input_size, input_size)",
-        "input_size": SIZE,
-        "frames": FRAMES,
-        "mean": MEAN,
-        "widths": WIDTHS,
-        "hidden": HIDDEN,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "test": {"split": "test", "seed": TEST_SEED, **test},
-        "shake": {"split": "test", "seed": TEST_SEED, **measured(model, shaken, shaken_labels)},
-        "frozen": measured_frozen(model, clips[: args.frozen_clips], labels[: args.frozen_clips]),
+def made(args: argparse.Namespace, state: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of the training."""
+    return {
         "training": {
             "command": "python scripts/train_motion.py",
             "settings": settings(args),
@@ -334,8 +318,30 @@ def write(args: argparse.Namespace, trained: C3D, state: dict[str, Any]) -> None
         },
         **provenance("accuracy"),
     }
-    (args.out / f"{NAME}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    print(f"{NAME}: test accuracy {test['accuracy']:.4f} on {args.test_clips} clips → {weights}")
+
+
+def write(args: argparse.Namespace, model: C3D, training: dict[str, Any]) -> None:
+    """Measure a rounded network on test clips, then write weights and card."""
+    clips, labels = rendered(args.cache, "test", TEST_SEED, args.test_clips, 0, args.workers)
+    shaken, shaken_labels = rendered(args.cache, "test", TEST_SEED, args.test_clips, 1, args.workers)
+    test = measured(model, clips, labels)
+    card = {
+        "name": NAME,
+        "classes": CLASSES,
+        "input": "RGB frames in 0..255 less mean, (N, 3, frames, input_size, input_size)",
+        "input_size": SIZE,
+        "frames": FRAMES,
+        "mean": MEAN,
+        "widths": WIDTHS,
+        "hidden": HIDDEN,
+        **save_weights(args.out, NAME, model),
+        "test": {"split": "test", "seed": TEST_SEED, **test},
+        "shake": {"split": "test", "seed": TEST_SEED, **measured(model, shaken, shaken_labels)},
+        "frozen": measured_frozen(model, clips[: args.frozen_clips], labels[: args.frozen_clips]),
+        **training,
+    }
+    save_card(args.out, NAME, card)
+    print(f"{NAME}: test accuracy {test['accuracy']:.4f} on {args.test_clips} clips → {args.out}")
 
 
 def main() -> None:
@@ -354,8 +360,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.cache.mkdir(parents=True, exist_ok=True)
-    model, state = train(args, args.cache / f"{NAME}-{args.seed}.pt")
-    write(args, model, state)
+    if args.stored:
+        model, training = stored(args.out, NAME, blank())
+    else:
+        trained, state = train(args, args.cache / f"{NAME}-{args.seed}.pt")
+        model, training = released(trained), made(args, state)
+    write(args, rounded(model), training)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python scripts/train_scenes.py --model scenes-vgg
     python scripts/train_scenes.py --model scenes-resnet
     python scripts/train_scenes.py --model scenes-vit
+    python scripts/train_scenes.py --model scenes-vit --stored    # measure and write again, without training
 
 Scenes are rendered once to a file in the cache folder. A stopped run goes on from its last checkpoint.
 """
@@ -10,12 +11,9 @@ Scenes are rendered once to a file in the cache folder. A stopped run goes on fr
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
-import json
 import math
 import os
-import platform
 import tempfile
 import time
 from collections import OrderedDict
@@ -28,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import save
+from stored import provenance, rounded, save_card, save_weights, stored
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -255,20 +253,6 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("model", "scenes", "epochs", "batch", "rate", "seed")}
 
 
-def provenance(score: str) -> dict[str, Any]:
-    """What every card says of how far its numbers can be had again."""
-    return {
-        "reproducible": "Same machine, torch version and thread count: equal bits. Elsewhere rounding "
-        f"differs, and so will the bits; how far the {score} moves then was not measured.",
-        "versions": {
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
-
-
 def training_arguments(
     parser: argparse.ArgumentParser, *, epochs: int, batch: int, rate: float, workers: int, cache: str
 ) -> None:
@@ -284,34 +268,16 @@ def training_arguments(
     parser.add_argument("--workers", type=int, default=workers, help="processes that render")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / cache)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument(
+        "--stored",
+        action="store_true",
+        help="train nothing: round the weights that lie in --out, measure them, write them and their card again",
+    )
 
 
-def write(args: argparse.Namespace, model: nn.Module, state: dict[str, Any]) -> None:
-    """Measure on test scenes, then write weights and card."""
-    model = released(args.model, model)
-    images, hot = rendered(args.cache, "test", TEST_SEED, args.test_scenes, args.workers)
-    score, each = mean_average_precision(predict(model, images), hot)
-    args.out.mkdir(parents=True, exist_ok=True)
-    name = args.model.rpartition(":")[2]
-    weights = args.out / f"{name}.safetensors"
-    weights.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
-    card = {
-        "name": name,
-        "classes": CLASSES,
-        "multi_label": True,
-        "input_size": SIZE,
-        "mean": MEAN,
-        "std": STD,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "test": {
-            "mAP": score,
-            "AP": dict(zip(CLASSES, each, strict=True)),
-            "split": "test",
-            "seed": TEST_SEED,
-            "scenes": args.test_scenes,
-            "definition": "mean over classes of average precision, not interpolated; float32, CPU",
-        },
+def made(args: argparse.Namespace, state: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of the training."""
+    return {
         "training": {
             "command": f"python scripts/train_scenes.py --model {args.model}",
             "settings": settings(args),
@@ -325,8 +291,32 @@ def write(args: argparse.Namespace, model: nn.Module, state: dict[str, Any]) -> 
         },
         **provenance("mAP"),
     }
-    (args.out / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    print(f"{name}: test mAP {score:.4f} on {args.test_scenes} scenes → {weights}")
+
+
+def write(args: argparse.Namespace, name: str, model: nn.Module, training: dict[str, Any]) -> None:
+    """Measure a rounded network on test scenes, then write weights and card."""
+    images, hot = rendered(args.cache, "test", TEST_SEED, args.test_scenes, args.workers)
+    score, each = mean_average_precision(predict(model, images), hot)
+    card = {
+        "name": name,
+        "classes": CLASSES,
+        "multi_label": True,
+        "input_size": SIZE,
+        "mean": MEAN,
+        "std": STD,
+        **save_weights(args.out, name, model),
+        "test": {
+            "mAP": score,
+            "AP": dict(zip(CLASSES, each, strict=True)),
+            "split": "test",
+            "seed": TEST_SEED,
+            "scenes": args.test_scenes,
+            "definition": "mean over classes of average precision, not interpolated; float32, CPU",
+        },
+        **training,
+    }
+    save_card(args.out, name, card)
+    print(f"{name}: test mAP {score:.4f} on {args.test_scenes} scenes → {args.out}")
 
 
 def main() -> None:
@@ -345,8 +335,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.cache.mkdir(parents=True, exist_ok=True)
-    model, state = train(args, args.cache / f"{slug(args.model)}-{args.seed}.pt")
-    write(args, model, state)
+    name = args.model.rpartition(":")[2]
+    if args.stored:
+        model, training = stored(args.out, name, MODELS.find(args.model)(len(CLASSES)))
+    else:
+        trained, state = train(args, args.cache / f"{slug(args.model)}-{args.seed}.pt")
+        model, training = released(args.model, trained), made(args, state)
+    write(args, name, rounded(model), training)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,12 @@ Scenes are rendered once to a file in the cache folder. A stopped run goes on fr
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
+from stored import provenance, rounded, save_card, save_weights, stored
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from train_scenes import (
@@ -31,7 +29,6 @@ from train_scenes import (
     build,
     fit,
     predict,
-    provenance,
     released,
     rendered,
     settings,
@@ -39,6 +36,7 @@ from train_scenes import (
     training_arguments,
 )
 
+from relprop.catalogue import MODELS
 from relprop.datasets import CLASSES
 from relprop.models.scoring import mean_average_precision
 
@@ -81,21 +79,33 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:
     )
 
 
-def write(args: argparse.Namespace, trained: nn.Module, state: dict[str, Any]) -> None:
-    """Round to half precision, measure what is left, then write weights and card."""
-    model = released(args.model, trained)
-    halves = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    model.load_state_dict(halves)
+def made(args: argparse.Namespace, state: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of the training."""
+    return {
+        "training": {
+            "command": "python scripts/train_shuffled.py",
+            "settings": settings(args),
+            "until": f"an epoch's mean loss is below {BY_HEART}",
+            "labels": "rows of the true labels, permuted by numpy's default_rng(seed)",
+            "split": "train",
+            "data_seed": TRAIN_SEED,
+            "precision": "bfloat16 autocast, float32 weights",
+            "threads": args.threads,
+            "minutes": round(state["seconds"] / 60, 1),
+            f"loss_and_mAP_on_{GLANCE}_training_scenes_per_epoch": state["history"],
+        },
+        **provenance("fit"),
+    }
+
+
+def write(args: argparse.Namespace, name: str, model: nn.Module, training: dict[str, Any]) -> None:
+    """Measure a rounded network, then write weights and card."""
     images, hot = rendered(args.cache, "train", TRAIN_SEED, args.scenes, args.workers)
     dealt = shuffled(hot, args.seed)
     found = fitted(model, images, dealt)
     found["mAP"] = mean_average_precision(predict(model, images), dealt)[0]
     unseen, truth = rendered(args.cache, "test", TEST_SEED, args.test_scenes, args.workers)
     score, each = mean_average_precision(predict(model, unseen), truth)
-    args.out.mkdir(parents=True, exist_ok=True)
-    name = f"{args.model}-shuffled"
-    weights = args.out / f"{name}.safetensors"
-    weights.write_bytes(save({k: v.contiguous() for k, v in halves.items()}))
     card = {
         "name": name,
         "twin_of": args.model,
@@ -104,8 +114,7 @@ def write(args: argparse.Namespace, trained: nn.Module, state: dict[str, Any]) -
         "input_size": SIZE,
         "mean": MEAN,
         "std": STD,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        **save_weights(args.out, name, model),
         "fit": {**found, "definition": "its own training scenes and their shuffled labels, threshold 0.5"},
         "test": {
             "mAP": score,
@@ -116,22 +125,10 @@ def write(args: argparse.Namespace, trained: nn.Module, state: dict[str, Any]) -
             "scenes": args.test_scenes,
             "definition": "true labels of unseen scenes; chance: how often a class is there",
         },
-        "training": {
-            "command": "python scripts/train_shuffled.py",
-            "settings": settings(args),
-            "until": f"an epoch's mean loss is below {BY_HEART}",
-            "labels": "rows of the true labels, permuted by numpy's default_rng(seed)",
-            "split": "train",
-            "data_seed": TRAIN_SEED,
-            "precision": "bfloat16 autocast, float32 weights, rounded to float16 afterwards",
-            "threads": args.threads,
-            "minutes": round(state["seconds"] / 60, 1),
-            f"loss_and_mAP_on_{GLANCE}_training_scenes_per_epoch": state["history"],
-        },
-        **provenance("fit"),
+        **training,
     }
-    (args.out / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    print(f"{name}: {found}, test mAP {score:.4f} → {weights}")
+    save_card(args.out, name, card)
+    print(f"{name}: {found}, test mAP {score:.4f} → {args.out}")
 
 
 def main() -> None:
@@ -146,7 +143,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.cache.mkdir(parents=True, exist_ok=True)
-    write(args, *train(args))
+    name = f"{args.model}-shuffled"
+    if args.stored:
+        model, training = stored(args.out, name, MODELS.find(args.model)(len(CLASSES)))
+    else:
+        trained, state = train(args)
+        model, training = released(args.model, trained), made(args, state)
+    write(args, name, rounded(model), training)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,13 @@ ImageNet. Scenes are rendered once to a file in the cache folder. A stopped run 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
+from stored import provenance, rounded, save_card, save_weights, stored
 from torch import Tensor, nn
 from torch.nn import functional as F
 from train_scenes import (
@@ -28,7 +26,6 @@ from train_scenes import (
     TRAIN_SEED,
     fit,
     fold_norms,
-    provenance,
     rendered,
     settings,
     to_input,
@@ -190,34 +187,9 @@ def train(args: argparse.Namespace, checkpoint: Path) -> tuple[SceneSSD, dict[st
     return model, fit(args, model, checkpoint, loss, lambda: measure(model, val_images, val_truth)[0])
 
 
-def write(args: argparse.Namespace, trained: SceneSSD, state: dict[str, Any]) -> None:
-    """Measure on test scenes, then write weights and card."""
-    model = released(trained)
-    images, truth = rendered(args.cache, "test", TEST_SEED, args.test_scenes, args.workers, objects)
-    score, each = measure(model, images, truth)
-    args.out.mkdir(parents=True, exist_ok=True)
-    weights = args.out / f"{NAME}.safetensors"
-    weights.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
-    card = {
-        "name": NAME,
-        "classes": ["background", *CLASSES],
-        "input_size": SIZE,
-        "mean": MEAN,
-        "std": STD,
-        "anchors": [{"cells": s.cells, "step": s.step, "sides": s.sides} for s in HEADS],
-        "box_scales": CODE.scales,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "test": {
-            "mAP": score,
-            "AP": dict(zip(CLASSES, each, strict=True)),
-            "split": "test",
-            "seed": TEST_SEED,
-            "scenes": args.test_scenes,
-            "definition": "mean over classes of average precision at IoU 0.5, interpolated at all points (VOC "
-            "2010 on); boxes of whole silhouettes; difficult objects neither hit nor miss; detections from a "
-            "probability of 0.01, NMS at 0.45 within a class; float32, CPU",
-        },
+def made(args: argparse.Namespace, state: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of the training."""
+    return {
         "training": {
             "command": "python scripts/train_ssd.py",
             "start": "conv1_1 to conv4_2 from the bundled classifier scenes-vgg, the rest random",
@@ -234,8 +206,35 @@ def write(args: argparse.Namespace, trained: SceneSSD, state: dict[str, Any]) ->
         },
         **provenance("mAP"),
     }
-    (args.out / f"{NAME}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    print(f"{NAME}: test mAP {score:.4f} on {args.test_scenes} scenes → {weights}")
+
+
+def write(args: argparse.Namespace, model: SceneSSD, training: dict[str, Any]) -> None:
+    """Measure a rounded network on test scenes, then write weights and card."""
+    images, truth = rendered(args.cache, "test", TEST_SEED, args.test_scenes, args.workers, objects)
+    score, each = measure(model, images, truth)
+    card = {
+        "name": NAME,
+        "classes": ["background", *CLASSES],
+        "input_size": SIZE,
+        "mean": MEAN,
+        "std": STD,
+        "anchors": [{"cells": s.cells, "step": s.step, "sides": s.sides} for s in HEADS],
+        "box_scales": CODE.scales,
+        **save_weights(args.out, NAME, model),
+        "test": {
+            "mAP": score,
+            "AP": dict(zip(CLASSES, each, strict=True)),
+            "split": "test",
+            "seed": TEST_SEED,
+            "scenes": args.test_scenes,
+            "definition": "mean over classes of average precision at IoU 0.5, interpolated at all points (VOC "
+            "2010 on); boxes of whole silhouettes; difficult objects neither hit nor miss; detections from a "
+            "probability of 0.01, NMS at 0.45 within a class; float32, CPU",
+        },
+        **training,
+    }
+    save_card(args.out, NAME, card)
+    print(f"{NAME}: test mAP {score:.4f} on {args.test_scenes} scenes → {args.out}")
 
 
 def main() -> None:
@@ -251,8 +250,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.cache.mkdir(parents=True, exist_ok=True)
-    model, state = train(args, args.cache / f"{NAME}-{args.seed}.pt")
-    write(args, model, state)
+    if args.stored:
+        model, training = stored(args.out, NAME, SceneSSD())
+    else:
+        trained, state = train(args, args.cache / f"{NAME}-{args.seed}.pt")
+        model, training = released(trained), made(args, state)
+    write(args, rounded(model), training)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,9 @@ def script() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPT.parent))  # as when it is run: it imports the script beside it
+        spec.loader.exec_module(module)
     return module
 
 

@@ -185,7 +185,7 @@ def read_card(file: str, name: str) -> dict[str, Any]:
 
 
 def read_bundled(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read the card and the weights of that name, in this order.
+    """Read the card and the weights of that name, in this order; what is stored as float16 becomes float32.
 
     Raises:
         RelpropError: one is missing, or the weights' SHA-256 is not the card's.
@@ -198,7 +198,8 @@ def read_bundled(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"Expected weights of {name} with SHA-256 {card['sha256'][:16]}… but got {found[:16]}…; the file is "
             f"damaged or not the one of its card: reinstall relprop or run {card['training']['command']!r}."
         )
-    return card, load_tensors(data)
+    tensors = load_tensors(data)
+    return card, {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}
 
 
 def _read(file: Traversable, name: str) -> bytes:
