@@ -2,7 +2,7 @@
 
     python scripts/gallery.py                       # all; about half an hour on two cores
     python scripts/gallery.py --only method-rsp     # one, or several: --only A --only B
-    python scripts/gallery.py --only 'metric-*'     # all of the metrics' pages; some minutes
+    python scripts/gallery.py --only 'metric-*'     # all of the metrics' pages; also 'rule-*', 'detector-*'
     python scripts/gallery.py --list
 
 Needs relprop[photo,benchmark,quantus]. Photographs are scikit-image's: `chelsea` (the cat) and `coffee`, CC0 by
@@ -28,11 +28,13 @@ import gallery_charts
 import gallery_extend
 import gallery_flows
 import gallery_guides
+import gallery_heads
 import gallery_judged
 import gallery_methods
 import gallery_network
 import gallery_pages
 import gallery_questions
+import gallery_rules
 import gallery_screens
 import gallery_truth
 from gallery_made import Made
@@ -52,6 +54,8 @@ SOURCES = (
     gallery_extend,
     gallery_benchmark,
     gallery_screens,
+    gallery_rules,
+    gallery_heads,
 )
 
 

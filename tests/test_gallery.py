@@ -56,7 +56,7 @@ def test_every_picture_on_a_page_is_made(made: Any) -> None:
         assert [name for name in named if name not in made] == [], page
 
 
-@pytest.mark.parametrize("folder", ["metrics"])
+@pytest.mark.parametrize("folder", ["metrics", "rules", "detectors"])
 def test_pages_open_with_a_picture(folder: str) -> None:
     for page in (ROOT / "docs" / folder).glob("*.md"):
         top = page.read_text(encoding="utf-8").split("\n\n")[:3]
@@ -74,7 +74,7 @@ def test_every_method_has_one(made: Any) -> None:
     assert [m for m in METHODS if m != "recommended" and f"method-{m}.webp" not in made] == []
 
 
-@pytest.mark.parametrize("name", ["method-attention-rollout.webp", "metric-energy.webp"])
+@pytest.mark.parametrize("name", ["method-attention-rollout.webp", "metric-energy.webp", "rule-linear.webp"])
 def test_drawn_anew_it_is_what_is_stored(made: Any, name: str) -> None:
     stored = np.asarray(Image.open(FOLDER / name).convert("RGB"), dtype=float)
     again = np.asarray(Image.open(io.BytesIO(made[name].data())).convert("RGB"), dtype=float)
