@@ -302,10 +302,77 @@ CHARTS: list[Chart] = [
         ends=(-0.1, 1.3),
         ordered=False,
     ),
+    Chart(
+        "chart-crp",
+        "how often offset maps name the right side, by the detector's map",
+        "numbers/crp.md",
+        "| offset maps |",
+        {"finest map (14 × 14)": 1, "7 × 7": 2, "coarsest (4 × 4)": 3},
+        "% of centre offsets whose side the map names",
+        at={50: "a coin"},
+        ordered=False,
+    ),
+    Chart(
+        "chart-margin-rsp",
+        "energy, rank and hits on detections of drawn scenes",
+        "numbers/margin-rsp.md",
+        "## How it behaves",
+        {"energy": 0, "rank": 1, "hit": 2},
+        "% on the object",
+    ),
+    Chart(
+        "chart-rsp",
+        "energy and deletion on drawn scenes",
+        "numbers/rsp.md",
+        "**scenes-resnet**",
+        {"energy (more is better)": 3, "deletion (less is better)": 5},
+        "%",
+    ),
+    Chart(
+        "chart-lrp-composite",
+        "energy, rank and hits on EfficientNet-Lite0",
+        "numbers/lrp-composite.md",
+        "## Which rule for which network",
+        {"energy": 0, "rank": 1, "hit": 2},
+        "% on the object, in photographs of VOC 2012",
+    ),
+    Chart(
+        "chart-attnlrp",
+        "pointing and energy on a vision transformer",
+        "numbers/attnlrp.md",
+        "## On a trained vision transformer",
+        {"energy": 2, "pointing": 0},
+        "%",
+    ),
+    Chart(
+        "chart-split-tried",
+        "definitions of the conserving split that were tried",
+        "numbers/video-split.md",
+        "## What else was tried",
+        {"camera at rest": (0, 0), "shaking camera": (0, 1)},
+        "share of temporal relevance on the object that decides",
+        keep=(
+            "two streams (kept)",
+            "motion's share δR^a, by the plain rules",
+            "from the last activations, z^B in all layers",
+            "from all activations, streams as kept",
+        ),
+        ends=(0, 1.02),
+    ),
+    Chart(
+        "chart-forget",
+        "what is left of a map when the network forgets",
+        "trust.md",
+        "## Does a map forget",
+        {"weights drawn anew": 0, "labels shuffled": 1},
+        "rank correlation with the map of the trained network",
+        at={0: "forgets all", 1: "notices nothing"},
+        ends=(-0.5, 1.3),
+    ),
 ]
 
 
 def pictures() -> Iterator[Made]:
     """A picture a chart."""
     for chart in CHARTS:
-        yield Made(chart.name, chart.what, partial(draw, chart), note=digest(chart))
+        yield Made(chart.name, chart.what, partial(draw, chart), lossless=True, note=digest(chart))

@@ -27,6 +27,7 @@ class Made:
         draw: gives a picture, a figure, or the frames of a film (T, H, W, 3) uint8.
         widest: pixels; a wider figure is drawn smaller.
         quality: of WebP, 0 to 100.
+        lossless: whether every pixel is kept; smaller and sharper for lines and letters.
         fps: frames a second, of a film.
         note: is written into the file, for a test to read.
     """
@@ -36,6 +37,7 @@ class Made:
     draw: Callable[[], Drawn]
     widest: int = 1400
     quality: int = 80
+    lossless: bool = False
     fps: float = 4
     note: str = ""
 
@@ -63,7 +65,8 @@ class Made:
                 quality=self.quality, method=6,
             )  # fmt: skip
         else:
-            made.save(buffer, "WEBP", quality=self.quality, method=6, exif=exif)
+            quality = 100 if self.lossless else self.quality
+            made.save(buffer, "WEBP", quality=quality, lossless=self.lossless, method=6, exif=exif)
         return buffer.getvalue()
 
     def _small(self, image: Image.Image) -> Image.Image:
