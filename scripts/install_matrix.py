@@ -44,11 +44,11 @@ COMMANDS = [
 WITH_EXTRA = {"video": "relprop video --separate --out moved"}
 #: Extra -> what can't be done without it.
 EXTRAS = {
-    "torchvision": "import relprop; relprop.models.load('torchvision:resnet18', random_weights=True)",
-    "timm": "import relprop; relprop.models.load('timm:resnet18', random_weights=True)",
+    "torchvision": "from relprop.models.sources import load_model; load_model('torchvision:resnet18', random_weights=True)",
+    "timm": "from relprop.models.sources import load_model; load_model('timm:resnet18', random_weights=True)",
     "video": "import sys; from relprop.cli import run; sys.exit(run(['video', '--separate']))",
     "benchmark": "import numpy as np; from relprop.metrics import spearman; spearman(np.eye(16), np.eye(16))",
-    "photo": "import relprop; relprop.models.load('efficientnet-lite0')",
+    "photo": "from relprop.models.sources import load_model; load_model('efficientnet-lite0')",
     "coco": "from relprop.datasets.coco import _mask_functions; _mask_functions()",
     "imagenet-segmentation": "import relprop.datasets.imagenet_segmentation as s, h5py",
     "crf": "from relprop.metrics.crf import _library; _library()",

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
@@ -85,7 +86,8 @@ def caller(graph: fx.Graph, node: fx.Node) -> Call:
             return made
         values: Any = fx.node.map_arg((args, kwargs), lambda n: n.meta["val"])
         fake = [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, FakeTensor)]
-        with fake[0].fake_mode if fake else nullcontext():
+        # Composite operators in Python: before torch 2.7 or so, those in C++ can't take symbolic sizes.
+        with fake[0].fake_mode if fake else nullcontext(), enable_python_dispatcher():
             made.meta["val"] = target(*values[0], **values[1])
         return made
 
