@@ -42,19 +42,30 @@ COMMANDS = [
 ]
 #: Commands that need an extra: without it they name the line that installs it, with it they run.
 WITH_EXTRA = {"video": "relprop video --separate --out moved"}
+_RUN = "import sys; from relprop.cli import run; sys.exit(run({}))"
+_LOAD = "from relprop.models.sources import load_model; load_model({!r}, random_weights=True)"
+_NO_DATA_SET = """
+import sys
+from relprop.datasets.imagenet_segmentation import ImageNetSegmentation
+from relprop.errors import InputError
+try:
+    ImageNetSegmentation(sys.executable)
+except InputError as error:
+    assert "MATLAB" in str(error), error
+"""
 #: Extra -> what can't be done without it.
 EXTRAS = {
-    "torchvision": "from relprop.models.sources import load_model; load_model('torchvision:resnet18', random_weights=True)",
-    "timm": "from relprop.models.sources import load_model; load_model('timm:resnet18', random_weights=True)",
-    "video": "import sys; from relprop.cli import run; sys.exit(run(['video', '--separate']))",
+    "torchvision": _LOAD.format("torchvision:resnet18"),
+    "timm": _LOAD.format("timm:resnet18"),
+    "video": _RUN.format(["video", "--separate"]),
     "benchmark": "import numpy as np; from relprop.metrics import spearman; spearman(np.eye(16), np.eye(16))",
-    "photo": "from relprop.models.sources import load_model; load_model('efficientnet-lite0')",
+    "photo": _RUN.format(["inspect", "--model", "efficientnet-lite0"]),
     "coco": "from relprop.datasets.coco import _mask_functions; _mask_functions()",
-    "imagenet-segmentation": "import relprop.datasets.imagenet_segmentation as s, h5py",
+    "imagenet-segmentation": _NO_DATA_SET,
     "crf": "from relprop.metrics.crf import _library; _library()",
     "ray": "from relprop.benchmark.cluster import _ray; _ray()",
     "quantus": "from relprop.quantus import load_quantus; load_quantus('max-sensitivity')",
-    "app": "from relprop.app.server import serve; import gradio",
+    "app": "from relprop.app.desk import Desk; from relprop.app.server import build; build(Desk([]))",
 }
 ROOT = Path(__file__).resolve().parents[1]
 
