@@ -369,6 +369,24 @@ CHARTS: list[Chart] = [
         at={0: "forgets all", 1: "notices nothing"},
         ends=(-0.5, 1.3),
     ),
+    Chart(
+        "chart-published",
+        "the Pointing Game here and as published, on VOC",
+        "real-pictures.md",
+        "## The Pointing Game",
+        {"SqueezeNet 1.1, here": 0, "VGG-16, published": 1},
+        "% of hits on VOC",
+        keep=(
+            "center",
+            "gradient",
+            "deconvnet",
+            "guided-backprop",
+            "grad-cam",
+            "excitation-backprop",
+            "contrastive-excitation-backprop",
+        ),
+        ordered=False,
+    ),
 ]
 
 
