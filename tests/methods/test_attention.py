@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -85,6 +86,12 @@ ATTENTION: dict[str, Callable[..., Tensor]] = {
 }
 
 
+@cache
+def tiny(name: str) -> Tiny:
+    """The transformer with an attention of that name, captured once for all that is asked of it."""
+    return Tiny(ATTENTION[name]).double().eval()
+
+
 def relevance_by_gradient(attend: Callable[..., Tensor], share: str, x: Tensor, target: int) -> Tensor:
     model = Tiny(attend, share).double().eval()
     leaf = x.clone().requires_grad_()
@@ -95,7 +102,7 @@ def relevance_by_gradient(attend: Callable[..., Tensor], share: str, x: Tensor, 
 @pytest.mark.parametrize("attention", ["constant", "shared"])
 @pytest.mark.parametrize("name", ATTENTION)
 def test_attention_against_its_gradient_form(name: str, attention: Any) -> None:
-    model = Tiny(ATTENTION[name]).double().eval()
+    model = tiny(name)
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     if name == "added" and attention == "shared":
         pytest.skip("a score and what is added to it share by value: compared in the next test")
@@ -111,8 +118,8 @@ def test_attention_against_its_gradient_form(name: str, attention: Any) -> None:
 def test_ways_to_write_attention_agree() -> None:
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     for name in ("masked by hand", "causal"):
-        expected = relprop.explain(Tiny(ATTENTION["mask"]).double().eval(), x, 1, "attnlrp").relevance
-        found = relprop.explain(Tiny(ATTENTION[name]).double().eval(), x, 1, "attnlrp").relevance
+        expected = relprop.explain(tiny("mask"), x, 1, "attnlrp").relevance
+        found = relprop.explain(tiny(name), x, 1, "attnlrp").relevance
         assert float((found - expected).abs().max()) < EXACT * float(expected.abs().max())
 
 
@@ -121,29 +128,37 @@ METHODS = (
 )
 
 
+class Modules(nn.Module):
+    """Attention as torch's own modules write it."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 8, 4, 4)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.1)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 3)
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.patch(x).flatten(2).transpose(1, 2)
+        if self.module == "encoder":
+            return self.head(self.encoder(z).mean(1))  # type: ignore[no-any-return]
+        z = self.attention(z, z, z, need_weights=self.module == "need weights")[0]
+        return self.head(z.mean(1))  # type: ignore[no-any-return]
+
+
+@cache
+def modules(module: str) -> Modules:
+    torch.manual_seed(0)
+    return Modules(module).eval()
+
+
 @pytest.mark.parametrize("module", ["need weights", "no weights", "encoder"])
 @pytest.mark.parametrize("method", METHODS)
 def test_modules_of_torch_close(module: str, method: str) -> None:
-    torch.manual_seed(0)
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.patch = nn.Conv2d(3, 8, 4, 4)
-            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.1)
-            self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-            self.head = nn.Linear(8, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            z = self.patch(x).flatten(2).transpose(1, 2)
-            if module == "encoder":
-                return self.head(self.encoder(z).mean(1))  # type: ignore[no-any-return]
-            z = self.attention(z, z, z, need_weights=module == "need weights")[0]
-            return self.head(z.mean(1))  # type: ignore[no-any-return]
-
-    model = Net().eval()
-    x = torch.randn(2, 3, 8, 8)
+    model = modules(module)
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     found = relprop.explain(model, x, [0, 2], method)
     assert found.ledger is not None
     assert found.ledger.closes, str(found.ledger)

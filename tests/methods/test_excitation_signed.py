@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -88,6 +90,7 @@ BODIES = {
 }
 
 
+@cache
 def net(body: str, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), *BODIES[body]()]
