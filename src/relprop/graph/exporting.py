@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim, ExportedProgram, export
 
 from relprop.graph.leftovers import release
@@ -28,7 +29,7 @@ def exported(model: nn.Module, x: Tensor, *, any_batch: bool = True) -> tuple[Ex
     Autograd is on, so that what the model does without it can be told; a model that only runs without it is
     exported without.
     """
-    with torch.inference_mode(False), quiet_export(), _shapes_alone(), untouched(model):
+    with torch.inference_mode(False), quiet_export(), _shapes_alone(), _results_kept_once(), untouched(model):
         try:
             with torch.enable_grad():
                 return _exported(model, x, any_batch)
@@ -74,6 +75,7 @@ def _exported(model: nn.Module, x: Tensor, any_batch: bool) -> tuple[ExportedPro
 _CACHE_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 _SWITCH = "_ignore_backend_decomps"
 _DETECTS = "_detect_is_causal_mask"
+_KEEPS = "_cached_dispatch_impl"
 _LOGGERS = (
     "torch.export",
     "torch.export._trace",
@@ -212,3 +214,31 @@ def _backends_off() -> Iterator[None]:
         for backend, enabled in zip(switched, before, strict=True):
             backend.enabled = enabled  # type: ignore[attr-defined]
         torch.backends.nnpack.set_flags(packed)
+
+
+@contextmanager
+def _results_kept_once() -> Iterator[None]:
+    """Have symbolic tensors keep the results of what the model calls alone, not of the steps inside each operator.
+
+    PyTorch keeps what it learns of an operator's result, and makes the result once more from it, to see whether
+    that is of the same kind. Most operators are computed by several others; where the result of the whole is kept
+    nobody asks for theirs. Keeping them takes a sixth of a capture of a network that repeats little. For one
+    thread at a time.
+    """
+    theirs = getattr(FakeTensorMode, _KEEPS, None)
+    if theirs is None:
+        yield
+        return
+
+    def outermost(mode: Any, *given: Any, **named: Any) -> Any:
+        keeps, mode.cache_enabled = mode.cache_enabled, False
+        try:
+            return theirs(mode, *given, **named)
+        finally:
+            mode.cache_enabled = keeps
+
+    setattr(FakeTensorMode, _KEEPS, outermost)
+    try:
+        yield
+    finally:
+        setattr(FakeTensorMode, _KEEPS, theirs)
