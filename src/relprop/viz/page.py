@@ -189,6 +189,8 @@ class _Marks:
     def draw(self, figure: Figure, width: int, height: int) -> None:
         from matplotlib.patches import Rectangle
 
+        from relprop.viz.pixel_axes import PixelAxes
+
         for x, y, pixels, name in self._images:
             rows, columns = pixels.shape[:2]
             # A frame one pixel outside, so that none of the map's own pixels is drawn over.
@@ -205,7 +207,7 @@ class _Marks:
             )
             figure.add_artist(frame)
             box = (x / width, 1 - (y + rows) / height, columns / width, rows / height)
-            axes = figure.add_axes(box, label=name)
+            axes = figure.add_axes(box, label=name, axes_class=PixelAxes)
             axes.set_gid(name)
             axes.set_axis_off()
             axes.imshow(pixels, interpolation="nearest", aspect="auto", origin="upper")
