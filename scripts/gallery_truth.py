@@ -175,7 +175,7 @@ def _miou() -> Image.Image:
             s = seen(method)
             threshold = 0.0 if at == "0" else mean_of_positives(s.heat)
             above, share = s.heat > threshold, iou(s.heat, star(), threshold)
-            image = painted(pixels(), [(above, ORANGE), (star(), BLUE), (above & star(), GREEN)])
+            image = painted(pixels(), [(above, ORANGE), (star(), (40, 40, 40)), (above & star(), GREEN)])
             told = "above 0" if at == "0" else "above positive mean"
             row.append(
                 Plate(outlined(image, star()), method if at == "0" else "", [f"IoU {percent(share)}", told])
@@ -210,7 +210,7 @@ def _odi() -> Image.Image:
 
 
 def _opposition() -> Image.Image:
-    area = f"cover {percent(float(others().mean()))} of pixels"
+    area = f"outlined: {percent(float(others().mean()))} of pixels"
 
     def draw(s: Seen) -> tuple[Image.Image, Sequence[str]]:
         share = opposition(s.heat, others())
