@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from gallery_made import Made
 from gallery_methods import map_of
-from gallery_tiles import Tile, sheet
+from gallery_tiles import Tile, sheet, stacked
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -86,12 +86,14 @@ def _bands() -> Image.Image:
     detector, image, pixels = _demo()
     star = detector(image)[STAR]
     effects = measured_effects(detector, image, star, cells="bands")
-    row, heads = [Tile(pixels, frames=(_frame(star.box),))], [star.name]
-    for k, name in enumerate(effects.names):
+    found: list[Tile | None] = [Tile(pixels, frames=(_frame(star.box),))]
+    for k in range(len(effects.names)):
         shown = _without(detector, image, effects.masks[k])
-        row.append(Tile(shown, frames=(_frame(effects.said.edges[k + 1]),), before=(_frame(star.box),)))
-        heads.append(f"without its {name}")
-    return sheet([row], heads)
+        found.append(Tile(shown, frames=(_frame(effects.said.edges[k + 1]),), before=(_frame(star.box),)))
+    left, right, top, bottom = (f"without its {name}" for name in effects.names)
+    return stacked(
+        [sheet([found[:3]], [star.name, left, right]), sheet([[None, *found[3:]]], ["", top, bottom])]
+    )
 
 
 def _hide_and_see() -> Image.Image:
@@ -132,7 +134,7 @@ def _mistakes() -> Image.Image:
             found.setdefault("miss", Tile(pixels, before=(true[j],)))
         if found.keys() >= set(kinds):
             break
-    return sheet([[found[kind] for kind in kinds]], kinds)
+    return stacked([sheet([[found[kind] for kind in part]], part) for part in (kinds[:3], kinds[3:])])
 
 
 def _matched(detector: relprop.detectors.Detector, there: Any, scene: Scene) -> Matched:

@@ -120,6 +120,16 @@ def sheet(
     return page
 
 
+def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Sheets below each other on one page."""
+    page = Image.new("RGB", (max(s.width for s in sheets), sum(s.height for s in sheets)), "white")
+    top = 0
+    for one in sheets:
+        page.paste(one, (0, top))
+        top += one.height
+    return page
+
+
 def say(
     draw: ImageDraw.ImageDraw,
     text: str,
