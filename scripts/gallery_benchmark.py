@@ -37,7 +37,7 @@ def pictures() -> Iterator[Made]:
         widest=1050,
         quality=72,
     )
-    yield Made("cluster", "driver, actors, results", _cluster)
+    yield Made("cluster", "driver, actors, results", _cluster, lossless=True)
 
 
 @cache

@@ -35,7 +35,7 @@ def pictures() -> Iterator[Made]:
     yield Made("own-rule", "a rule of one's own beside two that are there", _rule, quality=QUALITY)
     yield Made("own-metric", "on how little of the picture most of the red lies", _metric, quality=QUALITY)
     yield Made("own-data", "a picture, its mask, and the sample that they become", _data, quality=QUALITY)
-    yield Made("steps", "from the call to the map", _steps, quality=QUALITY)
+    yield Made("steps", "from the call to the map", _steps, lossless=True)
 
 
 def written(page: str) -> dict[str, Any]:

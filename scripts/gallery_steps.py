@@ -14,7 +14,7 @@ __all__ = ["steps"]
 _WIDE, _HIGH, _ACROSS, _DOWN = 1.6, 0.68, 0.34, 0.18  # inches: of a box, and between boxes
 
 
-def steps(columns: Sequence[Sequence[str]], *, dpi: int = 150) -> Figure:
+def steps(columns: Sequence[Sequence[str]], *, dpi: int = 140) -> Figure:
     """Columns of boxes; every box of a column leads to every one of the next."""
     most = max(map(len, columns))
     wide = len(columns) * (_WIDE + _ACROSS) - _ACROSS + 0.2
