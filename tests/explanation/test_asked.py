@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ NEEDED = {"lrp": "lrp:rule=gamma"}
 LRP = ["lrp-0", "lrp-epsilon", "lrp-gamma", "lrp-alpha-beta", "lrp-composite", "lrp:rule=z-plus", "attnlrp"]
 
 
+@cache
 def net(*, seed: int = 0, end: nn.Module | None = None) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Sequential(

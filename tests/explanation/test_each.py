@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from relprop.explanation.answer import Asking
 from relprop.explanation.each import each_of
 from relprop.methods.registry import resolve
 
-NETS = {"vgg": vgg, "resnet": resnet}
+NETS = {"vgg": cache(vgg), "resnet": cache(resnet)}
 ASKED = {
     "relative stabiliser": relprop.LRP(rule="epsilon", epsilon=0.25),
     "box of each sample": relprop.LRP(rule="z-plus", first="z-box", bounds="sample"),

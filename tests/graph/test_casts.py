@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -79,14 +80,20 @@ def test_the_gradient_is_autograds(conv: str, cast: str) -> None:
         torch.testing.assert_close(found, right, rtol=0, atol=max(1e-5, share) * float(right.abs().max()))
 
 
-@pytest.mark.parametrize("cast", ["double", "double, mixed", "half", "float8", "half sum"])
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_closes_or_refuses_by_name(method: str, cast: str) -> None:
+@cache
+def between_two(cast: str) -> nn.Module:
+    """The cast between two convolutions; captured once for all methods."""
     torch.manual_seed(0)
-    model = Fn(
+    return Fn(
         lambda m, x: m.head(m.two(CASTS[cast](m.one(x)).relu()).relu().mean((2, 3))),
         one=nn.Conv2d(3, 4, 3), two=nn.Conv2d(4, 4, 3), head=nn.Linear(4, 3),
     ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("cast", ["double", "double, mixed", "half", "float8", "half sum"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_closes_or_refuses_by_name(method: str, cast: str) -> None:
+    model = between_two(cast)
     x = torch.randn(2, 3, 7, 7, generator=torch.Generator().manual_seed(1))
     if method == "affine" and any(node.rounds is not None for node in capture(model, x).nodes):
         with pytest.raises(UnsupportedOperatorError, match=r"it rounds to torch\."):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -63,6 +64,21 @@ def net(classes: int = 4) -> nn.Sequential:
     return model
 
 
+@cache
+def behind(name: str) -> nn.Module:
+    return Behind(net(), HEADS[name][0]).eval()
+
+
+@cache
+def turned(sign: int) -> nn.Sequential:
+    """The network with its last weights times the sign."""
+    model = net()
+    with torch.no_grad():
+        model[6].weight.mul_(sign)
+        model[6].bias.mul_(sign)
+    return model
+
+
 X = pictures(2, 3, 10, 10)
 ASKED = [0, 1, 2, 3]
 
@@ -70,11 +86,11 @@ ASKED = [0, 1, 2, 3]
 @pytest.mark.parametrize("name", HEADS)
 def test_relevance_is_the_logits(name: str) -> None:
     """Every method's map is that of the network without its head, times the sign."""
-    head, sign = HEADS[name]
-    plain = net()
+    _, sign = HEADS[name]
+    plain = turned(1)
     assert bool((plain(X) < 0).any()), "some logit has to be negative"
     for method in SPREADING:
-        e = relprop.explain(Behind(plain, head).eval(), X, ASKED, method)
+        e = relprop.explain(behind(name), X, ASKED, method)
         bare = relprop.explain(plain, X, ASKED, method)
         assert_close_to_rounding(e.relevance, sign * bare.relevance, plain)
         assert e.ledger is None or e.ledger.closes, method
@@ -86,15 +102,12 @@ def test_relevance_is_the_logits(name: str) -> None:
 @pytest.mark.parametrize("name", HEADS)
 def test_others_are_the_logits(name: str, method: str) -> None:
     """Maps that don't turn over with their start are those of the network whose last weights are turned."""
-    head, sign = HEADS[name]
-    plain, turned = net(), net()
+    _, sign = HEADS[name]
     if sign < 0 and method == "contrastive-rsp":
         pytest.skip("its start is a difference of walks, not a derivative")
-    with torch.no_grad():
-        turned[6].weight.mul_(sign)
-        turned[6].bias.mul_(sign)
-    e = relprop.explain(Behind(plain, head).eval(), X, ASKED, method)
-    assert_close_to_rounding(e.relevance, relprop.explain(turned, X, ASKED, method).relevance, plain, 1.0)
+    e = relprop.explain(behind(name), X, ASKED, method)
+    expected = relprop.explain(turned(sign), X, ASKED, method).relevance
+    assert_close_to_rounding(e.relevance, expected, turned(sign), 1.0)
 
 
 @pytest.mark.parametrize("join", ["cat", "stack", "assigned", "two heads"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -34,6 +35,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+@cache
 def case(name: str) -> tuple[nn.Module, Tensor, Tensor]:
     """A layer, an input with negative values, zeros and a dead corner, and relevance (4, *out)."""
     make, shape = LAYERS[name]
@@ -105,7 +107,7 @@ def test_the_cheaper_way_is_taken() -> None:
 
 @pytest.mark.parametrize("mode", ["paper", "released"])
 def test_the_weights_are_not_read(mode: str) -> None:
-    layer, x, r = case("3x3")
+    layer, x, r = case.__wrapped__("3x3")
     ours, run = propagated(layer, x, r, Section(mode))
     with torch.no_grad():
         layer.weight.copy_(torch.randn_like(layer.weight))
@@ -158,7 +160,7 @@ def test_dead_patches(name: str, mode: str) -> None:
 
 
 def test_no_relevance_and_one_section() -> None:
-    layer, x, r = case("3x3")
+    layer, x, r = case.__wrapped__("3x3")
     nothing, _ = propagated(layer, x, torch.zeros_like(r), Section())
     assert not nothing.any()
     up, _ = propagated(layer, x, r.abs(), Section())
