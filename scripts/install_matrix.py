@@ -41,7 +41,10 @@ COMMANDS = [
     "python {root}/examples/demo.py",
 ]
 #: Commands that need an extra: without it they name the line that installs it, with it they run.
-WITH_EXTRA = {"video": "relprop video --separate --out moved"}
+WITH_EXTRA = {
+    "video": "relprop video --separate --out moved",
+    "torchvision": "relprop explain {scene} --model torchvision:resnet18 --random-weights --out through",
+}
 _RUN = "import sys; from relprop.cli import run; sys.exit(run({}))"
 _LOAD = "from relprop.models.sources import load_model; load_model({!r}, random_weights=True)"
 _NO_DATA_SET = """
@@ -108,6 +111,15 @@ class Environment:
         if done.returncode:
             raise SystemExit(f"{shlex.join(pip)} failed:\n{done.stderr[-2000:]}")
 
+    def add(self, wheel: Path, extra: str) -> None:
+        """Install an extra beside the torch that is there: pip would bring another with the newest torchvision."""
+        self.pip("install", f"{wheel}[{extra}]", f"torch=={self.freeze()['torch'].split('+')[0]}")
+
+    def line(self, command: str) -> str:
+        """A command with the places in it filled in."""
+        scene = self.run(f'python -c "{SCENE}"')[1].splitlines()[-1] if "{scene}" in command else ""
+        return command.format(scene=scene, root=ROOT)
+
     def freeze(self) -> dict[str, str]:
         """Package -> version."""
         told = self.run("python -m pip --disable-pip-version-check list --format json")[1].splitlines()
@@ -150,10 +162,9 @@ def environments(
 def smoke(env: Environment, commands: Sequence[str]) -> list[str]:
     """Run the commands; those that failed, with what they said."""
     failed = []
-    scene = env.run(f'python -c "{SCENE}"')[1].splitlines()[-1] if "doctor" in " ".join(commands) else ""
     for command in commands:
-        watch = Watch()
-        well, said = env.run(command.format(scene=scene, root=ROOT))
+        line, watch = env.line(command), Watch()
+        well, said = env.run(line)
         print(f"  {'ok' if well else 'FAILED'}: {watch}: {command}", flush=True)
         if not well:
             print(said[-1500:], flush=True)
@@ -165,11 +176,11 @@ def smoke_with_extra(env: Environment, wheel: Path) -> list[str]:
     """Run the commands that need an extra, without it and with it; those that did otherwise."""
     failed = []
     for name, command in WITH_EXTRA.items():
-        well, said = env.run(command)
+        well, said = env.run(env.line(command))
         if well or f"relprop[{name}]" not in said:
             print(f"  FAILED: without the extra {name!r}, {command} said:\n{said[-1500:]}", flush=True)
             failed.append(f"{command} without its extra")
-        env.pip("install", f"{wheel}[{name}]")
+        env.add(wheel, name)
         failed += smoke(env, [command])
     return failed
 
@@ -188,8 +199,7 @@ def extras(env: Environment, wheel: Path, names: Sequence[str]) -> list[tuple[st
             else said.splitlines()[-1][:80]
         )
         before = env.freeze()
-        # The torch that is there is named: else pip takes the newest torchvision, with another torch.
-        env.pip("install", f"{wheel}[{name}]", f"torch=={before['torch'].split('+')[0]}")
+        env.add(wheel, name)
         after = env.freeze()
         brought = {package: v for package, v in after.items() if before.get(package) != v}
         well, said = env.run(f"python -c {shlex.quote(code)}")

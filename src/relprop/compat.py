@@ -23,7 +23,15 @@ from torch import Tensor
 
 from relprop.errors import InputError, RelpropError
 
-__all__ = ["load_av", "load_timm", "load_torchvision", "nms", "roi_align", "torchvision_compiled"]
+__all__ = [
+    "film_settings",
+    "load_av",
+    "load_timm",
+    "load_torchvision",
+    "nms",
+    "roi_align",
+    "torchvision_compiled",
+]
 
 _keep: list[torch.library.Library] = []  # a Library un-declares its operators when it is collected
 _importing = threading.RLock()
@@ -165,6 +173,12 @@ def load_av() -> ModuleType:
     return importlib.import_module("av")
 
 
+def film_settings() -> dict[str, str]:
+    """What `av.open` has to be told so that titles in other encodings don't stop a film; PyAV 19 needs nothing."""
+    major = int(load_av().__version__.partition(".")[0])
+    return {"metadata_errors": "replace"} if major < 19 else {}
+
+
 def _declared(name: str) -> bool:
     return bool(torch._C._dispatch_has_kernel(name))
 
@@ -173,15 +187,17 @@ def _binary_loads(spec: importlib.machinery.ModuleSpec) -> bool:
     """Whether torchvision's binary extension loads beside this torch (it stays loaded if so)."""
     if sys.platform == "win32":  # torchvision sets up its own DLL search there
         return True
-    for folder in spec.submodule_search_locations or ():
-        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-            path = Path(folder) / f"_C{suffix}"
-            if path.is_file():
-                try:
-                    torch.ops.load_library(path)
-                except OSError:
-                    return False
-                return True
+    # Named _C, in torchvision 0.29 _C_stable. One that is overlooked here declares its operators a second time
+    # once torchvision loads it, which ends the process.
+    endings = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    for path in [path for folder in folders for path in sorted(folder.glob("_C*"))]:
+        if path.name.endswith(endings):
+            try:
+                torch.ops.load_library(path)
+            except OSError:
+                continue
+            return True
     return False
 
 

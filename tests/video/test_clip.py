@@ -122,6 +122,21 @@ def test_turned_upright(tmp_path: Path, degrees: int) -> None:
     assert np.abs(seen.astype(int) - wanted).mean() < 5  # mpeg4 rings at the edges; a wrong turn is > 50
 
 
+def test_a_title_in_another_encoding(tmp_path: Path) -> None:
+    """Its bytes are no UTF-8: the film is read all the same, whichever PyAV reads it."""
+    with av.open(tmp_path / "a.avi", "w") as container:
+        container.metadata["title"] = "QQQQ"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width = SIZE
+        for number in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(_frame(number), format="rgb24")))
+        container.mux(stream.encode())
+    stored = (tmp_path / "a.avi").read_bytes()
+    assert stored.count(b"QQQQ") == 1
+    (tmp_path / "a.avi").write_bytes(stored.replace(b"QQQQ", b"\xe9\xff\xfe\xc3"))
+    assert read_clip(tmp_path / "a.avi", Sampling(frames=3)).frames.shape == (3, *SIZE, 3)
+
+
 def test_missing_and_other_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.avi', which does not exist"):
         read_clip(tmp_path / "nowhere.avi", Sampling())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from relprop.compat import load_av
+from relprop.compat import film_settings, load_av
 from relprop.errors import InputError
 from relprop.files import FILM, regular_file
 from relprop.models.sampling import Sampling
@@ -176,7 +176,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         box = handle.read(8)[4:]
         handle.seek(0)
         try:
-            container = av.open(handle, metadata_errors="replace", options={"format_whitelist": _FORMATS})
+            container = av.open(handle, options={"format_whitelist": _FORMATS}, **film_settings())
         except (av.FFmpegError, OSError):
             if box == b"ftyp":  # an .mp4 or .mov; its table of contents is mostly written last
                 raise InputError(
