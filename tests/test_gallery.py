@@ -100,6 +100,19 @@ def test_charts_show_what_their_pages_say(made: Any) -> None:
     assert [name for name in noted if _note(FOLDER / name) != noted[name]] == []
 
 
+def test_charts_read_tables(made: Any) -> None:
+    from gallery_dots import table
+
+    lines = ["## A", "| | x | y |", "| --- | ---: | --- |"]
+    lines += ["| **`rsp`**\\* | −1.5 [−2, 1,068] | |", "| *noise* | 3 / 4 | 5 |"]
+    text = "\n".join(lines)
+    rsp, noise = table(text, "## A")
+    assert (rsp.name, rsp.control, rsp.numbers(0), rsp.numbers(1)) == ("rsp", False, (-1.5, -2, 1068), ())
+    assert (noise.name, noise.control, noise.numbers(0)) == ("noise", True, (3, 4))
+    with pytest.raises(ValueError, match="no table"):
+        table(text, "## B")
+
+
 def test_names_are_listed_without_drawing() -> None:
     run = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "gallery.py"), "--only", "nonsense"],
