@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
@@ -46,6 +49,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _same_numbers_in_any_order() -> None:
     """What a test draws doesn't depend on the tests that ran before it in the same process."""
     torch.manual_seed(0)
+
+
+@cache
+def _kept(module: str) -> Any:
+    """What reads a module's bundled networks, and keeps those it read."""
+    return cache(import_module(module).load)
+
+
+@pytest.fixture
+def bundled_networks_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundled network is read, checked and captured once a worker, not by every test that names it."""
+    for name in ("relprop.models", "relprop.detectors.bundled", "relprop.models.bundled_clips"):
+        monkeypatch.setattr(import_module(name), "load", _kept(name))
 
 
 @pytest.fixture(scope="session")

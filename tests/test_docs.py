@@ -38,6 +38,7 @@ def test_every_rule_is_described() -> None:
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if BLOCK.search(p.read_text(encoding="utf-8"))], ids=lambda p: p.stem
 )
+@pytest.mark.usefixtures("bundled_networks_are_loaded_once")
 def test_python_blocks_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

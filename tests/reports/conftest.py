@@ -21,6 +21,11 @@ PICTURE = "street <img src=x onerror=alert(1)> & co.png"
 """A name of a file that would be read as HTML where it isn't escaped."""
 
 
+@pytest.fixture(autouse=True)
+def _read_once(bundled_networks_are_loaded_once: None) -> None:
+    """A report names its networks."""
+
+
 def _benchmark(folder: Path) -> None:
     table = tabulate(
         records(), METRICS, METHODS, title="scenes: 3 & more", published=PUBLISHED, network="VGG-16",
