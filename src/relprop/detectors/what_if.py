@@ -52,12 +52,12 @@ class WhatIf:
         """Both effects on B's logit, and what follows."""
         asked = f"{self.other}'s logit here"
         own = f"Taking the detected {self.label} away {_change(self.box[1], asked)}"
-        own += f" ({self.label}'s: {_signed(-self.box[0])})"
+        own += f" ({self.label}'s {_moved(-self.box[0])})"
         how = f"(Filled by {fill_words(self.fill)}.)"
         if self.region is None:
             return f"No {self.other} is known in this picture. {own}. {how}"
         b = f"Taking the {self.other}'s region away {_change(self.region[1], 'it')}"
-        b += f" ({self.label}'s: {_signed(-self.region[0])})"
+        b += f" ({self.label}'s {_moved(-self.region[0])})"
         if abs(self.region[1]) > abs(self.box[1]):
             end = f"what this place says of {self.other} is rather from the {self.other}"
         else:
@@ -154,5 +154,7 @@ def _change(effect: float, what: str) -> str:
     return f"{'lowers' if effect >= 0 else 'raises'} {what} by {abs(effect):.1f}"
 
 
-def _signed(change: float) -> str:
-    return f"{change:+.1f}".replace("-", "−") if round(change, 1) else "0.0"
+def _moved(change: float) -> str:
+    if not round(change, 1):
+        return "stays"
+    return f"{'rises' if change > 0 else 'falls'} by {abs(change):.1f}"

@@ -94,6 +94,7 @@ class Written:
 
 
 Block = str | Table | Written
+_MOST_TOLD = 100  # shares, of which the digits are told
 
 
 def lines(text: Sequence[Block], folder: Path | None, console: Console | None = None) -> list[str]:
@@ -124,13 +125,15 @@ def remark_lines(found: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> li
 
 
 def percent(part: float, whole: float) -> str:
-    """A share in percent, one decimal.
+    """A share in percent, one decimal. Of a hundred times the whole and more, the digits say nothing.
 
-    >>> percent(1, 8), percent(-1e-9, 1), percent(1, 0)
-    ('12.5 %', '0.0 %', '–')
+    >>> percent(1, 8), percent(-1e-9, 1), percent(1, 0), percent(4e7, 1), percent(-4e7, 1)
+    ('12.5 %', '0.0 %', '–', '> 10,000 %', '< −10,000 %')
     """
     if not whole or not math.isfinite(part / whole):
         return "–"
+    if abs(part / whole) > _MOST_TOLD:
+        return "> 10,000 %" if part / whole > 0 else "< −10,000 %"
     return f"{100 * part / whole + 0.0:.1f} %".replace("-0.0 %", "0.0 %").replace("-", "−")
 
 
