@@ -319,13 +319,3 @@ def test_a_terminal_gets_a_progress_bar(here: Path) -> None:
         shown += chunk
     assert process.wait() == 0
     assert b"a.png: gradient" in shown
-
-
-def test_demo(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    script = Path(__file__).resolve().parents[2] / "examples" / "demo.py"
-    done = subprocess.run(
-        [sys.executable, script, "--out", "demo"], capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert "What to look at in demo/demo_scene/sheet.png" in done.stdout
-    assert (here / "demo" / "demo_scene" / "sheet.png").stat().st_size > 10_000

