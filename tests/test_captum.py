@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -70,13 +71,15 @@ def pictures(n: int = 3) -> Tensor:
     return torch.randn(n, 2, 6, 6, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
+kept = cache(plain)
+
 TARGETS = [2, torch.tensor([1, 3, 0]), [1, 3, 0], (2,), [(1,), (3,), (0,)], torch.tensor(1)]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("name", ["Saliency", "InputXGradient", "GuidedBackprop", "Deconvolution", "LRP"])
 def test_the_numbers_are_captums(name: str, target: Any) -> None:
-    net, x = plain(), pictures()
+    net, x = kept(), pictures()
     mine = getattr(ours, name)(net).attribute(x, target=target)
     captums = getattr(theirs, name)(copy.deepcopy(net)).attribute(x.clone().requires_grad_(), target=target)
     assert mine.shape == x.shape

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 from tests import nets
 from tests.methods.table import FILE, LIVE, Line
-from torch import Tensor
+from torch import Tensor, nn
 
 import relprop
 
 ROOT = Path(__file__).resolve().parents[2]
+
+vgg = cache(nets.vgg)
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:
@@ -30,7 +33,7 @@ def test_every_method_has_a_line_and_a_page(name: str) -> None:
 @pytest.mark.filterwarnings("ignore:excitation-backprop assumes:relprop.errors.RelpropWarning")
 @pytest.mark.parametrize("line", LIVE, ids=str)
 def test_formula(line: Line) -> None:
-    model, x = nets.vgg(), nets.pictures()
+    model, x = vgg(), nets.pictures()
     assert line.live is not None
     largest = 0.0
     for target in range(5):
@@ -48,11 +51,18 @@ def tiny(oracles: Path) -> dict[str, Tensor]:
     return load_file(oracles / "tinyvgg.safetensors")
 
 
-@pytest.mark.parametrize("line", FILE, ids=str)
-def test_file(line: Line, tiny: dict[str, Tensor], record_property: pytest.RecordProperty) -> None:
+@pytest.fixture(scope="module")
+def oracle(tiny: dict[str, Tensor]) -> nn.Module:
     model = nets.OracleVGG().eval()
     model.load_state_dict({k[6:]: v for k, v in tiny.items() if k.startswith("model.")})
-    e = relprop.explain(model.double(), tiny["x"].double(), 1, line.method)
+    return model.double()
+
+
+@pytest.mark.parametrize("line", FILE, ids=str)
+def test_file(
+    line: Line, tiny: dict[str, Tensor], oracle: nn.Module, record_property: pytest.RecordProperty
+) -> None:
+    e = relprop.explain(oracle, tiny["x"].double(), 1, line.method)
     found = difference(line.view(e.relevance) if line.view else e.relevance, tiny[line.file])
     record_property("relative_difference", found)
     print(f"{line.file}: {found:.1e}")

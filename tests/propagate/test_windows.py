@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -74,6 +75,11 @@ COMPOSITES = {
 }
 
 
+@cache
+def made(name: str) -> nn.Module:
+    return nets.seeded(MODELS[name][0](), 11)
+
+
 def both(
     monkeypatch: pytest.MonkeyPatch, model: nn.Module, x: Tensor, seed: Tensor, composite: Composite
 ) -> list[walk.Propagation]:
@@ -91,8 +97,7 @@ def both(
 @pytest.mark.parametrize("rules", COMPOSITES)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_window_changes_nothing(name: str, rules: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make, size = MODELS[name]
-    model = nets.seeded(make(), 11)
+    model, size = made(name), MODELS[name][1]
     x = nets.pictures(2, 3, *size)
     with torch.no_grad():
         shape = model(x).shape
