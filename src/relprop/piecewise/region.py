@@ -180,7 +180,7 @@ def _crossing(run: Trace, at: Node, direction: Tensor) -> Crossing:
     best = torch.full((n,), torch.inf, dtype=torch.float64, device=direction.device)
     flips: list[Flip | None] = [None] * n
     with _dual_level, torch.no_grad(), torch.inference_mode(False), forward_ad.dual_level():
-        with no_warnings(DeprecationWarning):  # of torch's own, at its first dual tensor
+        with no_warnings():  # of torch's own, at its first dual tensor: that it uses torch.jit.script
             ray = forward_ad.make_dual(run.value(at).clone(), direction.contiguous())
         for node, found in replay(run, at, ray):
             steps = steps_to_kink(node, partial(_unpacked, found, run), _output(found[node]))
