@@ -66,8 +66,8 @@ def test_words() -> None:
     made = WhatIf("dog", "cat", (4.0, 1.0), (9.0, 2.9), (-0.02, 0.1), (0, 0, 5, 5), True, "inpaint", 3)
     assert made.words == (
         "Taking the detected dog away lowers cat's logit here by 2.9 (dog's falls by 9.0). Taking the cat's "
-        "region away lowers it by 0.1 (dog's stays): what this place says of cat is rather from the detected object. "
-        "(Filled by a smooth continuation of what is around.)"
+        "region away lowers it by 0.1 (dog's stays): what this place says of cat is rather from the detected "
+        "object. (Filled by a smooth continuation of what is around.)"
     )
     made = WhatIf("dog", "cat", (4.0, 1.0), (9.0, -0.5), (-0.2, 1.5), (0, 0, 5, 5), True, "inpaint", 3)
     assert "raises cat's logit here by 0.5" in made.words
