@@ -73,7 +73,7 @@ def _bias() -> Figure:
     x = bundled.preprocess(Image.open(relprop.datasets.demo_image_path()).convert("RGB"))
     parts = affine_parts(bundled.module, x, STAR)
     made = figure(946, 110 + 52 * len(parts))
-    drawn = axes(made, (0.2, 0.2, 0.54, 0.77))
+    drawn = axes(made, (0.2, 0.2, 0.5, 0.77))
     for y, part in enumerate(reversed(parts)):
         values = 100 * (part.score - part.bias) / part.score
         both = {"weights × values": (values, COLOURS[1]), "biases": (100 - values, COLOURS[0])}

@@ -106,12 +106,14 @@ def _randomised() -> Image.Image:
     networks = [("trained", bundled.module)]
     networks += [(name, copy.deepcopy(net)) for name, net in steps(bundled.module, x, seed=0)]
     chosen = [networks[k] for k in np.linspace(0, len(networks) - 1, 5).round().astype(int)]
-    methods = ["lrp-composite", "grad-cam", "guided-backprop"]
+    methods = {"lrp-composite": "lrp-composite", "grad-cam": "grad-cam", "guided-backprop": "guided BP"}
     rows = [
         [Tile(pixels, _asked(net, x, method), method != "grad-cam") for _, net in chosen]
         for method in methods
     ]
-    return sheet(rows, [f"… to {name}" if k else name for k, (name, _) in enumerate(chosen)], methods)
+    return sheet(
+        rows, [f"… to {name}" if k else name for k, (name, _) in enumerate(chosen)], list(methods.values())
+    )
 
 
 def _asked(net: torch.nn.Module, x: torch.Tensor, method: str) -> np.ndarray:
