@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,7 @@ def scene() -> Part:
     return Part(demo_image_path(), "scenes-resnet", "predicted", methods, SCENE)
 
 
-def shown(part: Part, out: Path, copy: Path | None) -> int:
+def shown(part: Part, out: Path) -> int:
     """Explain, say where the sheet lies; the exit code of `relprop explain`."""
     picture = Path(os.path.relpath(part.picture))
     command = ["explain", str(picture), "--model", part.model, "--target", part.target, "--out", str(out)]
@@ -77,8 +76,6 @@ def shown(part: Part, out: Path, copy: Path | None) -> int:
         return code
     sheet = out / picture.stem / "sheet.png"
     print(part.look_for.format(sheet=sheet, names=", ".join(demo_scene().names)), flush=True)
-    if copy:
-        shutil.copyfile(sheet, copy)
     return 0
 
 
@@ -86,17 +83,13 @@ def main() -> int:
     """Show both parts, the drawn scene alone where relprop[photo] isn't there; the first exit code but 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
-    parser.add_argument(
-        "--assets", type=Path, help="copy the sheets to photo.png and demo.png here (docs/assets)"
-    )
     options = parser.parse_args()
-    assets = options.assets
     try:
-        code = shown(photograph(), options.out, assets and assets / "photo.png")
+        code = shown(photograph(), options.out)
     except InputError as error:
         print(f"The photograph is left out. {error}\n", flush=True)
         code = 0
-    return code or shown(scene(), options.out, assets and assets / "demo.png")
+    return code or shown(scene(), options.out)
 
 
 if __name__ == "__main__":

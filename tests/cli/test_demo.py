@@ -33,12 +33,12 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_photograph_first(
     demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path / "out"), "--assets", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path)])
     assert demo.main() == 0
     out = capsys.readouterr().out
     assert 0 < out.index("espresso") < out.index("striped block")
-    for name, copy in (("coffee", "photo.png"), ("demo_scene", "demo.png")):
-        assert (tmp_path / "out" / name / "sheet.png").read_bytes() == (tmp_path / copy).read_bytes()
+    for name in ("coffee", "demo_scene"):
+        assert (tmp_path / name / "sheet.png").is_file()
 
 
 def test_scene_alone(
