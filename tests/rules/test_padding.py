@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -63,16 +64,24 @@ def _net(first: nn.Module, x: Tensor) -> nn.Module:
     return nn.Sequential(first, norm, nn.ReLU(), nn.Flatten(), nn.Linear(width, 3)).double().eval()
 
 
-@pytest.mark.parametrize("rule", RULES, ids=repr)
-@pytest.mark.parametrize("name", PAIRS)
-def test_padding_outside_is_padding_inside(name: str, rule: LinearRule) -> None:
+@cache
+def pair(name: str) -> tuple[nn.Module, nn.Module, Tensor]:
+    """Padding outside, the same inside, and an input; captured once for all rules."""
     around, within, shape = PAIRS[name]
+    torch.manual_seed(0)
     outer, inner = around(), within()
     inner.load_state_dict(outer[1].state_dict())
     x = torch.randn(2, *shape, dtype=torch.float64)
     a, b = _net(outer.double(), x), _net(inner.double(), x)
     b[1].load_state_dict(a[1].state_dict())
     b[4].load_state_dict(a[4].state_dict())
+    return a, b, x
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize("name", PAIRS)
+def test_padding_outside_is_padding_inside(name: str, rule: LinearRule) -> None:
+    a, b, x = pair(name)
     method = relprop.LRP(composite=relprop.Composite([("linear", rule)], "positive"))
     found, expected = (relprop.explain(net, x, [0, 1], method) for net in (a, b))
     for e in (found, expected):
