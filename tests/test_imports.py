@@ -119,3 +119,11 @@ def test_importing_brings_no_warning_filters_of_others() -> None:
     code = "import sys, relprop.cli.app, relprop.reports, relprop.graph; print('sympy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_app_names_its_extra() -> None:
+    """Where gradio is missing; a module that reads it on import would fail before anything could say so."""
+    code = "import sys; sys.modules['gradio'] = None; from relprop.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "app"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith('pip install "relprop[app]".')

@@ -6,12 +6,11 @@ import os
 import re
 import socket
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 from relprop.app.desk import Desk
 from relprop.app.style import CSS
-from relprop.errors import InputError, RelpropError
+from relprop.errors import RelpropError
 
 __all__ = ["build", "serve"]
 
@@ -29,13 +28,7 @@ _POLICY = (
 
 
 def build(desk: Desk) -> Any:
-    """The app, as a server can run it.
-
-    Raises:
-        InputError: gradio isn't installed.
-    """
-    if find_spec("gradio") is None:
-        raise InputError('Expected gradio for the app but it is not installed: pip install "relprop[app]".')
+    """The app, as a server can run it."""
     os.environ.update(
         GRADIO_ANALYTICS_ENABLED="False",
         HF_HUB_DISABLE_TELEMETRY="1",
