@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,18 @@ def test_commands_in_the_docs_exist() -> None:
 def _one_line(source: str) -> str:
     # Sentences run over several string literals: join them.
     return re.sub(r'"\s*\n\s*f?"', "", source)
+
+
+def test_every_extra_is_listed() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as f:
+        extras = tomllib.load(f)["project"]["optional-dependencies"]
+    page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    listed = [
+        name
+        for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+        for name in row.strip("`").split("`, `")
+    ]
+    assert [name for name in extras if name not in listed] == []
 
 
 def test_troubleshooting_quotes_real_texts() -> None:
