@@ -19,8 +19,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -36,6 +36,8 @@ from relprop.compat import load_torchvision
 
 #: Network -> its last convolution, where Grad-CAM is read in both libraries.
 NETWORKS = {"vgg16": "features.28", "resnet50": "layer4.2.conv3"}
+#: Package -> the module that it installs.
+MODULES = {"captum": "captum", "zennit": "zennit", "torchray": "torchray", "grad-cam": "pytorch_grad_cam"}
 Row = list[str]
 
 
@@ -70,7 +72,7 @@ def _times(args: argparse.Namespace) -> Iterator[Row]:
             frozen = build(name, (3, 64, 64))
             x = noise((1, 3, 224, 224), seed=5)
             work = Work(name, frozen, x, frozen(x).argmax(1), stack)
-            calls = {key: call for key, make in _calls().items() if (call := _prepared(key, make, work))}
+            calls = {key: make(work) for key, make in _calls().items() if _runs(key, name)}
             found[name] = {key: cost.gradients for key, cost in costs(gradient(work), calls, args)[0].items()}
     pairs = [
         ("LRP-ε", "ε", "captum"),
@@ -100,14 +102,12 @@ def _calls() -> dict[str, Callable[[Work], Call]]:
     }
 
 
-def _prepared(key: str, make: Callable[[Work], Call], work: Work) -> Call | None:
-    if not CASES.get(key, CASES["epsilon"]).applies(work.name, 1):
-        return None
-    try:
-        return make(work)
-    except ImportError as error:
-        print(f"{key}: not installed ({error})", file=sys.stderr)
-        return None
+def _runs(key: str, network: str) -> bool:
+    """Whether a call is ours or its library is there, and takes this network: captum's LRP takes VGG-16 alone."""
+    library = key.split()[0]
+    return library not in MODULES or (
+        _there(library) and CASES.get(key, CASES["epsilon"]).applies(network, 1)
+    )
 
 
 def _ours(method: str) -> Callable[[Work], Call]:
@@ -177,19 +177,12 @@ def _sums(args: argparse.Namespace) -> Iterator[Row]:
     assert found.ledger is not None
     book = found.ledger
     ours = f"{float(found.relevance.sum()):.3g} input + {book.bias:.2g} biases + {book.stabiliser:.2g} stabiliser"
-    theirs = {"captum": _captum_sum, "zennit": _zennit_sum}
-    for name, summed in theirs.items():
-        try:
-            other = summed(net, x, target)
-        except ImportError as error:
-            print(f"{name}: not installed ({error})", file=sys.stderr)
-            continue
-        yield [
-            f"LRP-ε through a ResNet-18 as it comes, score {score:.3g}",
-            ours,
-            f"{_named(name)}: sums to {other:.1g}",
-        ]
-    yield from _added()
+    for name, summed in {"captum": _captum_sum, "zennit": _zennit_sum}.items():
+        if _there(name):
+            said = f"{_named(name)}: sums to {summed(net, x, target):.1g}"
+            yield [f"LRP-ε through a ResNet-18 as it comes, score {score:.3g}", ours, said]
+    if _there("zennit"):
+        yield _added()
 
 
 def _captum_sum(net: nn.Module, x: Tensor, target: int) -> float:
@@ -205,8 +198,7 @@ def _zennit_sum(net: nn.Module, x: Tensor, target: int, rule: str = "Epsilon") -
     from zennit.composites import LayerMapComposite
     from zennit.types import Activation, Linear
 
-    chosen = getattr(rules, rule)(zero_params="bias") if rule != "Epsilon" else rules.Epsilon()
-    layers = LayerMapComposite([(Linear, chosen), (Activation, rules.Pass())])
+    layers = LayerMapComposite([(Linear, getattr(rules, rule)()), (Activation, rules.Pass())])
     with Gradient(model=copy.deepcopy(net), composite=layers) as attributor:
         output = net(x).detach()
         seed = torch.zeros_like(output)
@@ -214,7 +206,7 @@ def _zennit_sum(net: nn.Module, x: Tensor, target: int, rule: str = "Epsilon") -
         return float(attributor(x.clone(), seed)[1].sum())
 
 
-def _added() -> Iterator[Row]:
+def _added() -> Row:
     torch.manual_seed(0)
     net, x = Added().double().eval(), torch.rand(1, 3, 5, 5, dtype=torch.float64)
     target = int(net(x).argmax())
@@ -222,12 +214,8 @@ def _added() -> Iterator[Row]:
     assert found.ledger is not None
     score = float(net(x).detach()[0, target])
     ours = float(found.relevance.sum())
-    try:
-        theirs = _zennit_sum(net, x, target, "ZPlus")
-    except ImportError as error:
-        print(f"zennit: not installed ({error})", file=sys.stderr)
-        return
-    yield [
+    theirs = _zennit_sum(net, x, target, "ZPlus")
+    return [
         f"z⁺ through three additions written as `+`, score {score:.3g}",
         f"sums to {ours:.3g}, {found.ledger.lost:.2g} lost",
         f"{_named('zennit')}: sums to {theirs:.3g}",
@@ -239,11 +227,10 @@ def _added() -> Iterator[Row]:
 
 def _points(args: argparse.Namespace, cases: int = 2000) -> Iterator[Row]:
     """The Pointing Game's verdict on the same points and regions."""
-    try:
-        from torchray.benchmark.pointing_game import PointingGame
-    except ImportError as error:
-        print(f"torchray: not installed ({error})", file=sys.stderr)
+    if not _there("torchray"):
         return
+    from torchray.benchmark.pointing_game import PointingGame
+
     game, chance, same, hits = PointingGame(1, tolerance=15), np.random.default_rng(0), 0, 0
     for _ in range(cases):
         height, width = chance.integers(40, 200, 2)
@@ -263,8 +250,16 @@ def _points(args: argparse.Namespace, cases: int = 2000) -> Iterator[Row]:
     ]
 
 
+def _there(library: str) -> bool:
+    """Whether a library is installed; says so where it isn't."""
+    found = find_spec(MODULES[library]) is not None
+    if not found:
+        print(f"{library}: not installed", file=sys.stderr)
+    return found
+
+
 def _named(library: str) -> str:
-    known: dict[str, Any] = {"torchray": "TorchRay", "grad-cam": "pytorch-grad-cam"}
+    known = {"torchray": "TorchRay", "grad-cam": "pytorch-grad-cam"}
     return f"{known.get(library, library)} {version(library)}"
 
 

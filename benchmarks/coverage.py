@@ -222,10 +222,7 @@ def _forward(case: Case) -> dict[str, Any]:
     """What has an exact answer: the outputs, the gradient, and LRP-0 of a piecewise linear network."""
     try:
         begin = time.perf_counter()
-        many = case.x if isinstance(case.x, (tuple, dict)) else None
-        packing = None if many is None else Packing(many)
-        ran = run_of(case.model, case.x if packing is None else packing.packed, case.output, packing)
-        trace = ran.trace
+        trace = _trace(case)
         taken = time.perf_counter() - begin
         gradient = relprop.explain(case.model, case.x, method="gradient", output=case.output)
     except RelpropError as error:
@@ -246,9 +243,8 @@ def _forward(case: Case) -> dict[str, Any]:
         "gradient difference": float((mine - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30)),
         "output": float(expected.abs().max()),
     }
-    if not found["forward difference"] <= FORWARD[str(expected.dtype).removeprefix("torch.")] * max(
-        found["output"], 1.0
-    ):
+    dtype = str(expected.dtype).removeprefix("torch.")
+    if not found["forward difference"] <= FORWARD[dtype] * max(found["output"], 1.0):
         # Some networks are coarse in 32 bits: what is asked is who is further from what 64 bits say.
         truth = copy.deepcopy(case).to(torch.float64, str(expected.device)).scores()[0].detach()
         found["forward error"] = float((trace.output.reshape(expected.shape) - truth).abs().max())
@@ -261,16 +257,18 @@ def _forward(case: Case) -> dict[str, Any]:
         right = _of_two(exact, target)
         found["gradient of two"] = float((mine - right).abs().max() / right.abs().max().clamp(min=1e-30))
         product = right * torch.cat([v.detach().flatten() for v in exact.inputs])
-        many = exact.x if isinstance(exact.x, (tuple, dict)) else None
-        packing = None if many is None else Packing(many)
-        trace = run_of(
-            exact.model, exact.x if packing is None else packing.packed, exact.output, packing
-        ).trace
+        trace = _trace(exact)
     else:
         product = wanted * torch.cat([v.detach().flatten() for v in leaves])
     if _piecewise_linear(trace):
         found["gradient x input"] = _against_gradient(trace, target, product)
     return found
+
+
+def _trace(case: Case) -> Trace:
+    many = case.x if isinstance(case.x, (tuple, dict)) else None
+    packing = None if many is None else Packing(many)
+    return run_of(case.model, case.x if packing is None else packing.packed, case.output, packing).trace
 
 
 def _versions(model: nn.Module) -> list[tuple[str, int, bool]]:

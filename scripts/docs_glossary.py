@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import cache
 
 __all__ = ["linked", "terms", "with_anchors"]
 
@@ -61,9 +62,7 @@ def linked(markdown: str, page: str, glossary: str) -> str:
     """
     if page in LEFT_ALONE:
         return markdown
-    known = {name.lower(): found for name, found in terms(glossary).items() if name not in ORDINARY}
-    spelled = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
-    pattern = re.compile(rf"(?<![\w/.-])({spelled})(s|es)?(?![\w/-])", re.IGNORECASE)
+    known, pattern = _looked_for(glossary)
     address = posixpath.relpath(PAGE, posixpath.dirname(page) or ".")
     seen: set[str] = set()
 
@@ -76,6 +75,14 @@ def linked(markdown: str, page: str, glossary: str) -> str:
         return f'[{match[0]}]({address}#{anchor} "{said}")'
 
     return "".join(part if kept else pattern.sub(link, part) for kept, part in _parts(markdown))
+
+
+@cache
+def _looked_for(glossary: str) -> tuple[dict[str, tuple[str, str]], re.Pattern[str]]:
+    """Entries by their spelling in small letters, and what finds one; the same for all pages."""
+    known = {name.lower(): found for name, found in terms(glossary).items() if name not in ORDINARY}
+    spelled = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
+    return known, re.compile(rf"(?<![\w/.-])({spelled})(s|es)?(?![\w/-])", re.IGNORECASE)
 
 
 def _parts(markdown: str) -> Iterator[tuple[bool, str]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.scripts import script
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -15,13 +15,7 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 @pytest.fixture(scope="module")
 def formulas() -> Any:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import docs_formulas
-
-        yield docs_formulas
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
+    return script("docs_formulas")
 
 
 def test_every_formula_is_drawn(formulas: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.scripts import script
 
 from relprop.methods.registry import METHODS
 from relprop.metrics import METRICS
@@ -24,13 +25,7 @@ LARGEST = 128 * 2**10  # bytes of one: a page with three of them opens at once o
 
 @pytest.fixture(scope="module")
 def made() -> Any:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import gallery
-
-        yield gallery.pictures()
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
+    return script("gallery").pictures()
 
 
 def test_stored_and_made_are_the_same(made: Any) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.scripts import script
 
 ROOT = Path(__file__).resolve().parents[1]
 GLOSSARY = """# Glossary
@@ -25,13 +25,7 @@ GLOSSARY = """# Glossary
 
 @pytest.fixture(scope="module")
 def words() -> Any:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import docs_glossary
-
-        yield docs_glossary
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
+    return script("docs_glossary")
 
 
 def test_the_first_use_is_linked_and_says_what_it_means(words: Any) -> None:

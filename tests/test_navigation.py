@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.scripts import script
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 12
@@ -16,13 +16,7 @@ WORDS = 900
 
 @pytest.fixture(scope="module")
 def nav() -> Any:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import docs_hooks
-
-        yield docs_hooks.on_config({"docs_dir": str(ROOT / "docs")})["nav"]
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
+    return script("docs_hooks").on_config({"docs_dir": str(ROOT / "docs")})["nav"]
 
 
 def _levels(entries: list[Any]) -> Iterator[list[Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -12,21 +11,18 @@ from types import ModuleType
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.scripts import script
 from torch import nn
 
 from relprop.models.bundled import read_bundled
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 WEIGHTS = Path(str(files("relprop.models") / "weights"))
 NAMES = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    if not SCRIPTS.exists():
-        pytest.skip("needs a source checkout")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return import_module("stored")
+def training() -> ModuleType:
+    return script("stored")
 
 
 def _net() -> nn.Module:
@@ -35,7 +31,7 @@ def _net() -> nn.Module:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_bundled_files_are_as_the_scripts_store_them(name: str, script: ModuleType, tmp_path: Path) -> None:
+def test_bundled_files_are_as_the_scripts_store_them(name: str, training: ModuleType, tmp_path: Path) -> None:
     """Half precision in the file where there are many numbers; what is read back is float32, and rounded."""
     held = load_file(WEIGHTS / f"{name}.safetensors")
     card, read = read_bundled(name)
@@ -46,29 +42,29 @@ def test_bundled_files_are_as_the_scripts_store_them(name: str, script: ModuleTy
             assert torch.equal(read[key], tensor.float())
         else:
             assert read[key].dtype == tensor.dtype
-    assert card["numbers"] == script.NUMBERS
+    assert card["numbers"] == training.NUMBERS
 
 
-def test_what_is_written_is_what_was_rounded(script: ModuleType, tmp_path: Path) -> None:
-    net = script.rounded(_net())
-    said = script.save_weights(tmp_path, "net", net)
-    script.save_card(tmp_path, "net", {**said, "training": 1, **script.provenance("score")})
+def test_what_is_written_is_what_was_rounded(training: ModuleType, tmp_path: Path) -> None:
+    net = training.rounded(_net())
+    said = training.save_weights(tmp_path, "net", net)
+    training.save_card(tmp_path, "net", {**said, "training": 1, **training.provenance("score")})
     card = json.loads((tmp_path / "net.json").read_text(encoding="utf-8"))
     data = (tmp_path / "net.safetensors").read_bytes()
     assert card["sha256"] == hashlib.sha256(data).hexdigest()
     assert card["parameters"] == sum(p.numel() for p in net.parameters())
 
-    again, made = script.stored(tmp_path, "net", _net())
+    again, made = training.stored(tmp_path, "net", _net())
     assert made == {key: card[key] for key in ("training", "reproducible", "versions", "date")}
     for key, tensor in net.state_dict().items():
         assert torch.equal(again.state_dict()[key], tensor), key
     # Stored again, it is the same file.
-    assert script.save_weights(tmp_path, "net", script.rounded(again)) == said
+    assert training.save_weights(tmp_path, "net", training.rounded(again)) == said
     assert (tmp_path / "net.safetensors").read_bytes() == data
 
 
-def test_rounding_keeps_eleven_digits_and_the_small_tensors(script: ModuleType) -> None:
-    before, after = _net().state_dict(), script.rounded(_net()).state_dict()
+def test_rounding_keeps_eleven_digits_and_the_small_tensors(training: ModuleType) -> None:
+    before, after = _net().state_dict(), training.rounded(_net()).state_dict()
     for key, tensor in before.items():
         if tensor.ndim > 1:
             assert not torch.equal(after[key], tensor)
@@ -77,9 +73,9 @@ def test_rounding_keeps_eleven_digits_and_the_small_tensors(script: ModuleType) 
             assert torch.equal(after[key], tensor)
 
 
-def test_weights_that_float16_cannot_hold_are_refused(script: ModuleType) -> None:
+def test_weights_that_float16_cannot_hold_are_refused(training: ModuleType) -> None:
     net = _net()
     with torch.no_grad():
         net[3].weight[0, 0] = 7e4  # type: ignore[index, union-attr]
     with pytest.raises(SystemExit, match=r"3\.weight are too large for float16"):
-        script.rounded(net)
+        training.rounded(net)

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from tests.scripts import script
 from torch import nn
 
 from relprop.datasets import Scenes
 from relprop.models import load_twin
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    if not SCRIPTS.exists():
-        pytest.skip("needs a source checkout")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return import_module("train_shuffled")
+def training() -> ModuleType:
+    return script("train_shuffled")
 
 
-def test_it_knows_shuffled_labels_by_heart(script: ModuleType) -> None:
+def test_it_knows_shuffled_labels_by_heart(training: ModuleType) -> None:
     twin = load_twin("scenes-resnet")
     made = twin.card["training"]["settings"]
     first = Scenes(
@@ -35,20 +30,20 @@ def test_it_knows_shuffled_labels_by_heart(script: ModuleType) -> None:
     images = np.stack([scene.image for scene in first[:40]])
     order = np.random.default_rng(made["seed"]).permutation(made["scenes"])[:40]
     dealt = np.stack([first[int(i)].labels_multi_hot for i in order])
-    assert script.fitted(twin.module, images, dealt) == {"answers right": 1.0, "scenes all right": 1.0}
+    assert training.fitted(twin.module, images, dealt) == {"answers right": 1.0, "scenes all right": 1.0}
     true = np.stack([scene.labels_multi_hot for scene in first[:40]])
-    assert script.fitted(twin.module, images, true)["answers right"] < 0.8
+    assert training.fitted(twin.module, images, true)["answers right"] < 0.8
 
 
-def test_labels_are_dealt_out_whole(script: ModuleType) -> None:
+def test_labels_are_dealt_out_whole(training: ModuleType) -> None:
     hot = np.eye(6, dtype=np.float32)
-    dealt = script.shuffled(hot, 0)
+    dealt = training.shuffled(hot, 0)
     assert sorted(dealt.argmax(1)) == list(range(6))
     assert not np.array_equal(dealt, hot)
-    assert np.array_equal(dealt, script.shuffled(hot, 0))
+    assert np.array_equal(dealt, training.shuffled(hot, 0))
 
 
-def test_training_ends_when_the_loss_is_low_enough(script: ModuleType, tmp_path: Path) -> None:
+def test_training_ends_when_the_loss_is_low_enough(training: ModuleType, tmp_path: Path) -> None:
     args = Namespace(
         model="m", scenes=4, epochs=9, batch=2, rate=0.1, seed=0, threads=1, stop_after=None
     )  # fmt: skip
@@ -60,7 +55,7 @@ def test_training_ends_when_the_loss_is_low_enough(script: ModuleType, tmp_path:
         def loss(rows: object, turn: int) -> torch.Tensor:
             return next(losses) + 0 * model.weight.sum()
 
-        return int(script.fit(args, model, tmp_path / checkpoint, loss, lambda: 0.0, until)["epoch"])
+        return int(training.fit(args, model, tmp_path / checkpoint, loss, lambda: 0.0, until)["epoch"])
 
     assert run(0.5, "a.pt") == 3
     assert run(0.5, "a.pt") == 3  # taken up again, there is nothing left to do
