@@ -15,9 +15,14 @@ import pytest
 
 
 @contextmanager
-def running(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`relprop app`, which keeps its files in a folder, and its address."""
-    command = [sys.executable, "-u", "-m", "relprop", "app", *words]
+def running(
+    folder: Path, *words: str, slow: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`relprop app`, which keeps its files in a folder, and its address; slow while the file `slow` exists."""
+    how = ["-m", "relprop", "app"]
+    if slow is not None:
+        how = [str(Path(__file__).with_name("slow_app.py")), str(slow)]
+    command = [sys.executable, "-u", *how, *words]
     env = os.environ | {"TMPDIR": str(folder)}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env

@@ -9,12 +9,17 @@ import urllib.request
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from PIL import Image
+
+pytest.importorskip("playwright")
+
+from playwright.sync_api import Error
 
 from relprop.datasets import demo_image_path
 from relprop.errors import InputError
@@ -143,6 +148,31 @@ def test_of_twenty_uploads_in_a_row_the_last_is_answered(page: Any) -> None:
     page.get_by_text("The same in a terminal and in Python").first.click()
     page.get_by_text("number-19.png").nth(1).wait_for(timeout=ANSWER)  # the first is the place to drop at
     assert page.locator(".relprop-bar .relprop-warning").count() == 0
+
+
+def test_a_slow_upload_is_not_answered_after_a_quick_one(browser: Any, address: str) -> None:
+    data = demo_image_path().read_bytes()
+    page, held = browser.new_page(), list[Any]()
+
+    def hold(route: Any) -> None:
+        if route.request.headers["x-name"] == "slow.png":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/upload", hold)
+    page.goto(address)
+    chooser = page.locator("input[type=file]").first
+    for name in ("slow.png", "quick.png"):
+        chooser.set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
+    page.locator("#relprop-check p").wait_for(timeout=ANSWER)
+    page.locator("progress").wait_for(state="detached")
+    with suppress(Error):  # the page has given it up
+        held[0].continue_()
+    page.wait_for_timeout(1000)
+    assert page.locator("progress").count() == 0
+    assert page.locator("[data-said]").first.inner_text() == "quick.png"
+    page.close()
 
 
 def _raises(error: BaseException) -> Callable[[Any], Any]:

@@ -51,35 +51,41 @@ def test_two_pages_at_once_get_their_own_and_leaving_removes_it(
         page.close()
 
 
-def test_stop_ends_it_and_the_next_question_is_answered(address: str, browser: Any) -> None:
-    page, _, errors = opened(browser, address)
-    page.locator("#relprop-examples [data-example]").first.click()
-    page.locator("#relprop-check p").wait_for()
-    page.get_by_label("Methods").click()
-    page.get_by_role("option", name="smoothgrad").click()
-    page.locator("progress[value]").wait_for()
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_text("Stopped.").wait_for()  # said only after the computation has ended
-    page.locator(".relprop-score").nth(1).click()
-    page.locator("progress[value]").wait_for()
-    page.locator(".relprop-score").nth(2).click()  # a newer question ends the older one
-    page.locator(".relprop-score").nth(2).and_(page.locator("[aria-pressed=true]")).wait_for()
-    page.locator("#relprop-examples [data-example]").nth(1).click()
-    page.locator("#relprop-maps img").first.wait_for(state="detached")  # the new picture's scores are there
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_text("Stopped.").wait_for()
-    page.locator(".relprop-score").nth(1).click()
-    page.locator(".relprop-map img[data-map]").first.wait_for()
-    page.get_by_text("The same in a terminal and in Python").first.click()
-    page.locator(
-        ".cm-content", has_text="scene-3.png"
-    ).first.wait_for()  # what was stopped is what is asked about
-    assert errors == []
-    page.close()
+def test_stop_ends_it_and_the_next_question_is_answered(browser: Any, tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    with running(tmp_path, "-m", "scenes-resnet", slow=slow) as (_, address):
+        page, _, errors = opened(browser, address)
+        page.locator("#relprop-examples [data-example]").first.click()
+        page.locator("#relprop-check p").wait_for()
+        page.locator("progress").wait_for(state="detached")
+        slow.touch()
+        page.get_by_label("Methods").click()
+        page.get_by_role("option", name="smoothgrad").click()
+        page.locator("progress[value]").wait_for()
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped.").wait_for()  # said only after the computation has ended
+        page.locator(".relprop-score").nth(1).click()
+        page.locator("progress[value]").wait_for()
+        page.locator("#relprop-examples [data-example]").nth(1).click()  # a newer question ends the older one
+        page.locator("#relprop-maps img").first.wait_for(
+            state="detached"
+        )  # the new picture's scores are there
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped.").wait_for()
+        slow.unlink()
+        page.locator(".relprop-score").nth(1).click()
+        page.locator(".relprop-map img[data-map]").first.wait_for()
+        page.get_by_text("The same in a terminal and in Python").first.click()
+        # What was stopped is what is asked about.
+        page.locator(".cm-content", has_text="scene-3.png").first.wait_for()
+        assert errors == []
+        page.close()
 
 
 def test_ctrl_c_in_the_middle_of_an_answer_leaves_nothing(browser: Any, tmp_path: Path) -> None:
-    with running(tmp_path, "-m", "scenes-resnet", str(demo_image_path())) as (process, address):
+    slow = tmp_path / "slow"
+    slow.touch()
+    with running(tmp_path, "-m", "scenes-resnet", str(demo_image_path()), slow=slow) as (process, address):
         page, _, _ = opened(browser, address)
         page.locator("progress").wait_for()  # it opens what it was given by itself
         assert list(tmp_path.glob("relprop-app-*"))

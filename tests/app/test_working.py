@@ -58,6 +58,69 @@ def test_stop_ends_the_work_and_a_newer_question_the_older_one() -> None:
     assert all(thread.name != "relprop work" for thread in threading.enumerate())
 
 
+def test_a_question_waits_until_what_it_is_about_is_open() -> None:
+    jobs, may_open, seen = Jobs(), threading.Event(), list[str]()
+
+    def opening(progress: Any) -> Iterator[list[str]]:
+        while not may_open.wait(0.01):
+            progress(0, 1, "opening")
+        seen.append("open")
+        yield ["picture"]
+        seen.append("first answer")  # nobody asks for it any more
+        yield ["first answer"]
+
+    def question(progress: Any) -> Iterator[list[str]]:
+        seen.append("asked")
+        yield ["answer"]
+
+    first = jobs.run("a Picture", opening, 1, opens=True)
+    assert "progress" in next(first)[0]
+    second = jobs.run("a Picture", question, 1)
+    next(second)
+    third = jobs.run("a Picture", question, 1)  # a newer one, about the same
+    next(third)
+    may_open.set()
+    assert [row[1] for row in third if isinstance(row[1], str)] == ["answer"]
+    assert [row[1] for row in first if isinstance(row[1], str)] == ["picture"]
+    assert [row[1] for row in second if isinstance(row[1], str)] == []
+    assert seen == ["open", "asked"]
+
+
+@pytest.mark.parametrize("how", ["stop", "another picture"])
+def test_who_waits_for_an_opening_ends_with_it(how: str) -> None:
+    jobs, calls = Jobs(), list[int]()
+    first = jobs.run("a Picture", _forever(calls), 1, opens=True)
+    next(first)
+    second = jobs.run("a Picture", _forever(calls), 1)
+    next(second)
+    if how == "stop":
+        jobs.stop("a ")
+        assert "Stopped." in list(second)[-1][0]
+    else:
+        third = jobs.run("a Picture", lambda progress: ["done"], 1, opens=True)
+        assert [row[1] for row in third if isinstance(row[1], str)] == ["done"]
+        assert "Stopped." not in str(list(second))
+    list(first)
+    assert all(thread.name != "relprop work" for thread in threading.enumerate())
+
+
+def test_what_cannot_be_opened_says_so_to_who_waits() -> None:
+    jobs, may_fail = Jobs(), threading.Event()
+
+    def opening(progress: Any) -> list[str]:
+        may_fail.wait()
+        raise InputError("Expected a picture but got words.")
+
+    first = jobs.run("a Picture", opening, 1, opens=True)
+    next(first)
+    second = jobs.run("a Picture", lambda progress: ["never"], 1)
+    next(second)
+    may_fail.set()
+    rows = list(second)
+    assert "Expected a picture but got words." in rows[-1][0]
+    assert all(row[1] != "never" for row in rows)
+
+
 def test_results_are_shown_as_they_come_and_a_mistake_keeps_them() -> None:
     def work(progress: Any) -> Iterator[list[str]]:
         yield ["one"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import sys
 import weakref
 
 import pytest
@@ -107,6 +108,17 @@ def test_remembered_for_the_very_module() -> None:
     gc.collect()
     assert gone() is None
     assert len(facts_file._known) < known
+
+
+def test_a_model_that_outlives_the_module_is_forgotten_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = list[object]()
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    model = torch.nn.Linear(1, 1)
+    remember(model, KNOWN)
+    monkeypatch.setattr(facts_file, "_known", None)  # as the interpreter does at exit
+    del model
+    gc.collect()
+    assert said == []
 
 
 def test_a_module_that_has_no_hash() -> None:

@@ -54,20 +54,24 @@ def tab(desk: Desk) -> None:
             gr.Dropdown([p.name for p in pair.talks[0].predictions[:_OFFERED]], value=wanted),
         ]  # fmt: skip
 
+    def asked(pair: _Pair, wanted: str | None, request: gr.Request, progress: Progress) -> list[Any]:
+        known = [p.name for p in pair.talks[0].predictions[:_OFFERED]]
+        return answer(pair, wanted if wanted in known else known[0], request, progress)
+
     def opened(
         read: Callable[[], Any], name: str, code: str, wanted: str | None, request: gr.Request
     ) -> Iterator[list[Any]]:
-        def work(progress: Progress) -> list[Any]:
+        def work(progress: Progress) -> Iterator[list[Any]]:
             image = read()
             progress(0, 2, specs[0])
             first = Conversation(desk.model(specs[0]), image)
             progress(1, 2, specs[1])
             pair = _Pair((first, Conversation(desk.model(specs[1]), image)), name, code)
             desk.keep(key(request, _TAB), pair)
-            known = [p.name for p in first.predictions[:_OFFERED]]
-            return answer(pair, wanted if wanted in known else known[0], request, progress)
+            yield [gr.skip()] * 4  # it is open
+            yield asked(pair, wanted, request, progress)
 
-        yield from desk.jobs.run(key(request, _TAB), work, outputs=4)
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=4, opens=True)
 
     def dropped(wanted: str | None, request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
         read = partial(uploaded_picture, event.place, desk.folder)
@@ -80,9 +84,9 @@ def tab(desk: Desk) -> None:
     def again(wanted: str | None, request: gr.Request) -> Iterator[list[Any]]:
         def work(progress: Progress) -> list[Any]:
             pair = desk.kept(key(request, _TAB))
-            if pair is None or not wanted:
+            if pair is None:
                 raise InputError("Expected a picture first: drop one, or take one of those below.")
-            return answer(pair, wanted, request, progress)
+            return asked(pair, wanted, request, progress)
 
         yield from desk.jobs.run(key(request, _TAB), work, outputs=4)
 

@@ -58,7 +58,7 @@ class Desk:
         self._loaded: dict[str, LoadedModel] = {}
         self._detectors: dict[str, LoadedDetector] = {}
         self._rooms: dict[str, Path] = {}
-        self._talks: OrderedDict[str, Any] = OrderedDict()
+        self._talks: OrderedDict[str, tuple[Any, str]] = OrderedDict()
 
     @property
     def of_pictures(self) -> list[str]:
@@ -94,27 +94,33 @@ class Desk:
                 self._rooms[session] = Path(tempfile.mkdtemp(prefix="session-", dir=self.folder))
             return self._rooms[session]
 
-    def keep(self, key: str, talk: Any) -> None:
+    def keep(self, key: str, talk: Any, name: str = "") -> None:
         """Keep what a session's tab goes on with, in place of its earlier one and of the least used of too many.
 
         Args:
             key: as for `Jobs.run`.
             talk: has `close`.
+            name: of the picture or clip that it is about.
         """
         with self._lock:
             earlier = self._talks.pop(key, None)
-            self._talks[key] = talk
+            self._talks[key] = (talk, name)
             while len(self._talks) > _KEPT:
                 self._talks.popitem(last=False)  # not closed: it may be at work
         if earlier is not None:
-            earlier.close()
+            earlier[0].close()
 
     def kept(self, key: str) -> Any:
         """What a session's tab goes on with, or None."""
         with self._lock:
             if key in self._talks:
                 self._talks.move_to_end(key)
-            return self._talks.get(key)
+            return self._talks.get(key, (None, ""))[0]
+
+    def called(self, key: str) -> str:
+        """The name of the picture or clip that a session's tab goes on with, or ""."""
+        with self._lock:
+            return self._talks.get(key, (None, ""))[1]
 
     def leave(self, session: str) -> None:
         """A page was left: its work is ended, and what it held is removed."""
@@ -122,7 +128,7 @@ class Desk:
         with self._lock:
             talks = [self._talks.pop(key) for key in list(self._talks) if key.startswith(f"{session} ")]
             room = self._rooms.pop(session, None)
-        for talk in talks:
+        for talk, _ in talks:
             talk.close()
         self.offers.leave(session)
         if room is not None:

@@ -92,24 +92,27 @@ def tab(desk: Desk) -> None:
         def work(progress: Progress) -> Iterator[list[Any]]:
             progress(0, 1, "looking for objects")
             talk = DetectionConversation(desk.detector(spec), read())
-            desk.keep(key(request, _TAB), talk)
+            desk.keep(key(request, _TAB), talk, name)
             first = asked.about(DetectionQuestion(0)) if len(talk.found) else None
             empty = [*[""] * 6, first, name, gr.Dropdown([_NOBODY], value=_NOBODY), ""]
             yield [boxes_part(talk, first), *empty]
             if first is not None:
                 yield from about(talk, first, name, request, progress)
 
-        yield from desk.jobs.run(key(request, _TAB), work, outputs=11)
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=11, opens=True)
 
     def chosen(
         first: DetectionQuestion, asked: _Asked, name: str, request: gr.Request
     ) -> Iterator[list[Any]]:
         def work(progress: Progress) -> Iterator[list[Any]]:
-            talk, question = kept(request), asked.about(first)
+            talk, called = kept(request), desk.called(key(request, _TAB))
             if first.place is not None:
-                talk.classes(question)  # refuses a place outside of the picture
+                talk.classes(asked.about(first))  # refuses a place outside of the picture
                 yield [boxes_part(talk, first), *[gr.skip()] * 10]
-            yield from about(talk, question, name, request, progress)
+            # A picture that was opened meanwhile has boxes of its own.
+            stale = called != name and first.place is None
+            wanted = DetectionQuestion(0) if stale else first
+            yield from about(talk, asked.about(wanted), called, request, progress)
 
         yield from desk.jobs.run(key(request, _TAB), work, outputs=11)
 
@@ -153,14 +156,21 @@ def tab(desk: Desk) -> None:
         request: gr.Request,
     ) -> Iterator[list[Any]]:
         def work(progress: Progress) -> Iterator[list[Any]]:
+            called, how = desk.called(key(request, _TAB)), _Asked(method, layers)
+            if desk.kept(key(request, _TAB)) is None:  # what was chosen is for the first picture
+                return
             talk = kept(request)
+            if called != name:  # it was opened meanwhile: the page showed another picture's boxes
+                if len(talk.found):
+                    yield from about(talk, how.about(DetectionQuestion(0)), called, request, progress)
+                return
             if question is None:
                 raise InputError("Expected a box first: choose one, or a place of the picture.")
-            rival = None if versus == _NOBODY else versus
-            asked = replace(_Asked(method, layers).about(question), versus=rival)
-            yield from answers(talk, asked, name, request, progress)
+            asked = replace(how.about(question), versus=None if versus == _NOBODY else versus)
+            for found in answers(talk, asked, name, request, progress):
+                yield [gr.skip(), *found, *[gr.skip()] * 3]
 
-        yield from desk.jobs.run(key(request, _TAB), work, outputs=7)
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=11)
 
     question, name = gr.State(None), gr.State("")
     with gr.Row():
@@ -200,7 +210,7 @@ def tab(desk: Desk) -> None:
     drawn.select(clicked, [*how, name], everything, **ASKS)
     place.submit(typed, [place, *how, name], everything, **ASKS)
     for changed in (versus.input, method.input, layers.input):
-        changed(again, [question, versus, *how, name], shown, **ASKS)
+        changed(again, [question, versus, *how, name], everything, **ASKS)
 
 
 @dataclass(frozen=True)

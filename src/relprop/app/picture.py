@@ -68,7 +68,7 @@ def tab(desk: Desk) -> None:
         def work(progress: Progress) -> Iterator[list[Any]]:
             progress(0, 1, f"{spec} meets the picture")
             talk = Conversation(desk.model(spec), read())
-            desk.keep(key(request, _TAB), talk)
+            desk.keep(key(request, _TAB), talk, name)
             best = talk.predictions[0].index
             choices = [_NOBODY, *(f"{p.index} {p.name}" for p in talk.predictions[:20])]
             # At once: whoever stops the answer goes on with this picture, under its own name.
@@ -77,7 +77,7 @@ def tab(desk: Desk) -> None:
             for found in answer(talk, _Asked(best, methods), name, request, progress):
                 yield [*found, same, same]
 
-        yield from desk.jobs.run(key(request, _TAB), work, outputs=9)
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=9, opens=True)
 
     def dropped(methods: list[str], request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
         yield from opened(
@@ -94,18 +94,28 @@ def tab(desk: Desk) -> None:
             raise InputError("Expected a picture first: drop one, or take one of those below.")
         return talk
 
-    def again(
-        index: int, methods: list[str], versus: str, name: str, request: gr.Request
-    ) -> Iterator[list[Any]]:
+    def again(asked: _Asked, name: str, request: gr.Request, *, clicked: bool) -> Iterator[list[Any]]:
         def work(progress: Progress) -> Iterator[list[Any]]:
-            yield from answer(talk_of(request), _Asked(index, methods, versus), name, request, progress)
+            talk, called = desk.kept(key(request, _TAB)), desk.called(key(request, _TAB))
+            if talk is None:  # what was chosen is for the first picture
+                return
+            if called != name:  # it was opened meanwhile: the page showed another picture's classes
+                best = asked.index if clicked else talk.predictions[0].index
+                yield from answer(talk, _Asked(best, asked.methods), called, request, progress)
+            else:
+                yield from answer(talk, asked, name, request, progress)
 
         yield from desk.jobs.run(key(request, _TAB), work, outputs=7)
 
     def chosen(
         methods: list[str], versus: str, name: str, request: gr.Request, event: gr.EventData
     ) -> Iterator[list[Any]]:
-        yield from again(int(event.index), methods, versus, name, request)
+        yield from again(_Asked(int(event.index), methods, versus), name, request, clicked=True)
+
+    def changed(
+        index: int, methods: list[str], versus: str, name: str, request: gr.Request
+    ) -> Iterator[list[Any]]:
+        yield from again(_Asked(index, methods, versus), name, request, clicked=False)
 
     def pointed(index: int, request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
         def work(progress: Progress) -> list[Any]:
@@ -144,18 +154,22 @@ def tab(desk: Desk) -> None:
     take.select(example, [methods], first, **ASKS)
     bars.select(chosen, asked, shown, **ASKS)
     maps.input(pointed, [target], [bar, place], **ASKS)
-    versus.input(again, [target, *asked], shown, **ASKS)
-    methods.input(again, [target, *asked], shown, **ASKS)
+    versus.input(changed, [target, *asked], shown, **ASKS)
+    methods.input(changed, [target, *asked], shown, **ASKS)
 
 
 class _Asked:
     """A question as the page puts it, made into what `Conversation.ask` takes."""
 
     def __init__(self, index: int, methods: list[str], versus: str = _NOBODY) -> None:
-        self.index, self.methods = index, methods or [RECOMMENDED]
-        self.rival = None if versus == _NOBODY else versus.partition(" ")[0]
-        if self.rival == str(index):
+        self.index, self.methods, self.versus = index, methods or [RECOMMENDED], versus
+
+    @property
+    def rival(self) -> str | None:
+        rival = None if self.versus == _NOBODY else self.versus.partition(" ")[0]
+        if rival == str(self.index):
             raise InputError("Expected another class to compare with: this is the one that is asked about.")
+        return rival
 
 
 def _checked(checks: dict[str, HideAndSee]) -> str:

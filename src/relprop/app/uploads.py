@@ -48,18 +48,22 @@ _FORGOTTEN = 1800.0  # seconds; what a page sent and never asked about is remove
 _SENDING = """
 const said = () => element.querySelector('[data-said]');
 const tell = (text, wrong) => { said().textContent = text; said().classList.toggle('relprop-wrong', wrong); };
+let sending = new AbortController();  // of several files in a row the last one is meant
 const send = async file => {
+  sending.abort();
+  const {signal} = sending = new AbortController();
   const most = Number(element.querySelector('label').dataset.most);
   if (file.size > most) return tell(`${file.name} is too large: at most ${most / 2**20} MB.`, true);
   tell(`Sending ${file.name} …`, false);
   try {
     const answer = await fetch('upload', {
-      method: 'POST', headers: {'X-Name': encodeURIComponent(file.name)}, body: file});
+      method: 'POST', headers: {'X-Name': encodeURIComponent(file.name)}, body: file, signal});
     const text = await answer.text();
+    if (signal.aborted) return;
     if (!answer.ok) throw new Error(text);
     tell(file.name, false);
     trigger('upload', {place: text, name: file.name});
-  } catch (error) { tell(`${file.name} didn't arrive: ${error.message}`, true); }
+  } catch (error) { if (!signal.aborted) tell(`${file.name} didn't arrive: ${error.message}`, true); }
 };
 const over = on => element.querySelector('label').classList.toggle('relprop-over', on);
 element.addEventListener('change', e => {

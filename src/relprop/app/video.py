@@ -54,7 +54,7 @@ def tab(desk: Desk) -> None:
             progress(0, 1, "reading the clip")
             film = read(desk.room(request))
             talk = ClipConversation(desk.model(clip_model(desk)), film, name=name)
-            desk.keep(key(request, _TAB), talk)
+            desk.keep(key(request, _TAB), talk, name)
             best = talk.predictions[0].index
             rivals = [_NOBODY, *(f"{p.index} {p.name}" for p in talk.predictions[:20])]
             says = f"What **{talk.model.spec}** says. Click a class to see what speaks for it."
@@ -64,7 +64,7 @@ def tab(desk: Desk) -> None:
             found = answer(talk, _asked(best, _NOBODY, mode, method, camera), name, request, progress)
             yield [*found, *[gr.skip()] * 3]
 
-        yield from desk.jobs.run(key(request, _TAB), work, outputs=8)
+        yield from desk.jobs.run(key(request, _TAB), work, outputs=8, opens=True)
 
     def dropped(
         mode: str, method: str, camera: str, request: gr.Request, event: gr.EventData
@@ -81,20 +81,28 @@ def tab(desk: Desk) -> None:
         yield from opened(lambda _: path, str(path), mode, method, camera, request)
 
     def again(
-        index: int, versus: str, mode: str, method: str, camera: str, name: str, request: gr.Request
+        index: int, versus: str, how: tuple[str, str, str], name: str, request: gr.Request, *, clicked: bool
     ) -> Iterator[list[Any]]:
-        def work(progress: Progress) -> list[Any]:
-            talk = desk.kept(key(request, _TAB))
-            if talk is None:
-                raise InputError("Expected a clip first: drop one, or take the example.")
-            return answer(talk, _asked(index, versus, mode, method, camera), name, request, progress)
+        def work(progress: Progress) -> Iterator[list[Any]]:
+            talk, called = desk.kept(key(request, _TAB)), desk.called(key(request, _TAB))
+            if talk is None:  # what was chosen is for the first clip
+                return
+            asked = index, versus
+            if called != name:  # it was opened meanwhile: the page showed another clip's classes
+                asked = index if clicked else talk.predictions[0].index, _NOBODY
+            yield answer(talk, _asked(*asked, *how), called, request, progress)
 
         yield from desk.jobs.run(key(request, _TAB), work, outputs=5)
 
     def chosen(
         versus: str, mode: str, method: str, camera: str, name: str, request: gr.Request, event: gr.EventData
     ) -> Iterator[list[Any]]:
-        yield from again(int(event.index), versus, mode, method, camera, name, request)
+        yield from again(int(event.index), versus, (mode, method, camera), name, request, clicked=True)
+
+    def changed(
+        index: int, versus: str, mode: str, method: str, camera: str, name: str, request: gr.Request
+    ) -> Iterator[list[Any]]:
+        yield from again(index, versus, (mode, method, camera), name, request, clicked=False)
 
     target, name = gr.State(0), gr.State("")
     with gr.Row():
@@ -132,7 +140,7 @@ def tab(desk: Desk) -> None:
     take.select(example, how, [*shown, name, versus, says], **ASKS)
     bars.select(chosen, [versus, *how, name], shown, **ASKS)
     for control in (versus, *how):
-        control.input(again, [target, versus, *how, name], shown, **ASKS)
+        control.input(changed, [target, versus, *how, name], shown, **ASKS)
 
 
 def clip_model(desk: Desk) -> str:

@@ -18,7 +18,9 @@ generator, puts the bar before its other outputs, and binds the event with `ASKS
 `run` yields the bar while the work lasts, then the results, or one sentence where it failed. A `work` that
 yields, in place of returning, has each of its results shown at once; `gr.skip()` leaves an output as it is. A
 newer question under the same key ends the older one first: a tab's questions of one session never run at once,
-so `work` may use what the desk keeps for the session. Leaving the page ends all of a session's work.
+so `work` may use what the desk keeps for the session. What opens a picture or a clip says so (`opens=True`), and a
+question that comes meanwhile waits until it is open: it is about that picture. Leaving the page ends all of a
+session's work.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from typing import Any
 
 import gradio as gr  # handlers' annotations are read here: gr.Request
 
-from relprop.errors import RelpropError
+from relprop.errors import InputError, RelpropError
 from relprop.reports.steps import Progress
 from relprop.watch import Stopped, watched
 
@@ -55,12 +57,16 @@ class _Job:
     """One computation.
 
     Attributes:
+        opens: it opens what later questions are about; that is done with its first result.
+        superseded: a newer question came.
+        asked: that question is about what is opened here.
         results: what it has given so far.
         failed: the sentence that says why it gave no more; "" where it went well.
     """
 
-    def __init__(self, before: _Job | None) -> None:
-        self.before, self.stopped, self.superseded = before, False, False
+    def __init__(self, before: _Job | None, opens: bool) -> None:
+        self.before, self.opens = before, opens
+        self.stopped = self.superseded = self.asked = False
         self.step = self.inner = self.failed = ""
         self.share: float | None = None
         self.results: list[Sequence[Any]] = []
@@ -86,9 +92,20 @@ class _Job:
         if total == 1 and done % 1:
             self.share = done % 1
 
-    def stop(self, *, superseded: bool = False) -> None:
-        self.superseded |= superseded
+    def stop(self) -> None:
+        """End it, and what it waits for."""
         self.stopped = True
+        if (before := self.before) is not None:
+            before.stop()
+
+    def supersede(self, newer: _Job) -> None:
+        """End it in favour of a newer computation; what the newer one is about is opened first."""
+        self.superseded = True
+        self.asked = self.opens and not newer.opens
+        if not self.asked or self.results:
+            self.stopped = True
+        if (before := self.before) is not None:
+            before.supersede(newer)
 
     def bar(self) -> str:
         said = html.escape(": ".join(filter(None, [self.step, self.inner])) or _STARTING)
@@ -110,7 +127,7 @@ class Jobs:
         self._jobs: dict[str, _Job] = {}
         self.ended = 0  # how many were ended before they were done
 
-    def run(self, key: str, work: Work, outputs: int) -> Iterator[list[Any]]:
+    def run(self, key: str, work: Work, outputs: int, *, opens: bool = False) -> Iterator[list[Any]]:
         """Do some work, after what still runs under this key has been ended, and say how far it is.
 
         Args:
@@ -118,14 +135,15 @@ class Jobs:
             work: computes; is given what a report's `progress` takes, and gives the outputs behind the bar, or
                 yields them several times.
             outputs: their number.
+            opens: its first result says that a picture or a clip is open, which questions are about from then on.
 
         Yields:
             The bar and the outputs, where there is nothing new `gradio.skip()`.
         """
         with self._lock:
-            job = _Job(self._jobs.get(key))
+            job = _Job(self._jobs.get(key), opens)
             if job.before is not None:
-                job.before.stop(superseded=True)
+                job.before.supersede(job)
             self._jobs[key] = job
         threading.Thread(target=self._do, args=(job, work), daemon=True, name="relprop work").start()
         nothing, shown, given = [gr.skip()] * outputs, "", 0
@@ -143,7 +161,8 @@ class Jobs:
             if self._jobs.get(key) is job:
                 del self._jobs[key]
         if job.superseded:  # the line is the newer question's
-            yield [gr.skip(), *nothing]
+            opened = job.results[given:1] if job.asked else []
+            yield [gr.skip(), *(opened[0] if opened else nothing)]
             return
         for result in job.results[given:]:
             yield [gr.skip(), *result]
@@ -151,9 +170,11 @@ class Jobs:
 
     def _do(self, job: _Job, work: Work) -> None:
         try:
-            if job.before is not None:
-                job.before.ended.wait()
+            if (before := job.before) is not None:
+                before.ended.wait()
                 job.before = None
+                if before.asked and before.failed:  # there is nothing to ask about
+                    raise InputError(before.failed)
             while not self._room.acquire(timeout=_LOOKS):
                 job.step = "waiting for other pages of this app"
                 job.look()
@@ -164,6 +185,8 @@ class Jobs:
                     found = work(job.progress)
                     for result in found if isinstance(found, Iterator) else [found]:
                         job.results.append(result)
+                        if job.asked:
+                            raise Stopped
                     job.whole = True
             finally:
                 self._room.release()

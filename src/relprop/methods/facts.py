@@ -136,7 +136,13 @@ def remember(model: nn.Module, facts: Facts) -> None:
         for path, module in _inside(model)
         if any(True for _ in module.parameters(recurse=False))
     }
-    _known[own] = _Known(ref(model, lambda _: _known.pop(own, None)), facts, weighted)
+
+    def gone(
+        _: object, known: dict[int, _Known] = _known
+    ) -> None:  # at exit this file's names may be gone first
+        known.pop(own, None)
+
+    _known[own] = _Known(ref(model, gone), facts, weighted)
 
 
 def facts_of(model: nn.Module) -> Facts:
