@@ -127,10 +127,7 @@ class Rectify(Rule):
     def cross(self, site: Site, flow: Flow) -> list[Any]:
         parts = [p.clamp(min=0) for p in flow.parts]
         if self.form == "guided":
-            closed = (
-                site.y == 0
-                if site.node.op == "relu"
-                else (site.vjp(torch.ones_like(site.y)[None])[0][0] == 0)
-            )
-            parts = [p.masked_fill_(closed, 0) for p in parts]
+            slope = site.y if site.node.op == "relu" else site.vjp(torch.ones_like(site.y)[None])[0][0]
+            open_ = torch.ne(slope, 0, out=torch.empty_like(slope))
+            parts = [p.mul_(open_) for p in parts]
         return [Flow(parts, True)]

@@ -17,6 +17,7 @@ from relprop.rules.section import shift
 from relprop.tracing.flow import Flow, safe_divide
 from relprop.tracing.ledger_sums import plain_sums, totals
 from relprop.tracing.linear_map import LinearMap
+from relprop.tracing.masks import above, picked
 from relprop.tracing.quotient import Quotient
 from relprop.tracing.site import Site
 
@@ -74,9 +75,9 @@ class RelativeInfluence(SharingRule):
         (shared,) = super().cross(site, flow)
         for part, (total, size) in zip(shared.parts, sums, strict=True):
             site.account.arrive(total, size)
-            alive = (part != 0).to(part.dtype)
+            alive = torch.ne(part, 0, out=torch.empty_like(part))
             shift(part, totals(part) - total, alive)
-            site.account.book("lost", total * ~alive.flatten(2).any(-1))
+            site.account.book("lost", total * (alive.flatten(2).amax(-1) == 0))
         return [shared]
 
     def prepare(self, site: Site) -> Message:
@@ -98,7 +99,7 @@ class RelativeInfluence(SharingRule):
             if not nonneg:
                 other = linear.backward(s_up, linear.part("-"), x)
                 other += linear.backward(s_down, linear.part("+"), x)
-                c = torch.where(x > 0, c, other)
+                c = picked(above(x), c, other)
             return c.mul_(x)
 
         return message

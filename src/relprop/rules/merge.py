@@ -13,6 +13,7 @@ from relprop.errors import InputError
 from relprop.graph import Node
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow, sum_to_shape
+from relprop.tracing.masks import above, zeros_of
 from relprop.tracing.site import Site
 
 __all__ = ["Add"]
@@ -77,10 +78,9 @@ class Add(Rule):
             ]
         bare = not isinstance(constant, Tensor) and constant == 0
         made = site.kept((self.key, flow.multiplier), lambda: self._made(site, flow.multiplier, signs, bare))
-        if made.stranded is not None:
+        if made.lost is not None:
             for part in flow.parts:
-                lost = part * made.stranded
-                site.book("lost", lost * site.y if flow.multiplier else lost)
+                site.book("lost", part * made.lost)
         parts = [p.mul_(made.share) if flow.owned else p * made.share for p in flow.parts]
         outs = []
         for direction, sign, shape in zip(made.directions, signs, shapes, strict=True):
@@ -97,30 +97,22 @@ class Add(Rule):
             return site.below()
         if self.by != "either":
             return None
-        none = torch.ones_like(site.y, dtype=torch.bool)
+        none = torch.ones_like(site.y)
         for term in terms:
-            none &= term <= 0
-        return none if bool(none.any()) else None
+            none *= 1 - above(term)
+        return none if bool(none.amax() > 0) else None
 
-    def _total(self, site: Site, terms: list[Tensor], unsigned: list[bool], below: Tensor | None) -> Tensor:
-        """The sum of what counts of the terms, in memory of its own."""
-        total: Tensor | None = None
-        # First those that make a tensor of their own: the others are added to it.
-        for term, known in sorted(zip(terms, unsigned, strict=True), key=lambda pair: pair[1]):
-            counted = term if known else self._counted(term, below)
-            if total is None:
-                fresh = not known and counted.shape == site.y.shape
-                total = counted if fresh else torch.zeros_like(site.y).add_(counted)
-            else:
-                total += counted
-        assert total is not None
-        return total
-
-    def _counted(self, term: Tensor, below: Tensor | None) -> Tensor:
-        """What of a term counts: its size, its positive part, or the part of the sum's own sign."""
+    def _directions(
+        self, terms: list[Tensor], unsigned: list[bool], below: Tensor | None
+    ) -> list[Tensor | None]:
+        """A term's sign, or 1 where it counts (> 0, and < 0 where the sum is `below` 0); None: 1 everywhere."""
         if self.by == "absolute":
-            return term.abs()
-        return term * _on_its_side(term, below)
+            return [None if known else torch.sgn(t) for t, known in zip(terms, unsigned, strict=True)]
+        turned = None if below is None else 1 - 2 * below
+        return [
+            None if known else above(term) if turned is None else (term * turned).gt_(0)
+            for term, known in zip(terms, unsigned, strict=True)
+        ]
 
     def _made(self, site: Site, multiplier: bool, signs: list[float], bare: bool) -> _Shares:
         """What a sum hands to each term, for a whole relevance of 1 (or a multiplier of 1).
@@ -137,26 +129,24 @@ class Add(Rule):
         unsigned = [
             below is None and n.nonneg and sign > 0 for n, sign in zip(site.signals, signs, strict=True)
         ]
-        total = self._total(site, terms, unsigned, below)
-        stranded = None
+        directions = self._directions(terms, unsigned, below)
+        first, *more = (t if d is None else t * d for t, d in zip(terms, directions, strict=True))
+        total = first + more[0] if more else first.expand_as(y).clone()
+        lost = None
         if multiplier and bare and self.by == "absolute":
             # |y| <= total: where the total is 0 there is no relevance, so nothing can be lost.
             share = torch.div(y, total.clamp_(min=torch.finfo(y.dtype).tiny), out=total)
         else:
-            nowhere = total == 0
-            if bool(nowhere.any()):
-                lost = nowhere & (y != 0) if multiplier else nowhere
-                stranded = lost if bool(lost.any()) else None
-                total.masked_fill_(nowhere, torch.inf)
-            share = y / total if multiplier else 1 / total
-        directions: list[Tensor | None] = []
-        for term, sign, known in zip(terms, signs, unsigned, strict=True):
-            if known:
-                directions.append(None)
-                continue
-            direction = torch.sgn(term) if self.by == "absolute" else _on_its_side(term, below).to(term.dtype)
-            directions.append(direction.mul_(sign) if sign != 1 else direction)
-        return _Shares(share, directions, stranded)
+            zeros = zeros_of(total)
+            if zeros is not None:
+                total.add_(zeros)
+                lost = zeros * y if multiplier else zeros
+                lost = lost if bool((lost != 0).any()) else None
+            share = y / total if multiplier else total.reciprocal_()
+            if zeros is not None and lost is not None:
+                share.mul_(1 - zeros)
+        pairs = zip(directions, signs, strict=True)
+        return _Shares(share, [d if d is None or sign == 1 else d.mul_(sign) for d, sign in pairs], lost)
 
     def _by_value(
         self, site: Site, flow: Flow, signs: list[float], shapes: list[torch.Size], constant: Tensor | float
@@ -190,23 +180,18 @@ class _Shares:
         share: shaped like the sum.
         directions: what a term takes of the share: its sign, or 1 where it counts and 0 elsewhere, times its
             factor; None for a term that takes all of it times its factor.
-        stranded: where relevance has nowhere to go; None: nowhere.
+        lost: what has nowhere to go; None: nothing.
     """
 
     share: Tensor
     directions: list[Tensor | None]
-    stranded: Tensor | None
+    lost: Tensor | None
 
     @property
     def size(self) -> int:
         """Bytes."""
-        held = [t for t in (self.share, self.stranded, *self.directions) if t is not None]
+        held = [t for t in (self.share, self.lost, *self.directions) if t is not None]
         return sum(t.numel() * t.element_size() for t in held)
-
-
-def _on_its_side(term: Tensor, below: Tensor | None) -> Tensor:
-    """Where a term has the sign of the sum: > 0, and < 0 where the sum is `below` 0."""
-    return term > 0 if below is None else torch.where(below, term < 0, term > 0)
 
 
 def _terms(site: Site) -> tuple[list[float], Tensor | float]:

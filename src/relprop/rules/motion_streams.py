@@ -14,6 +14,7 @@ from relprop.graph.place import Place
 from relprop.rules import Rule, ZBox, ZPlus
 from relprop.rules.rule import Message, SharingRule
 from relprop.tracing.flow import Flow
+from relprop.tracing.masks import above, picked
 from relprop.tracing.quotient import Quotient
 from relprop.tracing.site import Site
 
@@ -51,7 +52,7 @@ class ZPlusPart(SharingRule):
             s = quotient(part, multiplier, owned=owned)
             c = linear.backward(s, linear.part("+"), x)
             if not site.nonneg:
-                c = torch.where(x > 0, c, linear.backward(s, linear.part("-"), x))
+                c = picked(above(x), c, linear.backward(s, linear.part("-"), x))
             return c.mul_(share)
 
         return message

@@ -16,6 +16,7 @@ from relprop.graph.place import Place, read_at_places
 from relprop.rules.rule import Rule
 from relprop.rules.shape import pulled_together
 from relprop.tracing.flow import Flow, safe_divide
+from relprop.tracing.masks import above, picked, zeros_of
 from relprop.tracing.memory import last_channels
 from relprop.tracing.site import Site
 from relprop.tracing.window import PoolWindow, Window, receptive
@@ -205,18 +206,20 @@ class AveragePool(Rule):
     def _one_sided(self, site: Site, flow: Flow) -> Flow:
         x = site.x
         whole = _averaged(site, x.clamp(min=0))
-        below = site.below() if self.by == "own" else whole == 0
+        below = site.below() if self.by == "own" else zeros_of(whole)
         if below is not None:
-            whole = torch.where(below, _averaged(site, x.clamp(max=0)), whole)
+            whole = picked(below, _averaged(site, x.clamp(max=0)), whole)
+        rising, lost = above(x), zeros_of(whole)
         found = []
         for part in flow.relevance(site.y).parts:
-            site.book("lost", part * (whole == 0))
+            if lost is not None:
+                site.book("lost", part * lost)
             share = safe_divide(part, whole)
             if below is None:
-                found.append(site.vjp(share)[0] * (x > 0))
+                found.append(site.vjp(share)[0].mul_(rising))
             else:
-                up, down = (site.vjp(share.masked_fill(other, 0))[0] for other in (below, ~below))
-                found.append(torch.where(x > 0, up, down))
+                up, down = (site.vjp(share * side)[0] for side in (1 - below, below))
+                found.append(picked(rising, up, down))
         return Flow(found, True)
 
 

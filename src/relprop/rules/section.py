@@ -28,6 +28,7 @@ from relprop.rules.patches import Patches
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow
 from relprop.tracing.ledger_sums import plain_sums, totals
+from relprop.tracing.masks import above, picked, zeros_of
 from relprop.tracing.site import Site
 
 __all__ = ["Section", "sections", "shift"]
@@ -135,7 +136,7 @@ def sections(part: Tensor, ratio: float, size: Tensor, channel: int = 2) -> tupl
         scales.append(torch.where(found > 0, wanted / found.masked_fill(found == 0, 1), 0))
     shape = (*size.shape, *[1] * (part.ndim - 2))
     more, less = (scale.to(part).reshape(shape) for scale in scales)
-    return kept.mul_(torch.where(sign > 0, more, -less)), scales[0] * up - scales[1] * down
+    return kept.mul_(picked(above(sign), more, -less)), scales[0] * up - scales[1] * down
 
 
 def shift(part: Tensor, surplus: Tensor, where: Tensor) -> None:
@@ -276,6 +277,8 @@ def _within(where: Tensor, begin: int, end: int) -> tuple[slice, Tensor | None]:
 
 def _quotient(section: Tensor, shared: Tensor) -> tuple[Tensor, float]:
     """S ⊘ F, and the total of S where F is 0."""
-    dead = shared == 0
+    dead = zeros_of(shared)
+    if dead is None:
+        return section / shared, 0.0
     lost = float((section * dead).sum(dtype=torch.float64))
-    return section / shared.masked_fill_(dead, torch.inf), lost
+    return (section / shared.add_(dead)).mul_(1 - dead), lost

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from relprop.tracing.masks import zeros_of
 from relprop.tracing.window import Window
 
 __all__ = ["Flow", "behind_relu", "safe_divide", "sum_to_shape"]
@@ -94,7 +95,10 @@ def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
     >>> safe_divide(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 4.0])).tolist()
     [0.0, 0.5]
     """
-    return numerator / denominator.masked_fill(denominator == 0, torch.inf)
+    zeros = zeros_of(denominator)
+    if zeros is None:
+        return numerator / denominator
+    return (numerator / (denominator + zeros)).mul_(1 - zeros)
 
 
 def sum_to_shape(part: Tensor, shape: torch.Size) -> Tensor:

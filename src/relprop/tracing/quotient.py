@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -34,19 +36,25 @@ class Quotient:
         self.site = site
         self.factor = factor
         self.arrives = arrives
-        self.alive = alive
         tiny = 1e-20 if denominator.dtype == torch.float32 else 1e-150
-        self.dead: Tensor | None = None
+        self._dead: Tensor | None = None  # 1 there, 0 elsewhere
         # One look decides the common case: positive everywhere. A unit counts as dead where its
         # terms are so small that dividing by their sum would overflow.
         if not alive and denominator.numel() and not bool(denominator.amin() > tiny):
-            dead = denominator.abs() <= tiny
-            if bool(dead.any()):
-                denominator.masked_fill_(dead, torch.inf)
-                dead &= site.y != 0
-                self.dead = dead if bool(dead.any()) else None
+            size = denominator.abs()
+            if not bool(size.amin() > tiny):
+                self._dead = size.le_(tiny)
+                denominator.add_(self._dead)  # nothing is divided by 0; the result there is taken away below
         self._denominator = denominator
         self._share: Tensor | None = None
+
+    @cached_property
+    def _stranded(self) -> Tensor | None:
+        """The values of the dead units, 0 elsewhere; None: they are all 0, so that multipliers lose nothing."""
+        if self._dead is None:
+            return None
+        found = self._dead * self.site.y
+        return found if bool((found != 0).any()) else None
 
     def __call__(self, part: Tensor, multiplier: bool, *, owned: bool) -> Tensor:
         """The message s for one part (k, N, ...) of multipliers or relevance."""
@@ -56,21 +64,20 @@ class Quotient:
             if self.arrives:
                 total, size = dot_sums(part, self.site.y) if multiplier else plain_sums(part)
                 account.arrive(total, size)
-            if self.dead is not None or (not multiplier and not self.alive):
-                account.book("lost", self._lost(part, multiplier) * self.factor)
+            # Relevance, other than multipliers, may sit on units whose value is 0.
+            lost = self._dead if not multiplier else self._stranded
+            if lost is not None:
+                account.book("lost", dot_sums(part, lost)[0] * self.factor)
         if multiplier:
             if self._share is None:
                 # R / D = c * (y / D): one product per target instead of two.
                 self._share = torch.div(self.site.y, self._denominator, out=self._denominator)
+                if self._dead is not None and self._stranded is not None:
+                    self._share.mul_(1 - self._dead)
                 if self.factor != 1.0:
                     self._share.mul_(self.factor)
             return part.mul_(self._share) if owned else part * self._share
         message = part.div_(self._denominator) if owned else part / self._denominator
+        if self._dead is not None:
+            message.mul_(1 - self._dead)
         return message.mul_(self.factor) if self.factor != 1.0 else message
-
-    def _lost(self, part: Tensor, multiplier: bool) -> Tensor:
-        # Relevance (not multipliers) may sit on units whose value is 0.
-        dead = self.dead if multiplier else self._denominator.isinf()
-        assert dead is not None
-        stranded = part * dead
-        return (dot_sums(stranded, self.site.y) if multiplier else plain_sums(stranded))[0]

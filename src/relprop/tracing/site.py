@@ -16,6 +16,7 @@ from relprop.tracing.account import Account
 from relprop.tracing.flow import Flow
 from relprop.tracing.ledger_sums import root_mean_square, totals
 from relprop.tracing.linear_map import LinearMap
+from relprop.tracing.masks import below
 from relprop.tracing.memory import compact
 from relprop.tracing.values import Values
 from relprop.tracing.window import Window
@@ -160,7 +161,7 @@ class Site:
         return self._y
 
     def below(self) -> Tensor | None:
-        """Where the output stands below 0 for those who read it, a mask shaped like `y`; None: nowhere.
+        """1 where the output stands below 0 for those who read it, 0 elsewhere, shaped like `y`; None: nowhere.
 
         What counts is the sign behind the batch norms, norms and rising activations that alone read it, one after
         another: rules of positive parts hand relevance on there as it is.
@@ -171,8 +172,8 @@ class Site:
         if node.nonneg:
             return None
         value = self.trace.value(node)
-        below = (value if self._cut is None else self._cut(value)) < 0
-        return below if bool(below.any()) else None
+        value = value if self._cut is None else self._cut(value)
+        return None if bool(value.amin() >= 0) else below(value)
 
     @property
     def nonneg(self) -> bool:
