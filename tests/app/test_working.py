@@ -113,10 +113,11 @@ def test_what_cannot_be_opened_says_so_to_who_waits() -> None:
 
     first = jobs.run("a Picture", opening, 1, opens=True)
     next(first)
-    second = jobs.run("a Picture", lambda progress: ["never"], 1)
+    second, third = (jobs.run("a Picture", lambda progress: ["never"], 1) for _ in range(2))
     next(second)
+    next(third)
     may_fail.set()
-    rows = list(second)
+    rows = list(third)
     assert "Expected a picture but got words." in rows[-1][0]
     assert all(row[1] != "never" for row in rows)
 

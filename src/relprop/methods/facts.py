@@ -137,9 +137,8 @@ def remember(model: nn.Module, facts: Facts) -> None:
         if any(True for _ in module.parameters(recurse=False))
     }
 
-    def gone(
-        _: object, known: dict[int, _Known] = _known
-    ) -> None:  # at exit this file's names may be gone first
+    # At exit this file's names may be gone before the model is.
+    def gone(_: object, known: dict[int, _Known] = _known) -> None:
         known.pop(own, None)
 
     _known[own] = _Known(ref(model, gone), facts, weighted)
