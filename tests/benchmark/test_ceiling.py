@@ -78,7 +78,8 @@ def test_the_row_says_what_the_parts_hold(tmp_path: Path) -> None:
             seen = [part.pixels.any() for part in sample.world.parts]
             if all(seen) and share is not None:
                 inside = found[sample.name, label, WORLD, "masks"].values["inside"]
-                assert inside == pytest.approx(share, rel=1e-9)
+                # Scores are float32, and the runner's pass through the network in other batches.
+                assert inside == pytest.approx(share, rel=1e-5)
             assert game.scores([range(len(game.world))])[0] - game.scores([[]])[0] == pytest.approx(
                 effects.sum(0), rel=1e-6, abs=1e-6
             )

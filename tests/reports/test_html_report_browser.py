@@ -106,6 +106,7 @@ def test_cards_are_filtered(tab: Tab) -> None:
     tab.page.locator("input[name=text]").fill("nothing of that name")
     assert tab.shown() == []
     tab.page.locator("#none button").click()
+    tab.page.locator("#none").wait_for(state="hidden")  # the page shows them once the form is empty
     assert tab.shown() == whole
     tab.page.locator("select[name=kind]").select_option("picture")
     assert tab.shown() == ALL
