@@ -173,7 +173,9 @@ class Jobs:
             if (before := job.before) is not None:
                 before.ended.wait()
                 job.before = None
-                if before.asked and before.failed:  # there is nothing to ask about, for those behind it neither
+                if (
+                    before.asked and before.failed
+                ):  # there is nothing to ask about, for those behind it neither
                     job.asked = True
                     raise InputError(before.failed)
             while not self._room.acquire(timeout=_LOOKS):
