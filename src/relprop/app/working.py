@@ -173,10 +173,8 @@ class Jobs:
             if (before := job.before) is not None:
                 before.ended.wait()
                 job.before = None
-                if (
-                    before.asked and before.failed
-                ):  # there is nothing to ask about, for those behind it neither
-                    job.asked = True
+                if before.asked and before.failed:
+                    job.asked = True  # for those behind it, too, there is nothing to ask about
                     raise InputError(before.failed)
             while not self._room.acquire(timeout=_LOOKS):
                 job.step = "waiting for other pages of this app"
