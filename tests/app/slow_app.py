@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 from relprop.app import working
 from relprop.cli import run
@@ -16,7 +17,7 @@ from relprop.cli import run
 STEP = 0.05  # seconds
 
 
-def slow_down(flag: Path) -> None:
+def main(flag: Path, words: list[str]) -> int:
     look = working._Job.look
 
     def slowly(self: working._Job) -> None:
@@ -24,9 +25,9 @@ def slow_down(flag: Path) -> None:
             time.sleep(STEP)
         look(self)
 
-    working._Job.look = slowly  # type: ignore[method-assign]
+    with patch.object(working._Job, "look", slowly):
+        return run(["app", *words])
 
 
 if __name__ == "__main__":
-    slow_down(Path(sys.argv[1]))
-    sys.exit(run(["app", *sys.argv[2:]]))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

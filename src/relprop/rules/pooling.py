@@ -16,7 +16,7 @@ from relprop.graph.place import Place, read_at_places
 from relprop.rules.rule import Rule
 from relprop.rules.shape import pulled_together
 from relprop.tracing.flow import Flow, safe_divide
-from relprop.tracing.masks import above, picked, zeros_of
+from relprop.tracing.masks import above, divided, picked, zeros_of
 from relprop.tracing.memory import last_channels
 from relprop.tracing.site import Site
 from relprop.tracing.window import PoolWindow, Window, receptive
@@ -214,7 +214,7 @@ class AveragePool(Rule):
         for part in flow.relevance(site.y).parts:
             if lost is not None:
                 site.book("lost", part * lost)
-            share = safe_divide(part, whole)
+            share = divided(part, whole, lost)
             if below is None:
                 found.append(site.vjp(share)[0].mul_(rising))
             else:

@@ -28,7 +28,7 @@ from relprop.rules.patches import Patches
 from relprop.rules.rule import Rule
 from relprop.tracing.flow import Flow
 from relprop.tracing.ledger_sums import plain_sums, totals
-from relprop.tracing.masks import above, picked, zeros_of
+from relprop.tracing.masks import above, divided, picked, zeros_of
 from relprop.tracing.site import Site
 
 __all__ = ["Section", "sections", "shift"]
@@ -278,7 +278,5 @@ def _within(where: Tensor, begin: int, end: int) -> tuple[slice, Tensor | None]:
 def _quotient(section: Tensor, shared: Tensor) -> tuple[Tensor, float]:
     """S ⊘ F, and the total of S where F is 0."""
     dead = zeros_of(shared)
-    if dead is None:
-        return section / shared, 0.0
-    lost = float((section * dead).sum(dtype=torch.float64))
-    return (section / shared.add_(dead)).mul_(1 - dead), lost
+    lost = 0.0 if dead is None else float((section * dead).sum(dtype=torch.float64))
+    return divided(section, shared, dead), lost

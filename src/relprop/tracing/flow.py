@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from relprop.tracing.masks import zeros_of
+from relprop.tracing.masks import divided, zeros_of
 from relprop.tracing.window import Window
 
 __all__ = ["Flow", "behind_relu", "safe_divide", "sum_to_shape"]
@@ -95,10 +95,7 @@ def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
     >>> safe_divide(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 4.0])).tolist()
     [0.0, 0.5]
     """
-    zeros = zeros_of(denominator)
-    if zeros is None:
-        return numerator / denominator
-    return (numerator / (denominator + zeros)).mul_(1 - zeros)
+    return divided(numerator, denominator, zeros_of(denominator))
 
 
 def sum_to_shape(part: Tensor, shape: torch.Size) -> Tensor:

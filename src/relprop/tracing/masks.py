@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["above", "below", "picked", "zeros_of"]
+__all__ = ["above", "below", "divided", "picked", "zeros_of"]
 
 
 def above(value: Tensor, least: float = 0.0) -> Tensor:
@@ -32,6 +32,13 @@ def zeros_of(value: Tensor) -> Tensor | None:
     if value.numel() == 0 or bool(value.abs().amin() > 0):
         return None
     return torch.eq(value, 0, out=torch.empty_like(value))
+
+
+def divided(numerator: Tensor, denominator: Tensor, zeros: Tensor | None) -> Tensor:
+    """Numerator / denominator with x/0 := 0, where the denominator's `zeros_of` are known."""
+    if zeros is None:
+        return numerator / denominator
+    return (numerator / (denominator + zeros)).mul_(1 - zeros)
 
 
 def picked(mask: Tensor, there: Tensor, elsewhere: Tensor) -> Tensor:
