@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable
 from enum import Enum
 from functools import partial
@@ -32,6 +32,7 @@ from types import (
     WrapperDescriptorType,
 )
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy
 import torch
@@ -41,8 +42,9 @@ from torch.nn.modules import module as _hooks
 
 from relprop.graph.code_reads import origin, reads
 from relprop.graph.contents import elements, pairs
+from relprop.graph.snapshot import EMPTIES, OWN, PLAIN, Snapshot
 
-__all__ = ["Fingerprint", "fingerprint", "origin_of_class", "owner_of"]
+__all__ = ["Fingerprint", "fingerprint", "modules_of", "origin_of_class", "owner_of"]
 
 
 class Fingerprint(NamedTuple):
@@ -69,12 +71,12 @@ def fingerprint(model: nn.Module, owner: nn.Module) -> Fingerprint:
     A module that shares the graphs of an owner goes by the owner's identity and buffers. Runs before every
     explanation, hence without detours.
     """
-    watch = _Watch()
+    watch = _Watch(_SNAPSHOTS.get(owner) or {})
     watch.model(model, owner)
+    _SNAPSHOTS[owner] = watch.snapshots
     return Fingerprint(hash(tuple(watch.facts)), watch.unwatched)
 
 
-_PLAIN = frozenset({bool, int, float, str, type(None)})
 _FIXED = (
     complex, bytes, range, slice, re.Pattern, torch.dtype, torch.device, torch.layout, torch.memory_format, Enum,
     numpy.generic, numpy.dtype, PurePath, type(Ellipsis), type(NotImplemented), CodeType,
@@ -84,9 +86,7 @@ _SILENT = (
     WrapperDescriptorType, MemberDescriptorType, GetSetDescriptorType, torch._ops.OpOverload,
     torch._ops.OpOverloadPacket, torch.Generator,
 )  # fmt: skip
-_EMPTIES = frozenset({dict, list, tuple, set, OrderedDict})
 _HOOKS = frozenset({"_forward_hooks", "_forward_pre_hooks"})
-_OWN = frozenset({"_parameters", "_buffers", "_modules"})
 _CLASS_NOISE = frozenset(
     "__module__ __doc__ __dict__ __weakref__ __annotations__ __qualname__ __firstlineno__ __orig_bases__ "
     "__parameters__ __static_attributes__ __abstractmethods__ _abc_impl __dataclass_fields__ __dataclass_params__ "
@@ -100,14 +100,25 @@ _NEVER_RUN = frozenset(
 _BUILTINS = frozenset({"open", "input", "eval", "exec", "globals", "locals", "__import__"})
 _MODULES = frozenset({"random", "time", "datetime", "secrets", "uuid", "socket", "subprocess"})
 _ANY_NAME = frozenset({"getattr", "vars", "dir"})
+_SNAPSHOTS: WeakKeyDictionary[nn.Module, dict[int, Snapshot]] = WeakKeyDictionary()
 _MOST = 50_000  # facts
 _DEEPEST = 16
 
 
 class _Watch:
-    """Collects facts. A name is followed once the code that was read so far has it behind a dot."""
+    """Collects facts. A name is followed once the code that was read so far has it behind a dot.
 
-    def __init__(self) -> None:
+    Args:
+        before: snapshots of modules, by their ids, as the last look left them.
+
+    Attributes:
+        snapshots: those of this look.
+    """
+
+    def __init__(self, before: dict[int, Snapshot]) -> None:
+        self._before = before
+        self.snapshots: dict[int, Snapshot] = {}
+        self._strict: dict[type, bool] = {}
         self.facts: list[Any] = []
         self.unwatched = ""
         self._seen: set[int] = set()
@@ -121,16 +132,11 @@ class _Watch:
 
     def model(self, model: nn.Module, owner: nn.Module) -> None:
         """Everything that `model` depends on."""
-        self._tree = {id(m) for m in model.modules()}
+        tree = modules_of(model)
+        self._tree = set(map(id, tree))
         self.facts.append(tuple(map(id, _hooks._global_forward_hooks.values())))
         self.facts.append(tuple(map(id, _hooks._global_forward_pre_hooks.values())))
-        stack = [model]
-        done = set()
-        while stack:
-            module = stack.pop()
-            if id(module) in done:
-                continue
-            done.add(id(module))
+        for module in tree:
             state = vars(module)
             if module is model and owner is not model:
                 state = {k: v for k, v in state.items() if k != "graphs_of"}
@@ -138,9 +144,29 @@ class _Watch:
                 self.facts.append(id(owner))
             else:
                 self.facts.append(id(module))
-            self._module(module, state)
-            stack.extend(m for m in state.get("_modules", {}).values() if m is not None)
+            if not self._unchanged(module, state):
+                self._module(module, state)
         self._follow()
+
+    def _unchanged(self, module: nn.Module, state: dict[str, Any]) -> bool:
+        """Take what a module has besides what is registered from its snapshot; whether it could be."""
+        known = self._before.get(id(module))
+        if known is None or not known.holds(state):
+            known = Snapshot.of(state)
+            if known is None:
+                return False
+        self.snapshots[id(module)] = known
+        self._class(type(module))
+        add = self.facts.append
+        add(known.number)
+        for name in OWN:
+            parts = state.get(name)
+            if parts:
+                add(tuple(parts))
+                add(tuple(map(id, parts.values())))
+                if name != "_modules":
+                    add(tuple([None if part is None else part.shape for part in parts.values()]))
+        return True
 
     def _module(self, module: nn.Module, state: dict[str, Any], registered: bool = True) -> None:
         add = self.facts.append
@@ -148,28 +174,28 @@ class _Watch:
         strict = self._class(kind)
         for name, value in state.items():
             sort = type(value)
-            if sort in _PLAIN:
+            if sort in PLAIN:
                 add((name, sort, value))
-            elif name in _OWN:
+            elif name in OWN:
                 for key, part in value.items():
                     add((key, id(part)))
                     if part is None or name == "_modules":
                         continue
                     add(part.shape if registered else (part.shape, part.data_ptr()))
-            elif sort in _EMPTIES and not value:
+            elif sort in EMPTIES and not value:
                 add((name, sort))
             elif name in _HOOKS:
                 add(tuple(value))
                 for hook in value.values():
                     self._value(hook, strict=True)
-            elif sort is tuple and all(type(v) in _PLAIN for v in value):
+            elif sort is tuple and all(type(v) in PLAIN for v in value):
                 add((name, value))
             else:
                 self._attribute(name, value, strict)
 
     def _attribute(self, name: str, value: Any, strict: bool) -> None:
         """What lies behind a name, now or when code turns out to read it."""
-        if type(value) in _PLAIN:
+        if type(value) in PLAIN:
             self.facts.append((name, type(value), value))
             return
         self.facts.append((name, id(value)))
@@ -180,6 +206,8 @@ class _Watch:
 
     def _class(self, kind: type) -> bool:
         """The facts of a class and its bases; whether what its objects hold must all be watched."""
+        if kind in self._strict:
+            return self._strict[kind]
         strict = True
         if id(kind) not in self._seen:
             self._seen.add(id(kind))
@@ -199,6 +227,7 @@ class _Watch:
             if whose != "trusted":
                 strict = whose == "own"
                 break
+        self._strict[kind] = strict
         return strict
 
     def _member(self, name: str, value: Any, strict: bool) -> None:
@@ -278,7 +307,7 @@ class _Watch:
 
     def _variable(self, name: str, value: Any, attributes: tuple[str, ...], own: bool) -> None:
         """A global that code reads. Installed code's own globals are known by what they are, not followed."""
-        if type(value) in _PLAIN:
+        if type(value) in PLAIN:
             self.facts.append((name, type(value), value))
         elif isinstance(value, ModuleType):
             self._python_module(value, attributes, own)
@@ -312,7 +341,7 @@ class _Watch:
     def _value(self, value: Any, strict: bool, depth: int = 0) -> None:
         add = self.facts.append
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             add((kind, value))
             return
         if isinstance(value, _FIXED):
@@ -345,7 +374,7 @@ class _Watch:
             self._rest(value, strict, depth)
         elif isinstance(value, (list, tuple, set, frozenset, deque)):
             parts = elements(value)
-            if all(type(part) in _PLAIN for part in parts):
+            if all(type(part) in PLAIN for part in parts):
                 add(tuple(parts))
                 if len(parts) > _MOST:
                     self._blind("a collection of more values than can be looked at before every call", strict)
@@ -411,7 +440,7 @@ class _Watch:
     def _rest(self, value: Any, strict: bool, depth: int) -> None:
         """An object's attributes, in its dictionary or in slots."""
         for name, part in (getattr(value, "__dict__", None) or {}).items():
-            if type(part) in _PLAIN:
+            if type(part) in PLAIN:
                 self.facts.append((name, type(part), part))
             elif name in self._names or self._every_name:
                 self.facts.append(name)
@@ -425,6 +454,18 @@ class _Watch:
             for name, member in vars(base).items() if "__slots__" in vars(base) else ():
                 if isinstance(member, MemberDescriptorType):
                     self._value(getattr(value, name, None), strict, depth + 1)
+
+
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """A model's modules, each once; `Module.modules` goes through a generator for every level of every one."""
+    found = {id(model): model}
+    stack = [model]
+    while stack:
+        for part in vars(stack.pop()).get("_modules", {}).values():
+            if part is not None and id(part) not in found:
+                found[id(part)] = part
+                stack.append(part)
+    return list(found.values())
 
 
 def origin_of_class(kind: type) -> str:

@@ -272,9 +272,8 @@ class Graph:
         """
         bound: dict[Node, Tensor] = {}
         owners: dict[str, nn.Module] = {}
-        for node in self.nodes:
-            if node.kind not in ("parameter", "constant"):
-                continue
+        usual = like.dtype
+        for node in self.derived(_stored):
             if node.kind == "parameter":
                 owner, _, leaf = node.fqn.rpartition(".")
                 if owner not in owners:
@@ -282,7 +281,8 @@ class Graph:
                 value = getattr(owners[owner], leaf).detach()
             else:
                 value = self.constants[node.fqn].detach()
-            if value.is_floating_point() and value.dtype != like.dtype and value.dtype.itemsize < 4:
+            dtype = value.dtype
+            if dtype is not usual and dtype.is_floating_point and dtype.itemsize < 4:
                 value = value.to(torch.float32)
             bound[node] = value
         return bound
@@ -319,3 +319,8 @@ class Graph:
                     stack.extend(step(node))
             self._closures[key] = frozenset(seen)
         return self._closures[key]
+
+
+def _stored(graph: Graph) -> list[Node]:
+    """The nodes whose values are looked up, not computed."""
+    return [n for n in graph.nodes if n.kind in ("parameter", "constant")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +64,7 @@ class Books:
     given: dict[Node, Pairs] = field(default_factory=dict)
     shares: dict[Node, Pairs] = field(default_factory=dict)
     rows: slice = field(default_factory=lambda: slice(None))
+    _here: dict[int, Sums] = field(default_factory=dict, init=False)  # by the sums' ids
 
     def __post_init__(self) -> None:
         self.readers: dict[Node, int] = {}
@@ -178,7 +180,7 @@ class Books:
         return {name: s if s.ndim else nothing for name, s in sums.items()}
 
     def _fetch(self) -> None:
-        """Bring all sums to the CPU in one go: asked for one by one, each would wait for the device."""
+        """Bring all sums to NumPy in one go: asked for one by one, each would wait for the device."""
         lists: list[list[Any]] = [
             *self.arrivals.values(),
             *self.given.values(),
@@ -187,14 +189,9 @@ class Books:
         ]
         lists += [column for account in self.accounts.values() for column in account.columns.values()]
         flat = [t for held in lists for one in held for t in (one if isinstance(one, tuple) else (one,))]
-        if not flat or all(t.device.type == "cpu" for t in flat):
-            return
-        whole = iter(torch.cat([t.reshape(-1) for t in flat]).cpu().split([t.numel() for t in flat]))
-        here = iter([next(whole).reshape(t.shape) for t in flat])
-        for held in lists:
-            held[:] = [
-                tuple(next(here) for _ in one) if isinstance(one, tuple) else next(here) for one in held
-            ]
+        for shape in {t.shape for t in flat}:
+            alike = [t for t in flat if t.shape == shape]
+            self._here.update(zip(map(id, alike), torch.stack(alike).numpy(force=True), strict=True))
 
     def _claim(self, node: Node, came: Sums) -> tuple[Sums, Sums]:
         """How far what a rule says has arrived is from what was handed to it, a seed or several shares; and that.
@@ -209,13 +206,19 @@ class Books:
 
     def _column(self, node: Node, name: str) -> Sums:
         booked = self.accounts[node].column(name, self.parts)
-        return _NOTHING if booked is None else _joined([booked])[:, self.rows]
+        return _NOTHING if booked is None else self._joined([booked])[:, self.rows]
 
     def _whole(self, pairs: Pairs | None) -> tuple[Sums, Sums]:
         """Over all targets; nothing where nothing was summed."""
         if not pairs:
             return _NOTHING, _NOTHING
-        return _joined([p[0] for p in pairs])[:, self.rows], _joined([p[1] for p in pairs])[:, self.rows]
+        totals, sizes = zip(*pairs, strict=True)
+        return self._joined(totals)[:, self.rows], self._joined(sizes)[:, self.rows]
+
+    def _joined(self, parts: Sequence[Tensor]) -> Sums:
+        """Sums of all parts of the targets."""
+        found = [self._here[id(p)] if id(p) in self._here else p.numpy(force=True) for p in parts]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _passed(self, node: Node) -> tuple[Sums, Sums]:
         total, size = self._whole(self.shares.get(node))
@@ -240,11 +243,6 @@ def _add(held: dict[Node, Pairs], node: Node, sums: Pairs) -> None:
     if before is not None:
         sums = [(a[0] + b[0], a[1] + b[1]) for a, b in zip(before, sums, strict=True)]
     held[node] = sums
-
-
-def _joined(parts: list[Tensor]) -> Sums:
-    sums: Sums = np.concatenate([p.numpy(force=True) for p in parts])
-    return sums
 
 
 def _plus(a: Sums, b: Sums) -> Sums:

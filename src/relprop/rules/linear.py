@@ -17,7 +17,7 @@ from relprop.checks import check_choice, check_flag, check_number
 from relprop.errors import InputError
 from relprop.rules.rule import Message, SharingRule
 from relprop.rules.way_in import way_from_input
-from relprop.tracing.ledger_sums import dot_sums, totals
+from relprop.tracing.ledger_sums import dot_sums, dot_totals, totals
 from relprop.tracing.linear_map import LinearMap
 from relprop.tracing.masks import below, picked
 from relprop.tracing.memory import some_of
@@ -58,20 +58,21 @@ class Epsilon(SharingRule):
         linear, y = site.linear, site.y
         size = site.rms() * self.epsilon if self.relative and self.epsilon else y.new_tensor(self.epsilon)
         # z + ε sign z (sign 0 = 1); behind a ReLU all that counts is positive.
-        sign = None if site.output.nonneg else torch.copysign(y.new_ones(()), y)
-        denominator = y + size if sign is None else torch.addcmul(y, sign, size)
-        quotient = Quotient(site, denominator, alive=bool(size.amin() > 0))
+        signed = None if site.output.nonneg else torch.copysign(size, y)
+        quotient = Quotient(site, y + (size if signed is None else signed), alive=float(size.amin()) > 0)
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
             s = quotient(part, multiplier, owned=owned)
             site.book_bias(s, linear.bias)
             if self.epsilon and site.account.enabled:
                 # R - s z = s (z + ε sign z) - s z: what the stabiliser keeps.
-                if size.ndim and site.node.batch_axis != 0:
-                    site.book("stabiliser", s * (size if sign is None else sign * size))
+                if signed is not None:
+                    kept = dot_totals(s, signed)
+                elif size.ndim and site.node.batch_axis != 0:
+                    kept = totals(s * size)
                 else:
-                    kept = totals(s) if sign is None else dot_sums(s, sign)[0]
-                    site.account.book("stabiliser", kept * size.double().flatten())
+                    kept = totals(s) * size.double().flatten()
+                site.account.book("stabiliser", kept)
             return linear.backward_plain(s, site.x, owned=True)
 
         return message

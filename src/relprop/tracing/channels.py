@@ -62,12 +62,12 @@ def ordered_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Tens
         if node.op != "conv2d" or not isinstance(weight := node.argument("weight"), Node) or weight in found:
             continue
         plain = params.get(weight)
-        if plain is None or plain.ndim != 4 or not plain.is_contiguous() or plain[0, 0].numel() == 1:
+        if plain is None or plain.ndim != 4 or plain.shape[2:] == (1, 1) or not plain.is_contiguous():
             continue
         probe = fingerprint_of(plain)
         told = (plain.data_ptr(), plain._version, plain.device)
         held = graph.weights.get(("channels last", weight.name))
-        if held is None or held[0] != told or not torch.equal(held[1], probe):
+        if held is None or held[0] != told or not all(map(torch.equal, held[1], probe)):
             # The plain weight is held too: while it lives, no other can get its address.
             held = told, probe, plain, plain.contiguous(memory_format=torch.channels_last)
             graph.weights.keep(
@@ -111,7 +111,7 @@ def convolved(
     return torch.conv2d(input, weight, bias, stride, padding, dilation_of(input, weight, dilation), groups)
 
 
-def fingerprint_of(weight: Tensor) -> Tensor:
+def fingerprint_of(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers that change with any of the weights.
 
     Writes through `.data` change neither address nor version. The sum of every row sees single changes, a sample
@@ -119,4 +119,4 @@ def fingerprint_of(weight: Tensor) -> Tensor:
     """
     flat = (weight.movedim(1, -1) if last_channels(weight) else weight).flatten(1)
     some = flat[:, :: max(1, flat.shape[1] // 16)] if flat.shape[0] > 64 else flat
-    return torch.cat([flat.sum(1), some.reshape(-1)])
+    return flat.sum(1), some.clone()

@@ -12,6 +12,7 @@ from torch._subclasses import FakeTensor
 from torch.nn.parameter import is_lazy
 
 from relprop.errors import InputError
+from relprop.graph.fingerprint import modules_of
 
 __all__ = ["check_input", "unusable"]
 
@@ -88,12 +89,15 @@ def _check_kind(x: Tensor) -> None:
 def _check_fit(model: nn.Module, x: Tensor) -> None:
     """Refuse an input of another dtype, or on another device, than the model's."""
     name = type(model).__name__
-    if any(is_lazy(p) for p in [*model.parameters(), *model.buffers()]):
+    modules = modules_of(model)
+    parameters = [p for m in modules for p in m._parameters.values() if p is not None]
+    buffers = [b for m in modules for b in m._buffers.values() if b is not None]
+    if any(map(is_lazy, (*parameters, *buffers))):
         raise InputError(
             f"Expected a model with weights but {name} has lazy modules that were never called. Call it once: "
             "model(x)."
         )
-    own = [p for p in model.parameters() if p.is_floating_point()]
+    own = [p for p in parameters if p.dtype.is_floating_point]
     dtypes = {p.dtype for p in own}
     if dtypes and x.dtype not in dtypes:
         has = sorted(map(str, dtypes))[0]

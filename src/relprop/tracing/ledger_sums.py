@@ -7,6 +7,7 @@ memory costs several times the arithmetic.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 from weakref import ref
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from relprop.tracing.memory import rows
 
-__all__ = ["dot_sums", "finite_dot_sums", "plain_sums", "root_mean_square", "totals"]
+__all__ = ["dot_sums", "dot_totals", "finite_dot_sums", "plain_sums", "root_mean_square", "totals"]
 
 _BLOCK = 1 << 20  # elements of a product taken at once on a CPU
 _LITTLE = 1 << 15  # elements for which calls cost more than arithmetic
+_VIEWS = 1000  # shapes whose place in the buffer is remembered
 _local = threading.local()
 
 
@@ -58,44 +60,51 @@ def finite_dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return dot_sums(part, value.masked_fill(empty, 0))
 
 
+def dot_totals(part: Tensor, value: Tensor) -> Tensor:
+    """The sum alone, of `dot_sums`."""
+    if part.ndim < 2:
+        return totals(part * value)
+    flat, other = rows(part, value)
+    if flat.device.type == "cpu" and _LITTLE < flat.numel() <= _BLOCK:
+        return torch.mul(flat, other, out=_buffer(flat)).sum(-1).double()
+    return _sums(flat, other)[0]
+
+
 def root_mean_square(value: Tensor) -> Tensor:
     """Root of the mean of the squares of a value (N, ...) per sample, (N,)."""
-    flat, _ = rows(value[None])
-    found = (_sums(flat, flat, squares=True)[0][0].to(value.dtype) / flat.shape[-1]).sqrt()
-    if bool(torch.isfinite(found).all()):
+    flat = rows(value[None])[0][0]
+    # In blocks: sums of squares run in float32, where a small term is lost beside a large sum.
+    norms = [torch.linalg.vector_norm(block, dim=-1) for block in flat.split(_BLOCK, -1)]
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    found = norm.mul_(flat.shape[-1] ** -0.5)
+    if math.isfinite(float(found.sum())):
         return found
-    size = flat[0].abs().amax(1).clamp(min=1)  # the squares outgrew the precision, the values needn't
-    return root_mean_square(flat[0] / size[:, None]) * size if bool(torch.isfinite(size).all()) else found
+    size = flat.abs().amax(1).clamp(min=1)  # the squares outgrew the precision, the values needn't
+    return root_mean_square(flat / size[:, None]) * size if bool(torch.isfinite(size).all()) else found
 
 
-def _sums(flat: Tensor, other: Tensor | None, *, squares: bool = False) -> tuple[Tensor, Tensor]:
-    k, n, m = flat.shape
+def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
+    count = flat.numel()
     if flat.device.type != "cpu":
         product = flat if other is None else flat * other
         return _wide(product.sum(-1)), _wide(product.abs().sum(-1))
-    if k * n * m <= _LITTLE:
+    if count <= _LITTLE:
         product = flat if other is None else flat * other
         return product.sum(-1, dtype=torch.float64), product.abs().sum(-1, dtype=torch.float64)
-    buffer = _buffer(flat.dtype)
+    if count <= _BLOCK:
+        buffer = _buffer(flat)
+        product = flat if other is None else torch.mul(flat, other, out=buffer)
+        return product.sum(-1).double(), torch.abs(product, out=buffer).sum(-1).double()
+    k, n, m = flat.shape
     step = max(1, _BLOCK // (k * n))
-    total: Tensor | None = None
-    size: Tensor | None = None
+    total, size = flat.new_zeros(2, k, n, dtype=torch.float64)
     for begin in range(0, m, step):
         product = flat[..., begin : begin + step]
-        out = buffer[: product.numel()].view(product.shape) if product.numel() <= _BLOCK else None
+        out = _buffer(product) if product.numel() <= _BLOCK else None
         if other is not None:
             product = torch.mul(product, other[..., begin : begin + step], out=out)
-        one = product.sum(-1).double()
-        # Where nothing is below 0, as under z+, the sum is the size: one look, not two passes. What had both
-        # signs the last time is not looked at: relevance mostly keeps them on its way.
-        two = one
-        if not squares and (_local.__dict__.get("signed", False) or product.amin().item() < 0):
-            two = torch.abs(product, out=out).sum(-1).double()
-            _local.signed = not torch.equal(one, two)
-        total = one if total is None else total.add_(one)
-        size = two.clone() if size is None else size.add_(two)
-    if total is None or size is None:
-        return torch.zeros(k, n, dtype=torch.float64), torch.zeros(k, n, dtype=torch.float64)
+        total.add_(product.sum(-1))
+        size.add_(torch.abs(product, out=out).sum(-1))
     return total, size
 
 
@@ -103,8 +112,16 @@ def _wide(sums: Tensor) -> Tensor:
     return (sums.cpu() if sums.device.type == "mps" else sums).double()  # mps has no float64
 
 
-def _buffer(dtype: torch.dtype) -> Tensor:
-    buffers: dict[torch.dtype, Tensor] = _local.__dict__.setdefault("buffers", {})
-    if dtype not in buffers:
-        buffers[dtype] = torch.empty(_BLOCK, dtype=dtype)
-    return buffers[dtype]
+def _buffer(like: Tensor) -> Tensor:
+    """Memory for a product shaped like (k, N, m), at most `_BLOCK` numbers, which the next one overwrites."""
+    views: dict[Any, Tensor] = _local.__dict__.setdefault("views", {})
+    key = (like.dtype, like.shape)
+    found = views.get(key)
+    if found is None:
+        whole: dict[torch.dtype, Tensor] = _local.__dict__.setdefault("buffers", {})
+        if like.dtype not in whole:
+            whole[like.dtype] = torch.empty(_BLOCK, dtype=like.dtype)
+        if len(views) > _VIEWS:
+            views.clear()
+        found = views[key] = whole[like.dtype][: like.numel()].view(like.shape)
+    return found

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relprop.errors import UnsupportedOperatorError
-from relprop.graph import Node, WeightCache
+from relprop.graph import Graph, Node, WeightCache
 from relprop.graph.fusion import Fused
 from relprop.tracing.channels import CACHE_BYTES, dilation_of, fingerprint_of
 from relprop.tracing.values import Values
@@ -59,7 +59,7 @@ class LinearMap:
     key: Any
     version: tuple[Any, ...] = ()
     scratch: dict[Sign, Tensor] | None = None
-    probes: dict[Any, Tensor] | None = None
+    probes: dict[Any, tuple[Tensor, Tensor]] | None = None
 
     @classmethod
     def of(cls, trace: Values, fused: Fused) -> LinearMap:
@@ -129,7 +129,7 @@ class LinearMap:
         self.cache.keep(key, _Cached(part, self, None), 0, CACHE_BYTES)
         return part
 
-    def probe(self) -> Tensor | None:
+    def probe(self) -> tuple[Tensor, Tensor] | None:
         """What tells the weights from others, taken once a trace; None for passing maps."""
         if self.probes is None:
             return None
@@ -290,7 +290,7 @@ class _Cached:
 
     part: Tensor
     source: LinearMap  # holds the weight: while it lives, no other can get its address
-    probe: Tensor | None
+    probe: tuple[Tensor, Tensor] | None
 
     def fits(self, now: LinearMap) -> bool:
         """Whether the map is still the same.
@@ -301,8 +301,10 @@ class _Cached:
         source = self.source
         if source.version != now.version:
             return False
-        pairs = [(source.scale, now.scale), (source.scale_in, now.scale_in)]
-        return _same([*pairs, *([] if self.probe is None else [(self.probe, now.probe())])])
+        pairs: list[tuple[Tensor | None, Tensor | None]] = []
+        if self.probe is not None and (there := now.probe()) is not None:
+            pairs += zip(self.probe, there, strict=True)
+        return _same([(source.scale, now.scale), (source.scale_in, now.scale_in), *pairs])
 
 
 def _same(pairs: Sequence[tuple[Tensor | None, Tensor | None]]) -> bool:
@@ -320,16 +322,45 @@ _LIMITS: dict[Sign, dict[str, float]] = {"+": {"min": 0}, "-": {"max": 0}}
 
 def batch_norm_affine(trace: Values, node: Node) -> tuple[Tensor, Tensor]:
     """A batch norm in evaluation mode as y = scale * x + shift, (C,) each."""
-    weight, bias, mean, var = (
-        _value(trace, node, name) for name in ("weight", "bias", "running_mean", "running_var")
-    )
-    assert mean is not None  # without statistics the layer runs in training mode, which capture refuses
-    assert var is not None
-    scale = torch.rsqrt(var + node.argument("epsilon" if node.op == "cudnn_batch_norm" else "eps"))
-    if weight is not None:
-        scale = scale * weight
-    shift = -mean * scale
-    return scale, shift if bias is None else shift + bias
+    if node not in trace.affines:
+        plain = [n for n in trace.graph.nodes if n.kind == "batch_norm" and _has_plain_statistics(trace, n)]
+        trace.affines.update(_affines(trace, plain if node in plain else [node]))
+    return trace.affines[node]
+
+
+def _has_plain_statistics(trace: Values, node: Node) -> bool:
+    """Whether all that a batch norm scales and shifts by are parameters and buffers of the model."""
+    given = [node.argument(name) for name in ("running_var", "running_mean", "weight", "bias")]
+    return given[0] in trace.params and all(it is None or it in trace.params for it in given)
+
+
+def _affines(trace: Values, norms: list[Node]) -> dict[Node, tuple[Tensor, Tensor]]:
+    """Batch norms as affine maps: those that are alike at once, since one by one takes longer than all."""
+    alike: dict[Any, list[tuple[Node, list[Tensor]]]] = {}
+    for node in norms:
+        found = [_value(trace, node, name) for name in ("running_var", "running_mean", "weight", "bias")]
+        assert (
+            found[0] is not None
+        )  # without statistics the layer runs in training mode, which capture refuses
+        tensors = [t for t in found if t is not None]
+        eps = node.argument("epsilon" if node.op == "cudnn_batch_norm" else "eps")
+        kind = (eps, tuple(t is not None for t in found), tuple((t.dtype, t.device) for t in tensors))
+        alike.setdefault(kind, []).append((node, tensors))
+    affines = {}
+    for (eps, (_, _, scales, shifts), _), group in alike.items():
+        var, mean, *rest = (
+            torch.cat(column) for column in zip(*(tensors for _, tensors in group), strict=True)
+        )
+        scale = torch.rsqrt(var + eps)
+        if scales:
+            scale = scale * rest.pop(0)
+        shift = -mean * scale
+        if shifts:
+            shift = shift + rest.pop(0)
+        sizes = [len(tensors[0]) for _, tensors in group]
+        pairs = zip(scale.split(sizes), shift.split(sizes), strict=True)
+        affines |= {node: pair for (node, _), pair in zip(group, pairs, strict=True)}
+    return affines
 
 
 def _value(trace: Values, node: Node, name: str) -> Any:
@@ -351,7 +382,17 @@ def _layer(trace: Values, node: Node) -> tuple[Tensor, Tensor | None, _Conv | No
         bias = _value(trace, node, "self") * node.argument("beta")
         return weight.t() * node.argument("alpha"), bias.expand(weight.shape[1]), None
     weight, bias = _value(trace, node, "weight"), _value(trace, node, "bias")
-    return weight, bias, None if node.op == "linear" else _geometry(node, weight)
+    if node.op == "linear":
+        return weight, bias, None
+    known = trace.graph.derived(_geometries)
+    if node not in known:
+        known[node] = _geometry(node, weight.shape[2:])
+    return weight, bias, known[node]
+
+
+def _geometries(_: Graph) -> dict[Node, _Conv]:
+    """Those of a graph's convolutions, filled as they are asked for."""
+    return {}
 
 
 def _added(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
@@ -361,15 +402,15 @@ def _added(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(a + b for a, b in pairs)
 
 
-def _geometry(node: Node, weight: Tensor) -> _Conv:
-    dims = weight.ndim - 2
+def _geometry(node: Node, kernel: torch.Size) -> _Conv:
+    dims = len(kernel)
     dilation = _tuple(node.argument("dilation"), dims)
     extra: tuple[int, ...] = ()
     padding = node.argument("padding")
     if padding == "valid":
         padding = 0
     elif padding == "same":
-        totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         if all(t % 2 == 0 for t in totals):
             padding = [t // 2 for t in totals]
         else:  # even kernels: one more row or column on the right

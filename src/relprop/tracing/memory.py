@@ -22,9 +22,19 @@ def last_channels(value: Tensor, axis: int = 1) -> bool:
     >>> last_channels(torch.zeros(2, 3, 4, 4)), last_channels(torch.zeros(2, 3, 1, 1))
     (False, False)
     """
-    if value.ndim <= axis + 1 or value.stride(axis) != 1 or value.is_contiguous():
+    strides = value.stride()
+    if len(strides) <= axis + 1 or strides[axis] != 1 or value.is_contiguous():
         return False  # most are told by one look
-    return value.movedim(axis, -1).is_contiguous()
+    if axis == 1 and len(strides) == 4:
+        return value.is_contiguous(memory_format=torch.channels_last)
+    shape = value.shape
+    apart = shape[axis]
+    for i in range(len(shape) - 1, -1, -1):
+        if i != axis and shape[i] != 1:
+            if strides[i] != apart:
+                return False
+            apart *= shape[i]
+    return True
 
 
 def rows(part: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -33,10 +43,17 @@ def rows(part: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor | No
     It is that of the memory where the two share it, so that nothing is copied.
     """
     if last_channels(part, 2) and (value is None or last_channels(value)):
-        part = part.movedim(2, -1)
-        value = None if value is None else value.movedim(1, -1)
+        return _as_it_lies(part, *part.shape[:2]), None if value is None else _as_it_lies(
+            value, 1, len(value)
+        )
     flat = part.reshape(part.shape[0], part.shape[1], -1) if part.ndim > 1 else part.reshape(-1, 1, 1)
     return flat, None if value is None else value.reshape(1, value.shape[0], -1)
+
+
+def _as_it_lies(value: Tensor, k: int, n: int) -> Tensor:
+    """A map with the channels last as (k, N, m), its numbers in the order of memory."""
+    m = value.numel() // (k * n)
+    return value.as_strided((k, n, m), (n * m, m, 1))
 
 
 def some_of(part: Tensor, value: Tensor, step: int) -> Tensor:

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from relprop.tracing.ledger_sums import dot_sums, plain_sums
+from relprop.tracing.ledger_sums import dot_sums, dot_totals, plain_sums
 from relprop.tracing.site import Site
 
 __all__ = ["Quotient"]
@@ -46,7 +46,6 @@ class Quotient:
                 self._dead = size.le_(tiny)
                 denominator.add_(self._dead)  # nothing is divided by 0; the result there is taken away below
         self._denominator = denominator
-        self._share: Tensor | None = None
 
     @cached_property
     def _stranded(self) -> Tensor | None:
@@ -58,26 +57,37 @@ class Quotient:
 
     def __call__(self, part: Tensor, multiplier: bool, *, owned: bool) -> Tensor:
         """The message s for one part (k, N, ...) of multipliers or relevance."""
-        # Asked for only where it is needed: one that wasn't kept would have to be computed again.
         account = self.site.account
+        # With an account R is needed anyway; without, R / D = c * (y / D) is one product per target instead of two.
+        shares = multiplier and (self._shared or not (account.enabled and self.arrives))
+        # Asked for only where it is needed: a value that wasn't kept would have to be computed again.
         if account.enabled:
-            if self.arrives:
-                total, size = dot_sums(part, self.site.y) if multiplier else plain_sums(part)
-                account.arrive(total, size)
             # Relevance, other than multipliers, may sit on units whose value is 0.
             lost = self._dead if not multiplier else self._stranded
             if lost is not None:
-                account.book("lost", dot_sums(part, lost)[0] * self.factor)
-        if multiplier:
-            if self._share is None:
-                # R / D = c * (y / D): one product per target instead of two.
-                self._share = torch.div(self.site.y, self._denominator, out=self._denominator)
-                if self._dead is not None and self._stranded is not None:
-                    self._share.mul_(1 - self._dead)
-                if self.factor != 1.0:
-                    self._share.mul_(self.factor)
+                account.book("lost", dot_totals(part, lost) * self.factor)
+        if shares:
+            if account.enabled and self.arrives:
+                account.arrive(*dot_sums(part, self.site.y))
             return part.mul_(self._share) if owned else part * self._share
+        if multiplier:
+            part, owned = part.mul_(self.site.y) if owned else part * self.site.y, True
+        if account.enabled and self.arrives:
+            account.arrive(*plain_sums(part))
         message = part.div_(self._denominator) if owned else part / self._denominator
         if self._dead is not None:
             message.mul_(1 - self._dead)
         return message.mul_(self.factor) if self.factor != 1.0 else message
+
+    @property
+    def _shared(self) -> bool:
+        """Whether the denominator has given way to shares: an earlier walk without an account needed those."""
+        return "_share" in vars(self)
+
+    @cached_property
+    def _share(self) -> Tensor:
+        """Y / D times the factor, written over D."""
+        share = torch.div(self.site.y, self._denominator, out=self._denominator)
+        if self._dead is not None and self._stranded is not None:
+            share.mul_(1 - self._dead)
+        return share.mul_(self.factor) if self.factor != 1.0 else share

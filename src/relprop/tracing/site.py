@@ -96,10 +96,10 @@ class Site:
             if axis is None or there is None:
                 self._rms = root_mean_square(y[None]).reshape([1] * own.ndim)
             else:
-                rows = y.movedim(there, 0)
-                rows = rows if len(rows) == own.shape[axis] else own.movedim(axis, 0)
-                shape = [size if i == axis else 1 for i, size in enumerate(own.shape)]
-                self._rms = root_mean_square(rows).reshape(shape)
+                rows = y.movedim(there, 0) if there else y
+                if len(rows) != own.shape[axis]:
+                    rows = own.movedim(axis, 0)
+                self._rms = root_mean_square(rows).reshape([-1 if i == axis else 1 for i in range(own.ndim)])
         return self._rms
 
     @property
@@ -280,7 +280,8 @@ class Site:
             per_channel = message.reshape(k, n, -1, message.shape[-1]).sum(2)
         else:
             per_channel = message.sum(tuple(range(3, message.ndim))) if message.ndim > 3 else message
-        self.account.book("bias", (per_channel.double() @ bias.double()) * factor)
+        absorbed = per_channel.double() @ bias.double()
+        self.account.book("bias", absorbed if factor == 1 else absorbed * factor)
 
 
 def _handed_to(node: Node) -> Node | None:

@@ -50,6 +50,7 @@ class Values:
         winners: for max pools, the flat spatial index of each window's winner, (N, C, *windows) int32.
         last_channels: whether some maps keep the channels of a pixel together in memory.
         probes: what tells weights that were used in this run from others (`LinearMap.probe`).
+        affines: batch norms as scale and shift, all of them once one was asked for (`batch_norm_affine`).
         shared: what several walks have in common, where there will be several; None: nothing is kept.
         told: weights that are copies, in another order, of ones that were looked at in this run.
     """
@@ -75,7 +76,8 @@ class Values:
         return f"{words} (values of {amount(self.sizes.total)} in all{kept})"
 
     def _run(self, model: nn.Module, x: Tensor) -> None:
-        self.probes: dict[Any, Tensor] = {}
+        self.probes: dict[Any, tuple[Tensor, Tensor]] = {}
+        self.affines: dict[Node, tuple[Tensor, Tensor]] = {}
         self.told: set[Node] = set()
         wrong = None
         tries = [False, True]
