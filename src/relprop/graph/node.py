@@ -275,10 +275,13 @@ class Graph:
         usual = like.dtype
         for node in self.derived(_stored):
             if node.kind == "parameter":
-                owner, _, leaf = node.fqn.rpartition(".")
-                if owner not in owners:
-                    owners[owner] = model.get_submodule(owner)
-                value = getattr(owners[owner], leaf).detach()
+                path, _, leaf = node.fqn.rpartition(".")
+                owner = owners.get(path) or owners.setdefault(path, _module_at(model, path))
+                # `getattr` tries everything else first; what is parametrised is in neither table.
+                own: Tensor | None = owner._parameters.get(leaf)
+                if own is None:
+                    own = owner._buffers.get(leaf)
+                value = (getattr(owner, leaf) if own is None else own).detach()
             else:
                 value = self.constants[node.fqn].detach()
             dtype = value.dtype
@@ -324,3 +327,11 @@ class Graph:
 def _stored(graph: Graph) -> list[Node]:
     """The nodes whose values are looked up, not computed."""
     return [n for n in graph.nodes if n.kind in ("parameter", "constant")]
+
+
+def _module_at(model: nn.Module, path: str) -> nn.Module:
+    """`get_submodule`, straight through the tables of modules."""
+    module: nn.Module | None = model
+    for name in path.split(".") if path else ():
+        module = None if module is None else module._modules.get(name)
+    return model.get_submodule(path) if module is None else module

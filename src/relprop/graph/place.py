@@ -50,6 +50,7 @@ class Places:
     """Finds the place of a node; computes depths once."""
 
     def __init__(self, graph: Graph) -> None:
+        self._known: dict[Node, Place] = {}
         self.before: dict[Node, int] = {}
         self.after: dict[Node, int] = {}
         self.bottlenecks = bottleneck(graph) is not None
@@ -62,7 +63,11 @@ class Places:
 
     def __call__(self, fused: Fused) -> Place:
         """The place of a step: that of its main operator."""
-        it = fused.main
+        if fused.main not in self._known:
+            self._known[fused.main] = self._found(fused.main)
+        return self._known[fused.main]
+
+    def _found(self, it: Node) -> Place:
         before, after = self.before[it], self.after[it]
         total = before + after
         kind = it.kind

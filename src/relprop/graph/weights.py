@@ -27,6 +27,15 @@ class WeightCache:
             self._held.clear()
             self._bytes = 0
 
+    def has_room(self, key: Any, size: int, limit: int) -> bool:
+        """Whether an entry of `size` bytes would be kept."""
+        return self._bytes - self._held.get(key, (None, 0))[1] + size <= limit
+
+    def drop(self, key: Any) -> None:
+        """Forget an entry."""
+        with self._lock:
+            self._bytes -= self._held.pop(key, (None, 0))[1]
+
     def keep(self, key: Any, entry: Any, size: int, limit: int) -> None:
         """Put an entry of `size` bytes in the place of an older one, if all then take up `limit` at most.
 

@@ -127,7 +127,9 @@ class Books:
         found: list[Any] = [None] * len(walked)
         # All operators whose sums have one shape at once: one by one, that took longer than small networks do.
         for members in _alike(sums):
-            table = {name: np.stack([sums[i][name] for i in members]) for name in sums[members[0]]}
+            names, shape = list(sums[members[0]]), sums[members[0]]["came"].shape
+            block = np.concatenate([sums[i][name] for i in members for name in names])
+            table = dict(zip(names, block.reshape(-1, len(names), *shape).swapaxes(0, 1), strict=True))
             residual = table["came"] - sum(table[c] for c in ("passed", "bias", "stabiliser", "lost"))
             off = _relative(self.least, residual, table["size"], table["passed size"])
             claimed = _relative(self.least, table["claimed"], table["size"], table["claimed size"])
@@ -191,7 +193,7 @@ class Books:
         flat = [t for held in lists for one in held for t in (one if isinstance(one, tuple) else (one,))]
         for shape in {t.shape for t in flat}:
             alike = [t for t in flat if t.shape == shape]
-            self._here.update(zip(map(id, alike), torch.stack(alike).numpy(force=True), strict=True))
+            self._here.update(zip(map(id, alike), torch.stack(alike).cpu().numpy(), strict=True))
 
     def _claim(self, node: Node, came: Sums) -> tuple[Sums, Sums]:
         """How far what a rule says has arrived is from what was handed to it, a seed or several shares; and that.
@@ -205,8 +207,12 @@ class Books:
         return _plus(total, -came), handed
 
     def _column(self, node: Node, name: str) -> Sums:
-        booked = self.accounts[node].column(name, self.parts)
-        return _NOTHING if booked is None else self._joined([booked])[:, self.rows]
+        account = self.accounts[node]
+        booked = account.columns.get(name) or []
+        if len(booked) != self.parts:  # several bookings a part, or none
+            added = account.column(name, self.parts)
+            booked = [] if added is None else [added]
+        return self._joined(booked)[:, self.rows] if booked else _NOTHING
 
     def _whole(self, pairs: Pairs | None) -> tuple[Sums, Sums]:
         """Over all targets; nothing where nothing was summed."""
@@ -217,7 +223,7 @@ class Books:
 
     def _joined(self, parts: Sequence[Tensor]) -> Sums:
         """Sums of all parts of the targets."""
-        found = [self._here[id(p)] if id(p) in self._here else p.numpy(force=True) for p in parts]
+        found = [self._here[id(p)] if id(p) in self._here else p.cpu().numpy() for p in parts]
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _passed(self, node: Node) -> tuple[Sums, Sums]:

@@ -31,6 +31,7 @@ __all__ = ["Propagation", "walk"]
 
 _PART = 5  # targets carried in one tensor,
 _PART_BYTES = 64 << 20  # and fewer where one value for all of them takes more bytes than this
+_CACHED = 1 << 19  # bytes of a value in the mean, above which a CPU's cache holds one target at a time
 _MOST = 0.75  # part of a map beyond which it is not worth cutting out a window
 _BYTES = 1 << 30  # relevance of all targets at one value, beyond which they are walked in groups
 
@@ -148,6 +149,8 @@ def _copied(found: Propagation) -> Propagation:
 
 def _joined_biases(found: list[dict[str, Tensor]], targets: list[int]) -> dict[str, Tensor]:
     """What biases absorbed, over groups of targets; 0 for a group that has no relevance at an operator."""
+    if len(found) == 1:
+        return found[0]
     like = {name: sums for group in found for name, sums in group.items()}
     return {
         name: torch.cat(
@@ -158,9 +161,14 @@ def _joined_biases(found: list[dict[str, Tensor]], targets: list[int]) -> dict[s
 
 
 def _sizes(trace: Values) -> tuple[int, int]:
-    """Targets in a part, and how many parts go through an operator together: up to a gigabyte a value."""
+    """Targets in a part, and how many parts go through an operator together: up to a gigabyte a value.
+
+    Many small calls are saved by carrying several targets in one tensor, many reads of memory by not doing so.
+    """
     largest = max(1, trace.largest)
     width = max(1, min(_PART, _PART_BYTES // largest))
+    if trace.input.device.type == "cpu" and trace.usual > _CACHED:
+        width = 1
     return width, max(1, _BYTES // (largest * width))
 
 

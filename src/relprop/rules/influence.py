@@ -94,11 +94,11 @@ class RelativeInfluence(SharingRule):
             s_down = safe_divide(part, both).neg_()
             if not one_way:
                 s_down += safe_divide(part.clamp(max=0), down)
-            c = linear.backward(s_up, linear.part("+"), x)
-            c += linear.backward(s_down, linear.part("-"), x)
+            c = linear.backward(s_up, "+", x)
+            c += linear.backward(s_down, "-", x)
             if not nonneg:
-                other = linear.backward(s_up, linear.part("-"), x)
-                other += linear.backward(s_down, linear.part("+"), x)
+                other = linear.backward(s_up, "-", x)
+                other += linear.backward(s_down, "+", x)
                 c = picked(above(x), c, other)
             return c.mul_(x)
 

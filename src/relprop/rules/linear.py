@@ -59,20 +59,27 @@ class Epsilon(SharingRule):
         size = site.rms() * self.epsilon if self.relative and self.epsilon else y.new_tensor(self.epsilon)
         # z + ε sign z (sign 0 = 1); behind a ReLU all that counts is positive.
         signed = None if site.output.nonneg else torch.copysign(size, y)
-        quotient = Quotient(site, y + (size if signed is None else signed), alive=float(size.amin()) > 0)
+        quotient = Quotient(
+            site, y + (size if signed is None else signed), alive=min(size.flatten().tolist()) > 0
+        )
+
+        def account(s: Tensor) -> None:
+            # R - s z = s (z + ε sign z) - s z: what the stabiliser keeps.
+            sums = site.book_bias(s, linear.bias)
+            if not self.epsilon:
+                return
+            if signed is not None:
+                kept = dot_totals(s, signed)
+            elif size.ndim and site.node.batch_axis != 0:
+                kept = totals(s * size)
+            else:
+                kept = (totals(s) if sums is None else sums.sum(-1)) * size.double().flatten()
+            site.account.book("stabiliser", kept)
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
             s = quotient(part, multiplier, owned=owned)
-            site.book_bias(s, linear.bias)
-            if self.epsilon and site.account.enabled:
-                # R - s z = s (z + ε sign z) - s z: what the stabiliser keeps.
-                if signed is not None:
-                    kept = dot_totals(s, signed)
-                elif size.ndim and site.node.batch_axis != 0:
-                    kept = totals(s * size)
-                else:
-                    kept = totals(s) * size.double().flatten()
-                site.account.book("stabiliser", kept)
+            if site.account.enabled:
+                account(s)
             return linear.backward_plain(s, site.x, owned=True)
 
         return message
@@ -153,14 +160,12 @@ class AlphaBeta(SharingRule):
         linear, x, y = site.linear, site.x, site.y
         b_up, b_down = self._biases(linear)
         up = site.sum("z+", lambda: _positive(linear, x, site.nonneg))
-        down, shaky = (None, None) if not self.beta else self._negative(site, up)
+        down, shaky = (None, None) if not self.beta else self._negative(site, up, b_down)
         if b_up is not None:
             up = up.add_(linear.channels(b_up, y.ndim + 1))
         quotient_up = Quotient(site, up, self.alpha)
 
         def downward(z: Tensor) -> Quotient:
-            if b_down is not None:
-                z = z + linear.channels(b_down, y.ndim + 1)
             return Quotient(site, z, -self.beta, arrives=False)
 
         # Filled at the first message: only then is known how much relevance sits on shaky differences.
@@ -169,7 +174,7 @@ class AlphaBeta(SharingRule):
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
             if down is not None and not quotients:
                 anew = shaky is not None and shaky(part, multiplier)
-                quotients.append(downward(_negative(linear, x, site.nonneg) if anew else down))
+                quotients.append(downward(_summed_down(linear, x, site.nonneg, b_down) if anew else down))
             s_up = quotient_up(part, multiplier, owned=owned and down is None)
             site.book_bias(s_up, b_up)
             if down is None:
@@ -180,27 +185,33 @@ class AlphaBeta(SharingRule):
 
         return message
 
-    def _negative(self, site: Site, up: Tensor) -> tuple[Tensor, Callable[[Tensor, bool], bool] | None]:
-        """z-, and, where it was found as z - z+ - b, the test whether that was good enough.
+    def _negative(
+        self, site: Site, up: Tensor, b_down: Tensor | None
+    ) -> tuple[Tensor, Callable[[Tensor, bool], bool] | None]:
+        """z- + b-, and, where it was found as z - z+ - (b - b-), the test whether that was good enough.
 
         The difference saves a convolution, and is as good as one where z- isn't small beside z+.
         """
         linear, y = site.linear, site.y
         many = linear.fan_in >= _FEW and (linear.conv is None or linear.conv.groups == 1)
         if not (site.nonneg and many):
-            return _negative(linear, site.x, site.nonneg), None
+            return _summed_down(linear, site.x, site.nonneg, b_down), None
+        single = y.dtype == torch.float32
+        noise = 1e-5 if single else 1e-13
         # Rectified units have y = z wherever there is relevance.
         down = y - up
-        terms = up
-        if linear.bias is not None:
-            down -= linear.channels(linear.bias, y.ndim + 1)
-            terms = up + linear.channels(linear.bias.abs(), y.ndim + 1)
-        single = y.dtype == torch.float32
+        if linear.bias is None:
+            least = up * -noise
+        else:
+            if self.bias != "full":
+                rest = linear.bias if b_down is None else linear.bias - b_down
+                down -= linear.channels(rest, y.ndim + 1)
+            size = linear.channels(linear.bias.abs(), y.ndim + 1)
+            least = torch.add(size * -noise, up, alpha=-noise)
         step = _STRIDE if linear.conv is not None and y[0, 0].numel() > 64 else 1
-        some_y, some_terms, some_down = (some_of(t[None], y, step)[0] for t in (y, terms, down))
-        ratio = some_terms / some_down.clamp(max=-1e-20).neg_()
-        ratio[ratio > (1e5 if single else 1e13)] = 0  # these are cut off below
-        least = terms * (-1e-5 if single else -1e-13)
+        some_y, some_least, some_down = (some_of(t[None], y, step)[0] for t in (y, least, down))
+        ratio = some_least / some_down.clamp(max=-1e-20).mul_(noise)
+        ratio *= torch.le(ratio, 1 / noise)  # the others are cut off below
         down.mul_(torch.le(down, least, out=least))  # 0 where it is rounding noise
 
         def shaky(part: Tensor, multiplier: bool) -> bool:
@@ -350,18 +361,14 @@ class ZBox(SharingRule):
     def prepare(self, site: Site) -> Message:
         linear, x = site.linear, site.x
         low, high = self.box(x, site)
-        up, down = linear.part("+"), linear.part("-")
         # x w - l w+ - h w- = (x - l) w+ + (x - h) w-: one convolution less, and no term below 0. What has no
         # range (a picture of one grey with bounds="sample") gives exactly 0, so that its relevance is booked lost.
         above, below = x - low, x - high
-        denominator = linear.forward(above, up)
-        denominator += linear.forward(below, down)
-        quotient = Quotient(site, denominator)
+        quotient = Quotient(site, linear.forward_by_sign(above, below))
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
-            s = quotient(part, multiplier, owned=owned)
-            relevance = linear.backward(s, up, x).mul_(above)
-            return relevance.addcmul_(linear.backward(s, down, x), below)
+            up, down = linear.backward_by_sign(quotient(part, multiplier, owned=owned), x)
+            return up.mul_(above).addcmul_(down, below)
 
         return message
 
@@ -462,35 +469,37 @@ class Flat(WSquare):
 def _positive(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:
     """z+ = x+ w+ + x- w-, a fresh tensor."""
     if nonneg:
-        return linear.forward(x, linear.part("+"))
-    up = linear.forward(x.clamp(min=0), linear.part("+"))
-    return up.add_(linear.forward(x.clamp(max=0), linear.part("-")))
+        return linear.forward(x, "+")
+    return linear.forward_by_sign(x.clamp(min=0), x.clamp(max=0))
 
 
 def _negative(linear: LinearMap, x: Tensor, nonneg: bool) -> Tensor:
     """z- = x+ w- + x- w+, a fresh tensor."""
     if nonneg:
-        return linear.forward(x, linear.part("-"))
-    down = linear.forward(x.clamp(min=0), linear.part("-"))
-    return down.add_(linear.forward(x.clamp(max=0), linear.part("+")))
+        return linear.forward(x, "-")
+    return linear.forward_by_sign(x.clamp(max=0), x.clamp(min=0))
+
+
+def _summed_down(linear: LinearMap, x: Tensor, nonneg: bool, bias: Tensor | None) -> Tensor:
+    """z- + b-, a fresh tensor."""
+    down = _negative(linear, x, nonneg)
+    return down if bias is None else down.add_(linear.channels(bias, down.ndim + 1))
 
 
 def _one(linear: LinearMap, s_up: Tensor, x: Tensor, nonneg: bool) -> Tensor:
     """The multiplier of sum_j (w_ij x_i)+ s_j."""
-    c = linear.backward(s_up, linear.part("+"), x)
     if nonneg:
-        return c
-    return _by_sign(x, c, linear.backward(s_up, linear.part("-"), x))
+        return linear.backward(s_up, "+", x)
+    return _by_sign(x, *linear.backward_by_sign(s_up, x))
 
 
 def _both(linear: LinearMap, s_up: Tensor, s_down: Tensor, x: Tensor, nonneg: bool) -> Tensor:
     """The multiplier of sum_j (w_ij x_i)+ s_up_j + (w_ij x_i)- s_down_j."""
-    c = linear.backward(s_up, linear.part("+"), x)
-    c = c.add_(linear.backward(s_down, linear.part("-"), x))
     if nonneg:
-        return c
-    other = linear.backward(s_up, linear.part("-"), x)
-    return _by_sign(x, c, other.add_(linear.backward(s_down, linear.part("+"), x)))
+        return linear.backward(s_up, "+", x).add_(linear.backward(s_down, "-", x))
+    above, below = linear.backward_by_sign(s_up, x)
+    turned_above, turned_below = linear.backward_by_sign(s_down, x)
+    return _by_sign(x, above.add_(turned_below), below.add_(turned_above))
 
 
 def _by_sign(x: Tensor, up: Tensor, down: Tensor) -> Tensor:

@@ -130,8 +130,12 @@ class Add(Rule):
             below is None and n.nonneg and sign > 0 for n, sign in zip(site.signals, signs, strict=True)
         ]
         directions = self._directions(terms, unsigned, below)
-        first, *more = (t if d is None else t * d for t, d in zip(terms, directions, strict=True))
-        total = first + more[0] if more else first.expand_as(y).clone()
+        counted = [t if d is None else t * d for t, d in zip(terms, directions, strict=True)]
+        fresh = [c for c, d in zip(counted, directions, strict=True) if d is not None and c.shape == y.shape]
+        if len(counted) > 1 and fresh:
+            total = fresh[0].add_(counted[0] if fresh[0] is counted[1] else counted[1])
+        else:
+            total = counted[0] + counted[1] if len(counted) > 1 else counted[0].expand_as(y).clone()
         lost = None
         if multiplier and bare and self.by == "absolute":
             # |y| <= total: where the total is 0 there is no relevance, so nothing can be lost.
@@ -142,7 +146,7 @@ class Add(Rule):
                 total.add_(zeros)
                 lost = zeros * y if multiplier else zeros
                 lost = lost if bool((lost != 0).any()) else None
-            share = y / total if multiplier else total.reciprocal_()
+            share = torch.div(y, total, out=total) if multiplier else total.reciprocal_()
             if zeros is not None and lost is not None:
                 share.mul_(1 - zeros)
         pairs = zip(directions, signs, strict=True)

@@ -7,6 +7,8 @@ whose weights are in that order gives its output in it, and everything behind pa
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import torch
@@ -16,10 +18,10 @@ from relprop.graph import Graph, Node
 from relprop.tracing.memory import last_channels
 
 __all__ = [
-    "CACHE_BYTES", "convolved", "dilation_of", "fingerprint_of", "ordered_weights", "wants_last_channels"
+    "CACHE_BYTES", "Known", "convolved", "dilation_of", "fingerprint_of", "known_weights", "wants_last_channels"
 ]  # fmt: skip
 
-CACHE_BYTES = 384 << 20
+CACHE_BYTES = 768 << 20
 """What is derived from weights and kept per graph; beyond it, it is made anew at each use."""
 
 _PIXELS = 96 * 96  # of the input; on smaller maps the two orders take the same time
@@ -48,32 +50,58 @@ def _is_of_convolutions(graph: Graph) -> bool:
     return not any(n.op in _MOVES for n in graph.nodes) and 2 * len(convolutions) >= max(8, len(linear))
 
 
-def ordered_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Tensor]:
+@dataclass(eq=False)
+class Known:
+    """A convolution's weight as it was looked at in a run.
+
+    Attributes:
+        address: address, version and device of the model's own.
+        probe: its `fingerprint_of`.
+        plain: the model's own; while it is held, no other can get its address.
+        weight: the same with the channels last.
+        number: another for every other content.
+        again: an earlier run had the same.
+    """
+
+    address: tuple[Any, ...]
+    probe: tuple[Tensor, Tensor]
+    plain: Tensor
+    weight: Tensor
+    number: int = field(default_factory=count(1).__next__)
+    again: bool = False
+
+
+def known_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Known]:
     """The weights of convolutions with the channels last, by their nodes; kept between calls.
 
-    Kernels of one pixel lie in both orders at once, and weights that already lie so are taken as they are.
+    Kernels of one pixel lie in both orders at once. They, and weights that lie so already, are taken as they are.
 
     Args:
         graph: the network.
         params: its parameters as they are now.
     """
-    found: dict[Node, Tensor] = {}
+    found: dict[Node, Known] = {}
     for node in graph.nodes:
         if node.op != "conv2d" or not isinstance(weight := node.argument("weight"), Node) or weight in found:
             continue
         plain = params.get(weight)
-        if plain is None or plain.ndim != 4 or plain.shape[2:] == (1, 1) or not plain.is_contiguous():
+        if plain is None or plain.ndim != 4:
+            continue
+        there = plain.shape[2:] == (1, 1) or last_channels(plain)
+        if not there and not plain.is_contiguous():
             continue
         probe = fingerprint_of(plain)
-        told = (plain.data_ptr(), plain._version, plain.device)
-        held = graph.weights.get(("channels last", weight.name))
-        if held is None or held[0] != told or not all(map(torch.equal, held[1], probe)):
-            # The plain weight is held too: while it lives, no other can get its address.
-            held = told, probe, plain, plain.contiguous(memory_format=torch.channels_last)
-            graph.weights.keep(
-                ("channels last", weight.name), held, plain.numel() * plain.element_size(), CACHE_BYTES
-            )
-        found[weight] = held[3]
+        address = (plain.data_ptr(), plain._version, plain.device)
+        key = ("channels last", weight.name)
+        known = graph.weights.get(key)
+        if known is not None and known.address == address and all(map(torch.equal, known.probe, probe)):
+            known.again = True
+        else:
+            ordered = plain if there else plain.contiguous(memory_format=torch.channels_last)
+            known = Known(address, probe, plain, ordered)
+            size = 0 if there else plain.numel() * plain.element_size()
+            graph.weights.keep(key, known, size, CACHE_BYTES)
+        found[weight] = known
     return found
 
 

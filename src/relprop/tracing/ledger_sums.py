@@ -65,7 +65,7 @@ def dot_totals(part: Tensor, value: Tensor) -> Tensor:
     if part.ndim < 2:
         return totals(part * value)
     flat, other = rows(part, value)
-    if flat.device.type == "cpu" and _LITTLE < flat.numel() <= _BLOCK:
+    if other is not None and flat.device.type == "cpu" and _LITTLE < flat.numel() <= _BLOCK:
         return torch.mul(flat, other, out=_buffer(flat)).sum(-1).double()
     return _sums(flat, other)[0]
 
@@ -73,14 +73,26 @@ def dot_totals(part: Tensor, value: Tensor) -> Tensor:
 def root_mean_square(value: Tensor) -> Tensor:
     """Root of the mean of the squares of a value (N, ...) per sample, (N,)."""
     flat = rows(value[None])[0][0]
-    # In blocks: sums of squares run in float32, where a small term is lost beside a large sum.
-    norms = [torch.linalg.vector_norm(block, dim=-1) for block in flat.split(_BLOCK, -1)]
-    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
-    found = norm.mul_(flat.shape[-1] ** -0.5)
-    if math.isfinite(float(found.sum())):
+    if flat.device.type == "cpu":
+        squares = torch.stack([_square_sum(row) for row in flat])
+    else:
+        squares = flat.square().sum(-1)
+    found = squares.div_(flat.shape[-1]).sqrt_()
+    if all(map(math.isfinite, found.tolist())):
         return found
     size = flat.abs().amax(1).clamp(min=1)  # the squares outgrew the precision, the values needn't
     return root_mean_square(flat / size[:, None]) * size if bool(torch.isfinite(size).all()) else found
+
+
+def _square_sum(row: Tensor) -> Tensor:
+    """Sum of squares of (m,): one read, in blocks that are summed in float64."""
+    if row.numel() <= _BLOCK:
+        return torch.dot(row, row)
+    return (
+        torch.stack([torch.dot(block, block) for block in row.split(_BLOCK)])
+        .sum(dtype=torch.float64)
+        .to(row.dtype)
+    )
 
 
 def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -94,7 +106,14 @@ def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
     if count <= _BLOCK:
         buffer = _buffer(flat)
         product = flat if other is None else torch.mul(flat, other, out=buffer)
-        return product.sum(-1).double(), torch.abs(product, out=buffer).sum(-1).double()
+        total = product.sum(-1).double()
+        # Where nothing is below 0, as under z+, the sum is the size: one look, not two passes. What had both signs the
+        # last time is not looked at: relevance mostly keeps them on its way.
+        if not _local.__dict__.get("signed", False) and product.amin().item() >= 0:
+            return total, total.clone()
+        size = torch.abs(product, out=buffer).sum(-1).double()
+        _local.signed = not torch.equal(total, size)
+        return total, size
     k, n, m = flat.shape
     step = max(1, _BLOCK // (k * n))
     total, size = flat.new_zeros(2, k, n, dtype=torch.float64)

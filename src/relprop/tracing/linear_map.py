@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from relprop.errors import UnsupportedOperatorError
-from relprop.graph import Graph, Node, WeightCache
+from relprop.graph import Node, WeightCache
 from relprop.graph.fusion import Fused
 from relprop.tracing.channels import CACHE_BYTES, dilation_of, fingerprint_of
+from relprop.tracing.geometry import ConvGeometry, geometry_of
+from relprop.tracing.memory import compact, last_channels
+from relprop.tracing.packed import Packed, pack_into
+from relprop.tracing.phases import back_in_phases, has_phases
 from relprop.tracing.values import Values
 from relprop.tracing.window import Window, receptive
 
 __all__ = ["LinearMap", "Sign", "batch_norm_affine"]
 
 Sign = Literal["all", "+", "-", "size"]
+_Made = TypeVar("_Made")
+_Part = Sign | Literal["own"]  # "own": the layer's own weight, without the factors of batch norms
 
 _SPLIT = 1 << 22  # matrix products with more weights than this are walked in blocks of rows
 _ROWS = 1 << 21  # weights in a block: small enough that the block's parts stay in cache
+_FEW = 4  # channels that a convolution reads, up to which W+ and W- go together
 _TARGETS = 5  # targets convolved at once: more is slower on a CPU (cache, page faults)
-
-
-@dataclass(frozen=True)
-class _Conv:
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    transposed: bool
-    output_padding: tuple[int, ...]
-    groups: int
-    extra: tuple[int, ...] = ()  # explicit zero padding before the convolution (F.pad order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,25 +44,29 @@ class LinearMap:
         scale_in: per-input-channel factor of a batch norm in front, or None.
         bias: effective bias, (out,), or None; (out, *spatial) with a batch norm in front, whose shift
             doesn't reach into the zero padding.
+        known: whether an earlier run had the same weight, so that it is worth packing (`tracing.packed`).
     """
 
     weight: Tensor
     scale: Tensor | None
     scale_in: Tensor | None
     bias: Tensor | None
-    conv: _Conv | None
+    conv: ConvGeometry | None
     cache: WeightCache
     key: Any
     version: tuple[Any, ...] = ()
     scratch: dict[Sign, Tensor] | None = None
     probes: dict[Any, tuple[Tensor, Tensor]] | None = None
+    known: bool = False
 
     @classmethod
     def of(cls, trace: Values, fused: Fused) -> LinearMap:
         """The affine map of a step."""
         node = fused.main
         weight, bias, conv = _layer(trace, node)
-        version = (weight.data_ptr(), weight._version, weight.device, weight.dtype)
+        seen = trace.told.get(given) if isinstance(given := node.argument("weight", None), Node) else None
+        number = 0 if seen is None else seen.number
+        version = (weight.data_ptr(), weight._version, weight.device, weight.dtype, number)
         key = tuple(n.name for n in (fused.norm_before, fused.main, fused.norm) if n is not None)
         scale = scale_in = None
         if fused.pad is not None:
@@ -88,7 +88,7 @@ class LinearMap:
                 bias = bias * scale.reshape(per_channel) + shift.reshape(per_channel)
         return cls(
             weight, scale, scale_in, bias, conv, trace.graph.weights, key, version,
-            probes=None if node.argument("weight", None) in trace.told else trace.probes,
+            probes=trace.probes if seen is None else None, known=seen is not None and seen.again and trace.packs,
         )  # fmt: skip
 
     # Weights ----------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class LinearMap:
         if sign == "all" and self.scale is None and self.scale_in is None:
             return self.weight
         key = (self.key, sign)
-        found = self.cache.get(key)
+        found: _Cached[Tensor] | None = self.cache.get(key)
         if found is not None and found.fits(self):
             return found.part
         if self.scratch is not None:
@@ -137,6 +137,31 @@ class LinearMap:
             self.probes[self.key] = fingerprint_of(self.weight)
         return self.probes[self.key]
 
+    def _packed(self, part: _Part, x: Tensor, *, back: bool) -> Packed | None:
+        """A part of the weight as oneDNN computes with it, or None; kept as parts are."""
+        if not self.known or self.conv is None or not last_channels(x):
+            return None
+        if back and has_phases(self.conv, self.weight):
+            return None
+        key = (self.key, part, back)
+        mine = self if part != "own" or self.scale is None is self.scale_in else self._bare
+        found: _Cached[Packed | None] | None = self.cache.get(key)
+        if found is not None and found.fits(mine):
+            return found.part
+        weight = self.weight if part == "own" else self.part(part)
+        packed = pack_into(
+            self.cache, key, weight, self.conv, x, back=back, entry=lambda made: _Cached(made, mine, None)
+        )
+        other: _Cached[Packed | None] | None = self.cache.get((self.key, part, not back))
+        if packed is not None and other is not None and other.part is not None:
+            self.cache.drop((self.key, part))  # nobody reads it any more
+        return packed
+
+    @property
+    def _bare(self) -> LinearMap:
+        """The map without the factors of batch norms."""
+        return replace(self, scale=None, scale_in=None)
+
     def _per_output(self, vector: Tensor) -> Tensor:
         if self.conv is None or not self.conv.transposed:
             return vector.reshape(-1, *[1] * (self.weight.ndim - 1))
@@ -164,8 +189,13 @@ class LinearMap:
 
     # Arithmetic -------------------------------------------------------------------------------------
 
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """W x for inputs (N, ...), without bias."""
+    def forward(self, x: Tensor, weight: Tensor | Sign) -> Tensor:
+        """W x for inputs (N, ...), without bias. W is given, or one of the weight's parts."""
+        if isinstance(weight, str):
+            packed = self._packed(weight, x, back=False)
+            if packed is not None:
+                return packed.forward(x)
+            weight = self.part(weight)
         if self.conv is None:
             return F.linear(x, weight)
         c = self.conv
@@ -176,21 +206,64 @@ class LinearMap:
             x, weight, None, c.stride, c.padding, dilation, c.transposed, c.output_padding, c.groups
         )
 
-    def backward(self, part: Tensor, weight: Tensor, x: Tensor) -> Tensor:
-        """Transposed map of each target: (k, N, *out) -> (k, N, *in). `x` lends its shape and memory."""
+    def backward(self, part: Tensor, weight: Tensor | Sign, x: Tensor) -> Tensor:
+        """Transposed map of each target: (k, N, *out) -> (k, N, *in). `x` lends its shape and memory.
+
+        W is given, or one of the weight's parts.
+        """
+        if isinstance(weight, str):
+            packed = self._packed(weight, x, back=True)
+            if packed is not None:
+                return _each(part, x, lambda grad: packed.backward(grad, x.shape[2:]))
+            weight = self.part(weight)
         if self.conv is None:
             return torch.matmul(part, weight)
-        if part.shape[0] == 1:
-            return self._conv_backward(part[0], weight, x)[None]
-        out = [self._conv_backward(p.flatten(0, 1), weight, x) for p in part.split(_TARGETS)]
-        return (out[0] if len(out) == 1 else torch.cat(out)).unflatten(0, (len(part), x.shape[0]))
+        return _each(part, x, lambda grad: self._conv_backward(grad, weight, x))
+
+    def forward_by_sign(self, up: Tensor, down: Tensor) -> Tensor:
+        """W+ up + W- down, a fresh tensor."""
+        if not self._reads_few:
+            return self.forward(up, "+").add_(self.forward(down, "-"))
+        return self.forward(torch.cat([up, down], 1), self._both_signs())
+
+    def backward_by_sign(self, part: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`backward` with W+ and with W-.
+
+        A convolution that reads few channels takes as long for twice as many: vectors are longer.
+        """
+        if not self._reads_few:
+            return self.backward(part, "+", x), self.backward(part, "-", x)
+        many = x.shape[1]
+        like = x.new_empty(len(x), 2 * many, *x.shape[2:])
+        if x.ndim == 4 and last_channels(x):
+            like = like.contiguous(memory_format=torch.channels_last)
+        both = self.backward(part, self._both_signs(), like)
+        up, down = (compact(half.flatten(0, 1)).unflatten(0, part.shape[:2]) for half in both.split(many, 2))
+        return up, down
+
+    @property
+    def _reads_few(self) -> bool:
+        c = self.conv
+        return c is not None and not c.transposed and c.groups == 1 and self.weight.shape[1] <= _FEW
+
+    def _both_signs(self) -> Tensor:
+        """W+ and W- side by side."""
+        whole = torch.cat([self.part("+"), self.part("-")], 1)
+        lies_so = whole.ndim == 4 and last_channels(self.weight)
+        return whole.contiguous(memory_format=torch.channels_last) if lies_so else whole
 
     def backward_plain(self, part: Tensor, x: Tensor, *, owned: bool) -> Tensor:
-        """`backward` with the whole weight; a batch norm scales the message, not the weights."""
+        """`backward` with the whole weight. A batch norm scales it or the message, whichever has fewer numbers."""
+        if self.scale is not None and self.conv is not None and part.numel() > self.weight.numel():
+            return self.backward(part, "all", x)
         if self.scale is not None:
             factor = self.channels(self.scale, part.ndim)
             part = part.mul_(factor) if owned else part * factor
-        back = self.backward(part, self.weight, x)
+        packed = self._packed("own", x, back=True)
+        if packed is not None:
+            back = _each(part, x, lambda grad: packed.backward(grad, x.shape[2:]))
+        else:
+            back = self.backward(part, self.weight, x)
         return back if self.scale_in is None else back.mul_(self.channels(self.scale_in, back.ndim))
 
     def channels(self, vector: Tensor, ndim: int) -> Tensor:
@@ -202,6 +275,8 @@ class LinearMap:
     def _conv_backward(self, grad: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         c = self.conv
         assert c is not None
+        if last_channels(grad) and not c.extra and has_phases(c, weight):
+            return back_in_phases(grad, weight, c, x.shape[2:])
         shape = x.shape[1:]
         if c.extra:
             shape = F.pad(x[:1], c.extra).shape[1:]
@@ -250,7 +325,7 @@ class LinearMap:
             return None
         inner, pads = found
         conv = replace(c, padding=(0,) * len(c.padding), extra=pads if any(pads) else ())
-        return replace(self, conv=conv), inner
+        return replace(self, conv=conv, known=False), inner
 
     def columns(self, cut: slice) -> LinearMap:
         """A matrix product with some of its outputs only."""
@@ -285,10 +360,10 @@ class LinearMap:
 
 
 @dataclass(frozen=True, eq=False)
-class _Cached:
+class _Cached(Generic[_Made]):
     """A derived weight and the map it was derived from."""
 
-    part: Tensor
+    part: _Made
     source: LinearMap  # holds the weight: while it lives, no other can get its address
     probe: tuple[Tensor, Tensor] | None
 
@@ -346,7 +421,7 @@ def _affines(trace: Values, norms: list[Node]) -> dict[Node, tuple[Tensor, Tenso
         eps = node.argument("epsilon" if node.op == "cudnn_batch_norm" else "eps")
         kind = (eps, tuple(t is not None for t in found), tuple((t.dtype, t.device) for t in tensors))
         alike.setdefault(kind, []).append((node, tensors))
-    affines = {}
+    affines: dict[Node, tuple[Tensor, Tensor]] = {}
     for (eps, (_, _, scales, shifts), _), group in alike.items():
         var, mean, *rest = (
             torch.cat(column) for column in zip(*(tensors for _, tensors in group), strict=True)
@@ -369,7 +444,7 @@ def _value(trace: Values, node: Node, name: str) -> Any:
     return trace.value(value) if isinstance(value, Node) else value
 
 
-def _layer(trace: Values, node: Node) -> tuple[Tensor, Tensor | None, _Conv | None]:
+def _layer(trace: Values, node: Node) -> tuple[Tensor, Tensor | None, ConvGeometry | None]:
     """Weight, bias and geometry of a linear operator."""
     if node.op in ("matmul", "mm", "addmm"):
         weight = _value(trace, node, "other" if node.op == "matmul" else "mat2")
@@ -384,15 +459,7 @@ def _layer(trace: Values, node: Node) -> tuple[Tensor, Tensor | None, _Conv | No
     weight, bias = _value(trace, node, "weight"), _value(trace, node, "bias")
     if node.op == "linear":
         return weight, bias, None
-    known = trace.graph.derived(_geometries)
-    if node not in known:
-        known[node] = _geometry(node, weight.shape[2:])
-    return weight, bias, known[node]
-
-
-def _geometries(_: Graph) -> dict[Node, _Conv]:
-    """Those of a graph's convolutions, filled as they are asked for."""
-    return {}
+    return weight, bias, geometry_of(trace.graph, node, weight.shape[2:])
 
 
 def _added(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
@@ -402,35 +469,12 @@ def _added(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(a + b for a, b in pairs)
 
 
-def _geometry(node: Node, kernel: torch.Size) -> _Conv:
-    dims = len(kernel)
-    dilation = _tuple(node.argument("dilation"), dims)
-    extra: tuple[int, ...] = ()
-    padding = node.argument("padding")
-    if padding == "valid":
-        padding = 0
-    elif padding == "same":
-        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        if all(t % 2 == 0 for t in totals):
-            padding = [t // 2 for t in totals]
-        else:  # even kernels: one more row or column on the right
-            padding = 0
-            extra = tuple(p for t in reversed(totals) for p in (t // 2, t - t // 2))
-    return _Conv(
-        stride=_tuple(node.argument("stride"), dims),
-        padding=_tuple(padding, dims),
-        dilation=dilation,
-        transposed=node.op.startswith("conv_transpose") or bool(node.argument("transposed", False)),
-        output_padding=_tuple(node.argument("output_padding", 0), dims),
-        groups=int(node.argument("groups")),
-        extra=extra,
-    )
-
-
-def _tuple(value: Any, dims: int) -> tuple[int, ...]:
-    if isinstance(value, int):
-        return (value,) * dims
-    return tuple(value) if len(value) == dims else tuple(value) * dims
+def _each(part: Tensor, x: Tensor, back: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `back` gives for (N, *out), of each target of a part (k, N, *out)."""
+    if part.shape[0] == 1:
+        return back(part[0])[None]
+    out = [back(p.flatten(0, 1)) for p in part.split(_TARGETS)]
+    return (out[0] if len(out) == 1 else torch.cat(out)).unflatten(0, (len(part), x.shape[0]))
 
 
 def _unpad(grad: Tensor, extra: tuple[int, ...]) -> Tensor:

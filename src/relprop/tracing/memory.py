@@ -6,12 +6,13 @@ is laid out like the value it belongs to: what mixes the two orders jumps throug
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["compact", "laid_like", "last_channels", "rows", "some_of"]
+__all__ = ["compact", "laid_like", "last_channels", "reuse_freed_memory", "rows", "some_of"]
 
 
 def last_channels(value: Tensor, axis: int = 1) -> bool:
@@ -77,3 +78,15 @@ def laid_like(part: Tensor, value: Any) -> Tensor:
     if not last_channels(value) or last_channels(part, 2):
         return part
     return part.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, part.shape[:2])
+
+
+@cache
+def reuse_freed_memory() -> None:
+    """Have freed maps of a few MB taken again, instead of being handed to the system and asked back zeroed.
+
+    glibc learns from the largest block (below 32 MiB) that a program has freed which sizes it keeps. Maps of a
+    network are smaller, and come and go at every operator: until a program has freed a large block by chance, page
+    faults take up to a tenth of the time. This frees one, which was never written to. With other C libraries, and
+    where the `MALLOC_` settings of a process say otherwise, it does nothing.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)

@@ -38,9 +38,10 @@ class Quotient:
         self.arrives = arrives
         tiny = 1e-20 if denominator.dtype == torch.float32 else 1e-150
         self._dead: Tensor | None = None  # 1 there, 0 elsewhere
-        # One look decides the common case: positive everywhere. A unit counts as dead where its
-        # terms are so small that dividing by their sum would overflow.
-        if not alive and denominator.numel() and not bool(denominator.amin() > tiny):
+        # One look, or two, decide the common cases: positive everywhere, or negative. A unit counts as dead where
+        # its terms are so small that dividing by their sum would overflow.
+        alive = alive or not denominator.numel() or bool(denominator.amin() > tiny)
+        if not alive and not bool(denominator.amax() < -tiny):
             size = denominator.abs()
             if not bool(size.amin() > tiny):
                 self._dead = size.le_(tiny)
@@ -58,7 +59,7 @@ class Quotient:
     def __call__(self, part: Tensor, multiplier: bool, *, owned: bool) -> Tensor:
         """The message s for one part (k, N, ...) of multipliers or relevance."""
         account = self.site.account
-        # With an account R is needed anyway; without, R / D = c * (y / D) is one product per target instead of two.
+        # With an account R is needed anyway; without, R / D = c * (y / D) is one product a target, not two.
         shares = multiplier and (self._shared or not (account.enabled and self.arrives))
         # Asked for only where it is needed: a value that wasn't kept would have to be computed again.
         if account.enabled:

@@ -268,20 +268,23 @@ class Site:
             x = self.input(i)
             self.book("bias", back * torch.where(torch.isfinite(x), x, 0), factor=-1.0)
 
-    def book_bias(self, message: Tensor, bias: Tensor | None, factor: float = 1.0) -> None:
-        """Book what the bias absorbs: factor * sum_j s_j b_j, with s (k, N, ...) and b (out,)."""
+    def book_bias(self, message: Tensor, bias: Tensor | None, factor: float = 1.0) -> Tensor | None:
+        """Book what the bias absorbs: factor * sum_j s_j b_j, with s (k, N, ...) and b (out,).
+
+        Returns the sums of s over positions, (k, N, out) float64, where they were taken for it.
+        """
         if bias is None or not self.account.enabled:
-            return
-        k, n = message.shape[:2]
+            return None
         if bias.ndim > 1:  # a batch norm in front of a padded convolution: a bias for every position
             self.book("bias", message * bias, factor)
-            return
+            return None
         if self.linear.conv is None:
-            per_channel = message.reshape(k, n, -1, message.shape[-1]).sum(2)
+            found = message.reshape(*message.shape[:2], -1, message.shape[-1]).sum(2).double()
         else:
-            per_channel = message.sum(tuple(range(3, message.ndim))) if message.ndim > 3 else message
-        absorbed = per_channel.double() @ bias.double()
+            found = (message.sum(tuple(range(3, message.ndim))) if message.ndim > 3 else message).double()
+        absorbed = found @ bias.double()
         self.account.book("bias", absorbed if factor == 1 else absorbed * factor)
+        return found
 
 
 def _handed_to(node: Node) -> Node | None:

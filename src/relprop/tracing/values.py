@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -24,10 +25,12 @@ from relprop.graph.unseen import nothing_saved, unseen_backward, watching
 from relprop.graph.untouched import untouched
 from relprop.precision import no_autocast
 from relprop.shortage import amount, is_shortage, short_of_memory
-from relprop.tracing.channels import convolved, ordered_weights, wants_last_channels
+from relprop.tracing.channels import Known, convolved, known_weights, wants_last_channels
+from relprop.tracing.geometry import geometry_of
 from relprop.tracing.inputs import check_input, unusable
 from relprop.tracing.limit import current_limit
-from relprop.tracing.memory import last_channels
+from relprop.tracing.memory import last_channels, reuse_freed_memory
+from relprop.tracing.packed import Packed, pack_into, packs
 from relprop.tracing.segments import Segments, Sizes, sizes_of
 from relprop.tracing.shared import Shared
 from relprop.watch import passing
@@ -52,7 +55,7 @@ class Values:
         probes: what tells weights that were used in this run from others (`LinearMap.probe`).
         affines: batch norms as scale and shift, all of them once one was asked for (`batch_norm_affine`).
         shared: what several walks have in common, where there will be several; None: nothing is kept.
-        told: weights that are copies, in another order, of ones that were looked at in this run.
+        told: weights of convolutions that were looked at in this run, those in the order that suits them here.
     """
 
     _segments: Segments | None = (
@@ -65,6 +68,7 @@ class Values:
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         with no_autocast(), short_of_memory(lambda: self._described(model, x)):
+            reuse_freed_memory()
             self._run(model, x)
 
     def _described(self, model: nn.Module, x: Tensor) -> str:
@@ -78,7 +82,7 @@ class Values:
     def _run(self, model: nn.Module, x: Tensor) -> None:
         self.probes: dict[Any, tuple[Tensor, Tensor]] = {}
         self.affines: dict[Node, tuple[Tensor, Tensor]] = {}
-        self.told: set[Node] = set()
+        self.told: dict[Node, Known] = {}
         wrong = None
         tries = [False, True]
         while tries:
@@ -93,8 +97,8 @@ class Values:
                     wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
                     self.params = self.graph.bind(model, wide)
                     reordered = self.graph.reorders and wants_last_channels(self.graph, wide)
-                    ordered = ordered_weights(self.graph, self.params) if reordered else {}
-                    self.told, self.params = set(ordered), self.params | ordered
+                    self.told = known_weights(self.graph, self.params) if reordered else {}
+                    self.params |= {node: known.weight for node, known in self.told.items()}
                 batch = (x.shape[0], x.stride())
                 due = not self.graph.watched or batch not in self.graph.checked
                 live = self._live(model, x, wide) if due else None
@@ -183,6 +187,11 @@ class Values:
             self.shared.clear()
             self.shared = None
 
+    @cached_property
+    def packs(self) -> bool:
+        """Whether weights that an earlier run had too are packed for oneDNN: not where little is to be kept."""
+        return current_limit() is None and packs()
+
     @property
     def input(self) -> Tensor:
         """The input the forward run saw: (N, C, *spatial), float32 or float64."""
@@ -255,10 +264,21 @@ class Values:
     @property
     def largest(self) -> int:
         """Bytes of the largest value."""
+        return self._sizes_of_values()[0]
+
+    @property
+    def usual(self) -> int:
+        """Bytes of a value in the mean."""
+        largest, total, count = self._sizes_of_values()
+        return total // max(1, count) or largest
+
+    def _sizes_of_values(self) -> tuple[int, int, int]:
+        """The largest, all together, and how many."""
         if self._segments is not None:
-            return self._segments.sizes.largest
-        tensors = [v for v in self.values.values() if isinstance(v, Tensor)]
-        return max((v.numel() * v.element_size() for v in tensors), default=1)
+            sizes = self._segments.sizes
+            return sizes.largest, sizes.total, sum(map(bool, sizes.held.values()))
+        found = [v.numel() * v.element_size() for v in self.values.values() if isinstance(v, Tensor)]
+        return max(found, default=1), sum(found), len(found)
 
     def evaluate(self, node: Node, lookup: Callable[[Node], Any] | None = None) -> Any:
         """Run one operator on the values of its operands (or on what `lookup` gives for them)."""
@@ -366,13 +386,37 @@ class Values:
                 values[node], where = computed(node, get, _WITH_WINNERS[node.op])
                 self.winners[node] = where.to(torch.int32)
             else:
-                faster = convolved if self.told and node.op == "conv2d" else None
-                values[node] = computed(node, get, faster)
+                packed = self._packed(node, get) if self.told and node.op == "conv2d" else None
+                if packed is not None:
+                    bias = node.argument("bias")
+                    values[node] = packed.forward(
+                        get(node.argument("input")), None if bias is None else get(bias)
+                    )
+                else:
+                    faster = convolved if self.told and node.op == "conv2d" else None
+                    values[node] = computed(node, get, faster)
             for operand in spent:
                 if operand.kind == "linear" and node.kind == "batch_norm":
                     values.pop(operand, None)  # conv + BN is one affine map; its middle is never looked at
                 elif kept is not None and operand not in kept and operand is not graph.input:
                     self._drop(operand)
+
+    def _packed(self, node: Node, get: Callable[[Node], Any]) -> Packed | None:
+        """The weight of a convolution of the network as oneDNN computes with it, or None."""
+        weight, x = node.argument("weight"), node.argument("input")
+        known = self.told.get(weight)
+        if known is None or not known.again or not self.packs or not last_channels(get(x)):
+            return None
+        geometry = geometry_of(self.graph, node, known.weight.shape[2:])
+        key = ("packed", weight.name, geometry)
+        held = self.graph.weights.get(key)
+        if held is not None and held[0] == known.number:
+            found: Packed | None = held[1]
+            return found
+        return pack_into(
+            self.graph.weights, key, known.weight, geometry, get(x), back=False,
+            entry=lambda made: (known.number, made),
+        )  # fmt: skip
 
 
 def computed(node: Node, get: Callable[[Node], Any], function: Callable[..., Any] | None = None) -> Any:
