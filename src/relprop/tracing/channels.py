@@ -81,9 +81,7 @@ def known_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Known]
         params: its parameters as they are now.
     """
     found: dict[Node, Known] = {}
-    for node in graph.nodes:
-        if node.op != "conv2d" or not isinstance(weight := node.argument("weight"), Node) or weight in found:
-            continue
+    for weight in graph.derived(_kernels):
         plain = params.get(weight)
         if plain is None or plain.ndim != 4:
             continue
@@ -103,6 +101,12 @@ def known_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Known]
             graph.weights.keep(key, known, size, CACHE_BYTES)
         found[weight] = known
     return found
+
+
+def _kernels(graph: Graph) -> list[Node]:
+    """The weights of 2-D convolutions, each once."""
+    given = [node.argument("weight") for node in graph.nodes if node.op == "conv2d"]
+    return list(dict.fromkeys(weight for weight in given if isinstance(weight, Node)))
 
 
 def dilation_of(

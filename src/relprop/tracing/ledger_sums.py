@@ -107,8 +107,8 @@ def _sums(flat: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
         buffer = _buffer(flat)
         product = flat if other is None else torch.mul(flat, other, out=buffer)
         total = product.sum(-1).double()
-        # Where nothing is below 0, as under z+, the sum is the size: one look, not two passes. What had both signs the
-        # last time is not looked at: relevance mostly keeps them on its way.
+        # Where nothing is below 0, as under z+, the sum is the size: one look, not two passes. What had both signs
+        # the last time is not looked at: relevance mostly keeps them on its way.
         if not _local.__dict__.get("signed", False) and product.amin().item() >= 0:
             return total, total.clone()
         size = torch.abs(product, out=buffer).sum(-1).double()

@@ -64,7 +64,8 @@ class LinearMap:
         """The affine map of a step."""
         node = fused.main
         weight, bias, conv = _layer(trace, node)
-        seen = trace.told.get(given) if isinstance(given := node.argument("weight", None), Node) else None
+        given = node.argument("weight", None)
+        seen = trace.told.get(given) if isinstance(given, Node) else None
         number = 0 if seen is None else seen.number
         version = (weight.data_ptr(), weight._version, weight.device, weight.dtype, number)
         key = tuple(n.name for n in (fused.norm_before, fused.main, fused.norm) if n is not None)
@@ -392,6 +393,7 @@ def _same(pairs: Sequence[tuple[Tensor | None, Tensor | None]]) -> bool:
     return bool(torch.stack([(a == b).all() for a, b in both]).all())
 
 
+_STATISTICS = ("running_var", "running_mean", "weight", "bias")
 _LIMITS: dict[Sign, dict[str, float]] = {"+": {"min": 0}, "-": {"max": 0}}
 
 
@@ -405,7 +407,7 @@ def batch_norm_affine(trace: Values, node: Node) -> tuple[Tensor, Tensor]:
 
 def _has_plain_statistics(trace: Values, node: Node) -> bool:
     """Whether all that a batch norm scales and shifts by are parameters and buffers of the model."""
-    given = [node.argument(name) for name in ("running_var", "running_mean", "weight", "bias")]
+    given = [node.argument(name) for name in _STATISTICS]
     return given[0] in trace.params and all(it is None or it in trace.params for it in given)
 
 
@@ -413,10 +415,8 @@ def _affines(trace: Values, norms: list[Node]) -> dict[Node, tuple[Tensor, Tenso
     """Batch norms as affine maps: those that are alike at once, since one by one takes longer than all."""
     alike: dict[Any, list[tuple[Node, list[Tensor]]]] = {}
     for node in norms:
-        found = [_value(trace, node, name) for name in ("running_var", "running_mean", "weight", "bias")]
-        assert (
-            found[0] is not None
-        )  # without statistics the layer runs in training mode, which capture refuses
+        found = [_value(trace, node, name) for name in _STATISTICS]
+        assert found[0] is not None  # without them the layer runs in training mode, which capture refuses
         tensors = [t for t in found if t is not None]
         eps = node.argument("epsilon" if node.op == "cudnn_batch_norm" else "eps")
         kind = (eps, tuple(t is not None for t in found), tuple((t.dtype, t.device) for t in tensors))

@@ -155,5 +155,5 @@ def _is_right(groups: int, stride: int) -> bool:
             (usual, Packed(weight, geometry, x, back=False).forward(x)),
             (back, Packed(weight, geometry, x, back=True).backward(usual, x.shape[2:])),
         ]
-        _takes_onednn(weight, geometry, x, back=False)
+        _takes_onednn(weight, geometry, x, back=False)  # raises where PyTorch can't be asked that
         return all(torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(a.abs().max())) for a, b in pairs)
