@@ -35,8 +35,8 @@ def packed_in(model: nn.Module, x: Tensor) -> int:
     """How many packed weights are kept for a model."""
     found = 0
     for entry, _ in relprop.trace(model, x).graph.weights._held.values():
-        held = entry[1] if isinstance(entry, tuple) else getattr(entry, "part", None)
-        found += isinstance(held, Packed)
+        held = entry if isinstance(entry, tuple) else getattr(entry, "part", None)
+        found += isinstance(held, tuple) and isinstance(held[-1], Packed)
     return found
 
 
@@ -55,6 +55,19 @@ def test_the_second_explanation_says_the_same_as_the_first(net: Callable[[], nn.
     for e in others:
         assert differs(e.relevance, first.relevance) < 1e-4
         assert e.ledger is None or e.ledger.closes
+
+
+@needs_packing
+def test_inputs_of_changing_shape_are_not_packed_for() -> None:
+    model = resnet()
+    for n in (1, 2, 1, 2, 1):
+        relprop.explain(model, pictures(n), 0, "lrp-epsilon")
+    assert packed_in(model, pictures(2)) == 0
+    single = relprop.explain(resnet(), pictures(1), [0, 1], "lrp:rule=z-plus").relevance
+    for _ in range(2):
+        relprop.explain(model, pictures(2), 0, "lrp:rule=z-plus")
+    assert packed_in(model, pictures(2)) > 2
+    assert differs(relprop.explain(model, pictures(1), [0, 1], "lrp:rule=z-plus").relevance, single) < 1e-5
 
 
 @needs_packing

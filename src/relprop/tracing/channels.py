@@ -60,18 +60,20 @@ class Known:
         plain: the model's own; while it is held, no other can get its address.
         weight: the same with the channels last.
         number: another for every other content.
-        again: an earlier run had the same.
+        input: the shape of the network's input in the last run.
+        again: the last run had the same weight, and an input of this shape.
     """
 
     address: tuple[Any, ...]
     probe: tuple[Tensor, Tensor]
     plain: Tensor
     weight: Tensor
+    input: torch.Size
     number: int = field(default_factory=count(1).__next__)
     again: bool = False
 
 
-def known_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Known]:
+def known_weights(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> dict[Node, Known]:
     """The weights of convolutions with the channels last, by their nodes; kept between calls.
 
     Kernels of one pixel lie in both orders at once. They, and weights that lie so already, are taken as they are.
@@ -79,6 +81,7 @@ def known_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Known]
     Args:
         graph: the network.
         params: its parameters as they are now.
+        x: the network's input.
     """
     found: dict[Node, Known] = {}
     for weight in graph.derived(_kernels):
@@ -93,10 +96,10 @@ def known_weights(graph: Graph, params: dict[Node, Tensor]) -> dict[Node, Known]
         key = ("channels last", weight.name)
         known = graph.weights.get(key)
         if known is not None and known.address == address and all(map(torch.equal, known.probe, probe)):
-            known.again = True
+            known.again, known.input = known.input == x.shape, x.shape
         else:
             ordered = plain if there else plain.contiguous(memory_format=torch.channels_last)
-            known = Known(address, probe, plain, ordered)
+            known = Known(address, probe, plain, ordered, x.shape)
             size = 0 if there else plain.numel() * plain.element_size()
             graph.weights.keep(key, known, size, CACHE_BYTES)
         found[weight] = known

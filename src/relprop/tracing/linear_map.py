@@ -17,7 +17,7 @@ from relprop.graph.fusion import Fused
 from relprop.tracing.channels import CACHE_BYTES, dilation_of, fingerprint_of
 from relprop.tracing.geometry import ConvGeometry, geometry_of
 from relprop.tracing.memory import compact, last_channels
-from relprop.tracing.packed import Packed, pack_into
+from relprop.tracing.packed import Packed, pack_into, packs
 from relprop.tracing.phases import back_in_phases, has_phases
 from relprop.tracing.values import Values
 from relprop.tracing.window import Window, receptive
@@ -44,7 +44,8 @@ class LinearMap:
         scale_in: per-input-channel factor of a batch norm in front, or None.
         bias: effective bias, (out,), or None; (out, *spatial) with a batch norm in front, whose shift
             doesn't reach into the zero padding.
-        known: whether an earlier run had the same weight, so that it is worth packing (`tracing.packed`).
+        packs: whether packed weights are used (`tracing.packed`).
+        again: whether the last run was of the same weight and shape, so that it is worth packing.
     """
 
     weight: Tensor
@@ -57,7 +58,8 @@ class LinearMap:
     version: tuple[Any, ...] = ()
     scratch: dict[Sign, Tensor] | None = None
     probes: dict[Any, tuple[Tensor, Tensor]] | None = None
-    known: bool = False
+    packs: bool = False
+    again: bool = False
 
     @classmethod
     def of(cls, trace: Values, fused: Fused) -> LinearMap:
@@ -89,7 +91,8 @@ class LinearMap:
                 bias = bias * scale.reshape(per_channel) + shift.reshape(per_channel)
         return cls(
             weight, scale, scale_in, bias, conv, trace.graph.weights, key, version,
-            probes=trace.probes if seen is None else None, known=seen is not None and seen.again and trace.packs,
+            probes=trace.probes if seen is None else None, packs=seen is not None and trace.packs,
+            again=seen is not None and seen.again,
         )  # fmt: skip
 
     # Weights ----------------------------------------------------------------------------------------
@@ -138,23 +141,32 @@ class LinearMap:
             self.probes[self.key] = fingerprint_of(self.weight)
         return self.probes[self.key]
 
-    def _packed(self, part: _Part, x: Tensor, *, back: bool) -> Packed | None:
-        """A part of the weight as oneDNN computes with it, or None; kept as parts are."""
-        if not self.known or self.conv is None or not last_channels(x):
+    def _packed(self, part: _Part, x: Tensor, *, back: bool, count: int = 1) -> Packed | None:
+        """A part of the weight as oneDNN computes with it, or None; kept as parts are.
+
+        Args:
+            part, back: which.
+            x: the input.
+            count: targets at once; one alone is what it is packed for.
+        """
+        if not self.packs or self.conv is None or count > 1 or not last_channels(x):
             return None
         if back and has_phases(self.conv, self.weight):
             return None
         key = (self.key, part, back)
         mine = self if part != "own" or self.scale is None is self.scale_in else self._bare
-        found: _Cached[Packed | None] | None = self.cache.get(key)
-        if found is not None and found.fits(mine):
-            return found.part
+        found: _Cached[tuple[torch.Size, Packed | None]] | None = self.cache.get(key)
+        if found is not None and found.part[0] == x.shape and found.fits(mine):
+            return found.part[1]
+        if not self.again or not packs():
+            return None
         weight = self.weight if part == "own" else self.part(part)
         packed = pack_into(
-            self.cache, key, weight, self.conv, x, back=back, entry=lambda made: _Cached(made, mine, None)
-        )
-        other: _Cached[Packed | None] | None = self.cache.get((self.key, part, not back))
-        if packed is not None and other is not None and other.part is not None:
+            self.cache, key, weight, self.conv, x, back=back,
+            entry=lambda made: _Cached((x.shape, made), mine, None),
+        )  # fmt: skip
+        other: _Cached[tuple[torch.Size, Packed | None]] | None = self.cache.get((self.key, part, not back))
+        if packed is not None and other is not None and other.part[1] is not None:
             self.cache.drop((self.key, part))  # nobody reads it any more
         return packed
 
@@ -213,9 +225,9 @@ class LinearMap:
         W is given, or one of the weight's parts.
         """
         if isinstance(weight, str):
-            packed = self._packed(weight, x, back=True)
+            packed = self._packed(weight, x, back=True, count=len(part))
             if packed is not None:
-                return _each(part, x, lambda grad: packed.backward(grad, x.shape[2:]))
+                return packed.backward(part[0], x.shape[2:])[None]
             weight = self.part(weight)
         if self.conv is None:
             return torch.matmul(part, weight)
@@ -260,9 +272,9 @@ class LinearMap:
         if self.scale is not None:
             factor = self.channels(self.scale, part.ndim)
             part = part.mul_(factor) if owned else part * factor
-        packed = self._packed("own", x, back=True)
+        packed = self._packed("own", x, back=True, count=len(part))
         if packed is not None:
-            back = _each(part, x, lambda grad: packed.backward(grad, x.shape[2:]))
+            back = packed.backward(part[0], x.shape[2:])[None]
         else:
             back = self.backward(part, self.weight, x)
         return back if self.scale_in is None else back.mul_(self.channels(self.scale_in, back.ndim))
@@ -326,7 +338,7 @@ class LinearMap:
             return None
         inner, pads = found
         conv = replace(c, padding=(0,) * len(c.padding), extra=pads if any(pads) else ())
-        return replace(self, conv=conv, known=False), inner
+        return replace(self, conv=conv, packs=False), inner
 
     def columns(self, cut: slice) -> LinearMap:
         """A matrix product with some of its outputs only."""

@@ -1,8 +1,8 @@
 """Packed: the weights of a convolution in the layout that oneDNN computes with.
 
 PyTorch hands convolutions on a CPU to oneDNN and rearranges the weights at every call. Where a network has many
-weights and few pixels, as ResNet-50 has, that takes a third of the call. Networks that are explained again and
-again keep them rearranged. The kernels are the same, and so are the numbers.
+weights and few pixels, as ResNet-50 has, that takes a third of the call. Networks that are explained again, on
+inputs of one shape, keep them rearranged. The kernels are the same, and so are the numbers.
 
 The operators are those that `torch.compile` uses on a CPU. PyTorch doesn't promise to keep them: whether they are
 there and right is tried out once, and without them convolutions run as usual.
@@ -31,7 +31,7 @@ class Packed:
     Args:
         weight: (out, in / groups, height, width), float32 on a CPU.
         geometry: the convolution's.
-        x: an input like those to come; others give the same numbers, maybe more slowly.
+        x: an input like those to come. Others give the same sums, added up in another order.
         back: for the way back.
     """
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from relprop.tracing.ledger_sums import dot_sums, dot_totals, plain_sums
+from relprop.tracing.ledger_sums import dot_totals, plain_sums
 from relprop.tracing.site import Site
 
 __all__ = ["Quotient"]
@@ -59,17 +59,15 @@ class Quotient:
     def __call__(self, part: Tensor, multiplier: bool, *, owned: bool) -> Tensor:
         """The message s for one part (k, N, ...) of multipliers or relevance."""
         account = self.site.account
-        # With an account R is needed anyway; without, R / D = c * (y / D) is one product a target, not two.
-        shares = multiplier and (self._shared or not (account.enabled and self.arrives))
         # Asked for only where it is needed: a value that wasn't kept would have to be computed again.
         if account.enabled:
             # Relevance, other than multipliers, may sit on units whose value is 0.
             lost = self._dead if not multiplier else self._stranded
             if lost is not None:
                 account.book("lost", dot_totals(part, lost) * self.factor)
-        if shares:
-            if account.enabled and self.arrives:
-                account.arrive(*dot_sums(part, self.site.y))
+        if (
+            multiplier and not self.arrives
+        ):  # R itself isn't asked for: R / D = c * (y / D), one product a target
             return part.mul_(self._share) if owned else part * self._share
         if multiplier:
             part, owned = part.mul_(self.site.y) if owned else part * self.site.y, True
@@ -79,11 +77,6 @@ class Quotient:
         if self._dead is not None:
             message.mul_(1 - self._dead)
         return message.mul_(self.factor) if self.factor != 1.0 else message
-
-    @property
-    def _shared(self) -> bool:
-        """Whether the denominator has given way to shares: an earlier walk without an account needed those."""
-        return "_share" in vars(self)
 
     @cached_property
     def _share(self) -> Tensor:

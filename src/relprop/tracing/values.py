@@ -97,7 +97,7 @@ class Values:
                     wide = x.detach().clone() if x.dtype.itemsize >= 4 else x.detach().float()
                     self.params = self.graph.bind(model, wide)
                     reordered = self.graph.reorders and wants_last_channels(self.graph, wide)
-                    self.told = known_weights(self.graph, self.params) if reordered else {}
+                    self.told = known_weights(self.graph, self.params, wide) if reordered else {}
                     self.params |= {node: known.weight for node, known in self.told.items()}
                 batch = (x.shape[0], x.stride())
                 due = not self.graph.watched or batch not in self.graph.checked
@@ -189,8 +189,8 @@ class Values:
 
     @cached_property
     def packs(self) -> bool:
-        """Whether weights that an earlier run had too are packed for oneDNN: not where little is to be kept."""
-        return current_limit() is None and packs()
+        """Whether weights packed for oneDNN are used: not where little is to be kept."""
+        return current_limit() is None
 
     @property
     def input(self) -> Tensor:
@@ -403,19 +403,22 @@ class Values:
 
     def _packed(self, node: Node, get: Callable[[Node], Any]) -> Packed | None:
         """The weight of a convolution of the network as oneDNN computes with it, or None."""
-        weight, x = node.argument("weight"), node.argument("input")
+        weight = node.argument("weight")
         known = self.told.get(weight)
-        if known is None or not known.again or not self.packs or not last_channels(get(x)):
+        x = get(node.argument("input"))
+        if known is None or not self.packs or not last_channels(x):
             return None
         geometry = geometry_of(self.graph, node, known.weight.shape[2:])
         key = ("packed", weight.name, geometry)
         held = self.graph.weights.get(key)
-        if held is not None and held[0] == known.number:
-            found: Packed | None = held[1]
+        if held is not None and held[:2] == (known.number, x.shape):
+            found: Packed | None = held[2]
             return found
+        if not known.again or not packs():
+            return None
         return pack_into(
-            self.graph.weights, key, known.weight, geometry, get(x), back=False,
-            entry=lambda made: (known.number, made),
+            self.graph.weights, key, known.weight, geometry, x, back=False,
+            entry=lambda made: (known.number, x.shape, made),
         )  # fmt: skip
 
 
