@@ -31,6 +31,12 @@ METHODS = (
 needs_packing = pytest.mark.skipif(not packed.packs(), reason="this PyTorch can't pack weights")
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are packed from the second run on."""
+    monkeypatch.setattr(channels, "RUNS", 1)
+
+
 def packed_in(model: nn.Module, x: Tensor) -> int:
     """How many packed weights are kept for a model."""
     found = 0
@@ -51,7 +57,7 @@ def differs(one: Tensor, other: Tensor) -> float:
 def test_the_second_explanation_says_the_same_as_the_first(net: Callable[[], nn.Module], method: str) -> None:
     model, x = net(), pictures(2)
     first, *others = (relprop.explain(model, x, [1, 0], method) for _ in range(3))
-    assert packed_in(model, x) > 2
+    assert packed_in(model, x) > 0  # how many depends on the processor, and on the number of threads
     for e in others:
         assert differs(e.relevance, first.relevance) < 1e-4
         assert e.ledger is None or e.ledger.closes
@@ -66,8 +72,20 @@ def test_inputs_of_changing_shape_are_not_packed_for() -> None:
     single = relprop.explain(resnet(), pictures(1), [0, 1], "lrp:rule=z-plus").relevance
     for _ in range(2):
         relprop.explain(model, pictures(2), 0, "lrp:rule=z-plus")
-    assert packed_in(model, pictures(2)) > 2
+    assert packed_in(model, pictures(2)) > 0
     assert differs(relprop.explain(model, pictures(1), [0, 1], "lrp:rule=z-plus").relevance, single) < 1e-5
+
+
+@needs_packing
+def test_a_few_explanations_pack_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "RUNS", 6)
+    model, x = resnet(), pictures(2)
+    for _ in range(3):
+        relprop.explain(model, x, 0, "lrp-epsilon")
+    assert packed_in(model, x) == 0  # which runs the model, too
+    for _ in range(3):
+        relprop.explain(model, x, 0, "lrp-epsilon")
+    assert packed_in(model, x) > 0
 
 
 @needs_packing

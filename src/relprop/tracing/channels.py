@@ -18,11 +18,15 @@ from relprop.graph import Graph, Node
 from relprop.tracing.memory import last_channels
 
 __all__ = [
-    "CACHE_BYTES", "Known", "convolved", "dilation_of", "fingerprint_of", "known_weights", "wants_last_channels"
+    "CACHE_BYTES", "RUNS", "Known", "convolved", "dilation_of", "fingerprint_of", "known_weights",
+    "wants_last_channels",
 ]  # fmt: skip
 
 CACHE_BYTES = 768 << 20
 """What is derived from weights and kept per graph; beyond it, it is made anew at each use."""
+
+RUNS = 8
+"""Runs on inputs of one shape after which weights are packed."""
 
 _PIXELS = 96 * 96  # of the input; on smaller maps the two orders take the same time
 _MOVES = frozenset("as_strided as_strided_scatter as_strided_copy set resize resize_as _unsafe_view".split())
@@ -61,7 +65,7 @@ class Known:
         weight: the same with the channels last.
         number: another for every other content.
         input: the shape of the network's input in the last run.
-        again: the last run had the same weight, and an input of this shape.
+        runs: how many runs in a row had the same weight, and an input of this shape, before this one.
     """
 
     address: tuple[Any, ...]
@@ -70,7 +74,12 @@ class Known:
     weight: Tensor
     input: torch.Size
     number: int = field(default_factory=count(1).__next__)
-    again: bool = False
+    runs: int = 0
+
+    @property
+    def again(self) -> bool:
+        """Whether it is worth packing (`tracing.packed`), which takes as long as it saves in about ten runs."""
+        return self.runs >= RUNS
 
 
 def known_weights(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> dict[Node, Known]:
@@ -96,7 +105,8 @@ def known_weights(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> dict[N
         key = ("channels last", weight.name)
         known = graph.weights.get(key)
         if known is not None and known.address == address and all(map(torch.equal, known.probe, probe)):
-            known.again, known.input = known.input == x.shape, x.shape
+            known.runs = known.runs + 1 if known.input == x.shape else 0
+            known.input = x.shape
         else:
             ordered = plain if there else plain.contiguous(memory_format=torch.channels_last)
             known = Known(address, probe, plain, ordered, x.shape)

@@ -45,7 +45,7 @@ class LinearMap:
         bias: effective bias, (out,), or None; (out, *spatial) with a batch norm in front, whose shift
             doesn't reach into the zero padding.
         packs: whether packed weights are used (`tracing.packed`).
-        again: whether the last run was of the same weight and shape, so that it is worth packing.
+        again: whether runs before were of the same weight and shape, so that it is worth packing.
     """
 
     weight: Tensor

@@ -44,9 +44,8 @@ def rows(part: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor | No
     It is that of the memory where the two share it, so that nothing is copied.
     """
     if last_channels(part, 2) and (value is None or last_channels(value)):
-        return _as_it_lies(part, *part.shape[:2]), None if value is None else _as_it_lies(
-            value, 1, len(value)
-        )
+        own = _as_it_lies(part, *part.shape[:2])
+        return own, None if value is None else _as_it_lies(value, 1, len(value))
     flat = part.reshape(part.shape[0], part.shape[1], -1) if part.ndim > 1 else part.reshape(-1, 1, 1)
     return flat, None if value is None else value.reshape(1, value.shape[0], -1)
 

@@ -1,8 +1,8 @@
 """Packed: the weights of a convolution in the layout that oneDNN computes with.
 
 PyTorch hands convolutions on a CPU to oneDNN and rearranges the weights at every call. Where a network has many
-weights and few pixels, as ResNet-50 has, that takes a third of the call. Networks that are explained again, on
-inputs of one shape, keep them rearranged. The kernels are the same, and so are the numbers.
+weights and few pixels, as ResNet-50 has, that takes a third of the call. Networks that are explained again and
+again, on inputs of one shape, keep them rearranged. The kernels are the same, and so are the numbers.
 
 The operators are those that `torch.compile` uses on a CPU. PyTorch doesn't promise to keep them: whether they are
 there and right is tried out once, and without them convolutions run as usual.

@@ -65,9 +65,8 @@ class Quotient:
             lost = self._dead if not multiplier else self._stranded
             if lost is not None:
                 account.book("lost", dot_totals(part, lost) * self.factor)
-        if (
-            multiplier and not self.arrives
-        ):  # R itself isn't asked for: R / D = c * (y / D), one product a target
+        if multiplier and not self.arrives:
+            # R itself isn't asked for. R / D = c * (y / D): one product a target.
             return part.mul_(self._share) if owned else part * self._share
         if multiplier:
             part, owned = part.mul_(self.site.y) if owned else part * self.site.y, True

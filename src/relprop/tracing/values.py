@@ -388,10 +388,8 @@ class Values:
             else:
                 packed = self._packed(node, get) if self.told and node.op == "conv2d" else None
                 if packed is not None:
-                    bias = node.argument("bias")
-                    values[node] = packed.forward(
-                        get(node.argument("input")), None if bias is None else get(bias)
-                    )
+                    x, bias = node.argument("input"), node.argument("bias")
+                    values[node] = packed.forward(get(x), None if bias is None else get(bias))
                 else:
                     faster = convolved if self.told and node.op == "conv2d" else None
                     values[node] = computed(node, get, faster)
