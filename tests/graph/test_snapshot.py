@@ -27,20 +27,20 @@ def test_an_untouched_module_holds() -> None:
 
 
 def moved(module: nn.Module) -> None:
-    module.eps = 1e-3  # type: ignore[assignment]
+    vars(module)["eps"] = 1e-3
 
 
 def typed(module: nn.Module) -> None:
-    module.training = 0  # type: ignore[assignment]
+    vars(module)["training"] = 0
 
 
 def given(module: nn.Module) -> None:
-    module.note = "new"  # type: ignore[assignment]
+    vars(module)["note"] = "new"
 
 
 def exchanged(module: nn.Module) -> None:
     del module.momentum
-    module.another = 0.1  # type: ignore[assignment]
+    vars(module)["another"] = 0.1
 
 
 def hooked(module: nn.Module) -> None:
@@ -60,7 +60,7 @@ def test_every_change_is_seen(change: Callable[[nn.Module], None]) -> None:
 
 def test_what_else_a_module_has_is_not_for_a_snapshot() -> None:
     module = norm()
-    module.table = {"a": 1}  # type: ignore[assignment]
+    vars(module)["table"] = {"a": 1}
     assert Snapshot.of(vars(module)) is None
 
 
@@ -68,7 +68,7 @@ def test_a_module_that_has_changed_is_captured_anew() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(8, 2)).eval()
     x = torch.randn(1, 1, 4, 4)
     first = relprop.explain(model, x, 0, "gradient").relevance
-    model[1].negative_slope = 0.9  # type: ignore[assignment]
+    vars(model[1])["negative_slope"] = 0.9
     now = relprop.explain(model, x, 0, "gradient").relevance
     relprop.clear_cache()
     assert not torch.allclose(first, now)

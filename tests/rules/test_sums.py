@@ -13,7 +13,7 @@ from relprop.tracing import linear_map
 from relprop.tracing.ledger_sums import _BLOCK, dot_sums, dot_totals, plain_sums, root_mean_square
 from relprop.tracing.memory import last_channels, rows
 
-LAST = {"memory_format": torch.channels_last}
+LAST = torch.channels_last
 
 
 def close(found: Tensor, wanted: Tensor, size: Tensor | float = 1.0) -> bool:
@@ -27,8 +27,8 @@ def close(found: Tensor, wanted: Tensor, size: Tensor | float = 1.0) -> bool:
 def test_sums_of_small_middling_and_large_relevance(shape: tuple[int, ...], last: bool) -> None:
     part, value = torch.randn(shape), torch.randn(shape[1:])
     if last and len(shape) == 5:
-        part = part.flatten(0, 1).contiguous(**LAST).unflatten(0, shape[:2])  # type: ignore[call-overload]
-        value = value.contiguous(**LAST)  # type: ignore[call-overload]
+        part = part.flatten(0, 1).contiguous(memory_format=LAST).unflatten(0, shape[:2])
+        value = value.contiguous(memory_format=LAST)
         assert last_channels(part, 2)
     product = (part.double() * value.double()).flatten(2)
     size = product.abs().sum(-1)
@@ -43,9 +43,9 @@ def test_sums_of_small_middling_and_large_relevance(shape: tuple[int, ...], last
 
 
 def test_rows_lie_in_one_order_where_both_do() -> None:
-    part = torch.randn(2, 3, 4, 5, 6).flatten(0, 1).contiguous(**LAST).unflatten(0, (2, 3))  # type: ignore[call-overload]
+    part = torch.randn(2, 3, 4, 5, 6).flatten(0, 1).contiguous(memory_format=LAST).unflatten(0, (2, 3))
     value = torch.randn(3, 4, 5, 6)
-    for other in (value, value.contiguous(**LAST)):  # type: ignore[call-overload]
+    for other in (value, value.contiguous(memory_format=LAST)):
         flat, beside = rows(part, other)
         assert beside is not None
         assert flat.shape == (2, 3, 120)

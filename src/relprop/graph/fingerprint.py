@@ -157,31 +157,35 @@ class _Watch:
                 return False
         self.snapshots[id(module)] = known
         self._class(type(module))
+        self.facts.append(known.number)
+        self._registered(state)
+        return True
+
+    def _registered(self, state: dict[str, Any], within: bool = True) -> None:
+        """What is registered with a module; of one that isn't part of the model also where its tensors lie."""
         add = self.facts.append
-        add(known.number)
         for name in OWN:
             parts = state.get(name)
             if parts:
                 add(tuple(parts))
                 add(tuple(map(id, parts.values())))
                 if name != "_modules":
-                    add(tuple([None if part is None else part.shape for part in parts.values()]))
-        return True
+                    tensors = [part for part in parts.values() if part is not None]
+                    add(tuple([part.shape for part in tensors]))
+                    if not within:
+                        add(tuple([part.data_ptr() for part in tensors]))
 
     def _module(self, module: nn.Module, state: dict[str, Any], registered: bool = True) -> None:
         add = self.facts.append
         kind = type(module)
         strict = self._class(kind)
+        self._registered(state, registered)
         for name, value in state.items():
             sort = type(value)
+            if name in OWN:
+                continue
             if sort in PLAIN:
                 add((name, sort, value))
-            elif name in OWN:
-                for key, part in value.items():
-                    add((key, id(part)))
-                    if part is None or name == "_modules":
-                        continue
-                    add(part.shape if registered else (part.shape, part.data_ptr()))
             elif sort in EMPTIES and not value:
                 add((name, sort))
             elif name in _HOOKS:

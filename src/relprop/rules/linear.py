@@ -165,16 +165,14 @@ class AlphaBeta(SharingRule):
             up = up.add_(linear.channels(b_up, y.ndim + 1))
         quotient_up = Quotient(site, up, self.alpha)
 
-        def downward(z: Tensor) -> Quotient:
-            return Quotient(site, z, -self.beta, arrives=False)
-
         # Filled at the first message: only then is known how much relevance sits on shaky differences.
         quotients: list[Quotient] = []
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
             if down is not None and not quotients:
                 anew = shaky is not None and shaky(part, multiplier)
-                quotients.append(downward(_summed_down(linear, x, site.nonneg, b_down) if anew else down))
+                z = _summed_down(linear, x, site.nonneg, b_down) if anew else down
+                quotients.append(Quotient(site, z, -self.beta, arrives=False))
             s_up = quotient_up(part, multiplier, owned=owned and down is None)
             site.book_bias(s_up, b_up)
             if down is None:

@@ -43,17 +43,17 @@ class ZPlusPart(SharingRule):
         linear, x = site.linear, site.x
         share = self._share.clamp(min=FLOOR)
         part = x * share
-        up = linear.forward(part if site.nonneg else part.clamp(min=0), "+")
-        if not site.nonneg:
-            up += linear.forward(part.clamp(max=0), "-")
+        if site.nonneg:
+            up = linear.forward(part, "+")
+        else:
+            up = linear.forward_by_sign(part.clamp(min=0), part.clamp(max=0))
         quotient = Quotient(site, up)
 
         def message(part: Tensor, multiplier: bool, owned: bool) -> Tensor:
             s = quotient(part, multiplier, owned=owned)
-            c = linear.backward(s, "+", x)
-            if not site.nonneg:
-                c = picked(above(x), c, linear.backward(s, "-", x))
-            return c.mul_(share)
+            if site.nonneg:
+                return linear.backward(s, "+", x).mul_(share)
+            return picked(above(x), *linear.backward_by_sign(s, x)).mul_(share)
 
         return message
 

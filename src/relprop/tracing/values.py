@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -187,7 +186,7 @@ class Values:
             self.shared.clear()
             self.shared = None
 
-    @cached_property
+    @property
     def packs(self) -> bool:
         """Whether weights packed for oneDNN are used: not where little is to be kept."""
         return current_limit() is None
