@@ -167,7 +167,7 @@ class _Watch:
         for name in OWN:
             parts = state.get(name)
             if parts:
-                add(tuple(parts))
+                add(tuple(parts.keys()))  # a ScriptModule's tables can't be iterated over
                 add(tuple(map(id, parts.values())))
                 if name != "_modules":
                     tensors = [part for part in parts.values() if part is not None]
