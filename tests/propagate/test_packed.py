@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 import relprop
 from relprop.graph import WeightCache
+from relprop.propagate import walk
 from relprop.tracing import channels, packed
+from relprop.tracing.channels import fingerprint_of
 from relprop.tracing.geometry import ConvGeometry
 from relprop.tracing.packed import Packed
 from relprop.tracing.phases import back_in_phases, has_phases
@@ -33,16 +35,22 @@ needs_packing = pytest.mark.skipif(not packed.packs(), reason="this PyTorch can'
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights are packed from the second run on."""
-    monkeypatch.setattr(channels, "RUNS", 1)
+    """Weights are packed from the second use on."""
+    monkeypatch.setattr(channels, "USES", 1)
 
 
 def packed_in(model: nn.Module, x: Tensor) -> int:
     """How many packed weights are kept for a model."""
-    found = 0
+    return len(packed_for_what(model, x))
+
+
+def packed_for_what(model: nn.Module, x: Tensor) -> list[tuple[torch.Size, int]]:
+    """The shape and the number of threads that each packed weight is for."""
+    found = []
     for entry, _ in relprop.trace(model, x).graph.weights._held.values():
         held = entry if isinstance(entry, tuple) else getattr(entry, "part", None)
-        found += isinstance(held, tuple) and isinstance(held[-1], Packed)
+        if isinstance(held, tuple) and isinstance(held[-1], Packed):
+            found.append(held[-2])
     return found
 
 
@@ -77,8 +85,24 @@ def test_inputs_of_changing_shape_are_not_packed_for() -> None:
 
 
 @needs_packing
+def test_another_number_of_threads_has_weights_packed_anew() -> None:
+    # oneDNN lays them otherwise; those for two threads took one thread twice as long.
+    model, x, threads = resnet(), pictures(2), torch.get_num_threads()
+    try:
+        for n in (2, 1, 2):
+            torch.set_num_threads(n)
+            for _ in range(3):
+                relprop.explain(model, x, 0, "lrp-epsilon")
+            packs = packed_for_what(model, x)
+            assert all(used == n for _, used in packs)
+        assert packs
+    finally:
+        torch.set_num_threads(threads)
+
+
+@needs_packing
 def test_a_few_explanations_pack_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "RUNS", 6)
+    monkeypatch.setattr(channels, "USES", 6)
     model, x = resnet(), pictures(2)
     for _ in range(3):
         relprop.explain(model, x, 0, "lrp-epsilon")
@@ -86,6 +110,17 @@ def test_a_few_explanations_pack_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     for _ in range(3):
         relprop.explain(model, x, 0, "lrp-epsilon")
     assert packed_in(model, x) > 0
+
+
+@needs_packing
+def test_many_targets_of_one_picture_are_uses_of_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "USES", 4)
+    monkeypatch.setattr(walk, "_CACHED", 0)  # targets one by one, as on large maps
+    wanted = [relprop.explain(resnet(), pictures(2), k % 3, "lrp-epsilon").relevance for k in range(7)]
+    model = resnet()
+    found = relprop.explain(model, pictures(2), [k % 3 for k in range(7)], "lrp-epsilon").relevance
+    assert packed_in(model, pictures(2)) > 0
+    assert all(differs(one, other) < 1e-5 for one, other in zip(found, wanted, strict=True))
 
 
 @needs_packing
@@ -127,6 +162,29 @@ def counted(model: nn.Module) -> None:
             assert m.running_var is not None
             m.running_mean.data += 0.3
             m.running_var.data *= 4
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "shape", [(80, 40, 3, 3), (80, 40, 1, 1), (16, 40, 3, 3), (96, 1, 5, 5), (70, 3, 7, 7)]
+)
+def test_writes_through_data_are_seen(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    weight = torch.randn(*shape).contiguous(memory_format=layout)
+    changes: dict[str, Tensor] = {
+        "kernels mirrored": weight.flip(-1),
+        "channels in another order": weight.roll(1, 1),
+        "units in another order": weight.roll(1, 0),
+        "one number": weight + torch.zeros(shape).index_put((torch.tensor([-1]),) * 4, torch.tensor(0.01)),
+        "signs": -weight,
+    }
+    for what, changed in changes.items():
+        kept = weight.clone()
+        before = fingerprint_of(kept)
+        version = kept._version
+        kept.data.copy_(changed)
+        same = torch.equal(changed, weight)  # kernels of one pixel mirrored
+        assert all(map(torch.equal, before, fingerprint_of(kept))) == same, what
+        assert kept._version == version
 
 
 @needs_packing

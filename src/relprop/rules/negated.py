@@ -39,7 +39,7 @@ class Negated(SharingRule):
         bias = None if linear.bias is None else -linear.bias
         turned = copy(site)
         # An empty cache of its own: parts of the real weights are kept under the same key.
-        turned._linear = replace(linear, weight=-linear.weight, bias=bias, cache=WeightCache(), packs=False)
+        turned._linear = replace(linear, weight=-linear.weight, bias=bias, cache=WeightCache(), known=None)
         return self._inner.prepare(turned)
 
 
@@ -88,6 +88,6 @@ class Less(SharingRule):
             scale_in=None,
             bias=None if linear.bias is None or bias is None else linear.bias - bias,
             cache=WeightCache(),
-            packs=False,
+            known=None,
         )
         return self.rule.prepare(compared)

@@ -18,20 +18,23 @@ from relprop.graph import Graph, Node
 from relprop.tracing.memory import last_channels
 
 __all__ = [
-    "CACHE_BYTES", "RUNS", "Known", "convolved", "dilation_of", "fingerprint_of", "known_weights",
+    "CACHE_BYTES", "USES", "Known", "convolved", "dilation_of", "fingerprint_of", "known_weights",
     "wants_last_channels",
 ]  # fmt: skip
 
 CACHE_BYTES = 768 << 20
 """What is derived from weights and kept per graph; beyond it, it is made anew at each use."""
 
-RUNS = 8
-"""Runs on inputs of one shape after which weights are packed."""
+USES = 8
+"""Uses of a weight, on inputs of one shape, after which it is packed."""
 
 _PIXELS = 96 * 96  # of the input; on smaller maps the two orders take the same time
 _MOVES = frozenset("as_strided as_strided_scatter as_strided_copy set resize resize_as _unsafe_view".split())
 """Operators that read or make memory by its addresses."""
 _SMALL = 20_480  # numbers of an input up to which PyTorch doesn't take oneDNN for a single sample
+_SAMPLE = (
+    16  # numbers of a row that are compared one by one; side by side they cost a tenth of scattered ones
+)
 _FEW = 100  # pixels of a map below which the usual kernel reads weights faster
 
 
@@ -65,7 +68,7 @@ class Known:
         weight: the same with the channels last.
         number: another for every other content.
         input: the shape of the network's input in the last run.
-        runs: how many runs in a row had the same weight, and an input of this shape, before this one.
+        uses: how often it was used for what, by runs in a row that had the same weight and inputs of this shape.
     """
 
     address: tuple[Any, ...]
@@ -74,12 +77,12 @@ class Known:
     weight: Tensor
     input: torch.Size
     number: int = field(default_factory=count(1).__next__)
-    runs: int = 0
+    uses: dict[Any, int] = field(default_factory=dict)
 
-    @property
-    def again(self) -> bool:
-        """Whether it is worth packing (`tracing.packed`), which takes as long as it saves in about ten runs."""
-        return self.runs >= RUNS
+    def worth_packing(self, use: Any) -> bool:
+        """Count a use; whether packing for it (`tracing.packed`) pays: it takes what some eight uses save."""
+        self.uses[use] = self.uses.get(use, 0) + 1
+        return self.uses[use] > USES
 
 
 def known_weights(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> dict[Node, Known]:
@@ -105,8 +108,9 @@ def known_weights(graph: Graph, params: dict[Node, Tensor], x: Tensor) -> dict[N
         key = ("channels last", weight.name)
         known = graph.weights.get(key)
         if known is not None and known.address == address and all(map(torch.equal, known.probe, probe)):
-            known.runs = known.runs + 1 if known.input == x.shape else 0
-            known.input = x.shape
+            if known.input != x.shape:
+                known.uses.clear()
+                known.input = x.shape
         else:
             ordered = plain if there else plain.contiguous(memory_format=torch.channels_last)
             known = Known(address, probe, plain, ordered, x.shape)
@@ -159,9 +163,9 @@ def convolved(
 def fingerprint_of(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers that change with any of the weights.
 
-    Writes through `.data` change neither address nor version. The sum of every row sees single changes, a sample
-    of the columns those that leave sums alone, such as flipped kernels.
+    Writes through `.data` change neither address nor version. The sum of every row sees single changes, its first
+    numbers those that leave sums alone, such as flipped kernels.
     """
     flat = (weight.movedim(1, -1) if last_channels(weight) else weight).flatten(1)
-    some = flat[:, :: max(1, flat.shape[1] // 16)] if flat.shape[0] > 64 else flat
+    some = flat[:, :_SAMPLE] if flat.shape[0] > 64 else flat
     return flat.sum(1), some.clone()

@@ -55,10 +55,13 @@ class Flow:
             return self.whole().add(other.whole(), value)
         if self.multiplier != other.multiplier:
             return self.relevance(value).add(other.relevance(value), value)
+        pairs = zip(self.parts, other.parts, strict=True)
         if self.owned:
-            sums = [a.add_(b) for a, b in zip(self.parts, other.parts, strict=True)]
+            sums = [a.add_(b) for a, b in pairs]
+        elif other.owned:
+            sums = [b.add_(a) for a, b in pairs]
         else:
-            sums = [a + b for a, b in zip(self.parts, other.parts, strict=True)]
+            sums = [a + b for a, b in pairs]
         return Flow(sums, self.multiplier, window=self.window)
 
     def relevance(self, value: Tensor) -> Flow:

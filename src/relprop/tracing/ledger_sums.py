@@ -54,7 +54,7 @@ def dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 def finite_dot_sums(part: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """`dot_sums`; an infinite value without relevance (what a max pool is padded with) has none."""
     sums = dot_sums(part, value)
-    if bool(torch.isfinite(sums[0]).all()):
+    if all(map(math.isfinite, sums[0].flatten().tolist())):
         return sums
     empty = torch.isinf(value) & (part == 0).all(0)
     return dot_sums(part, value.masked_fill(empty, 0))

@@ -14,10 +14,10 @@ from torch import Tensor
 from relprop.errors import UnsupportedOperatorError
 from relprop.graph import Node, WeightCache
 from relprop.graph.fusion import Fused
-from relprop.tracing.channels import CACHE_BYTES, dilation_of, fingerprint_of
+from relprop.tracing.channels import CACHE_BYTES, Known, dilation_of, fingerprint_of
 from relprop.tracing.geometry import ConvGeometry, geometry_of
 from relprop.tracing.memory import compact, last_channels
-from relprop.tracing.packed import Packed, pack_into, packs
+from relprop.tracing.packed import Packed, pack_into, packed_for, packs
 from relprop.tracing.phases import back_in_phases, has_phases
 from relprop.tracing.values import Values
 from relprop.tracing.window import Window, receptive
@@ -44,8 +44,7 @@ class LinearMap:
         scale_in: per-input-channel factor of a batch norm in front, or None.
         bias: effective bias, (out,), or None; (out, *spatial) with a batch norm in front, whose shift
             doesn't reach into the zero padding.
-        packs: whether packed weights are used (`tracing.packed`).
-        again: whether runs before were of the same weight and shape, so that it is worth packing.
+        known: the weight as the run looked at it, where packed weights are used (`tracing.packed`).
     """
 
     weight: Tensor
@@ -58,8 +57,7 @@ class LinearMap:
     version: tuple[Any, ...] = ()
     scratch: dict[Sign, Tensor] | None = None
     probes: dict[Any, tuple[Tensor, Tensor]] | None = None
-    packs: bool = False
-    again: bool = False
+    known: Known | None = None
 
     @classmethod
     def of(cls, trace: Values, fused: Fused) -> LinearMap:
@@ -91,8 +89,7 @@ class LinearMap:
                 bias = bias * scale.reshape(per_channel) + shift.reshape(per_channel)
         return cls(
             weight, scale, scale_in, bias, conv, trace.graph.weights, key, version,
-            probes=trace.probes if seen is None else None, packs=seen is not None and trace.packs,
-            again=seen is not None and seen.again,
+            probes=trace.probes if seen is None else None, known=seen if trace.packs else None,
         )  # fmt: skip
 
     # Weights ----------------------------------------------------------------------------------------
@@ -149,23 +146,23 @@ class LinearMap:
             x: the input.
             count: targets at once; one alone is what it is packed for.
         """
-        if not self.packs or self.conv is None or count > 1 or not last_channels(x):
+        if self.known is None or self.conv is None or count > 1 or not last_channels(x):
             return None
         if back and has_phases(self.conv, self.weight):
             return None
         key = (self.key, part, back)
         mine = self if part != "own" or self.scale is None is self.scale_in else self._bare
-        found: _Cached[tuple[torch.Size, Packed | None]] | None = self.cache.get(key)
-        if found is not None and found.part[0] == x.shape and found.fits(mine):
+        found: _Cached[tuple[Any, Packed | None]] | None = self.cache.get(key)
+        if found is not None and found.part[0] == packed_for(x) and found.fits(mine):
             return found.part[1]
-        if not self.again or not packs():
+        if not self.known.worth_packing(key) or not packs():
             return None
         weight = self.weight if part == "own" else self.part(part)
         packed = pack_into(
             self.cache, key, weight, self.conv, x, back=back,
-            entry=lambda made: _Cached((x.shape, made), mine, None),
+            entry=lambda made: _Cached((packed_for(x), made), mine, None),
         )  # fmt: skip
-        other: _Cached[tuple[torch.Size, Packed | None]] | None = self.cache.get((self.key, part, not back))
+        other: _Cached[tuple[Any, Packed | None]] | None = self.cache.get((self.key, part, not back))
         if packed is not None and other is not None and other.part[1] is not None:
             self.cache.drop((self.key, part))  # nobody reads it any more
         return packed
@@ -338,7 +335,7 @@ class LinearMap:
             return None
         inner, pads = found
         conv = replace(c, padding=(0,) * len(c.padding), extra=pads if any(pads) else ())
-        return replace(self, conv=conv, packs=False), inner
+        return replace(self, conv=conv, known=None), inner
 
     def columns(self, cut: slice) -> LinearMap:
         """A matrix product with some of its outputs only."""

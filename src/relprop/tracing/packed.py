@@ -22,7 +22,7 @@ from relprop.tracing.channels import CACHE_BYTES, dilation_of
 from relprop.tracing.geometry import ConvGeometry
 from relprop.tracing.memory import last_channels
 
-__all__ = ["Packed", "pack_into", "packs"]
+__all__ = ["Packed", "pack_into", "packed_for", "packs"]
 
 
 class Packed:
@@ -74,6 +74,11 @@ class Packed:
             (n + 2 * p - d * (k - 1) - 1) // s + 1
             for n, p, d, k, s in zip(spatial, g.padding, g.dilation, self._kernel, g.stride, strict=True)
         ]
+
+
+def packed_for(x: Tensor) -> tuple[torch.Size, int]:
+    """What weights are packed for: inputs of this shape, and so many threads; oneDNN chooses a layout by both."""
+    return x.shape, torch.get_num_threads()
 
 
 def pack_into(

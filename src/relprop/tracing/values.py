@@ -29,7 +29,7 @@ from relprop.tracing.geometry import geometry_of
 from relprop.tracing.inputs import check_input, unusable
 from relprop.tracing.limit import current_limit
 from relprop.tracing.memory import last_channels, reuse_freed_memory
-from relprop.tracing.packed import Packed, pack_into, packs
+from relprop.tracing.packed import Packed, pack_into, packed_for, packs
 from relprop.tracing.segments import Segments, Sizes, sizes_of
 from relprop.tracing.shared import Shared
 from relprop.watch import passing
@@ -408,14 +408,14 @@ class Values:
         geometry = geometry_of(self.graph, node, known.weight.shape[2:])
         key = ("packed", weight.name, geometry)
         held = self.graph.weights.get(key)
-        if held is not None and held[:2] == (known.number, x.shape):
+        if held is not None and held[:2] == (known.number, packed_for(x)):
             found: Packed | None = held[2]
             return found
-        if not known.again or not packs():
+        if not known.worth_packing(geometry) or not packs():
             return None
         return pack_into(
             self.graph.weights, key, known.weight, geometry, x, back=False,
-            entry=lambda made: (known.number, x.shape, made),
+            entry=lambda made: (known.number, packed_for(x), made),
         )  # fmt: skip
 
 
