@@ -164,7 +164,7 @@ def explain_many(
         layers: as for `relprop.explain`.
         preprocess: a picture (PIL) to the model's input, (C, H, W) or (1, C, H, W); None: the model's own, where
             relprop loaded it. It runs in other threads.
-        batch: how many pictures of one size run together. "auto": by their size (4 of 224² on a CPU), or by the
+        batch: how many pictures of one size run together. "auto": by their size (8 of 224² on a CPU), or by the
             memory of an accelerator; halved where the memory isn't enough.
         out: a folder that the explanations go to, each at once as a folder (`Explanation.save`, with its picture)
             below the picture's name; `summary.csv` lists class, score and ledger of each. What is there already,
