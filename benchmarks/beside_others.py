@@ -31,7 +31,7 @@ from torch import Tensor, nn
 import relprop
 from benchmarks.cases import CASES, Work, gradient
 from benchmarks.common import build, environment, markdown, noise
-from benchmarks.ratio import Call, costs, timing_options
+from benchmarks.ratio import STEADY, Call, costs, timing_options
 from relprop.compat import load_torchvision
 
 #: Network -> its last convolution, where Grad-CAM is read in both libraries.
@@ -73,7 +73,10 @@ def _times(args: argparse.Namespace) -> Iterator[Row]:
             x = noise((1, 3, 224, 224), seed=5)
             work = Work(name, frozen, x, frozen(x).argmax(1), stack)
             calls = {key: make(work) for key, make in _calls().items() if _runs(key, name)}
-            found[name] = {key: cost.gradients for key, cost in costs(gradient(work), calls, args)[0].items()}
+            found[name] = {
+                key: cost.gradients
+                for key, cost in costs(gradient(work), calls, args, before=STEADY)[0].items()
+            }
     pairs = [
         ("LRP-ε", "ε", "captum"),
         ("LRP with ε and z⁺", "ε z⁺", "zennit"),

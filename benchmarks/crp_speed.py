@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import relprop
 from benchmarks.common import markdown, noise, randomise
-from benchmarks.ratio import begin, costs, timing_options
+from benchmarks.ratio import STEADY, begin, costs, timing_options
 from relprop.compat import load_torchvision
 from relprop.detectors import DetectionUnit, Layout
 
@@ -95,7 +95,7 @@ def _measured(unit: DetectionUnit, x: Tensor, level: int, cell: str, args: argpa
     calls = {method: called(asked[0], method) for method in args.methods}
     if args.methods == ["crp"]:
         calls["all"] = called(asked, "crp")
-    measured, yardstick = costs(gradient, calls, args)
+    measured, yardstick = costs(gradient, calls, args, before=STEADY)
     found = calls[list(calls)[-1]]()
     assert found.ledger is None or found.ledger.closes
     filled = float((found.relevance != 0).flatten(0, 2).any(0).double().mean())

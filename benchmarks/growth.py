@@ -1,6 +1,7 @@
 """How cost grows: input-gradients of one call against the picture's side, the batch, the targets, and the depth.
 
-    python benchmarks/growth.py --threads 1 --clock cpu                 # measure what is missing, and draw
+    python benchmarks/growth.py                                         # measure what is missing, and draw
+    python benchmarks/growth.py --threads 1 --clock cpu                 # on a machine that others use as well
     python benchmarks/growth.py --only side targets --again             # measure these anew
     python benchmarks/growth.py --draw                                  # draw what was measured
 
@@ -31,7 +32,7 @@ from torch import Tensor
 
 import relprop
 from benchmarks.common import build, code_digest, environment, markdown, noise
-from benchmarks.ratio import costs, timing_options
+from benchmarks.ratio import STEADY, costs, timing_options
 from relprop.storage import write_file
 from relprop.viz.canvas import (
     COLOURS,
@@ -153,7 +154,7 @@ def _costs(point: Point, args: argparse.Namespace) -> dict[str, float]:
     own = argparse.Namespace(**{**vars(args), "repeats": args.repeats * (3 if quick else 1)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", relprop.errors.RelpropWarning)  # of random weights
-        found, seconds = costs(gradient, {name: call(m) for name, m in METHODS.items()}, own)
+        found, seconds = costs(gradient, {name: call(m) for name, m in METHODS.items()}, own, before=STEADY)
     relprop.clear_cache(model)
     return {name: cost.gradients / point.targets for name, cost in found.items()} | {"seconds": seconds}
 

@@ -11,8 +11,12 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.common import environment, synchronise
+from relprop.tracing.channels import USES
 
-__all__ = ["Call", "Cost", "begin", "costs", "timing_options"]
+__all__ = ["STEADY", "Call", "Cost", "begin", "costs", "timing_options"]
+
+STEADY = USES + 1
+"""Calls after which relprop has everything that it keeps of a network's weights."""
 
 Call = Callable[[], object]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -42,11 +46,11 @@ def begin(args: argparse.Namespace) -> None:
 
 
 def costs(
-    gradient: Call, calls: Mapping[str, Call], args: argparse.Namespace
+    gradient: Call, calls: Mapping[str, Call], args: argparse.Namespace, *, before: int = 1
 ) -> tuple[dict[str, Cost], float]:
     """The cost of every call, and the median seconds of a gradient.
 
-    Gradient and calls run once before, so that what is done at first calls isn't timed.
+    Gradient and calls run `before` times before, so that what is done at first calls isn't timed.
     """
     clock = CLOCKS[args.clock]
 
@@ -57,8 +61,9 @@ def costs(
         synchronise(args.device)
         return clock() - start
 
-    for call in (gradient, *calls.values()):
-        call()
+    for _ in range(before):
+        for call in (gradient, *calls.values()):
+            call()
     ratios: dict[str, list[float]] = {key: [] for key in calls}
     seconds: dict[str, list[float]] = {key: [] for key in calls}
     yardsticks = [timed(gradient)]

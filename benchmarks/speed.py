@@ -33,6 +33,7 @@ import relprop
 from benchmarks.cases import CASES, Work, gradient
 from benchmarks.common import DTYPES, build, environment, markdown, noise, progress, synchronise
 from benchmarks.memory import mark, peak
+from benchmarks.ratio import STEADY
 
 MEMORY_CASES = (
     "gradient", "epsilon", "z-plus", "epsilon-plus", "zennit-epsilon-plus", "alpha-beta", "zennit-alpha-beta"
@@ -155,7 +156,8 @@ def _speed(name: str, batch: int, args: argparse.Namespace) -> list[dict[str, An
         for key, case in chosen.items():
             try:
                 calls[key] = case.prepare(work)
-                calls[key]()  # the first call captures and fills caches; it is timed elsewhere
+                for _ in range(STEADY):  # the first calls capture and fill caches; they are timed elsewhere
+                    calls[key]()
             except ImportError as error:
                 missing[key] = str(error)
             except relprop.errors.RelpropError as error:
