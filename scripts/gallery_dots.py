@@ -118,8 +118,23 @@ def table(text: str, after: str) -> list[Row]:
 
 
 def draw(chart: Chart) -> Figure:
-    """The chart."""
+    """The chart.
+
+    Raises:
+        ValueError: a value would fall off its axis.
+    """
     rows = chart.rows()
+    if chart.ends:
+        low, high = chart.ends
+        off = [
+            (row.name, v)
+            for row in rows
+            for found in chart.values(row)
+            for v in found
+            if not low <= v <= high
+        ]
+        if off:
+            raise ValueError(f"{chart.name}: {off} lie outside {chart.ends}, the ends of the axis")
     tall = 0.27 * len(rows) + 1.05
     figure = Figure(figsize=(7, tall), dpi=160, facecolor="white")
     left = min(0.45, 0.04 + 0.0092 * max(len(row.name) for row in rows))
