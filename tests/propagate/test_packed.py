@@ -172,7 +172,9 @@ def test_writes_through_data_are_seen(shape: tuple[int, ...], layout: torch.memo
     weight = torch.randn(*shape).contiguous(memory_format=layout)
     changes: dict[str, Tensor] = {
         "kernels mirrored": weight.flip(-1),
+        "some kernels mirrored": torch.cat([weight[:, :20], weight[:, 20:].flip(-1)], 1),
         "channels in another order": weight.roll(1, 1),
+        "the last channels in another order": torch.cat([weight[:, :-2], weight[:, -2:].flip(1)], 1),
         "units in another order": weight.roll(1, 0),
         "one number": weight + torch.zeros(shape).index_put((torch.tensor([-1]),) * 4, torch.tensor(0.01)),
         "signs": -weight,
@@ -182,7 +184,7 @@ def test_writes_through_data_are_seen(shape: tuple[int, ...], layout: torch.memo
         before = fingerprint_of(kept)
         version = kept._version
         kept.data.copy_(changed)
-        same = torch.equal(changed, weight)  # kernels of one pixel mirrored
+        same = torch.equal(changed, weight)  # kernels of one pixel mirrored, one channel in another order
         assert all(map(torch.equal, before, fingerprint_of(kept))) == same, what
         assert kept._version == version
 
