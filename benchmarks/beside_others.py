@@ -75,7 +75,7 @@ def _times(args: argparse.Namespace) -> Iterator[Row]:
             calls = {key: make(work) for key, make in _calls().items() if _runs(key, name)}
             found[name] = {
                 key: cost.gradients
-                for key, cost in costs(gradient(work), calls, args, before=STEADY)[0].items()
+                for key, cost in costs(gradient(work), calls, args, warm_up=STEADY)[0].items()
             }
     pairs = [
         ("LRP-ε", "ε", "captum"),

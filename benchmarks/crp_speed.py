@@ -95,7 +95,7 @@ def _measured(unit: DetectionUnit, x: Tensor, level: int, cell: str, args: argpa
     calls = {method: called(asked[0], method) for method in args.methods}
     if args.methods == ["crp"]:
         calls["all"] = called(asked, "crp")
-    measured, yardstick = costs(gradient, calls, args, before=STEADY)
+    measured, yardstick = costs(gradient, calls, args, warm_up=STEADY)
     found = calls[list(calls)[-1]]()
     assert found.ledger is None or found.ledger.closes
     filled = float((found.relevance != 0).flatten(0, 2).any(0).double().mean())

@@ -154,7 +154,7 @@ def _costs(point: Point, args: argparse.Namespace) -> dict[str, float]:
     own = argparse.Namespace(**{**vars(args), "repeats": args.repeats * (3 if quick else 1)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", relprop.errors.RelpropWarning)  # of random weights
-        found, seconds = costs(gradient, {name: call(m) for name, m in METHODS.items()}, own, before=STEADY)
+        found, seconds = costs(gradient, {name: call(m) for name, m in METHODS.items()}, own, warm_up=STEADY)
     relprop.clear_cache(model)
     return {name: cost.gradients / point.targets for name, cost in found.items()} | {"seconds": seconds}
 

@@ -46,11 +46,11 @@ def begin(args: argparse.Namespace) -> None:
 
 
 def costs(
-    gradient: Call, calls: Mapping[str, Call], args: argparse.Namespace, *, before: int = 1
+    gradient: Call, calls: Mapping[str, Call], args: argparse.Namespace, *, warm_up: int = 1
 ) -> tuple[dict[str, Cost], float]:
     """The cost of every call, and the median seconds of a gradient.
 
-    Gradient and calls run `before` times before, so that what is done at first calls isn't timed.
+    Gradient and calls run `warm_up` times first, so that what is done at first calls isn't timed.
     """
     clock = CLOCKS[args.clock]
 
@@ -61,7 +61,7 @@ def costs(
         synchronise(args.device)
         return clock() - start
 
-    for _ in range(before):
+    for _ in range(warm_up):
         for call in (gradient, *calls.values()):
             call()
     ratios: dict[str, list[float]] = {key: [] for key in calls}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -124,17 +125,7 @@ def draw(chart: Chart) -> Figure:
         ValueError: a value would fall off its axis.
     """
     rows = chart.rows()
-    if chart.ends:
-        low, high = chart.ends
-        off = [
-            (row.name, v)
-            for row in rows
-            for found in chart.values(row)
-            for v in found
-            if not low <= v <= high
-        ]
-        if off:
-            raise ValueError(f"{chart.name}: {off} lie outside {chart.ends}, the ends of the axis")
+    _check_ends(chart, rows)
     tall = 0.27 * len(rows) + 1.05
     figure = Figure(figsize=(7, tall), dpi=160, facecolor="white")
     left = min(0.45, 0.04 + 0.0092 * max(len(row.name) for row in rows))
@@ -154,6 +145,17 @@ def draw(chart: Chart) -> Figure:
             frameon=False, fontsize=9, handletextpad=0.2, columnspacing=1.4,
         )  # fmt: skip
     return figure
+
+
+def _check_ends(chart: Chart, rows: Sequence[Row]) -> None:
+    """Matplotlib leaves out what lies off an axis, without a word."""
+    low, high = chart.ends or (-math.inf, math.inf)
+    for row in rows:
+        off = [v for found in chart.values(row) for v in found if not low <= v <= high]
+        if off:
+            raise ValueError(
+                f"{chart.name}: {off} of {row.name} lie outside {chart.ends}, the ends of the axis"
+            )
 
 
 def _line(axes: Any, row: Row, y: int, chart: Chart) -> None:

@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,16 @@ def test_charts_read_tables(made: Any) -> None:
     assert (noise.name, noise.control, noise.numbers(0)) == ("noise", True, (3, 4))
     with pytest.raises(ValueError, match="no table"):
         table(text, "## B")
+
+
+def test_a_chart_leaves_no_value_off_its_axis(made: Any) -> None:
+    from gallery_charts import CHARTS
+    from gallery_dots import draw
+
+    chart = next(c for c in CHARTS if c.name == "chart-many")
+    draw(chart)
+    with pytest.raises(ValueError, match=r"chart-many: \[.*\] of .* lie outside \(0, 20\)"):
+        draw(replace(chart, ends=(0, 20)))
 
 
 def test_names_are_listed_without_drawing() -> None:
